@@ -1,0 +1,149 @@
+"""Loss aggregation for policy gradients over responses of different length.
+
+One optimizer step trains on responses i = 1..n with action masks m[i, t], lengths L_i = sum_t m[i, t] and per-token losses
+l[i, t]. V is the set of responses with L_i > 0, N = |V| and S_i = sum_t m[i, t] l[i, t]. Every mode here is
+
+    loss = sum over i in V of x_i S_i
+
+and they differ only in the weights x_i:
+
+    token-mean               x_i = 1 / sum_j L_j                       DAPO
+    seq-mean-token-mean      x_i = 1 / (N L_i)                         GRPO
+    seq-mean-token-sum-norm  x_i = 1 / (N M)                           Dr. GRPO
+    deltal                   x_i = (1/M) L_i^-alpha / sum_j L_j^-alpha  ∆L normalization, arXiv 2509.07558
+
+M > 0 is a constant length that never depends on the batch. In `deltal`, alpha = 0 is `seq-mean-token-sum-norm`; alpha = 1 points in
+the direction of `seq-mean-token-mean`. The variance of S_i's gradient grows about in proportion to L_i, and alpha trades that
+variance (alpha = 1 has the least) against keeping long responses in the sum.
+
+Over what `deltal` normalises is its scope. With w_j = L_j^-alpha every scope is x_i = (w_i / mean of w over scope(i)) / (M N):
+
+    step     the responses of this optimizer step: the formula above, and sum_i x_i = 1/M in every step
+    rollout  all valid responses of the rollout batch, which is what the authors' code does
+    group    the valid responses to the same prompt in the rollout batch
+
+A response that a filter removed enters with length 0: it takes no weight and is not counted in N.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MODES = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "deltal")
+SCOPES = ("step", "rollout", "group")
+
+
+def check_alpha(alpha: float | None) -> float:
+    """Return alpha as a float, or raise ValueError unless 0 <= alpha <= 1."""
+    if alpha is None or not math.isfinite(alpha) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}, allowed is a number from 0 to 1")
+    return float(alpha)
+
+
+def check_max_length(max_length: float | None) -> float:
+    """Return M as a float, or raise ValueError unless it is a finite number above 0."""
+    if max_length is None or not math.isfinite(max_length) or max_length <= 0:
+        raise ValueError(f"max_length (M) is {max_length}, allowed is a finite number above 0")
+    return float(max_length)
+
+
+def length_powers(lengths: Tensor, alpha: float) -> Tensor:
+    """w_i = L_i^-alpha in float64, 0 where L_i = 0. lengths: [num_responses], any dtype, in tokens."""
+    exact = lengths.to(torch.float64)
+    return torch.where(exact > 0, exact.clamp(min=1).pow(-check_alpha(alpha)), 0.0)
+
+
+def scope_means(lengths: Tensor, groups: Sequence[int] | Tensor | None, *, alpha: float) -> Tensor:
+    """Mean of w_j = L_j^-alpha over the valid responses of each response's scope.
+
+    lengths: [num_responses] of the whole rollout batch, 0 for filtered ones. groups: [num_responses] prompt ids for the scope
+    `group`, None for the scope `rollout`. Returns float64 [num_responses]; 0 for a scope without any valid response.
+    """
+    w = length_powers(lengths, alpha)
+    if groups is None:
+        ids = torch.zeros(len(w), dtype=torch.long, device=w.device)
+    else:
+        ids = torch.unique(torch.as_tensor(groups, device=w.device), return_inverse=True)[1]
+        if ids.shape != w.shape:
+            raise ValueError(
+                f"groups has shape {tuple(ids.shape)}, lengths has {tuple(w.shape)}; they must be the same"
+            )
+    num_scopes = int(ids.max()) + 1 if len(ids) else 0
+    total = w.new_zeros(num_scopes).index_add(0, ids, w)
+    count = w.new_zeros(num_scopes).index_add(0, ids, (w > 0).to(w.dtype))
+    return (total / count.clamp(min=1))[ids]
+
+
+def response_weights(
+    lengths: Tensor,
+    *,
+    mode: str,
+    alpha: float | None = None,
+    max_length: float | None = None,
+    scope_means: Tensor | None = None,
+) -> Tensor:
+    """The weights x_i of one optimizer step (formulas: top of this file).
+
+    Args:
+        lengths: [num_responses], trained tokens of every response of the step, over all micro batches and data-parallel ranks;
+            0 for an empty or filtered response. Any real dtype.
+        mode: one of MODES.
+        alpha: exponent in [0, 1]; needed by `deltal`.
+        max_length: M > 0 in tokens; needed by `deltal` and `seq-mean-token-sum-norm`.
+        scope_means: [num_responses], the mean of w = L^-alpha over each response's scope (from `scope_means`), for the scopes
+            rollout and group of `deltal`. None is the scope step.
+
+    Returns:
+        float64 [num_responses] on the device of `lengths`; 0 for zero-length rows, and all 0 when every row is.
+
+    Raises:
+        ValueError: unknown mode, alpha outside [0, 1], M <= 0, a negative or non-finite length, scope_means that do not fit.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}, allowed are {', '.join(MODES)}")
+    if lengths.dim() != 1:
+        raise ValueError(f"lengths has shape {tuple(lengths.shape)}, allowed is [num_responses]")
+    if scope_means is not None and mode != "deltal":
+        raise ValueError(f"scope_means was given with mode {mode}, it is allowed with deltal only")
+    exact = lengths.to(torch.float64)
+    if not bool((torch.isfinite(exact) & (exact >= 0)).all()):
+        raise ValueError("lengths holds a negative or non-finite value, allowed are token counts of 0 and more")
+    valid = exact > 0
+    num_valid = valid.sum().clamp(min=1).to(torch.float64)
+
+    if mode == "token-mean":
+        return valid / exact.sum().clamp(min=1)
+    if mode == "seq-mean-token-mean":
+        return torch.where(valid, 1 / (num_valid * exact.clamp(min=1)), 0.0)
+    big_m = check_max_length(max_length)
+    if mode == "seq-mean-token-sum-norm":
+        return valid / (num_valid * big_m)
+    w = length_powers(exact, check_alpha(alpha))
+    if scope_means is None:
+        return w / (w.sum() + (~valid.any()).to(torch.float64)) / big_m
+    means = scope_means.to(device=w.device, dtype=torch.float64)
+    if means.shape != w.shape:
+        raise ValueError(
+            f"scope_means has shape {tuple(means.shape)}, lengths has {tuple(w.shape)}; they must be the same"
+        )
+    if not bool((means[valid] > 0).all()):
+        raise ValueError("scope_means holds a value that is not above 0 for a response that has trained tokens")
+    return torch.where(valid, w / means.clamp(min=torch.finfo(torch.float64).tiny), 0.0) / (big_m * num_valid)
+
+
+def aggregate(token_losses: Tensor, action_mask: Tensor, weights: Tensor) -> Tensor:
+    """loss = sum_i x_i S_i, a scalar.
+
+    Args:
+        token_losses: [num_responses, num_tokens], any floating dtype. Values outside the mask never matter, NaN and inf included.
+        action_mask: [num_responses, num_tokens], 1 or True where a token is trained on.
+        weights: [num_responses], x_i from `response_weights`. A row of weight 0 takes no part either.
+
+    Returns:
+        The loss in the dtype of token_losses, connected to its graph even when nothing is left (it is 0 then).
+    """
+    taken = action_mask.bool() & (weights > 0).unsqueeze(-1)
+    row_sums = torch.where(taken, token_losses, torch.zeros_like(token_losses)).sum(-1)
+    return (row_sums * weights.to(token_losses.dtype)).sum()

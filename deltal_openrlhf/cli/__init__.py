@@ -1,0 +1,1 @@
+"""The `deltal` command: one file a subcommand."""

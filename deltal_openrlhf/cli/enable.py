@@ -1,0 +1,67 @@
+"""`deltal enable`: the stock command takes ∆L's flags in this environment.
+
+It writes one file, site-packages/deltal_openrlhf.pth, a line that Python runs when it starts. The line does nothing unless Python is being
+started with -m openrlhf.cli.train_ppo_ray; then redirect.py restarts it with our module. No file of OpenRLHF is changed.
+"""
+
+import argparse
+import os
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from deltal_openrlhf.cli.redirect import HOST_MODULE
+
+# A .pth line starts with `import` and is a single statement list.
+LINE = (
+    f'import sys; sys.argv[0] == "-m" and any(a.endswith("{HOST_MODULE}") for a in sys.orig_argv) '
+    'and __import__("deltal_openrlhf.cli.redirect", fromlist=["restart"]).restart()\n'
+)
+
+
+def pth_path() -> Path:
+    return Path(sysconfig.get_path("purelib")) / "deltal_openrlhf.pth"
+
+
+def is_enabled() -> bool:
+    try:
+        return pth_path().read_text(encoding="utf-8") == LINE
+    except FileNotFoundError:
+        return False
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="deltal enable", description=__doc__.split("\n\n")[1])
+    parser.parse_args(argv)
+    try:
+        distribution("deltal-openrlhf")
+    except PackageNotFoundError:
+        print("deltal enable: deltal-openrlhf is not installed in this environment: pip install -e .", file=sys.stderr)
+        return 1
+    path = pth_path()
+    if is_enabled():
+        print(f"already enabled by {path}")
+        return 0
+    try:
+        _write_atomically(path, LINE)
+    except OSError as error:
+        print(f"deltal enable: cannot write {path}: {error.strerror}; use an environment of your own", file=sys.stderr)
+        return 1
+    print(f"enabled: python -m {HOST_MODULE} now takes --loss_agg and --alpha; `deltal disable` removes {path}")
+    return 0
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Beside, then rename: a Python that starts meanwhile reads all of it or nothing."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".deltal-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise

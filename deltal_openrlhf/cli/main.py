@@ -1,0 +1,36 @@
+"""`deltal COMMAND`: hands the arguments to the command's own module."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+# command -> (module with main(argv) -> exit status, one line for the help)
+COMMANDS = {
+    "train": ("deltal_openrlhf.host.launch", "openrlhf.cli.train_ppo_ray with ∆L: all its flags, and --loss_agg, --alpha, --deltal.*"),
+    "enable": ("deltal_openrlhf.cli.enable", "let python -m openrlhf.cli.train_ppo_ray take ∆L's flags in this environment"),
+    "disable": ("deltal_openrlhf.cli.disable", "undo enable"),
+    "doctor": ("deltal_openrlhf.cli.doctor", "what this machine and environment lack for a run, and what to do about it"),
+}
+
+
+def help_text() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["usage: deltal COMMAND [arguments]", "", *lines, "", "deltal COMMAND --help says more"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(help_text())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(f"deltal: unknown command {argv[0]!r}, allowed are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    # Imported here: doctor has to run where train cannot.
+    module = importlib.import_module(COMMANDS[argv[0]][0])
+    return module.main(argv[1:]) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""What lets the unmodified host run without a GPU. It chooses itself by torch's build, and does nothing where torch can use a GPU.
+
+    environment.py   variables and ray.init arguments for the driver and its workers
+    flags.py         command line values that a CPU run needs, and those it cannot have
+    patches.py       every name of the host that is replaced, and why
+    bert_padding.py, weight_sync.py, on_import.py   what the patches put there
+
+Importing this imports neither torch nor the host: vLLM and Ray load it in every process.
+"""
+
+from deltal_openrlhf.cpu.environment import environment, logical_gpus, ray_init_arguments
+from deltal_openrlhf.cpu.flags import adjust_flags
+from deltal_openrlhf.cpu.on_import import on_import
+
+__all__ = ["adjust_flags", "environment", "install", "is_needed", "logical_gpus", "ray_init_arguments"]
+
+_installed = False
+
+
+def is_needed() -> bool:
+    """Whether torch was built without CUDA and ROCm.
+
+    The build decides, not whether a device is visible: Ray hides the GPUs of a cluster from workers that asked for none, and the node
+    that submits a job may have none itself.
+    """
+    import torch
+
+    return torch.version.cuda is None and torch.version.hip is None
+
+
+def install() -> None:
+    """Register the patches in this process; those of a module act when it is imported. Call it before the host is imported.
+
+    Idempotent. Ray calls it in every worker (worker_process_setup_hook), vLLM in every process of its own (entry point).
+    """
+    global _installed
+    if not _installed:
+        _installed = True
+        # By way of torch's import: workers that never import torch start without paying for it.
+        on_import("torch", _register_patches)
+
+
+def _register_patches(_torch) -> None:
+    if is_needed():
+        from deltal_openrlhf.cpu.patches import register
+
+        register()

@@ -1,0 +1,76 @@
+"""Environment variables and ray.init arguments of a CPU run."""
+
+import json
+import os
+from typing import Any
+
+# name -> (value, why). A value that the user has set wins.
+VARIABLES: dict[str, tuple[str, str]] = {
+    "DS_ACCELERATOR": ("cpu", "DeepSpeed guesses its accelerator from what is importable; say it"),
+    "OMP_NUM_THREADS": ("1", "several processes share the cores; measured: a second thread makes no run faster"),
+    "TORCHDYNAMO_DISABLE": ("1", "the host's entropy is @torch.compile'd: on a CPU that is a C++ compilation in every worker"),
+    "TOKENIZERS_PARALLELISM": ("false", "tokenizers warns, or deadlocks, when a process with its threads forks"),
+    "VLLM_CPU_KVCACHE_SPACE": ("1", "GiB; else vLLM takes a share of all memory"),
+    "VLLM_ENABLE_V1_MULTIPROCESSING": ("0", "one process less an engine: vLLM starts its CPU worker in one of its own to set its threads"),
+    "VLLM_NO_USAGE_STATS": ("1", "no network is needed, none is used"),
+    "RAY_USAGE_STATS_ENABLED": ("0", "the same for Ray"),
+    "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": ("1", "the host's own default"),
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": ("0", "else Ray warns in every worker about the CUDA_VISIBLE_DEVICES that it empties"),
+    "VLLM_LOGGING_LEVEL": ("WARNING", "a quiet console"),
+    "TRANSFORMERS_VERBOSITY": ("error", "a quiet console"),
+    "HF_HUB_DISABLE_PROGRESS_BARS": ("1", "a quiet console"),
+    "TQDM_DISABLE": ("1", "a quiet console: each worker draws bars of its own"),
+}
+
+OBJECT_STORE_BYTES = 512 * 1024**2
+"""Rollouts pass through Ray's object store, weights do not. Ray's default is 30 % of the memory."""
+
+SETUP_HOOK = "deltal_openrlhf.cpu.install"
+
+
+def environment() -> dict[str, str]:
+    """The variables for the driver and its workers, with the user's values where set."""
+    return {name: os.environ.get(name, value) for name, (value, _) in VARIABLES.items()}
+
+
+def logical_gpus(args: Any) -> int:
+    """How many GPUs the host's actors of this run ask Ray for. args: the host's hierarchical arguments."""
+
+    def ranks(group: Any) -> int:
+        return group.num_nodes * group.num_gpus_per_node
+
+    groups = [ranks(args.actor)]
+    if args.algo.kl.init_coef > 0:
+        groups.append(ranks(args.ref))
+    if args.critic.model_name_or_path:
+        groups.append(ranks(args.critic))
+    if not args.reward.remote_url:
+        groups.append(ranks(args.reward))
+    return sum(groups) + (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
+
+
+def ray_init_arguments(num_gpus: int) -> dict[str, Any]:
+    """Arguments of ray.init: the environment, the patches in every worker, and num_gpus logical GPUs to place the host's actors on.
+
+    With RAY_ADDRESS set (a running cluster, `ray job submit`) the resources are the cluster's: start it with
+    `ray start --head --num-gpus N`. Variables that the submitted job sets itself are left to it (Ray refuses to set them twice).
+    """
+    variables = {name: value for name, value in environment().items() if name not in _variables_of_submitted_job()}
+    runtime_env = {"env_vars": variables, "worker_process_setup_hook": SETUP_HOOK}
+    if os.environ.get("RAY_ADDRESS"):
+        return {"runtime_env": runtime_env}
+    return {
+        # Not a cluster that happens to run on this machine.
+        "address": "local",
+        "num_gpus": num_gpus,
+        # Each actor with a GPU takes a CPU; the controllers take one while they are placed.
+        "num_cpus": num_gpus + 4,
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "runtime_env": runtime_env,
+    }
+
+
+def _variables_of_submitted_job() -> dict[str, str]:
+    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return config.get("runtime_env", {}).get("env_vars", {})

@@ -1,0 +1,63 @@
+"""Command line values on a CPU: what is set, what is refused."""
+
+import os
+from typing import Any
+
+# (flag, value, why): set when the run has another value.
+NEEDED = (
+    ("vllm.sync_backend", "gloo", "there is no NCCL"),
+    ("vllm.enforce_eager", True, "there are no CUDA graphs"),
+    ("vllm.enable_sleep", False, "there is no GPU memory to hand over"),
+    ("ds.enable_sleep", False, "there is no GPU memory to hand over"),
+    ("ds.attn_implementation", "sdpa", "flash attention needs a GPU"),
+)
+
+# (flag, what it may be, why): an error when the run has another value.
+ALLOWED = (
+    ("vllm.tensor_parallel_size", 1, "vLLM's CPU workers share the cores, splitting a model gains nothing; use --vllm.num_engines"),
+    ("vllm.sync_with_ray", False, "Ray's collectives have no gloo broadcast that the host's call fits"),
+    ("ds.tensor_parallel_size", 1, "DeepSpeed's AutoTP needs CUDA"),
+    ("ds.ring_attn_size", 1, "ring attention needs flash-attn and CUDA"),
+    ("ds.load_in_4bit", False, "bitsandbytes needs CUDA"),
+    ("ds.adam_offload", False, "the optimizer is on the CPU already; DeepSpeed would compile an extension"),
+    ("ds.deepcompile", False, "DeepCompile needs CUDA"),
+    ("ds.use_liger_kernel", False, "Liger kernels need Triton and a GPU"),
+    ("ds.param_dtype", "bf16", "the rollout engine runs in bfloat16"),
+)
+
+
+def adjust_flags(args: Any) -> list[str]:
+    """Set what a CPU run needs in the host's hierarchical arguments; returns one line for each value changed.
+
+    Raises ValueError with one line for what cannot work on a CPU, before anything is changed.
+    """
+    for flag, allowed, why in ALLOWED:
+        value = _get(args, flag)
+        if value != allowed:
+            raise ValueError(f"--{flag} is {value}; without a GPU only {allowed} is allowed: {why}")
+    _check_ranks(args)
+    notes = []
+    for flag, wanted, why in NEEDED:
+        value = _get(args, flag)
+        if value != wanted:
+            group, name = flag.rsplit(".", 1)
+            setattr(_get(args, group), name, wanted)
+            notes.append(f"--{flag} {wanted} instead of {value}: {why}")
+    return notes
+
+
+def _check_ranks(args: Any) -> None:
+    """The host's default is 8 ranks a node; processes of which each loads the model would exhaust the memory."""
+    cores = os.cpu_count() or 1
+    in_use = {"actor": True, "ref": args.algo.kl.init_coef > 0, "critic": bool(args.critic.model_name_or_path)}
+    in_use["reward"] = not args.reward.remote_url
+    for group, used in in_use.items():
+        ranks = _get(args, f"{group}.num_gpus_per_node")
+        if used and ranks > cores:
+            raise ValueError(f"--{group}.num_gpus_per_node is {ranks}, but there are {cores} cores; allowed are 1 to {cores}")
+
+
+def _get(args: Any, flag: str) -> Any:
+    for name in flag.split("."):
+        args = getattr(args, name)
+    return args

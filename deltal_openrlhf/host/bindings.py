@@ -1,0 +1,154 @@
+"""All that this package relies on in OpenRLHF, and the names it binds. Nothing else of the host is touched; no file is edited.
+
+Checked against OpenRLHF 0.11.2. A later version in which every symbol below has the same parameters runs; one in which a symbol is gone
+or takes other parameters is refused at start with its name.
+
+What a run binds, in the driver only, and until the run ends:
+
+    openrlhf.utils.deepspeed.DeepspeedStrategy        -> DeltaLStrategy           (guards, checkpoints)
+    openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> DeltaLPolicyModelActor   (the Ray worker with our trainer)
+    openrlhf.trainer.ppo_trainer.PPOTrainer           -> DeltaLPPOTrainer         (controller)
+    openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLPPOTrainerAsync
+    argparse.ArgumentParser.parse_args                -> adds our flags to the host's parser, checks all flags
+
+The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator and the async training actor are bound
+while they are built or run (actor.py, trainer.py, controller.py).
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from deltal_openrlhf.host.rebind import rebound
+
+CHECKED_AGAINST = "0.11.2"
+CLI_MODULE = "openrlhf.cli.train_ppo_ray"
+
+# module:symbol -> the parameters (or, for classes, the attributes) that we rely on, in order.
+SIGNATURES: dict[str, str] = {
+    "openrlhf.models.loss:PolicyLoss.forward": "self, log_probs, old_log_probs, advantages, action_mask, rollout_log_probs, dp_size, "
+    "batch_num_tokens, global_batch_size",
+    "openrlhf.utils.loss_utils:iter_grad_accum_global_norm": "data_iter, strategy, accumulated_gradient, mask_fn",
+    "openrlhf.trainer.ray.ppo_actor:iter_grad_accum_global_norm": "data_iter, strategy, accumulated_gradient, mask_fn",
+    "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.__init__": "self, strategy, actor, ema_model, actor_optim, actor_scheduler, ema_beta, "
+    "micro_train_batch_size, buffer_limit, buffer_cpu_offload, eps_clip, tokenizer, dataloader_pin_memory, vllm_engines, kwargs",
+    "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.ppo_train": "self, kl_ctl",
+    "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.training_step": "self, experience, kl_ctl, step, loss_batch_info",
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.init_model_from_pretrained": "self, strategy, pretrain, max_steps, vllm_engines",
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.save_checkpoint": "self, tag, client_states, metric_value, metric_key",
+    "openrlhf.trainer.ppo_utils.replay_buffer:NaiveReplayBuffer.setup_dynamic_batch": "self, strategy",
+    "openrlhf.trainer.ppo_utils.replay_buffer:NaiveReplayBuffer.collate_fn": "self, batch",
+    "openrlhf.trainer.ppo_trainer:PPOTrainer.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
+    "reward_model_group, reference_model_group, vllm_engines, generate_kwargs",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.train_step": "self, rollout_samples, global_step",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer._compute_rollout_stats": "self, experiences",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_logs_and_checkpoints": "self, global_step, logs_dict, client_states",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.init_checkpoint_states": "self",
+    "openrlhf.trainer.ppo_trainer_async:TrainingActor.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
+    "reward_model_group, reference_model_group, vllm_engines, vllm_lock, rollout_queue, rollout_slots",
+    "openrlhf.trainer.ppo_trainer_async:PPOTrainerAsync.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
+    "reward_model_group, reference_model_group, vllm_engines, generate_kwargs",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.backward": "self, loss, model, _optimizer, kwargs",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.optimizer_step": "self, _optimizer, model, _scheduler, name, kwargs",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.get_grad_norm": "self, model",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.get_ds_train_config": "self, optim_dict, max_norm",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.moving_average": "self, model, model_ema, beta, device",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.save_ckpt": "self, model, save_dir, tag, max_num, max_mem, client_state, save_latest, "
+    "metric_value, metric_key",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy._read_ckpt_metric": "self, ckpt_dir",
+    "openrlhf.utils.config:hierarchize": "args",
+}
+# Fields of the host's Experience that carry what we need.
+EXPERIENCE_FIELDS = ("action_mask", "truncated", "info", "prompts", "rewards")
+
+
+def check_host() -> list[str]:
+    """What of the host is missing or changed, one line each; empty when this package can run on it."""
+    try:
+        version = importlib.metadata.version("openrlhf")
+    except importlib.metadata.PackageNotFoundError:
+        return [f"openrlhf is not installed; this package was checked against openrlhf {CHECKED_AGAINST}"]
+    problems = []
+    for target, wanted in SIGNATURES.items():
+        module_name, _, path = target.partition(":")
+        name = f"{module_name}.{path}"
+        try:
+            parameters = inspect.signature(_resolve(module_name, path)).parameters
+        except (ImportError, AttributeError) as error:
+            problems.append(
+                f"openrlhf {version} has no usable {name} ({error}); checked against openrlhf {CHECKED_AGAINST}"
+            )
+            continue
+        found = ", ".join(name for name in parameters if name != "_ray_trace_ctx")  # Ray adds it to an actor's methods
+        if found != wanted:
+            problems.append(
+                f"openrlhf {version} changed {name}: takes ({found}), wanted ({wanted}) as in openrlhf {CHECKED_AGAINST}"
+            )
+    if not problems:
+        fields = _resolve("openrlhf.trainer.ppo_utils.experience", "Experience").__dataclass_fields__
+        problems += [
+            f"openrlhf {version} has no Experience.{name}; checked against openrlhf {CHECKED_AGAINST}"
+            for name in EXPERIENCE_FIELDS
+            if name not in fields
+        ]
+    return problems
+
+
+def _resolve(module_name: str, path: str) -> Any:
+    """module.path, looking through Ray's wrapper of an actor class."""
+    value: Any = importlib.import_module(module_name)
+    for part in path.split("."):
+        value = getattr(value, part)
+        metadata = getattr(value, "__ray_metadata__", None)
+        if metadata is not None:
+            value = metadata.modified_class
+    return value
+
+
+@contextmanager
+def host_classes_bound() -> Iterator[None]:
+    """Bind our classes where the host's command line imports them."""
+    import ray
+    from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+    from openrlhf.trainer.ray import ppo_actor
+    from openrlhf.utils import deepspeed
+
+    from deltal_openrlhf.host.actor import DeltaLPolicyModelActor
+    from deltal_openrlhf.host.controller import DeltaLPPOTrainer, DeltaLPPOTrainerAsync
+    from deltal_openrlhf.host.strategy import DeltaLStrategy
+
+    with ExitStack() as stack:
+        for owner, name, value in (
+            (deepspeed, "DeepspeedStrategy", DeltaLStrategy),
+            (ppo_actor, "PolicyModelActor", ray.remote(num_gpus=1)(DeltaLPolicyModelActor)),
+            (ppo_trainer, "PPOTrainer", ray.remote(DeltaLPPOTrainer)),
+            (ppo_trainer_async, "PPOTrainerAsync", ray.remote(DeltaLPPOTrainerAsync)),
+        ):
+            stack.enter_context(rebound(owner, name, value))
+        yield
+
+
+@contextmanager
+def parser_bound(
+    add_flags: Callable[[argparse.ArgumentParser], None], check: Callable[[argparse.Namespace], None]
+) -> Iterator[None]:
+    """The host builds its parser under __main__ and offers no other way in: wrap parse_args, for this parser only.
+
+    add_flags gets the host's parser before it parses; check gets the flat result, and may change it.
+    """
+    host_parse_args = argparse.ArgumentParser.parse_args
+
+    def parse_args(self, *args, **kwargs):
+        if not any(action.dest == "actor.loss_agg_mode" for action in self._actions):
+            return host_parse_args(self, *args, **kwargs)
+        add_flags(self)
+        namespace = host_parse_args(self, *args, **kwargs)
+        check(namespace)
+        return namespace
+
+    with rebound(argparse.ArgumentParser, "parse_args", parse_args):
+        yield

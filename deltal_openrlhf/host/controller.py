@@ -1,0 +1,158 @@
+"""The host's single controller (sync and async), with what has to be seen from there.
+
+- Whole rollout batches pass through it before they are cut into micro batches and spread over ranks: here the scopes rollout and
+  group take their means, and a missing reward stops the run (the host swallows the exception of a reward function).
+- Every PPO step's status passes through it: one JSON line each.
+- Checkpoint states pass through it: a run goes on only with the loss it was saved with.
+"""
+
+import json
+import os
+import time
+
+import ray
+import torch
+from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+from openrlhf.utils.logging_utils import init_logger
+
+from deltal_openrlhf.aggregation import scope_means
+from deltal_openrlhf.host.metrics_file import MetricsFile
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
+
+logger = init_logger(__name__)
+
+
+class DeltaLController:
+    """Mixin in front of the host's BasePPOTrainer."""
+
+    total_steps: int | None = None
+
+    def init_checkpoint_states(self) -> dict:
+        self.settings = LossSettings.from_args(self.args)
+        self._check_workers()
+        states = super().init_checkpoint_states()
+        step = states["global_step"]
+        if step and not self.args.deltal.allow_changed_loss:
+            check_resumed_loss(self.settings, states.get("deltal"))
+        self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
+        return states
+
+    def _check_workers(self) -> None:
+        wanted = self.settings.signature()
+        for rank, signature in enumerate(ray.get(self.actor_model_group.async_run_method("loss_signature"))):
+            if signature != wanted:
+                raise RuntimeError(
+                    f"training worker of rank {rank} has other loss settings: {signature}; the driver has {wanted}"
+                )
+        logger.info(self.settings.describe())
+
+    def train_step(self, rollout_samples, global_step: int):
+        self._check_rewards(rollout_samples)
+        attach_scope_means(rollout_samples, self.settings, self.args.rollout.n_samples_per_prompt)
+        status, global_step = super().train_step(rollout_samples, global_step)
+        if "deltal/weight_sum_x_M" not in status and global_step - 1 > self.args.critic.freezing_steps:
+            raise RuntimeError(
+                "the policy was trained without this package's trainer: the host changed; nothing was logged by it"
+            )
+        return status, global_step
+
+    def _check_rewards(self, rollout_samples) -> None:
+        """A reward is never made up: the host leaves None where the reward function raised or the reward service was away."""
+        source = self.args.reward.remote_url
+        missing = [s for s in rollout_samples if s.rewards is None] if source else []
+        if missing:
+            raise RuntimeError(
+                f"{len(missing)} of {len(rollout_samples)} responses got no reward from {source}; the reason is in the log behind "
+                f"'Failed to fetch reward'; the first such prompt: {missing[0].prompts[0]!r}"
+            )
+
+    def _compute_rollout_stats(self, experiences) -> dict:
+        lengths = torch.cat([e.action_mask.sum(-1) for e in experiences]).double()
+        stats = {
+            "deltal/response_length_mean": lengths.mean().item(),
+            "deltal/response_length_p50": lengths.quantile(0.5).item(),
+            "deltal/response_length_p95": lengths.quantile(0.95).item(),
+            "deltal/response_length_max": lengths.max().item(),
+        }
+        taken = torch.cat([trained_lengths(e.action_mask, e.truncated, self.settings) for e in experiences])
+        stats["deltal/filtered_share"] = ((lengths > 0) & (taken == 0)).double().mean().item()
+        if all("group_reward_std" in e.info for e in experiences):
+            spread = torch.cat([e.info["group_reward_std"] for e in experiences])
+            stats["deltal/groups_without_signal"] = (spread == 0).double().mean().item()
+        return {**super()._compute_rollout_stats(experiences), **stats}
+
+    def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
+        numbers = {k: v for k, v in (logs_dict or {}).items() if isinstance(v, int | float)}
+        self.metrics_file.append({"step": global_step, "total_steps": self.total_steps, "time": time.time(), **numbers})
+        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
+
+
+class DeltaLPPOTrainer(DeltaLController, ppo_trainer.PPOTrainer.__ray_metadata__.modified_class):
+    """Synchronous controller."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        prompts, batch = len(self.prompts_dataloader), self.args.rollout.batch_size
+        self.total_steps = -(-prompts // batch) * self.args.train.num_episodes
+        check_whole_rollouts(self.args, prompts)
+
+
+class DeltaLTrainingActor(DeltaLController, ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class):
+    """The training half of the asynchronous controller."""
+
+
+class DeltaLPPOTrainerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.modified_class):
+    """Asynchronous controller."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        with rebound(ppo_trainer_async, "TrainingActor", ray.remote(DeltaLTrainingActor)):
+            super().__init__(*args, **kwargs)
+
+
+def attach_scope_means(rollout_samples, settings: LossSettings, group_size: int) -> None:
+    """Send along with every response of a whole rollout batch the mean of w over its scope (rollout and group only).
+
+    rollout_samples: single-response Experiences, the group_size responses to a prompt one after the other, as the host makes them.
+    """
+    if settings.mode != "deltal" or settings.scope == "step":
+        return
+    lengths = torch.cat([trained_lengths(s.action_mask, s.truncated, settings) for s in rollout_samples])
+    groups = torch.arange(len(lengths)) // group_size if settings.scope == "group" else None
+    for sample, mean in zip(rollout_samples, scope_means(lengths, groups, alpha=settings.alpha), strict=True):
+        sample.info[SCOPE_MEAN_KEY] = mean.reshape(1)
+
+
+def check_whole_rollouts(args, num_prompts: int) -> None:
+    """The critic's trainer is the host's: an incomplete optimizer step would shift all its later ones."""
+    if args.critic.model_name_or_path and num_prompts % args.rollout.batch_size:
+        raise ValueError(
+            f"{num_prompts} prompts are no multiple of --rollout.batch_size {args.rollout.batch_size}; with a critic (--algo.advantage."
+            "estimator gae) they have to be: set --data.max_samples"
+        )
+
+
+def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:
+    """Raise ValueError if the checkpoint was trained with another loss."""
+    differences = settings.differences(saved)
+    if differences:
+        raise ValueError(
+            f"the checkpoint was trained with another loss ({'; '.join(differences)}); use the saved values, or "
+            "--deltal.allow_changed_loss to go on with the new ones"
+        )
+
+
+def read_saved_loss(ckpt_path: str) -> tuple[str, dict | None] | None:
+    """(tag, saved settings) of the checkpoint that a resumed run would load, None if there is none. Reads one small JSON file."""
+    folder = os.path.join(ckpt_path, "_actor")
+    try:
+        with open(os.path.join(folder, "latest"), encoding="utf-8") as file:
+            tag = file.read().strip()
+    except FileNotFoundError:
+        return None
+    try:
+        with open(os.path.join(folder, tag, "deltal.json"), encoding="utf-8") as file:
+            return tag, json.load(file)
+    except FileNotFoundError:
+        return tag, None

@@ -1,0 +1,172 @@
+"""What each feature of the host does to the loss of this package: exact, refused or untouched. Start-up checks this table.
+
+exact      the gradient is the brute-force gradient of aggregation.py; the named test shows it
+refused    start-up stops with the reason
+untouched  the feature does not meet the loss's weights; it does what the host does
+`python -m deltal_openrlhf.host.features` prints the table that stands in docs/features.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from deltal_openrlhf.host.settings import LossSettings
+
+EXACT, REFUSED, UNTOUCHED = "exact", "refused", "untouched"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """name; status; the test of an exact one or the reason of another; the flag it is set by; when it is on."""
+
+    name: str
+    status: str
+    why: str
+    flag: str = ""
+    on: Callable[[Any], bool] = lambda args: False
+
+
+GRADIENT_TEST = "tests/test_gradients.py"
+FEATURES = (
+    Feature("1 and 2 data-parallel ranks", EXACT, GRADIENT_TEST),
+    Feature("gradient accumulation, uneven micro batches", EXACT, GRADIENT_TEST),
+    Feature("ZeRO 0, 1, 2, 3", EXACT, GRADIENT_TEST, "--ds.zero_stage"),
+    Feature("packing", EXACT, GRADIENT_TEST, "--ds.packing_samples"),
+    Feature("dynamic batch", EXACT, GRADIENT_TEST, "--train.dynamic_batch_enable"),
+    Feature("max_epochs > 1", EXACT, GRADIENT_TEST, "--train.max_epochs"),
+    Feature("k3 KL loss", EXACT, GRADIENT_TEST, "--algo.kl.use_loss"),
+    Feature("entropy term", EXACT, GRADIENT_TEST, "--actor.entropy_coef"),
+    Feature("dual clip", EXACT, GRADIENT_TEST, "--actor.dual_clip"),
+    Feature("importance-sampling correction", EXACT, GRADIENT_TEST, "--algo.advantage.is_correction_level"),
+    Feature("LoRA", EXACT, GRADIENT_TEST, "--ds.lora.rank"),
+    Feature("EMA", EXACT, GRADIENT_TEST, "--train.enable_ema"),
+    Feature("multi-turn masks with holes", EXACT, GRADIENT_TEST, "--train.agent_func_path"),
+    Feature("short last rollout", EXACT, GRADIENT_TEST),
+    Feature("colocate_all", EXACT, "tests/end_to_end", "--train.colocate_all"),
+    Feature("asynchronous training, partial rollout", EXACT, "tests/end_to_end", "--train.async_enable"),
+    Feature(
+        "GSPO",
+        REFUSED,
+        "its ratio is one per sequence and its loss is the sequence mean",
+        "--actor.policy_loss_type gspo",
+        lambda args: args.actor.policy_loss_type == "gspo",
+    ),
+    Feature(
+        "ring attention",
+        REFUSED,
+        "its gradient under these weights was not measured (it needs flash-attn on GPUs); long responses: packing, dynamic batch, ZeRO-3",
+        "--ds.ring_attn_size",
+        lambda args: args.ds.ring_attn_size > 1,
+    ),
+    Feature(
+        "tensor parallel (AutoTP)",
+        REFUSED,
+        "its gradient under these weights was not measured (DeepSpeed's AutoTP needs CUDA)",
+        "--ds.tensor_parallel_size",
+        lambda args: args.ds.tensor_parallel_size > 1,
+    ),
+    Feature(
+        "deepcompile",
+        REFUSED,
+        "it reduces gradients inside a compiled graph, which the guards do not see",
+        "--ds.deepcompile",
+        lambda args: args.ds.deepcompile,
+    ),
+    Feature(
+        "Muon",
+        UNTOUCHED,
+        "the optimizer gets the exact gradient; its update has no scale, so M cancels",
+        "--actor.optim muon",
+    ),
+    Feature(
+        "optimizer offload", UNTOUCHED, "the optimizer gets the exact gradient, on another device", "--ds.adam_offload"
+    ),
+    Feature(
+        "MoE auxiliary loss",
+        UNTOUCHED,
+        "added by the host beside the policy loss, with its own coefficient",
+        "--actor.aux_loss_coef",
+    ),
+    Feature(
+        "VLM",
+        UNTOUCHED,
+        "image tokens are no action tokens; the loss sees the same masks",
+        "--data.max_images_per_prompt",
+    ),
+    Feature(
+        "gae with critic",
+        UNTOUCHED,
+        "advantages enter the policy loss as given; the critic's loss is the host's",
+        "gae",
+    ),
+)
+
+# The host's faults, what is done about them, and when a run meets them.
+FAULTS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+    (
+        "dynamic batch with ZeRO-1/2 kept only the last micro batch's gradient: DeepSpeed's managed accumulation is switched off",
+        lambda args: args.train.dynamic_batch_enable and args.ds.zero_stage in (1, 2),
+    ),
+    ("micro batches without a trained token: averaged instead of divided by zero", lambda args: True),
+    ("incomplete optimizer steps of a short rollout: completed, not carried over", lambda args: True),
+    (
+        "checkpoints: the new one is complete before an old one is deleted",
+        lambda args: args.ckpt.save_steps > 0 or args.eval.steps > 0,
+    ),
+    ("a reward function that raises: stops the run", lambda args: bool(args.reward.remote_url)),
+    ("NaN or inf in a loss or gradient norm: stops the run before the update", lambda args: True),
+)
+
+
+def check_features(args: Any, settings: LossSettings) -> None:
+    """Raise ValueError for a feature that this package refuses. The host's own loss without our weights keeps them all."""
+    for feature in FEATURES:
+        if feature.status == REFUSED and settings.weighted and feature.on(args) and feature.name != "GSPO":
+            raise ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
+    if args.vllm.sync_with_ray and args.vllm.sync_backend == "gloo":
+        raise ValueError(
+            "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in the host; leave out --vllm.sync_with_ray"
+        )
+    if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
+        raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
+    check_batch_sizes(args)
+
+
+def check_batch_sizes(args: Any) -> None:
+    """Refuse batch sizes that leave micro batches over in every rollout. (A short last rollout is completed as it comes.)"""
+    data_parallel = (
+        args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+    )
+    rollout = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    step = args.train.batch_size
+
+    def need(total_flags: str, total: int, part_flags: str, part: int) -> None:
+        if part < 1 or total % part:
+            raise ValueError(f"{total_flags} is {total}, which is no multiple of {part_flags}, {part}")
+
+    rollout_flags = "--rollout.batch_size x --rollout.n_samples_per_prompt"
+    need(rollout_flags, rollout, "--train.batch_size", step)
+    if args.train.dynamic_batch_enable:
+        need("--train.batch_size", step, "the number of data-parallel ranks", data_parallel)
+        return
+    need("--train.batch_size", step, "ranks x --train.micro_batch_size", data_parallel * args.train.micro_batch_size)
+    if data_parallel > 1:  # else ranks would train on different numbers of responses
+        need(
+            rollout_flags, rollout, "ranks x --rollout.micro_batch_size", data_parallel * args.rollout.micro_batch_size
+        )
+
+
+def announcements(args: Any) -> list[str]:
+    """One line for each fault of the host that this run meets."""
+    return [text for text, met in FAULTS if met(args)]
+
+
+def table() -> str:
+    """The feature table in Markdown."""
+    rows = ["| feature of the host | flag | status | test or reason |", "|---|---|---|---|"]
+    rows += [f"| {f.name} | {f'`{f.flag}`' if f.flag else ''} | {f.status} | {f.why} |" for f in FEATURES]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,165 @@
+"""`deltal train`: the host's command line with our flags and classes.
+
+Order: device, host check, the host's parser with our flags, checks of all flags (one line and exit code 2), and only then Ray.
+"""
+
+import os
+import runpy
+import signal
+import sys
+from argparse import Namespace
+from contextlib import nullcontext
+from pathlib import Path
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.host.console import QuietConsole
+from deltal_openrlhf.host.flags import add_flags, fail
+from deltal_openrlhf.host.processes import ProcessTracker
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.settings import LossSettings
+
+PROG = "deltal train"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the host's PPO command line. Ends the process with 0, 2 (bad flags), 130 (Ctrl-C) or 1 (anything else)."""
+    argv = sys.argv[1:] if argv is None else argv
+    on_cpu = cpu.is_needed()
+    if on_cpu:
+        os.environ.update({k: v for k, v in cpu.environment().items() if k not in os.environ})
+        cpu.install()
+    from deltal_openrlhf.host import bindings
+
+    problems = bindings.check_host()
+    if problems:
+        fail(problems[0], PROG)
+    run = _Run(on_cpu)
+    sys.argv = [PROG, *argv]
+    with (
+        bindings.parser_bound(lambda parser: add_flags(parser, PROG), run.check_flags),
+        bindings.host_classes_bound(),
+        run.ray_init_bound(),
+    ):
+        sys.exit(run.guarded(lambda: runpy.run_module(bindings.CLI_MODULE, run_name="__main__")))
+
+
+class _Run:
+    """One run of the host's command line."""
+
+    def __init__(self, on_cpu: bool) -> None:
+        self.on_cpu = on_cpu
+        self.console: QuietConsole | None = None
+        self.args: Namespace | None = None
+
+    def check_flags(self, flat: Namespace) -> None:
+        """Everything that can be refused before Ray starts; announces what the run does differently from the stock host."""
+        from openrlhf.utils.config import hierarchize
+
+        from deltal_openrlhf.host.controller import check_resumed_loss, read_saved_loss
+        from deltal_openrlhf.host.features import announcements, check_features
+
+        args = hierarchize(flat)
+        try:
+            notes = cpu.adjust_flags(args) if self.on_cpu else []
+            settings = LossSettings.from_args(args)
+            check_features(args, settings)
+            saved = read_saved_loss(args.ckpt.path) if args.ckpt.load_enable else None
+            if saved is not None and not args.deltal.allow_changed_loss:
+                check_resumed_loss(settings, saved[1])
+        except ValueError as error:
+            fail(str(error), PROG)
+        for key in vars(flat):
+            setattr(flat, key, _lookup(args, key))
+        self.args = args
+        if self.on_cpu:
+            print(f"{PROG}: no CUDA here, running on the CPU ({'; '.join(notes) or 'no flag changed'})", flush=True)
+        print(f"{PROG}: {settings.describe()}", flush=True)
+        if settings.mode == "deltal" and args.actor.max_norm > 0:
+            print(
+                f"{PROG}: ∆L's gradients are about mean length / M of token-mean's; --actor.max_norm {args.actor.max_norm:g} may never "
+                "bind (metric deltal/clip_share)",
+                flush=True,
+            )
+        if self.on_cpu:
+            self.console = QuietConsole(Path(args.ckpt.output_dir))
+        for line in announcements(args):
+            print(f"{PROG}: host fault mended: {line}", flush=True)
+
+    def ray_init_bound(self):
+        """On a CPU, the host's ray.init gets logical GPUs and the worker hook."""
+        if not self.on_cpu:
+            return nullcontext()
+        import ray
+
+        host_init = ray.init
+
+        def init(*args, runtime_env=None, **kwargs):
+            ours = cpu.ray_init_arguments(_logical_gpus(self.args))
+            env = dict(runtime_env or {})
+            env["env_vars"] = {**env.get("env_vars", {}), **ours["runtime_env"]["env_vars"]}
+            env["worker_process_setup_hook"] = ours["runtime_env"]["worker_process_setup_hook"]
+            if os.environ.get("RAY_ADDRESS"):  # a running cluster has its own resources
+                return host_init(*args, runtime_env=env, **kwargs)
+            return host_init(*args, **{**ours, **kwargs, "runtime_env": env})
+
+        return rebound(ray, "init", init)
+
+    def guarded(self, run) -> int:
+        """Run, and whatever happens leave no process behind and say the reason and the log last."""
+        signal.signal(signal.SIGTERM, _raise_interrupt)
+        tracker = ProcessTracker()
+        reason, code = None, 0
+        try:
+            run()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        except KeyboardInterrupt:
+            reason, code = "interrupted", 130
+        except BaseException as error:  # noqa: BLE001 - reported below and turned into the exit code
+            reason, code = last_line(error), 1
+            _print_traceback()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        tracker.stop_ray()
+        if self.console:
+            self.console.close()
+        if reason:
+            where = f"; log: {self.console.log_path}" if self.console else ""
+            print(f"{PROG}: stopped: {reason}{where}", file=sys.stderr, flush=True)
+        return code
+
+
+def last_line(error: BaseException) -> str:
+    """The reason in one line: the last line of a Ray task's remote traceback, or the error itself."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    name = type(error).__name__
+    if not lines:
+        return name
+    if name.startswith("RayTaskError") or "RayTaskError" in {base.__name__ for base in type(error).__mro__}:
+        return lines[-1]
+    return f"{name}: {' '.join(lines)}"
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.flush()
+
+
+def _raise_interrupt(signum, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _lookup(args, dotted: str):
+    for part in dotted.split("."):
+        args = getattr(args, part)
+    return args
+
+
+def _logical_gpus(args) -> int:
+    """One for every worker that the host wants to place on a GPU."""
+    groups = (args.actor, args.ref, args.reward, args.critic)
+    return (
+        sum(g.num_nodes * g.num_gpus_per_node for g in groups)
+        + (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
+    )

@@ -1,0 +1,20 @@
+"""Bind a name of the host to something of ours, for as long as a block runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def rebound(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set owner.name to value, and back afterwards. AttributeError if the host has no such name."""
+    original = getattr(owner, name)
+    was_own = name in vars(owner)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if was_own:
+            setattr(owner, name, original)
+        else:
+            delattr(owner, name)

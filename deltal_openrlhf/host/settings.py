@@ -1,0 +1,118 @@
+"""The loss settings of a run: read from the host's arguments, checked before anything starts, compared across ranks and checkpoints."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deltal_openrlhf import __version__
+from deltal_openrlhf.aggregation import MODES, SCOPES, check_alpha, check_max_length
+
+HOST_MODES = ("token-mean", "seq-mean-token-mean")
+DEFAULT_ALPHA = 0.75
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """How the policy loss of this run is aggregated.
+
+    mode: one of aggregation.MODES.
+    alpha: exponent of `deltal`, None in the other modes.
+    scope: over what `deltal` normalises (aggregation.SCOPES), None in the other modes.
+    max_length: M in tokens. The host's own two modes do not use it; it scales the logged sum of weights there.
+    overlong_filtering: responses cut off by the length limit take no part in the policy loss.
+    """
+
+    mode: str
+    alpha: float | None
+    scope: str | None
+    max_length: float
+    overlong_filtering: bool
+
+    @classmethod
+    def from_args(cls, args: Any) -> "LossSettings":
+        """From the host's hierarchical arguments. Raises ValueError that names the flag, the value and what is allowed."""
+        mode, given = args.actor.loss_agg_mode, args.deltal
+        if mode not in MODES:
+            raise ValueError(f"--loss_agg is {mode!r}, allowed are {', '.join(MODES)}")
+        if args.actor.policy_loss_type == "gspo":
+            # The host forces its sequence mean there, whatever the mode says.
+            if mode not in HOST_MODES:
+                raise ValueError(
+                    f"--actor.policy_loss_type gspo does not go with --loss_agg {mode}: GSPO's ratio is one per sequence and its loss "
+                    f"is the sequence mean; allowed are {', '.join(HOST_MODES)}, or --actor.policy_loss_type ppo"
+                )
+            mode = "seq-mean-token-mean"
+        for flag, value in (("--alpha", given.alpha), ("--deltal.scope", given.scope)):
+            if value is not None and mode != "deltal":
+                raise ValueError(
+                    f"{flag} is {value}, but --loss_agg is {mode}; it is allowed with --loss_agg deltal only"
+                )
+        if given.max_length is not None and mode in HOST_MODES:
+            raise ValueError(
+                f"--deltal.max_length is {given.max_length}, but --loss_agg is {mode}; it is allowed with deltal and "
+                "seq-mean-token-sum-norm only"
+            )
+        scope = alpha = None
+        if mode == "deltal":
+            scope = given.scope or "step"
+            if scope not in SCOPES:
+                raise ValueError(f"--deltal.scope is {scope!r}, allowed are {', '.join(SCOPES)}")
+            alpha = _flag("--alpha", check_alpha, DEFAULT_ALPHA if given.alpha is None else given.alpha)
+            if scope == "group" and args.rollout.n_samples_per_prompt < 2:
+                raise ValueError(
+                    f"--deltal.scope group needs groups, but --rollout.n_samples_per_prompt is {args.rollout.n_samples_per_prompt}; "
+                    "allowed is 2 or more, or --deltal.scope step or rollout"
+                )
+        longest = (
+            given.max_length if given.max_length is not None else (args.rollout.max_new_tokens or args.data.max_len)
+        )
+        return cls(
+            mode=mode,
+            alpha=alpha,
+            scope=scope,
+            max_length=_flag("--deltal.max_length", check_max_length, longest),
+            overlong_filtering=bool(given.overlong_filtering),
+        )
+
+    @property
+    def weighted(self) -> bool:
+        """Whether our weights make the loss; without, the host's own aggregation runs untouched."""
+        return self.mode not in HOST_MODES or self.overlong_filtering
+
+    def describe(self) -> str:
+        """One line for logs: "∆L is active: alpha 0.75, scope step, M 1024"."""
+        if self.mode == "deltal":
+            line = f"∆L is active: alpha {self.alpha:g}, scope {self.scope}, M {self.max_length:g}"
+        elif self.mode in HOST_MODES:
+            line = (
+                f"loss aggregation {self.mode}, the host's own"
+                if not self.weighted
+                else f"loss aggregation {self.mode}"
+            )
+        else:
+            line = f"loss aggregation {self.mode}, M {self.max_length:g}"
+        return line + (", responses cut off by the length limit are filtered" if self.overlong_filtering else "")
+
+    def to_dict(self) -> dict:
+        """For a checkpoint."""
+        return asdict(self)
+
+    def signature(self) -> str:
+        """Equal on all ranks, or the run stops: the settings and our version."""
+        return f"deltal-openrlhf {__version__}: {self.to_dict()}"
+
+    def differences(self, saved: dict | None) -> list[str]:
+        """What differs from the settings in a checkpoint, as "alpha: saved 0.75, now 1". None: a checkpoint that does not say."""
+        if saved is None:
+            # Saved without this package, so with one of the host's own modes, but not known which.
+            return [] if not self.weighted else ["mode: not saved with the checkpoint, now " + self.mode]
+        now = self.to_dict()
+        # The host's two modes do not depend on M.
+        keys = [k for k in now if not (k == "max_length" and self.mode in HOST_MODES)]
+        return [f"{k}: saved {saved.get(k)}, now {now[k]}" for k in keys if saved.get(k) != now[k]]
+
+
+def _flag(flag: str, check, value: float) -> float:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from None

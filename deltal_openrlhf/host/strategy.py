@@ -1,0 +1,174 @@
+"""The host's DeepSpeed strategy with guards before an update, and with checkpoints that survive a kill.
+
+Which fault of the host each override mends is said there; deltal_openrlhf/host/features.py lists what a run announces.
+"""
+
+import json
+import os
+import shutil
+from contextlib import nullcontext
+
+import torch
+from openrlhf.models import Actor
+from openrlhf.utils.deepspeed import DeepspeedStrategy
+from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
+
+from deltal_openrlhf.host.rebind import rebound
+
+STAGING = ".saving"
+SAVED_LOSS = "deltal.json"
+
+
+class DeltaLStrategy(DeepspeedStrategy):
+    """One copy per worker. The trainer sets `micro_batch`, `nothing_left` and `statistics`."""
+
+    micro_batch = "a batch"
+    nothing_left = False
+    statistics = None
+    _update_skipped = False
+
+    def get_ds_train_config(self, *args, **kwargs) -> dict:
+        config = super().get_ds_train_config(*args, **kwargs)
+        if self.use_dynamic_batch and self.stage in (1, 2):
+            # DeepSpeed's default takes every backward for a boundary and keeps the last micro batch's gradient only.
+            config["managed_gradient_accumulation"] = False
+        return config
+
+    # ── Guards ──
+
+    def backward(self, loss: torch.Tensor, model, optimizer, **kwargs) -> None:
+        super().backward(loss, model, optimizer, **kwargs)
+        # After the backward pass, so that no other rank is left waiting in its collectives; the parameters are still the old ones.
+        if not bool(torch.isfinite(loss)):
+            raise RuntimeError(
+                f"the loss is {loss.item()} on rank {self.get_rank()}, {self.micro_batch}; stopped before the optimizer step, the "
+                "parameters are unchanged"
+            )
+
+    def guard_gradient_norm(self, model) -> None:
+        """Stop before an update with a NaN or inf gradient norm. (fp16: DeepSpeed's loss scaling skips such a step by itself.)"""
+        engine = _engine(model)
+
+        def check(optimizer: torch.optim.Optimizer, *_) -> None:
+            norm = getattr(engine.optimizer, "_global_grad_norm", None)
+            if norm is None:  # plain torch optimizer: DeepSpeed computes none
+                gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+                norm = torch.nn.utils.get_total_norm(gradients) if gradients else 0.0
+            if not bool(torch.isfinite(torch.as_tensor(norm))):
+                raise RuntimeError(
+                    f"the gradient norm is {float(norm)} on rank {self.get_rank()} in optimizer step {engine.global_steps + 1}; "
+                    "stopped before the optimizer step, the parameters are unchanged"
+                )
+
+        engine.basic_optimizer.register_step_pre_hook(check)
+
+    def optimizer_step(self, optimizer, model, scheduler, name: str = "model", **kwargs) -> None:
+        engine = _engine(model)
+        at_boundary = engine.is_gradient_accumulation_boundary() or not engine.managed_gradient_accumulation()
+        self._update_skipped = at_boundary and name == "actor" and self.nothing_left
+        # Nothing to learn from: Adam's momentum would still move the weights. The schedule advances as in any step.
+        with _without_update(engine) if self._update_skipped else nullcontext():
+            super().optimizer_step(optimizer, model, scheduler, name=name, **kwargs)
+        if at_boundary and name == "actor" and self.statistics is not None:
+            norm, limit = self.get_grad_norm(model), engine.gradient_clipping()
+            self.statistics.skipped += int(self._update_skipped)
+            self.statistics.grad_norm.append(norm)
+            self.statistics.clipped.append(float(0 < limit < norm))
+
+    def moving_average(self, model, model_ema, beta=0.992, device="cpu") -> None:
+        if self._update_skipped:
+            self.time_steps["ema"] += 1
+            return
+        super().moving_average(model, model_ema, beta, device)
+
+    # ── Checkpoints ──
+
+    def save_ckpt(
+        self,
+        model,
+        save_dir,
+        tag=None,
+        max_num=3,
+        max_mem=1000,
+        client_state=None,
+        save_latest=True,
+        metric_value=None,
+        metric_key=None,
+    ) -> None:
+        """Save beside, rename, move `latest`, and only then delete old ones. (The host deletes first.)"""
+        staging = os.path.join(save_dir, STAGING)
+        if self.is_rank_0():
+            shutil.rmtree(staging, ignore_errors=True)
+        torch_dist_barrier_and_cuda_sync()
+        super().save_ckpt(
+            model,
+            staging,
+            tag,
+            client_state=client_state,
+            save_latest=False,
+            metric_value=metric_value,
+            metric_key=metric_key,
+        )
+        torch_dist_barrier_and_cuda_sync()
+        if self.is_rank_0():
+            final = os.path.join(save_dir, tag)
+            if (
+                client_state and "deltal" in client_state
+            ):  # readable without torch, before a resumed run starts anything
+                write_atomically(os.path.join(staging, tag, SAVED_LOSS), json.dumps(client_state["deltal"]))
+            _sync_tree(os.path.join(staging, tag))
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(os.path.join(staging, tag), final)
+            shutil.rmtree(staging, ignore_errors=True)
+            if save_latest:
+                write_atomically(os.path.join(save_dir, "latest"), tag)
+            self._delete_old_checkpoints(save_dir, tag, max_num, max_mem)
+        torch_dist_barrier_and_cuda_sync()
+
+    def _delete_old_checkpoints(self, save_dir: str, newest: str, max_num: int, max_mem: float) -> None:
+        """The host's rule: the best one stays and does not count; without a metric goes first, then the worst, then the oldest."""
+        tags = [d for d in os.listdir(save_dir) if os.path.isdir(os.path.join(save_dir, d)) and d != STAGING]
+        for tag in tags:
+            if newest.startswith("best") and tag.startswith("best") and tag != newest:
+                shutil.rmtree(os.path.join(save_dir, tag))
+
+        def age(tag: str) -> tuple:
+            path = os.path.join(save_dir, tag)
+            metric = self._read_ckpt_metric(path)
+            return (metric is not None, metric if metric is not None else 0.0, os.path.getmtime(path))
+
+        candidates = sorted((t for t in tags if not t.startswith("best") and t != newest), key=age)
+        kept = len(candidates) + (not newest.startswith("best"))
+        while candidates and (kept > max_num or _tree_bytes(save_dir) > max_mem * 1024**3):
+            oldest = candidates.pop(0)
+            shutil.rmtree(os.path.join(save_dir, oldest))
+            self.print(f"Deleted checkpoint {os.path.join(save_dir, oldest)}")
+            kept -= 1
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Write beside, flush to disk, rename: a kill leaves the old file or the new one, never half of it."""
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".tmp", path)
+
+
+def _engine(model):
+    return model.model if isinstance(model, Actor) else model
+
+
+def _without_update(engine):
+    return rebound(engine.basic_optimizer, "step", lambda *args, **kwargs: None)
+
+
+def _sync_tree(folder: str) -> None:
+    for path, _, files in os.walk(folder):
+        for name in files:
+            with open(os.path.join(path, name), "rb") as file:
+                os.fsync(file.fileno())
+
+
+def _tree_bytes(folder: str) -> int:
+    return sum(os.path.getsize(os.path.join(path, name)) for path, _, names in os.walk(folder) for name in names)

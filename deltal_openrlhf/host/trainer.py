@@ -1,0 +1,241 @@
+"""The host's ActorPPOTrainer with weights over the whole optimizer step, and with its faults guarded.
+
+What an optimizer step trains on is spread over micro batches and data-parallel ranks, so before its first micro batch the lengths of
+all its responses are gathered once, and `response_weights` gives every response its weight. From there on a micro batch only needs
+its own rows: however the step is cut, the weights are the same.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+import torch.distributed as dist
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ray import ppo_actor
+from openrlhf.utils.logging_utils import init_logger
+from torch import Tensor
+
+from deltal_openrlhf.aggregation import response_weights
+from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.settings import LossSettings
+
+logger = init_logger(__name__)
+
+# Per-response value that the driver sends along in Experience.info for the scopes rollout and group.
+SCOPE_MEAN_KEY = "deltal_scope_mean"
+# The host divides metrics by counts; a micro batch without responses or tokens counts this much instead of 0.
+NO_COUNT = 1e-9
+
+
+@dataclass
+class StepStatistics:
+    """What one ppo_train logs, as means over its optimizer steps."""
+
+    weight_sum_x_m: list[float] = field(default_factory=list)
+    ess: list[float] = field(default_factory=list)
+    grad_norm: list[float] = field(default_factory=list)
+    clipped: list[float] = field(default_factory=list)
+    skipped: int = 0
+
+    def add_weights(self, weights: Tensor, max_length: float) -> None:
+        """weights: [num_responses], x_i of the whole optimizer step."""
+        total, squares = weights.sum().item(), weights.square().sum().item()
+        self.weight_sum_x_m.append(total * max_length)
+        self.ess.append(total**2 / squares if squares else 0.0)
+
+    def summary(self) -> dict[str, float]:
+        def mean(values: list[float]) -> float:
+            return sum(values) / len(values) if values else 0.0
+
+        return {
+            "deltal/weight_sum_x_M": mean(self.weight_sum_x_m),
+            "deltal/ess": mean(self.ess),
+            "deltal/grad_norm": mean(self.grad_norm),
+            "deltal/clip_share": mean(self.clipped),
+            "deltal/optimizer_steps": float(len(self.weight_sum_x_m)),
+            "deltal/skipped_steps": float(self.skipped),
+        }
+
+
+def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: LossSettings) -> Tensor:
+    """L_i in tokens, [num_responses]: holes of multi-turn masks do not count, and a filtered response has 0."""
+    lengths = action_mask.sum(-1)
+    if settings.overlong_filtering and truncated is not None:
+        lengths = torch.where(truncated.to(lengths.device).bool(), torch.zeros_like(lengths), lengths)
+    return lengths
+
+
+class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
+    """One per training worker."""
+
+    def __init__(self, strategy, *args, **kwargs) -> None:
+        super().__init__(strategy, *args, **kwargs)
+        self.settings = LossSettings.from_args(self.args)
+        self.actor_loss_fn = ResponseWeightedPolicyLoss(self.actor_loss_fn)
+        # Micro batches per optimizer step by which DeepSpeed divides the loss. Dynamic batches are accumulated undivided.
+        self.loss_divisor = 1 if self.args.train.dynamic_batch_enable else max(int(strategy.accumulated_gradient), 1)
+        self.statistics = StepStatistics()
+        self._weights: deque[Tensor] = deque()
+        self._micro_batch = 0
+        strategy.guard_gradient_norm(self.actor)
+
+    def ppo_train(self, kl_ctl: float) -> dict:
+        self.statistics = self.strategy.statistics = StepStatistics()
+        self._weights.clear()
+        self._micro_batch = 0
+        with rebound(ppo_actor, "iter_grad_accum_global_norm", self._iter_optimizer_steps):
+            status = super().ppo_train(kl_ctl)
+        return {**status, **self.statistics.summary()}
+
+    def training_step(
+        self, experience: Experience, kl_ctl: float, step: int, loss_batch_info: dict | None = None
+    ) -> dict:
+        if self.args.train.dynamic_batch_enable and (step == 0 or self.replay_buffer.dynamic_optimizer_step[step - 1]):
+            self._begin_dynamic_step(step)
+        experience.info.pop(SCOPE_MEAN_KEY, None)
+        weights = self._weights.popleft().to(experience.action_mask.device) if self._weights else None
+        if weights is None or len(weights) != len(experience.action_mask):
+            raise RuntimeError(
+                "a micro batch reached the loss without its response weights: the host's iteration changed"
+            )
+        self.actor_loss_fn.weights = weights if self.settings.weighted else None
+        self.strategy.micro_batch = f"micro batch {self._micro_batch} of this ppo_train, prompts {experience.prompts}"
+        self._micro_batch += 1
+        status = super().training_step(experience, kl_ctl, step, loss_batch_info)
+        return _countable(status, is_padding=not experience.prompts)
+
+    # ── The weights of one optimizer step ──
+
+    def _iter_optimizer_steps(
+        self, data_iter, strategy, accumulated_gradient, mask_fn
+    ) -> Iterator[tuple[Experience, dict]]:
+        """The host's iter_grad_accum_global_norm, one optimizer step at a time, with the step's weights computed before it starts."""
+        micro_batches = iter(self._complete_steps(data_iter, self.loss_divisor))
+        while window := list(islice(micro_batches, self.loss_divisor)):
+            self._begin_step(window)
+            for experience, info in _HOST_ITER(iter(window), strategy, accumulated_gradient, mask_fn):
+                yield experience, _at_least_one(info, self.loss_divisor)
+
+    def _complete_steps(self, data_iter, steps_of: int) -> Iterable[Experience]:
+        """The micro batches, filled up with empty ones so that every rank has the same number and every optimizer step is whole.
+
+        Without, DeepSpeed would carry the gradients of an incomplete step into every later one, and ranks with fewer micro batches
+        would leave the others waiting. Only a rollout that is shorter than asked for (the last one of an episode) needs it.
+        """
+        local = len(data_iter)
+        most = torch.tensor([local, -min(len(self.replay_buffer), 1)], device=torch.cuda.current_device())
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+        needed = math.ceil(most[0].item() / steps_of) * steps_of
+        if needed and most[1].item() == 0:
+            raise RuntimeError(
+                "a short rollout left a rank without any response; use a --data.max_samples that fills the last one"
+            )
+        left_out = len(self.replay_buffer) - local * self.replay_buffer.sample_batch_size
+        if left_out or needed > local:
+            logger.warning(
+                f"short rollout on rank {dist.get_rank()}: {needed - local} empty micro batches added so that optimizer steps stay "
+                f"whole, {left_out} responses left out because they do not fill a micro batch"
+            )
+        yield from data_iter
+        for _ in range(needed - local):
+            yield self._empty_micro_batch()
+
+    def _empty_micro_batch(self) -> Experience:
+        experience = self.replay_buffer.collate_fn(self.replay_buffer.items[:1])
+        experience.action_mask = torch.zeros_like(experience.action_mask)
+        experience.prompts = []  # how _countable tells it from real responses
+        return experience
+
+    def _begin_step(self, window: list[Experience]) -> None:
+        self._set_weights(
+            [trained_lengths(e.action_mask, e.truncated, self.settings) for e in window],
+            [torch.as_tensor(e.info.get(SCOPE_MEAN_KEY, torch.zeros(len(e.action_mask)))) for e in window],
+        )
+
+    def _begin_dynamic_step(self, step: int) -> None:
+        buffer = self.replay_buffer
+        end = buffer.dynamic_optimizer_step.index(1, step)
+        lengths, means = [], []
+        for indices in buffer.dynamic_indices[step : end + 1]:
+            items = [buffer.items[i] for i in indices]
+            rows = [trained_lengths(i.action_mask[None], _row(i.truncated), self.settings) for i in items]
+            lengths.append(torch.cat(rows))
+            means.append(torch.tensor([float(i.info.get(SCOPE_MEAN_KEY, 0.0)) for i in items], dtype=torch.float64))
+        # An optimizer step without one trained token would be 0 / 0 in the host's KL and entropy means.
+        for counts in (buffer.dynamic_batch_num_tokens, buffer.dynamic_global_batch_size):
+            counts[step : end + 1] = [max(n, 1.0) for n in counts[step : end + 1]]
+        self._set_weights(lengths, means)
+
+    def _set_weights(self, lengths: list[Tensor], scope_means: list[Tensor]) -> None:
+        """From the local rows of every micro batch: gather the other ranks', compute all weights once, keep ours."""
+        local = torch.stack([torch.cat(lengths).double().cpu(), torch.cat(scope_means).double().cpu()])
+        everywhere, first = self._gather_rows(local)
+        uses_scope = self.settings.mode == "deltal" and self.settings.scope != "step"
+        weights = response_weights(
+            everywhere[0],
+            mode=self.settings.mode,
+            alpha=self.settings.alpha,
+            max_length=self.settings.max_length,
+            scope_means=everywhere[1] if uses_scope else None,
+        )
+        self.statistics.add_weights(weights, self.settings.max_length)
+        mine = weights[first : first + local.shape[1]] * self.loss_divisor
+        self._weights.extend(mine.split([len(rows) for rows in lengths]))
+        self.strategy.nothing_left = not bool(weights.any()) and not self._other_terms(everywhere[0])
+
+    def _gather_rows(self, local: Tensor) -> tuple[Tensor, int]:
+        """[2, n] of this rank to [2, all n] of the data-parallel group, and the column where ours start. Ranks may differ in n."""
+        group = self.strategy.ds_device_mesh["dp"].get_group()
+        size, rank = dist.get_world_size(group), dist.get_rank(group)
+        if size == 1:
+            return local, 0
+        device = torch.cuda.current_device()
+        counts = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(size)]
+        dist.all_gather(counts, torch.tensor([local.shape[1]], device=device), group=group)
+        sizes = [int(c.item()) for c in counts]
+        padded = torch.nn.functional.pad(local, (0, max(sizes) - local.shape[1])).to(device)
+        gathered = [torch.empty_like(padded) for _ in range(size)]
+        dist.all_gather(gathered, padded, group=group)
+        return torch.cat([rows[:, :n].cpu() for rows, n in zip(gathered, sizes, strict=True)], dim=1), sum(sizes[:rank])
+
+    def _other_terms(self, lengths: Tensor) -> bool:
+        """Whether KL, entropy or auxiliary terms still train when no response is left for the policy loss.
+
+        They keep filtered responses, so it is the filter that can leave them alone in a step.
+        """
+        kl = self.args.algo.kl.use_loss and self.args.algo.kl.init_coef > 0
+        return self.settings.overlong_filtering and bool(kl or self.args.actor.entropy_coef or self.aux_loss)
+
+
+_HOST_ITER = ppo_actor.iter_grad_accum_global_norm
+
+
+def _row(value: Tensor | None) -> Tensor | None:
+    return None if value is None else value.reshape(1)
+
+
+def _at_least_one(info: dict, divisor: int) -> dict:
+    """The host's counts, at least one token and one response: a step without any would be 0 / 0."""
+    smallest = 1 / divisor
+    return {k: v if k == "dp_size" else v.clamp(min=smallest) for k, v in info.items()}
+
+
+def _countable(status: dict, is_padding: bool) -> dict:
+    """Let the host average a micro batch without responses or tokens: it divides by their number."""
+    if is_padding:
+        status["num_samples"] = NO_COUNT
+    if status["num_action_tokens"] == 0:
+        status["num_action_tokens"] = NO_COUNT
+    for name, value in status["metrics"].items():
+        if (
+            isinstance(value, torch.Tensor)
+            and status["weights"][name] == "token"
+            and not bool(torch.isfinite(value).all())
+        ):
+            # A masked mean over no token. A loss that is not finite has stopped the run before.
+            status["metrics"][name] = torch.zeros_like(value)
+    return status

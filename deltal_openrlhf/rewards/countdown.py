@@ -1,0 +1,76 @@
+"""Countdown: does the last <answer>...</answer> of a response combine the given numbers to the target?
+
+The answer is an expression of integers, + - * /, unary minus and parentheses, or such an expression, "=" and the target
+("(1 + 2) * 3 = 9", as many models write it: the right side must be the target as a plain integer and is not one of the numbers).
+Every number has to be used exactly once. Values are exact fractions, so 8 / 3 * 3 is 8.
+
+The text of a model is hostile input. It is cut to size first, then limited to the characters of an expression, and only then read by
+Python's parser, whose tree is walked by a whitelist: nothing of it is ever evaluated by Python or sympy. Whatever is not a
+correct answer scores 0; nothing in a response makes `score` raise.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+MAX_ANSWER_CHARS = 200
+"""Six numbers of four digits with all their parentheses take about 60. Also bounds nesting and the size of any integer."""
+
+_OPEN, _CLOSE = "<answer>", "</answer>"
+_EXPRESSION = re.compile(r"[0-9+\-*/() \t\r\n]+")
+_INTEGER = re.compile(r"-?[0-9]{1,30}")
+_OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+class _NotAnAnswer(Exception):
+    """The text is no expression over the whitelist."""
+
+
+def score(response: str, numbers: Sequence[int], target: int) -> float:
+    """1.0 if the last answer of `response` uses every one of `numbers` exactly once and its value is `target`, else 0.0."""
+    answer = last_answer(response)
+    if answer is None or len(answer) > MAX_ANSWER_CHARS:
+        return 0.0
+    expression, equals, claim = (part.strip() for part in answer.partition("="))
+    if equals and not (_INTEGER.fullmatch(claim) and int(claim) == target):
+        return 0.0
+    try:
+        value, used = _evaluate(expression)
+    except (_NotAnAnswer, ZeroDivisionError):
+        return 0.0
+    return float(sorted(used) == sorted(numbers) and value == target)
+
+
+def last_answer(response: str) -> str | None:
+    """What stands in the last closed <answer>...</answer>, None without one. Linear in the length of the response."""
+    start = response.rfind(_OPEN, 0, max(response.rfind(_CLOSE), 0))
+    if start < 0:
+        return None
+    start += len(_OPEN)
+    return response[start : response.index(_CLOSE, start)]
+
+
+def _evaluate(expression: str) -> tuple[Fraction, list[int]]:
+    """Value of the expression and the integers in it. Raises _NotAnAnswer, ZeroDivisionError."""
+    if not _EXPRESSION.fullmatch(expression):
+        raise _NotAnAnswer
+    try:
+        tree = ast.parse(expression, mode="eval")
+    # All of these are ways in which Python's parser refuses text: bad syntax, too deep, too large.
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise _NotAnAnswer from error
+    used: list[int] = []
+
+    def value(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            used.append(node.value)
+            return Fraction(node.value)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
+            return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
+        raise _NotAnAnswer
+
+    return value(tree.body), used

