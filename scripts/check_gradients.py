@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from deltal_openrlhf.host.parity import Case, Result, run_cases
+from deltal_openrlhf.parity import Case, Result, run_cases
 
 TOLERANCE = 1e-5
 LOSSES = (

@@ -5,7 +5,7 @@ One spawn per number of ranks serves all cases. scripts/check_gradients.py runs 
 
 import pytest
 
-from deltal_openrlhf.host.parity import Case, Result, run_cases
+from deltal_openrlhf.parity import Case, Result, run_cases
 
 TOLERANCE = 1e-5
 

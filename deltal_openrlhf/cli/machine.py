@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +61,17 @@ def _open_files() -> Iterator[str]:
 def leftover_processes() -> list[Process]:
     """Ray and vLLM processes of this user, whether a run is going on or not."""
     found = []
+    uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             # Ray and vLLM set their processes' titles, which is then all of the command line.
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            status = folder.stat()
+            # After the name in parentheses, which may hold anything: field 22 of proc(5), the start in clock ticks since boot.
+            ticks = int((folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
+            owner = folder.stat().st_uid
         except OSError:
             continue
         name = command.split(" ")[0].rsplit("/", 1)[-1]
-        if status.st_uid == os.getuid() and name.startswith(LEFTOVERS):
-            found.append(Process(int(folder.name), name, time.time() - status.st_mtime))
+        if owner == os.getuid() and name.startswith(LEFTOVERS):
+            found.append(Process(int(folder.name), name, uptime - ticks / os.sysconf("SC_CLK_TCK")))
     return sorted(found, key=lambda process: -process.age_seconds)

@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 # command -> (module with main(argv) -> exit status, one line for the help)
 COMMANDS = {
-    "train": ("deltal_openrlhf.host.launch", "openrlhf.cli.train_ppo_ray with ∆L: all its flags, and --loss_agg, --alpha, --deltal.*"),
-    "enable": ("deltal_openrlhf.cli.enable", "let python -m openrlhf.cli.train_ppo_ray take ∆L's flags in this environment"),
+    "train": (
+        "deltal_openrlhf.host.launch",
+        "openrlhf.cli.train_ppo_ray with ∆L: all its flags, and --loss_agg, --alpha, --deltal.*",
+    ),
+    "enable": (
+        "deltal_openrlhf.cli.enable",
+        "let python -m openrlhf.cli.train_ppo_ray take ∆L's flags in this environment",
+    ),
     "disable": ("deltal_openrlhf.cli.disable", "undo enable"),
-    "doctor": ("deltal_openrlhf.cli.doctor", "what this machine and environment lack for a run, and what to do about it"),
+    "doctor": (
+        "deltal_openrlhf.cli.doctor",
+        "what this machine and environment lack for a run, and what to do about it",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What lets the unmodified host run without a GPU. It chooses itself by torch's build, and does nothing where torch can use a GPU.
+"""What lets the unmodified host run without a GPU: active where torch was built for CPUs, without effect anywhere else.
 
     environment.py   variables and ray.init arguments for the driver and its workers
     flags.py         command line values that a CPU run needs, and those it cannot have
@@ -20,8 +20,8 @@ _installed = False
 def is_needed() -> bool:
     """Whether torch was built without CUDA and ROCm.
 
-    The build decides, not whether a device is visible: Ray hides the GPUs of a cluster from workers that asked for none, and the node
-    that submits a job may have none itself.
+    The build decides, not whether a device is visible: Ray hides a cluster's GPUs from workers that asked for none, and the
+    node that submits a job may have none itself.
     """
     import torch
 

@@ -25,8 +25,8 @@ def unpad_input(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, torch.Tensor]:
     """Drop padding. hidden_states: (batch, seqlen, ...); attention_mask: (batch, seqlen), 1 for tokens.
 
-    Returns the tokens (total, ...), their positions in (batch * seqlen), the cumulated row lengths (batch + 1, int32), the longest row's
-    length, and the row lengths (batch, int32).
+    Returns the tokens (total, ...), their positions in (batch * seqlen), the cumulated row lengths (batch + 1, int32), the
+    longest row's length, and the row lengths (batch, int32).
     """
     lengths = attention_mask.sum(dim=-1, dtype=torch.int32)
     indices = attention_mask.flatten().nonzero().flatten()

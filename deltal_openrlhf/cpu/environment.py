@@ -8,14 +8,23 @@ from typing import Any
 VARIABLES: dict[str, tuple[str, str]] = {
     "DS_ACCELERATOR": ("cpu", "DeepSpeed guesses its accelerator from what is importable; say it"),
     "OMP_NUM_THREADS": ("1", "several processes share the cores; measured: a second thread makes no run faster"),
-    "TORCHDYNAMO_DISABLE": ("1", "the host's entropy is @torch.compile'd: on a CPU that is a C++ compilation in every worker"),
+    "TORCHDYNAMO_DISABLE": (
+        "1",
+        "the host's entropy is @torch.compile'd: on a CPU that is a C++ compilation in every worker",
+    ),
     "TOKENIZERS_PARALLELISM": ("false", "tokenizers warns, or deadlocks, when a process with its threads forks"),
     "VLLM_CPU_KVCACHE_SPACE": ("1", "GiB; else vLLM takes a share of all memory"),
-    "VLLM_ENABLE_V1_MULTIPROCESSING": ("0", "one process less an engine: vLLM starts its CPU worker in one of its own to set its threads"),
+    "VLLM_ENABLE_V1_MULTIPROCESSING": (
+        "0",
+        "one process less an engine: vLLM starts its CPU worker in one of its own to set its threads",
+    ),
     "VLLM_NO_USAGE_STATS": ("1", "no network is needed, none is used"),
     "RAY_USAGE_STATS_ENABLED": ("0", "the same for Ray"),
     "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": ("1", "the host's own default"),
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": ("0", "else Ray warns in every worker about the CUDA_VISIBLE_DEVICES that it empties"),
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": (
+        "0",
+        "else Ray warns in every worker about the CUDA_VISIBLE_DEVICES that it empties",
+    ),
     "VLLM_LOGGING_LEVEL": ("WARNING", "a quiet console"),
     "TRANSFORMERS_VERBOSITY": ("error", "a quiet console"),
     "HF_HUB_DISABLE_PROGRESS_BARS": ("1", "a quiet console"),
@@ -50,7 +59,7 @@ def logical_gpus(args: Any) -> int:
 
 
 def ray_init_arguments(num_gpus: int) -> dict[str, Any]:
-    """Arguments of ray.init: the environment, the patches in every worker, and num_gpus logical GPUs to place the host's actors on.
+    """Arguments of ray.init: the environment, the patches in every worker, num_gpus logical GPUs to place the host's actors on.
 
     With RAY_ADDRESS set (a running cluster, `ray job submit`) the resources are the cluster's: start it with
     `ray start --head --num-gpus N`. Variables that the submitted job sets itself are left to it (Ray refuses to set them twice).

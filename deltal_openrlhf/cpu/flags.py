@@ -14,7 +14,11 @@ NEEDED = (
 
 # (flag, what it may be, why): an error when the run has another value.
 ALLOWED = (
-    ("vllm.tensor_parallel_size", 1, "vLLM's CPU workers share the cores, splitting a model gains nothing; use --vllm.num_engines"),
+    (
+        "vllm.tensor_parallel_size",
+        1,
+        "vLLM's CPU workers share the cores, splitting a model gains nothing; use --vllm.num_engines",
+    ),
     ("vllm.sync_with_ray", False, "Ray's collectives have no gloo broadcast that the host's call fits"),
     ("ds.tensor_parallel_size", 1, "DeepSpeed's AutoTP needs CUDA"),
     ("ds.ring_attn_size", 1, "ring attention needs flash-attn and CUDA"),
@@ -54,7 +58,9 @@ def _check_ranks(args: Any) -> None:
     for group, used in in_use.items():
         ranks = _get(args, f"{group}.num_gpus_per_node")
         if used and ranks > cores:
-            raise ValueError(f"--{group}.num_gpus_per_node is {ranks}, but there are {cores} cores; allowed are 1 to {cores}")
+            raise ValueError(
+                f"--{group}.num_gpus_per_node is {ranks}, but there are {cores} cores; allowed are 1 to {cores}"
+            )
 
 
 def _get(args: Any, flag: str) -> Any:

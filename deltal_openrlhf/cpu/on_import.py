@@ -1,7 +1,7 @@
 """Call a function with a module right after that module was imported.
 
-Ray workers and vLLM processes import the host when they please. To mend a module there, we have to be called between its import and the
-first `from module import name` of somebody else.
+Ray workers and vLLM processes import the host when they please. To mend a module there, we have to be called between its
+import and the first `from module import name` of somebody else.
 """
 
 import importlib.abc

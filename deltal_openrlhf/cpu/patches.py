@@ -1,6 +1,7 @@
 """Every name of the host that the CPU layer replaces, and why. Nothing else is touched; no file is edited.
 
-Checked against the versions below. Each patch acts when its module is imported; if a name is gone, that import fails and says which.
+Checked against the versions below. Each patch acts when its module is imported; if a name is gone, that import fails and
+says which.
 """
 
 import functools
@@ -34,7 +35,9 @@ class Patch:
             owner = functools.reduce(getattr, owners, module)
             original = getattr(owner, attribute)
         except AttributeError:
-            raise ImportError(f"{self.module} has no {self.name}; the CPU layer was checked against {CHECKED_AGAINST}") from None
+            raise ImportError(
+                f"{self.module} has no {self.name}; the CPU layer was checked against {CHECKED_AGAINST}"
+            ) from None
         setattr(owner, attribute, self.replacement(original, owner))
 
 
@@ -135,7 +138,9 @@ PATCHES = (
         "a second extension compiled at first use (shared-memory collectives); gloo does without",
         _do_nothing,
     ),
-    Patch("openrlhf.models.actor", "Actor.__init__", "packing switches to flash attention after the flags are read", _sdpa),
+    Patch(
+        "openrlhf.models.actor", "Actor.__init__", "packing switches to flash attention after the flags are read", _sdpa
+    ),
     Patch("openrlhf.models.model", "get_llm_for_sequence_regression", "the same for critic and reward model", _sdpa),
     Patch(
         "openrlhf.utils.distributed_util",
@@ -176,7 +181,7 @@ def register() -> None:
 def _stand_in_for_flash_attn() -> None:
     """openrlhf.models.ring_attn_utils imports from these two whether they are used or not.
 
-    Only the submodules are registered: find_spec("flash_attn") stays None, so code that asks whether flash-attn is there hears no.
+    Only the submodules are registered: find_spec("flash_attn") stays None, so code that asks for flash-attn hears no.
     """
     distributed = types.ModuleType("flash_attn.utils.distributed")
     distributed.all_gather = bert_padding.all_gather

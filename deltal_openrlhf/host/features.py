@@ -129,6 +129,11 @@ def check_features(args: Any, settings: LossSettings) -> None:
         )
     if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
+    if args.ds.grad_accum_dtype == "fp32" and args.ds.zero_stage == 1 and args.ds.param_dtype == "bf16":
+        raise ValueError(
+            "--ds.grad_accum_dtype fp32 with --ds.zero_stage 1 makes DeepSpeed assert a gradient norm above 0, so a rollout without "
+            "signal would end the run; use --ds.zero_stage 2 or 3"
+        )
     check_batch_sizes(args)
 
 

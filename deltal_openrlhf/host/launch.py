@@ -15,6 +15,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.host.console import QuietConsole
 from deltal_openrlhf.host.flags import add_flags, fail
 from deltal_openrlhf.host.processes import ProcessTracker
+from deltal_openrlhf.host.reasons import reason
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
 
@@ -94,13 +95,10 @@ class _Run:
         host_init = ray.init
 
         def init(*args, runtime_env=None, **kwargs):
-            ours = cpu.ray_init_arguments(_logical_gpus(self.args))
-            env = dict(runtime_env or {})
-            env["env_vars"] = {**env.get("env_vars", {}), **ours["runtime_env"]["env_vars"]}
-            env["worker_process_setup_hook"] = ours["runtime_env"]["worker_process_setup_hook"]
-            if os.environ.get("RAY_ADDRESS"):  # a running cluster has its own resources
-                return host_init(*args, runtime_env=env, **kwargs)
-            return host_init(*args, **{**ours, **kwargs, "runtime_env": env})
+            ours = cpu.ray_init_arguments(cpu.logical_gpus(self.args))
+            variables = {**(runtime_env or {}).get("env_vars", {}), **ours["runtime_env"]["env_vars"]}
+            merged = {**(runtime_env or {}), **ours.pop("runtime_env"), "env_vars": variables}
+            return host_init(*args, runtime_env=merged, **ours, **kwargs)
 
         return rebound(ray, "init", init)
 
@@ -108,35 +106,24 @@ class _Run:
         """Run, and whatever happens leave no process behind and say the reason and the log last."""
         signal.signal(signal.SIGTERM, _raise_interrupt)
         tracker = ProcessTracker()
-        reason, code = None, 0
+        why, code = None, 0
         try:
             run()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         except KeyboardInterrupt:
-            reason, code = "interrupted", 130
+            why, code = "interrupted", 130
         except BaseException as error:  # noqa: BLE001 - reported below and turned into the exit code
-            reason, code = last_line(error), 1
+            why, code = reason(error, self.console and self.console.log_path), 1
             _print_traceback()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         tracker.stop_ray()
         if self.console:
             self.console.close()
-        if reason:
+        if why:
             where = f"; log: {self.console.log_path}" if self.console else ""
-            print(f"{PROG}: stopped: {reason}{where}", file=sys.stderr, flush=True)
+            print(f"{PROG}: stopped: {why}{where}", file=sys.stderr, flush=True)
         return code
-
-
-def last_line(error: BaseException) -> str:
-    """The reason in one line: the last line of a Ray task's remote traceback, or the error itself."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    name = type(error).__name__
-    if not lines:
-        return name
-    if name.startswith("RayTaskError") or "RayTaskError" in {base.__name__ for base in type(error).__mro__}:
-        return lines[-1]
-    return f"{name}: {' '.join(lines)}"
 
 
 def _print_traceback() -> None:
@@ -154,12 +141,3 @@ def _lookup(args, dotted: str):
     for part in dotted.split("."):
         args = getattr(args, part)
     return args
-
-
-def _logical_gpus(args) -> int:
-    """One for every worker that the host wants to place on a GPU."""
-    groups = (args.actor, args.ref, args.reward, args.critic)
-    return (
-        sum(g.num_nodes * g.num_gpus_per_node for g in groups)
-        + (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
-    )

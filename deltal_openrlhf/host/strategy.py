@@ -46,29 +46,29 @@ class DeltaLStrategy(DeepspeedStrategy):
             )
 
     def guard_gradient_norm(self, model) -> None:
-        """Stop before an update with a NaN or inf gradient norm. (fp16: DeepSpeed's loss scaling skips such a step by itself.)"""
+        """Have ZeRO-1/2 check every gradient before an update (its default in bf16 only)."""
         engine = _engine(model)
+        if engine.zero_optimization_stage() in (1, 2):
+            engine.optimizer.check_grad_overflow = True
 
-        def check(optimizer: torch.optim.Optimizer, *_) -> None:
-            norm = getattr(engine.optimizer, "_global_grad_norm", None)
-            if norm is None:  # plain torch optimizer: DeepSpeed computes none
-                gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-                norm = torch.nn.utils.get_total_norm(gradients) if gradients else 0.0
-            if not bool(torch.isfinite(torch.as_tensor(norm))):
-                raise RuntimeError(
-                    f"the gradient norm is {float(norm)} on rank {self.get_rank()} in optimizer step {engine.global_steps + 1}; "
-                    "stopped before the optimizer step, the parameters are unchanged"
-                )
-
-        engine.basic_optimizer.register_step_pre_hook(check)
+    def _bad_norm(self, step: int) -> str:
+        return (
+            f"the gradient norm is inf or nan on rank {self.get_rank()} in optimizer step {step}; stopped before the optimizer step, "
+            "the parameters are unchanged"
+        )
 
     def optimizer_step(self, optimizer, model, scheduler, name: str = "model", **kwargs) -> None:
         engine = _engine(model)
         at_boundary = engine.is_gradient_accumulation_boundary() or not engine.managed_gradient_accumulation()
         self._update_skipped = at_boundary and name == "actor" and self.nothing_left
+        if at_boundary and not _gradients_are_finite(engine):
+            raise RuntimeError(self._bad_norm(engine.global_steps + 1))
         # Nothing to learn from: Adam's momentum would still move the weights. The schedule advances as in any step.
         with _without_update(engine) if self._update_skipped else nullcontext():
             super().optimizer_step(optimizer, model, scheduler, name=name, **kwargs)
+        if at_boundary and getattr(engine.optimizer, "overflow", False) and not engine.fp16_enabled():
+            # ZeRO-1/2 left the step out without a word.
+            raise RuntimeError(self._bad_norm(engine.global_steps))
         if at_boundary and name == "actor" and self.statistics is not None:
             norm, limit = self.get_grad_norm(model), engine.gradient_clipping()
             self.statistics.skipped += int(self._update_skipped)
@@ -157,6 +157,20 @@ def write_atomically(path: str, text: str) -> None:
 
 def _engine(model):
     return model.model if isinstance(model, Actor) else model
+
+
+def _gradients_are_finite(engine) -> bool:
+    """Before an update, the same on all ranks. DeepSpeed's norms cannot tell: it puts -1 for a part that is inf or nan.
+
+    ZeRO-1/2 look themselves (guard_gradient_norm), and so does the loss scaling of fp16, which handles what it finds.
+    """
+    stage = engine.zero_optimization_stage()
+    if engine.fp16_enabled() or stage in (1, 2):
+        return True
+    if stage == 3:
+        return not engine.optimizer.has_overflow()
+    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    return not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
 
 
 def _without_update(engine):

@@ -40,7 +40,9 @@ def _problem(label: str) -> tuple[list[int], int]:
         problem = json.loads(label)
         numbers, target = problem["numbers"], problem["target"]
     except (TypeError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"a countdown label is {{'numbers': [...], 'target': n}} as JSON text, not {label!r}") from error
+        raise ValueError(
+            f"a countdown label is {{'numbers': [...], 'target': n}} as JSON text, not {label!r}"
+        ) from error
     if not (isinstance(numbers, list) and all(type(n) is int for n in [*numbers, target])):
         raise ValueError(f"a countdown label holds a list of integers and an integer, not {label!r}")
     return numbers, target

@@ -1,0 +1,1 @@
+"""Problems and prompts, written as the JSON lines that OpenRLHF reads."""

@@ -1,0 +1,51 @@
+"""The real trainer's update against brute force: ActorPPOTrainer and DeepSpeed engine as in a run, without Ray and vLLM.
+
+A case (cases.py) fixes a batch of responses, one of them empty, and cuts it into ranks, micro batches or dynamic batches; the real
+trainer (real.py) trains it with plain SGD at learning rate 1 without clipping, in fp32; the change of the parameters is compared with
+a reference (reference.py) that takes one response at a time. Adam and clipping would hide a constant factor, the classic mistake
+here, so neither is used. scripts/check_gradients.py runs the whole matrix, tests/test_gradients.py a covering part of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deltal_openrlhf.parity.cases import Case
+from deltal_openrlhf.parity.spawn import run_on_ranks
+
+__all__ = ["Case", "Result", "run_cases", "run_on_ranks"]
+
+
+@dataclass
+class Result:
+    """relative_error: ||change - reference|| / ||reference||; largest: biggest change of one parameter; difference: biggest gap."""
+
+    case: Case
+    relative_error: float
+    largest: float
+    difference: float
+    loss_steps: int
+    ema_error: float = 0.0
+
+
+def run_cases(cases: Sequence[Case], timeout: float = 600) -> list[Result]:
+    """Train every case and compare. All cases of one world size share their processes. Raises RuntimeError past the time limit."""
+    results: dict[Case, Result] = {}
+    for world in sorted({case.world for case in cases}):
+        chosen = [case for case in cases if case.world == world]
+        fields = run_on_ranks(world, _train_and_compare, chosen, timeout=timeout)[0]
+        results |= {case: Result(case, **row) for case, row in zip(chosen, fields, strict=True)}
+    return [results[case] for case in cases]
+
+
+def _train_and_compare(rank: int, cases: Sequence[Case]) -> list[dict]:
+    # The host is imported in the processes that train, after the CPU layer.
+    import torch.distributed as dist
+
+    from deltal_openrlhf.parity.real import train
+    from deltal_openrlhf.parity.reference import compare
+
+    rows = []
+    for case in cases:
+        outcome = train(case, rank, case.world)
+        rows.append(compare(case, outcome) if dist.get_rank() == 0 else {})
+    return rows

@@ -1,0 +1,204 @@
+"""The real ActorPPOTrainer and DeepSpeed engine on the batch of cases.py, without Ray and vLLM."""
+
+from types import SimpleNamespace
+
+import deepspeed
+import torch
+import torch.distributed as dist
+from openrlhf.models import Actor
+from openrlhf.trainer.ppo_utils.experience import Experience
+
+from deltal_openrlhf.host.controller import attach_scope_means
+from deltal_openrlhf.host.strategy import DeltaLStrategy
+from deltal_openrlhf.host.trainer import DeltaLPPOTrainer
+from deltal_openrlhf.parity.cases import (
+    BIG_M,
+    GROUP_SIZE,
+    LONGEST,
+    NUM_RESPONSES,
+    NUM_SHORT,
+    Case,
+    learning_rate,
+    make_batch,
+    make_model,
+)
+
+
+def train(case: Case, rank: int, world: int) -> dict:
+    """Parameters after the rollout's optimizer steps, and which responses each of them trained on."""
+    trainer = build_trainer(case)
+    samples = experiences(case)
+    attach_scope_means(samples, trainer.settings, GROUP_SIZE)
+    for sample in samples[: NUM_SHORT if case.short else None][rank::world]:
+        trainer.replay_buffer.append(sample)
+    trainer.ppo_train(trainer.args.algo.kl.init_coef)
+
+    steps: list = [None] * world
+    dist.all_gather_object(steps, trainer.trained_on)
+    outcome = {"after": parameters(trainer.actor), "steps": [sum(parts, []) for parts in zip(*steps, strict=True)]}
+    if trainer.ema_model is not None:
+        outcome["ema"] = parameters(trainer.ema_model)
+    return outcome
+
+
+def build_trainer(case: Case, max_norm: float = 0.0, model: torch.nn.Module | None = None) -> DeltaLPPOTrainer:
+    """The host's trainer with our loss, on a fresh DeepSpeed engine in this process's group."""
+    args = arguments(case)
+    strategy = _strategy_class(case)(
+        seed=1,
+        max_norm=max_norm,
+        micro_train_batch_size=case.micro,
+        train_batch_size=args.train.batch_size,
+        zero_stage=case.zero,
+        args=args,
+    )
+    strategy.setup_distributed()
+    model = model or make_model(case.lora)
+    actor, ema = Actor(model.bfloat16() if case.bf16 else model), None
+    actor.packing_samples, actor.temperature, actor.is_vlm = args.ds.packing_samples, 1.0, False
+    adam = {"lr": 1e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0}
+    config = {"optim": "adam", "muon": {}, "adam": adam, "lr_scheduler": "linear" if case.decay else "constant"}
+    config |= {"lr_warmup_ratio": 0.0, "min_lr_ratio": 0.1, "max_norm": max_norm, "scheduler_steps": 10}
+    actor, optimizer, scheduler = strategy.prepare((actor, config))
+    if case.ema:
+        ema = strategy.prepare(Actor(make_model(case.lora)))
+    return _trainer_class(case)(
+        strategy,
+        actor,
+        ema,
+        optimizer,
+        scheduler,
+        ema_beta=0.5,
+        micro_train_batch_size=case.micro,
+        dataloader_pin_memory=False,
+    )
+
+
+def experiences(case: Case) -> list[Experience]:
+    """The whole rollout batch, one response each."""
+    return [_experience(i, row, case) for i, row in enumerate(make_batch(case.holes))]
+
+
+def arguments(case: Case) -> SimpleNamespace:
+    """The host's hierarchical arguments, as far as trainer and strategy read them."""
+    space = SimpleNamespace
+    num = NUM_RESPONSES
+    return space(
+        local_rank=-1,
+        deltal=space(
+            alpha=case.alpha,
+            scope=case.scope,
+            max_length=BIG_M if case.mode in ("deltal", "seq-mean-token-sum-norm") else None,
+            overlong_filtering=case.filtering,
+            allow_changed_loss=False,
+        ),
+        train=space(
+            seed=1,
+            full_determinism_enable=False,
+            micro_batch_size=case.micro,
+            batch_size=num // case.steps,
+            dynamic_batch_enable=case.dynamic,
+            max_tokens_per_gpu=80,
+            max_epochs=case.epochs,
+            colocate_all=False,
+            async_enable=False,
+        ),
+        rollout=space(
+            batch_size=num // GROUP_SIZE, n_samples_per_prompt=GROUP_SIZE, temperature=1.0, max_new_tokens=LONGEST
+        ),
+        data=space(max_len=2 * LONGEST),
+        ds=space(
+            param_dtype="bf16" if case.bf16 else "fp32",
+            zero_stage=case.zero,
+            packing_samples=case.packing or case.dynamic,
+            ring_attn_size=1,
+            tensor_parallel_size=1,
+            adam_offload=False,
+        ),
+        vllm=space(sync_backend="gloo"),
+        algo=space(
+            advantage=space(
+                is_correction_level=case.correction,
+                is_correction_mode="mask",
+                is_correction_gating="ratio",
+                is_correction_threshold=[0.8, 1.25],
+            ),
+            kl=space(use_loss=case.kl, init_coef=0.1 if case.kl else 0.0, estimator="k3", unbiased_gradient=False),
+        ),
+        actor=space(
+            eps_clip_low_high=(0.2, 0.2),
+            dual_clip=case.dual_clip,
+            loss_agg_mode=case.mode,
+            policy_loss_type="ppo",
+            aux_loss_coef=0,
+            entropy_coef=0.05 if case.entropy else None,
+        ),
+    )
+
+
+def _strategy_class(case: Case):
+    class ParityStrategy(DeltaLStrategy):
+        def get_ds_train_config(self, *args, **kwargs):
+            config = super().get_ds_train_config(*args, **kwargs)
+            if "optimizer" in config and not case.adamw:
+                config["optimizer"] = {"type": "SGD", "params": {"lr": learning_rate(case)}}
+            return config | {"zero_allow_untested_optimizer": True}
+
+        def backward(self, loss, model, optimizer, **kwargs):
+            super().backward(loss * 2 if case.wrong == "scale" else loss, model, optimizer, **kwargs)
+
+    return ParityStrategy
+
+
+def _trainer_class(case: Case):
+    class ParityTrainer(DeltaLPPOTrainer):
+        trained_on: list[list[int]] = []
+
+        def ppo_train(self, kl_ctl):
+            self.trained_on = [[]]
+            status = super().ppo_train(kl_ctl)
+            self.trained_on.pop()
+            return status
+
+        def training_step(self, experience, kl_ctl, step, loss_batch_info=None):
+            self.trained_on[-1] += [int(prompt) for prompt in experience.prompts]
+            status = super().training_step(experience, kl_ctl, step, loss_batch_info)
+            whole = (step + 1) % self.loss_divisor == 0
+            if self.replay_buffer.dynamic_optimizer_step[step] if case.dynamic else whole:
+                self.trained_on.append([])
+            return status
+
+        def _set_weights(self, lengths, scope_means):
+            if case.wrong != "micro-batch":
+                return super()._set_weights(lengths, scope_means)
+            for rows, means in zip(lengths, scope_means, strict=True):  # each micro batch normalised by itself
+                super()._set_weights([rows], [means])
+            for weights in self._weights:
+                weights /= self.loss_divisor
+
+    return ParityTrainer
+
+
+def _experience(number: int, row: dict, case: Case):
+    ids, mask = row["ids"][None], row["mask"][None]
+    return Experience(
+        sequences=ids,
+        attention_mask=torch.ones_like(ids),
+        action_mask=mask,
+        action_log_probs=row["old"][None],
+        base_action_log_probs=row["base"][None] if case.kl else None,
+        rollout_log_probs=row["rollout"][None] if case.correction != "off" else None,
+        advantages=row["advantage"] * mask.float(),
+        response_length=mask.sum(-1).float(),
+        total_length=torch.tensor([float(ids.shape[1])]),
+        truncated=torch.tensor([row["truncated"]]),
+        prompts=[str(number)],
+        labels=[""],
+        info={"reward": torch.tensor([row["advantage"]])},
+    )
+
+
+def parameters(actor) -> dict[str, torch.Tensor]:
+    module = actor.model.module
+    with deepspeed.zero.GatheredParameters(list(module.parameters())):
+        return {name: p.detach().cpu().clone() for name, p in module.named_parameters() if p.requires_grad}

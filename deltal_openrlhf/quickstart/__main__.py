@@ -1,0 +1,173 @@
+"""`python -m deltal_openrlhf.quickstart`: from nothing to a model that reinforcement learning with ∆L made better, on two CPU cores.
+
+1. supervised start  a tiny Llama learns from search traces how to search and answer  -> start/
+2. before            its accuracy on 256 held-out problems, 4 samples each
+3. training          OpenRLHF (Ray, vLLM, DeepSpeed) with ∆L, 30 PPO steps            -> checkpoint/, with metrics.jsonl
+4. after             accuracy of the trained checkpoint on the same problems
+5. report            plot.png, summary.json and a table
+
+All of it lies in --out. An interrupted run goes on where it was; a stage whose settings changed is done again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.aggregation import MODES
+from deltal_openrlhf.data.files import write_atomically
+
+FORMAT = 1
+"""Part of all settings: raise it when a stage's code changes what it makes."""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deltal_openrlhf.quickstart", description=__doc__.split("\n\n")[0])
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+    parser.add_argument("--loss_agg", choices=MODES, default="deltal", help="loss aggregation")
+    parser.add_argument("--alpha", type=float, default=1.0, help="exponent of ∆L, 0 to 1; only for --loss_agg deltal")
+    parser.add_argument("--steps", type=int, default=30, help="PPO steps")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the supervised start and of the training")
+    parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder for everything")
+    parser.add_argument(
+        "--shuffle_rewards", action="store_true", help="control: rewards that ignore the answer; nothing is learned"
+    )
+    args = parser.parse_args(argv)
+    if not 0 <= args.alpha <= 1:
+        parser.error(f"--alpha is {args.alpha}; allowed is 0 to 1")
+    if args.steps < 1:
+        parser.error(f"--steps is {args.steps}; allowed is 1 or more")
+    if args.seed < 0:
+        parser.error(f"--seed is {args.seed}; allowed is 0 or more")
+    args.out = args.out.absolute()
+    if set(str(args.out)) & set(",@"):  # OpenRLHF splits the paths of data sets at these
+        parser.error(f"--out is {args.out}; a path with , or @ cannot be used")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    if cpu.is_needed():
+        os.environ.update(cpu.environment())  # before transformers imports DeepSpeed, and for a quiet console
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print(f"quickstart: interrupted; the same command goes on where it was (in {args.out})", file=sys.stderr)
+        return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    import torch
+
+    from deltal_openrlhf.quickstart import evaluate, model, report, supervised, task, training
+    from deltal_openrlhf.quickstart.stages import run_stage
+
+    torch.set_num_threads(1)
+    out: Path = args.out
+    start_folder, checkpoint = out / "start", out / "checkpoint"
+    print(f"quickstart: about 6 minutes on 2 cores, all of it in {out}", flush=True)
+
+    start_settings = {"format": FORMAT, "seed": args.seed, "supervised_steps": supervised.STEPS}
+    loss = ["--loss_agg", args.loss_agg] + (["--alpha", str(args.alpha)] if args.loss_agg == "deltal" else [])
+    train_settings = {**start_settings, "loss": loss, "steps": args.steps, "control": args.shuffle_rewards}
+
+    def supervised_start() -> dict:
+        tokenizer = model.build_tokenizer()
+        trained = supervised.train(tokenizer, seed=args.seed, progress=_Progress("  supervised step", supervised.STEPS))
+        model.save(trained, tokenizer, start_folder)
+        return {}
+
+    def evaluation(folder: Path) -> dict:
+        return evaluate.evaluate(folder, task.held_out(evaluate.PROBLEMS), max_new_tokens=task.MAX_NEW_TOKENS)
+
+    def ppo() -> dict:
+        _set_aside_other_settings(out, train_settings)
+        prompts = out / "train.jsonl"
+        chance = accuracy_before["mean"] if args.shuffle_rewards else None
+        training.write_prompts(prompts, steps=args.steps, seed=args.seed, chance=chance)
+        training.train(
+            training.command(
+                start=start_folder,
+                out=out,
+                prompts=prompts,
+                loss=loss,
+                steps=args.steps,
+                seed=args.seed,
+                control=args.shuffle_rewards,
+            )
+        )
+        return {}
+
+    start = run_stage(out / "start.json", "supervised start", start_settings, supervised_start)
+    before = run_stage(out / "before.json", "accuracy before", start_settings, lambda: evaluation(start_folder))
+    accuracy_before = evaluate.accuracy(before["result"]["correct"])
+    print(f"  {accuracy_before['mean']:.3f}", flush=True)
+    try:
+        trained = run_stage(out / "train.json", f"training with {' '.join(loss)}", train_settings, ppo)
+    except training.TrainingFailed as failed:
+        print(
+            f"quickstart: training ended with exit code {failed.code}; the same command goes on from its last save",
+            file=sys.stderr,
+        )
+        return 1
+    after = run_stage(out / "after.json", "accuracy after", train_settings, lambda: evaluation(checkpoint))
+
+    accuracy_after = evaluate.accuracy(after["result"]["correct"])
+    title = f"Countdown, {' '.join(loss)}, seed {args.seed}" + (", rewards shuffled" if args.shuffle_rewards else "")
+    metrics = report.read_metrics(checkpoint / "metrics.jsonl")
+    report.plot(metrics, accuracy_before, accuracy_after, title, out / "plot.png")
+    records = [start, before, trained, after]
+    summary = {
+        **report.accuracies(before["result"]["correct"], after["result"]["correct"]),
+        "steps": args.steps,
+        "seconds": sum(record["seconds"] for record in records),
+        "peak_memory_gb": max(record["peak_memory_gb"] for record in records),
+        "checkpoint": str(checkpoint),
+        "plot": str(out / "plot.png"),
+        "loss_agg": args.loss_agg,
+        "alpha": args.alpha if args.loss_agg == "deltal" else None,
+        "seed": args.seed,
+        "shuffle_rewards": args.shuffle_rewards,
+    }
+    write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    lengths = [sum(record["result"]["lengths"]) / len(record["result"]["lengths"]) for record in (before, after)]
+    print(f"\n{report.table(summary, *lengths)}\n")
+    print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
+    print(f"checkpoint (transformers, vLLM): {checkpoint}\nplot: {summary['plot']}\nsummary: {out / 'summary.json'}")
+    return 0
+
+
+def _set_aside_other_settings(out: Path, settings: dict) -> None:
+    """A training that was begun with these settings goes on from its last saved step; one with others is moved to out/previous."""
+    begun = out / "training_settings.json"
+    if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) == settings:
+        return
+    previous = out / "previous"
+    earlier = [out / name for name in ("checkpoint", "ckpt") if (out / name).exists()]
+    if earlier:
+        shutil.rmtree(previous, ignore_errors=True)
+        previous.mkdir()
+        for folder in earlier:
+            shutil.move(folder, previous / folder.name)
+        print(f"  an earlier training had other settings: moved to {previous}", flush=True)
+    write_atomically(begun, json.dumps(settings))
+
+
+class _Progress:
+    """Prints ten lines over a stage, with the time that is left at the rate so far."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps, self.start = name, steps, time.monotonic()
+
+    def __call__(self, step: int) -> None:
+        if step % max(1, self.steps // 10) == 0:
+            left = (time.monotonic() - self.start) / step * (self.steps - step)
+            print(f"{self.name} {step}/{self.steps}, {left:.0f} s left", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

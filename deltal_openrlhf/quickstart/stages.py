@@ -1,0 +1,34 @@
+"""Stages that are not repeated: each leaves one JSON file, and is skipped while that file was made with the same settings."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deltal_openrlhf.data.files import write_atomically
+from deltal_openrlhf.quickstart.memory import PeakMemory
+
+
+def run_stage(path: Path, name: str, settings: dict, work: Callable[[], dict]) -> dict:
+    """The record of a stage: {"settings", "result", "seconds", "peak_memory_gb"}, from `path` or from work().
+
+    settings: everything that the result depends on, also the settings of earlier stages. work: returns the result, as JSON.
+    """
+    record = read_record(path)
+    if record is not None and record["settings"] == settings:
+        print(f"{name}: done before ({record['seconds']:.0f} s), kept", flush=True)
+        return record
+    print(f"{name} ...", flush=True)
+    start = time.monotonic()
+    with PeakMemory() as memory:
+        result = work()
+    seconds = time.monotonic() - start
+    record = {"settings": settings, "result": result, "seconds": seconds, "peak_memory_gb": memory.gigabytes}
+    write_atomically(path, json.dumps(record))
+    print(f"{name}: {seconds:.0f} s", flush=True)
+    return record
+
+
+def read_record(path: Path) -> dict | None:
+    """None if there is no file. Files are written whole, so one that does not parse is an error worth seeing."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -1,0 +1,94 @@
+"""The training stage: OpenRLHF's own command line with ∆L, in a process of its own."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from deltal_openrlhf.data.countdown import label
+from deltal_openrlhf.data.files import write_atomically
+from deltal_openrlhf.quickstart import shuffled_reward, task
+from deltal_openrlhf.rewards import countdown_reward
+
+PROMPTS = 16
+SAMPLES = 8
+MICRO_BATCH = 32
+LEARNING_RATE = 2e-4
+SAVE_EVERY = 10
+
+
+class TrainingFailed(Exception):
+    """The command ended with another exit code than 0; it has said why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def write_prompts(path: Path, *, steps: int, seed: int, chance: float | None) -> None:
+    """One row a prompt of every step, as --data.prompt_dataset takes them. chance: of a reward in the control run, else None."""
+    rng = random.Random(f"prompts {seed}")  # another stream than the supervised traces'
+    rows = []
+    for _ in range(steps * PROMPTS):
+        problem = task.draw(rng, "train")
+        answer = label(*problem) if chance is None else shuffled_reward.chance_label(*problem, chance)
+        rows.append({"input": task.prompt(*problem), "label": answer, "datasource": "countdown"})
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def command(
+    *, start: Path, out: Path, prompts: Path, loss: list[str], steps: int, seed: int, control: bool
+) -> list[str]:
+    """The command line. start: checkpoint to train. loss: flags of the loss aggregation, such as ["--loss_agg", "deltal"]."""
+    reward = shuffled_reward if control else countdown_reward
+    flags = {
+        "actor.model_name_or_path": start,
+        "actor.num_nodes": 1,
+        "actor.num_gpus_per_node": 1,
+        "vllm.num_engines": 1,
+        "vllm.tensor_parallel_size": 1,
+        "vllm.sync_backend": "gloo",
+        "vllm.gpu_memory_utilization": 0.2,
+        "reward.remote_url": reward.__file__,
+        "data.prompt_dataset": prompts,
+        "data.input_key": "input",
+        "data.label_key": "label",
+        "data.max_samples": steps * PROMPTS,
+        "data.max_len": task.WORDS_A_PROMPT + task.MAX_NEW_TOKENS,
+        "rollout.max_new_tokens": task.MAX_NEW_TOKENS,
+        "rollout.temperature": 1.0,
+        "rollout.n_samples_per_prompt": SAMPLES,
+        "rollout.batch_size": PROMPTS,
+        "rollout.micro_batch_size": MICRO_BATCH,
+        "algo.advantage.estimator": "group_norm",
+        "algo.kl.init_coef": 0,
+        "train.batch_size": PROMPTS * SAMPLES,
+        "train.micro_batch_size": MICRO_BATCH,
+        "train.num_episodes": 1,
+        "train.max_epochs": 1,
+        "train.seed": seed,
+        "actor.adam.lr": LEARNING_RATE,
+        "actor.lr_scheduler": "constant",
+        "actor.lr_warmup_ratio": 0,
+        "ds.zero_stage": 2,
+        "ds.attn_implementation": "sdpa",
+        "ckpt.output_dir": out / "checkpoint",
+        "ckpt.path": out / "ckpt",
+        "ckpt.save_steps": SAVE_EVERY,
+    }
+    pairs = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    switches = ["--vllm.enforce_eager", "--ckpt.load_enable"]
+    return [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *pairs, *switches, *loss]
+
+
+def train(arguments: list[str]) -> None:
+    """Run the command; its console is ours. Raises TrainingFailed. On Ctrl-C the command, which gets it too, is given time to end."""
+    process = subprocess.Popen(arguments)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if code:
+        raise TrainingFailed(code)

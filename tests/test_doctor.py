@@ -1,0 +1,150 @@
+"""`deltal doctor` on this machine, and with planted problems."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from deltal_openrlhf.cli import doctor, machine
+
+GIB = 1024**3
+
+
+def run_doctor(**variables: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "doctor"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env={**os.environ, **variables})
+
+
+def test_on_this_machine():
+    process = run_doctor()
+    assert process.returncode == 0, process.stdout + process.stderr
+    facts = {line.split()[0]: line for line in process.stdout.splitlines() if line}
+    for name in (
+        "python",
+        "torch",
+        "openrlhf",
+        "ray",
+        "deepspeed",
+        "transformers",
+        "device",
+        "memory",
+        "disk",
+        "enable",
+    ):
+        assert name in facts
+    assert "all symbols found" in facts["host"]
+    assert process.stdout.splitlines()[-1] == "a run can work"
+
+
+# ── Planted problems, one check each ──
+
+
+def problems(check) -> dict[str, doctor.Problem]:
+    return {problem.what: problem for problem in check()[1]}
+
+
+def test_a_missing_package(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "ray" else "1.0")
+    found = problems(doctor.check_versions)
+    assert found["ray is not installed"].fatal
+    assert "scripts/setup.sh" in found["ray is not installed"].remedy
+    assert any("both installed" in what for what in found)
+
+
+def test_a_missing_package_ends_with_status_1(tmp_path):
+    """A host that cannot be imported, for real: an openrlhf without contents comes first on the path."""
+    (tmp_path / "openrlhf").mkdir()
+    (tmp_path / "openrlhf" / "__init__.py").write_text("")
+    process = run_doctor(PYTHONPATH=str(tmp_path))
+    assert process.returncode == 1, process.stderr
+    named = [line for line in process.stdout.splitlines() if line.startswith("PROBLEM: openrlhf 0.11.2 has no usable ")]
+    assert named
+    assert all(line.endswith(" -> pip install openrlhf==0.11.2") for line in named)
+    assert "a run cannot work" in process.stdout.splitlines()[-1]
+
+
+def test_too_little_memory_and_a_full_disk(monkeypatch):
+    monkeypatch.setattr(machine, "available_memory", lambda: 1 * GIB)
+    monkeypatch.setattr(machine, "disk", lambda path: (1 * GIB, 0.99))
+    found = problems(doctor.check_resources)
+    assert found["1.0 GiB of memory are available, the smallest run takes 4"].fatal
+    assert found["the disk of /tmp is 99% full, Ray stores nothing above 95%"].fatal
+
+
+def test_a_small_shared_memory_is_a_note(monkeypatch):
+    monkeypatch.setattr(machine, "disk", lambda path: (GIB // 16, 0.5))
+    (problem,) = doctor.check_resources()[1]
+    assert "/dev/shm" in problem.what and not problem.fatal and "--shm-size" in problem.remedy
+
+
+def test_memory_is_that_of_the_control_group():
+    assert 0 < machine.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _hold(lock: str, ready) -> None:
+    descriptor = os.open(lock, os.O_CREAT | os.O_EXCL)  # as torch's FileBaton
+    ready.set()
+    time.sleep(60)
+    os.close(descriptor)
+
+
+def test_a_lock_is_stale_when_its_builder_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    folder = tmp_path / "py311_cpu" / "fused_adam"
+    folder.mkdir(parents=True)
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    builder = context.Process(target=_hold, args=(str(folder / "lock"), ready))
+    builder.start()
+    assert ready.wait(30)
+    assert doctor.check_locks()[1] == []
+
+    builder.kill()
+    builder.join()
+    for cpu_mode in (True, False):
+        monkeypatch.setattr(doctor, "_cpu_mode", lambda cpu_mode=cpu_mode: cpu_mode)
+        (problem,) = doctor.check_locks()[1]
+        assert problem.remedy == f"rm {folder / 'lock'}"
+        # Without a GPU nothing is built, so nothing waits.
+        assert problem.fatal is not cpu_mode
+
+
+def test_leftover_processes_are_listed_with_pid_and_age():
+    code = "import setproctitle, time; setproctitle.setproctitle('ray::PolicyModelActor.fit'); print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        time.sleep(1)
+        found = {entry.pid: entry for entry in machine.leftover_processes()}
+        assert found[process.pid].name == "ray::PolicyModelActor.fit"
+        assert 1 <= found[process.pid].age_seconds < 60
+        assert str(process.pid) in doctor.check_processes()[1][0].remedy
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_torch_for_gpus_without_one(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (problem,) = doctor.check_device()[1]
+    assert problem.fatal and "none is visible" in problem.what
+    # The node that submits a job needs none.
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    (problem,) = doctor.check_device()[1]
+    assert not problem.fatal
+
+
+def test_every_problem_says_what_to_do(monkeypatch, capsys):
+    planted = [doctor.Problem("a", "do b"), doctor.Problem("c", "do d", fatal=False)]
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: (["fact"], planted),))
+    assert doctor.main([]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["fact", "", "PROBLEM: a -> do b", "note: c -> do d", "1 problem(s): a run cannot work"]
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: (["fact"], planted[1:]),))
+    assert doctor.main([]) == 0
