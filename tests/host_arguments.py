@@ -14,9 +14,9 @@ class Parsed(Exception):
 
 def host_arguments(*flags: str) -> SimpleNamespace:
     """Hierarchical arguments as the host makes them of these flags, with ours on its parser."""
-    from openrlhf.utils.config import hierarchize
-
     import sys
+
+    from openrlhf.utils.config import hierarchize
 
     caught: list[argparse.Namespace] = []
 

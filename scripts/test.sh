@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Set the environment up and run every test and check. Arguments go to pytest: bash scripts/test.sh tests/test_aggregation.py
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/setup.sh
+export TQDM_DISABLE=1
+python=.venv/bin/python
+if [ $# -eq 0 ]; then
+    $python -m ruff format --check .
+    $python -m ruff check .
+    $python -m mypy
+fi
+exec $python -m pytest "$@"
