@@ -84,6 +84,7 @@ stage build-tools pip_install --no-deps $BUILD_TOOLS
 stage packages pip_install --no-deps -r "$REQUIREMENTS"
 stage deepspeed install_deepspeed
 stage project install_project
+stage stock-command "$VENV/bin/python" -m deltal_openrlhf.cpu.stock
 stage bytecode compile_imports
 touch "$STATE/$STAMP.done"
 echo "setup: $VENV is complete, $SECONDS s in all"

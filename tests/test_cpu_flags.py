@@ -44,7 +44,7 @@ def parse():
     return parse
 
 
-REWARD = ("--reward.remote_url", "reward.py", "--algo.kl.init_coef", "0")
+REWARD = ("--reward.remote_url", "reward.py", "--algo.kl.init_coef", "0", "--algo.advantage.estimator", "group_norm")
 
 
 def test_flags_are_set_and_said(parse):
@@ -90,14 +90,18 @@ def test_more_ranks_than_cores_are_refused_where_they_would_start(parse, monkeyp
     # The host's default for the reference model is 8 as well, but without a KL coefficient there is none.
     cpu.adjust_flags(parse(*REWARD))
     with pytest.raises(ValueError, match="--ref.num_gpus_per_node is 8"):
-        cpu.adjust_flags(parse("--reward.remote_url", "reward.py", "--algo.kl.init_coef", "0.1"))
+        cpu.adjust_flags(parse(*REWARD, "--algo.kl.init_coef", "0.1"))
 
 
 def test_logical_gpus_are_those_that_the_host_asks_for(parse):
     count = cpu.logical_gpus
     assert count(parse(*REWARD, "--vllm.num_engines", "2")) == 3
-    with_reference = ("--reward.remote_url", "reward.py", "--algo.kl.init_coef", "0.1", "--ref.num_gpus_per_node", "2")
+    with_reference = (*REWARD, "--algo.kl.init_coef", "0.1", "--ref.num_gpus_per_node", "2")
     assert count(parse(*with_reference, "--vllm.num_engines", "1", "--actor.num_gpus_per_node", "2")) == 5
+    # gae starts a critic, though the host has not named its model yet.
+    assert count(parse(*REWARD, "--algo.advantage.estimator", "gae", "--critic.num_gpus_per_node", "2")) == 3
+    agent = ("--train.agent_func_path", "agent.py", "--algo.kl.init_coef", "0", "--algo.advantage.estimator", "rloo")
+    assert count(parse(*agent)) == 1
 
 
 # ── Environment ──

@@ -1,8 +1,12 @@
 """The quick start's parts: task, tokenizer from a saved folder, supervised batches, evaluation, stages, report, command line."""
 
 import json
+import os
 import random
+import signal
 import sys
+import threading
+import time
 
 import pytest
 import torch
@@ -208,6 +212,10 @@ def test_stages_are_skipped_repeated_and_resumed(tmp_path, capsys):
     assert first["result"] == {"n": 1} and first["peak_memory_gb"] > 0.05
     assert stages.run_stage(path, "x", {"seed": 0}, work) == first
     assert stages.run_stage(path, "x", {"seed": 1}, work)["result"] == {"n": 2}
+    made = tmp_path / "folder"
+    assert stages.run_stage(path, "x", {"seed": 1}, work, made)["result"] == {"n": 3}
+    made.mkdir()
+    assert stages.run_stage(path, "x", {"seed": 1}, work, made)["result"] == {"n": 3}
     with pytest.raises(RuntimeError):
         stages.run_stage(path, "x", {"seed": 2}, lambda: (_ for _ in ()).throw(RuntimeError))
     assert json.loads(path.read_text())["settings"] == {"seed": 1}
@@ -251,11 +259,9 @@ def test_report(tmp_path):
     keys = ["rollout/reward_mean", "deltal/ess", "deltal/grad_norm"]
     keys += [f"deltal/response_length_{k}" for k in ("mean", "p50", "p95", "max")]
     rows = [{"step": step, **{k: float(step) for k in keys}} for step in range(1, 6)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"step": 6, "ti')
-    assert report.read_metrics(tmp_path / "metrics.jsonl") == rows
     interval = {"mean": 0.2, "low": 0.1, "high": 0.3}
     report.plot(rows, interval, interval, "title", tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 2
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 1
     table = report.table(report.accuracies([[0, 0], [0, 1]], [[1, 1], [0, 1]]), 43, 120)
     assert "0.250" in table and "0.750" in table and "+0.500" in table and "120" in table
 
@@ -300,6 +306,20 @@ def test_failed_training_is_reported_and_repeated(tmp_path):
     with pytest.raises(training.TrainingFailed) as failed:
         training.train([sys.executable, "-c", "raise SystemExit(3)"])
     assert failed.value.code == 3
+
+
+def test_sigterm_is_passed_on_to_the_training():
+    def terminate_once_passed_on():
+        while signal.getsignal(signal.SIGTERM) is before:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=terminate_once_passed_on, daemon=True).start()
+    with pytest.raises(training.TrainingFailed) as failed:
+        training.train([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert failed.value.code == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 import os
 from typing import Any
 
+from deltal_openrlhf.cpu.flags import worker_groups
+
 # name -> (value, why). A value that the user has set wins.
 VARIABLES: dict[str, tuple[str, str]] = {
     "DS_ACCELERATOR": ("cpu", "DeepSpeed guesses its accelerator from what is importable; say it"),
@@ -25,6 +27,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
         "0",
         "else Ray warns in every worker about the CUDA_VISIBLE_DEVICES that it empties",
     ),
+    "RAY_DEDUP_LOGS": ("0", "every worker's lines in the log, also where they are alike: each says its rank once"),
     "VLLM_LOGGING_LEVEL": ("WARNING", "a quiet console"),
     "TRANSFORMERS_VERBOSITY": ("error", "a quiet console"),
     "HF_HUB_DISABLE_PROGRESS_BARS": ("1", "a quiet console"),
@@ -44,18 +47,8 @@ def environment() -> dict[str, str]:
 
 def logical_gpus(args: Any) -> int:
     """How many GPUs the host's actors of this run ask Ray for. args: the host's hierarchical arguments."""
-
-    def ranks(group: Any) -> int:
-        return group.num_nodes * group.num_gpus_per_node
-
-    groups = [ranks(args.actor)]
-    if args.algo.kl.init_coef > 0:
-        groups.append(ranks(args.ref))
-    if args.critic.model_name_or_path:
-        groups.append(ranks(args.critic))
-    if not args.reward.remote_url:
-        groups.append(ranks(args.reward))
-    return sum(groups) + (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
+    ranks = sum(group.num_nodes * group.num_gpus_per_node for group in worker_groups(args).values())
+    return ranks + (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
 
 
 def ray_init_arguments(num_gpus: int) -> dict[str, Any]:

@@ -50,16 +50,28 @@ def adjust_flags(args: Any) -> list[str]:
     return notes
 
 
+def worker_groups(args: Any) -> dict[str, Any]:
+    """The groups of training workers that the host will start, by name: args.actor and those of the others that are in use.
+
+    Asks for what decides it, so that it holds before the host has filled in its own values (critic model, agent as reward) and after.
+    """
+    in_use = {
+        "actor": True,
+        "ref": args.algo.kl.init_coef > 0,
+        "critic": args.algo.advantage.estimator == "gae",
+        "reward": not (args.reward.remote_url or args.train.agent_func_path),
+    }
+    return {name: getattr(args, name) for name, used in in_use.items() if used}
+
+
 def _check_ranks(args: Any) -> None:
     """The host's default is 8 ranks a node; processes of which each loads the model would exhaust the memory."""
     cores = os.cpu_count() or 1
-    in_use = {"actor": True, "ref": args.algo.kl.init_coef > 0, "critic": bool(args.critic.model_name_or_path)}
-    in_use["reward"] = not args.reward.remote_url
-    for group, used in in_use.items():
-        ranks = _get(args, f"{group}.num_gpus_per_node")
-        if used and ranks > cores:
+    for name, group in worker_groups(args).items():
+        ranks = group.num_gpus_per_node
+        if ranks > cores:
             raise ValueError(
-                f"--{group}.num_gpus_per_node is {ranks}, but there are {cores} cores; allowed are 1 to {cores}"
+                f"--{name}.num_gpus_per_node is {ranks}, but there are {cores} cores; allowed are 1 to {cores}"
             )
 
 

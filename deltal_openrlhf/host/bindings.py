@@ -37,6 +37,7 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.__init__": "self, strategy, actor, ema_model, actor_optim, actor_scheduler, ema_beta, "
     "micro_train_batch_size, buffer_limit, buffer_cpu_offload, eps_clip, tokenizer, dataloader_pin_memory, vllm_engines, kwargs",
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.ppo_train": "self, kl_ctl",
+    "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.broadcast_to_vllm": "self",
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.training_step": "self, experience, kl_ctl, step, loss_batch_info",
     "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.init_model_from_pretrained": "self, strategy, pretrain, max_steps, vllm_engines",
     "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.save_checkpoint": "self, tag, client_states, metric_value, metric_key",

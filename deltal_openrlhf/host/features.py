@@ -113,6 +113,7 @@ FAULTS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
         "checkpoints: the new one is complete before an old one is deleted",
         lambda args: args.ckpt.save_steps > 0 or args.eval.steps > 0,
     ),
+    ("LoRA: vLLM gets the merged weights under their own names", lambda args: args.ds.lora.rank > 0),
     ("a reward function that raises: stops the run", lambda args: bool(args.reward.remote_url)),
     ("NaN or inf in a loss or gradient norm: stops the run before the update", lambda args: True),
 )
@@ -129,6 +130,11 @@ def check_features(args: Any, settings: LossSettings) -> None:
         )
     if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
+    if args.ds.lora.rank > 0 and args.ds.zero_stage == 3:
+        raise ValueError(
+            f"--ds.lora.rank is {args.ds.lora.rank} with --ds.zero_stage 3; the host cannot send LoRA weights to vLLM, and this package "
+            "mends that for --ds.zero_stage 0, 1 and 2"
+        )
     if args.ds.grad_accum_dtype == "fp32" and args.ds.zero_stage == 1 and args.ds.param_dtype == "bf16":
         raise ValueError(
             "--ds.grad_accum_dtype fp32 with --ds.zero_stage 1 makes DeepSpeed assert a gradient norm above 0, so a rollout without "

@@ -81,9 +81,11 @@ class _Run:
                 "bind (metric deltal/clip_share)",
                 flush=True,
             )
+        mended = announcements(args)
         if self.on_cpu:
+            print(f"{PROG}: {len(mended)} faults of the host are mended, the log names them", flush=True)
             self.console = QuietConsole(Path(args.ckpt.output_dir))
-        for line in announcements(args):
+        for line in mended:
             print(f"{PROG}: host fault mended: {line}", flush=True)
 
     def ray_init_bound(self):

@@ -16,9 +16,11 @@ import torch.distributed as dist
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.logging_utils import init_logger
+from peft import PeftModel
 from torch import Tensor
 
 from deltal_openrlhf.aggregation import response_weights
+from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
@@ -107,6 +109,14 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         self._micro_batch += 1
         status = super().training_step(experience, kl_ctl, step, loss_batch_info)
         return _countable(status, is_padding=not experience.prompts)
+
+    def broadcast_to_vllm(self) -> None:
+        module = self.actor.model.module
+        if not isinstance(module, PeftModel):
+            super().broadcast_to_vllm()
+            return
+        with rebound(module, "named_parameters", lambda: merged_parameters(module)):
+            super().broadcast_to_vllm()
 
     # ── The weights of one optimizer step ──
 

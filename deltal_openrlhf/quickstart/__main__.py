@@ -20,6 +20,7 @@ from pathlib import Path
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES
 from deltal_openrlhf.data.files import write_atomically
+from deltal_openrlhf.host import metrics_file
 
 FORMAT = 1
 """Part of all settings: raise it when a stage's code changes what it makes."""
@@ -86,6 +87,7 @@ def _run(args: argparse.Namespace) -> int:
 
     def ppo() -> dict:
         _set_aside_other_settings(out, train_settings)
+        (out / "after.json").unlink(missing_ok=True)  # of an earlier training
         prompts = out / "train.jsonl"
         chance = accuracy_before["mean"] if args.shuffle_rewards else None
         training.write_prompts(prompts, steps=args.steps, seed=args.seed, chance=chance)
@@ -102,12 +104,12 @@ def _run(args: argparse.Namespace) -> int:
         )
         return {}
 
-    start = run_stage(out / "start.json", "supervised start", start_settings, supervised_start)
+    start = run_stage(out / "start.json", "supervised start", start_settings, supervised_start, start_folder)
     before = run_stage(out / "before.json", "accuracy before", start_settings, lambda: evaluation(start_folder))
     accuracy_before = evaluate.accuracy(before["result"]["correct"])
-    print(f"  {accuracy_before['mean']:.3f}", flush=True)
+    print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
     try:
-        trained = run_stage(out / "train.json", f"training with {' '.join(loss)}", train_settings, ppo)
+        trained = run_stage(out / "train.json", f"training with {' '.join(loss)}", train_settings, ppo, checkpoint)
     except training.TrainingFailed as failed:
         print(
             f"quickstart: training ended with exit code {failed.code}; the same command goes on from its last save",
@@ -118,7 +120,7 @@ def _run(args: argparse.Namespace) -> int:
 
     accuracy_after = evaluate.accuracy(after["result"]["correct"])
     title = f"Countdown, {' '.join(loss)}, seed {args.seed}" + (", rewards shuffled" if args.shuffle_rewards else "")
-    metrics = report.read_metrics(checkpoint / "metrics.jsonl")
+    metrics = metrics_file.read_metrics(str(checkpoint / metrics_file.NAME))
     report.plot(metrics, accuracy_before, accuracy_after, title, out / "plot.png")
     records = [start, before, trained, after]
     summary = {

@@ -1,6 +1,5 @@
 """What the quick start shows at the end: a plot, a table and summary.json."""
 
-import json
 from pathlib import Path
 
 import matplotlib
@@ -10,14 +9,6 @@ from matplotlib import pyplot as plt  # noqa: E402  (the backend without a displ
 from matplotlib.axes import Axes  # noqa: E402
 
 from deltal_openrlhf.quickstart.evaluate import accuracy, difference  # noqa: E402
-
-
-def read_metrics(path: Path) -> list[dict]:
-    """One dict a PPO step. Raises ValueError if there is none."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    if not rows:
-        raise ValueError(f"{path} holds no PPO step")
-    return rows
 
 
 def plot(metrics: list[dict], before: dict, after: dict, title: str, path: Path) -> None:

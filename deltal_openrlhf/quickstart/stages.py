@@ -9,13 +9,14 @@ from deltal_openrlhf.data.files import write_atomically
 from deltal_openrlhf.quickstart.memory import PeakMemory
 
 
-def run_stage(path: Path, name: str, settings: dict, work: Callable[[], dict]) -> dict:
+def run_stage(path: Path, name: str, settings: dict, work: Callable[[], dict], makes: Path | None = None) -> dict:
     """The record of a stage: {"settings", "result", "seconds", "peak_memory_gb"}, from `path` or from work().
 
     settings: everything that the result depends on, also the settings of earlier stages. work: returns the result, as JSON.
+    makes: a folder that work leaves; without it the stage is not done.
     """
     record = read_record(path)
-    if record is not None and record["settings"] == settings:
+    if record is not None and record["settings"] == settings and (makes is None or makes.exists()):
         print(f"{name}: done before ({record['seconds']:.0f} s), kept", flush=True)
         return record
     print(f"{name} ...", flush=True)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,12 +84,18 @@ def command(
 
 
 def train(arguments: list[str]) -> None:
-    """Run the command; its console is ours. Raises TrainingFailed. On Ctrl-C the command, which gets it too, is given time to end."""
+    """Run the command; its console is ours. Raises TrainingFailed.
+
+    It ends with us and cleans up after itself: Ctrl-C reaches it directly, SIGTERM is passed on.
+    """
     process = subprocess.Popen(arguments)
+    ours = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
     except KeyboardInterrupt:
         process.wait()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, ours)
     if code:
         raise TrainingFailed(code)

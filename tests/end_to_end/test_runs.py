@@ -60,6 +60,18 @@ def test_stock_command_is_killed_resumed_refused_with_another_loss_and_interrupt
         assert run.survivors() == []
 
 
+def test_after_disable_the_stock_command_says_its_own_error(start):
+    with start(*DELTAL, module="openrlhf.cli.train_ppo_ray") as run:
+        assert run.wait() == 2
+        assert (
+            "error: argument --actor.loss_agg_mode" in run.text()
+            or "unrecognized arguments: --loss_agg deltal --alpha 0.75" in run.text()
+        )
+    with start(module="openrlhf.cli.train_ppo_ray") as run:
+        assert run.wait() == 1
+        assert "needs GPUs" in run.text()
+
+
 def test_two_ranks_colocated_dynamic_zero3_then_a_worker_is_killed(start):
     flags = (
         "--train.colocate_all --ds.zero_stage 3 --train.dynamic_batch_enable --train.max_tokens_per_gpu 128 --vllm.num_engines 2 "
@@ -82,7 +94,7 @@ def test_two_ranks_colocated_dynamic_zero3_then_a_worker_is_killed(start):
         assert run.wait() == 1
         last = run.text().splitlines()[-1]
         assert last.startswith("deltal train: stopped: ")
-        assert "worker DeltaLPolicyModelActor (pid" in last
+        assert "PolicyModelActor (pid" in last
         assert ", rank 1) died: " in last
         assert str(run.out / "hf/logs/train.log") in last
         assert run.survivors() == []
