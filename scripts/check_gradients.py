@@ -50,7 +50,6 @@ def matrix() -> list[Case]:
         for loss, world, micro, zero, dynamic in itertools.product(
             LOSSES, (1, 2), (1, 2, 4), (0, 1, 2, 3), (False, True)
         )
-        if not (dynamic and micro > 1)  # dynamic batches have no micro batch size
     ]
     cases += [Case(world=world, **{"micro": 2, **feature}) for feature in FEATURES for world in (1, 2)]
     cases += [Case(world=1, micro=2, steps=2, short=True), Case(world=2, micro=2, steps=2, short=True, zero=3)]
@@ -104,22 +103,22 @@ def markdown(results: list[Result], seconds: float) -> str:
         "|---|---|---|---|",
     ]
     groups: dict[str, list[Result]] = {}
+    plain = Case()
     for r in held:
-        for name in (
-            f"{r.case.mode}{f', scope {r.case.scope}' if r.case.scope else ''}",
+        changed = {k: v for k, v in vars(r.case).items() if v != getattr(plain, k)}
+        names = [
+            f"mode {r.case.mode}{f', scope {r.case.scope}' if r.case.scope else ''}",
             f"ranks {r.case.world}",
             f"ZeRO {r.case.zero}",
-            f"micro batch {r.case.micro}" if not r.case.dynamic else "dynamic batch with packing",
-            *(
-                f"feature {k} {v}"
-                for k, v in vars(r.case).items()
-                if any(k in f for f in FEATURES) and v and k != "zero"
-            ),
-        ):
+        ]
+        names += ["dynamic batch with packing" if r.case.dynamic else f"micro batch {r.case.micro}"]
+        shown = {"mode", "scope", "world", "zero", "dynamic", "micro"}
+        names += [f"{k} {v}" if v is not True else k for k, v in changed.items() if k not in shown]
+        for name in names:
             groups.setdefault(name, []).append(r)
     lines += [
         f"| {name} | {len(g)} | {max(r.relative_error for r in g):.1e} | {min(r.largest for r in g):.2g} |"
-        for name, g in groups.items()
+        for name, g in sorted(groups.items())
     ]
     lines += ["", "| negative control | relative error |", "|---|---|"]
     lines += [f"| {r.case} | {r.relative_error:.2g} |" for r in results if r.case.wrong]
