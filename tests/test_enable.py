@@ -31,7 +31,8 @@ class Environment:
             path.parent.mkdir(parents=True)
             path.write_text(REPORT.format(name=name))
         (self.packages / "deltal_openrlhf" / "__init__.py").symlink_to(PACKAGE / "__init__.py")
-        (self.packages / "deltal_openrlhf" / "cli").symlink_to(PACKAGE / "cli")
+        for name in ("files.py", "cli"):
+            (self.packages / "deltal_openrlhf" / name).symlink_to(PACKAGE / name)
         metadata = self.packages / "deltal_openrlhf-0.1.0.dist-info" / "METADATA"
         metadata.parent.mkdir()
         metadata.write_text("Metadata-Version: 2.1\nName: deltal-openrlhf\nVersion: 0.1.0\n")
@@ -128,7 +129,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(command, monkeypatch, capsy
     assert command.main([]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert "deltal_openrlhf.pth: Not a directory" in lines[0]
+    assert "file/deltal_openrlhf.pth: " in lines[0]
+    assert "Not a directory" in lines[0] or "File exists" in lines[0]
 
 
 def test_a_start_of_python_costs_less_than_a_millisecond(tmp_path):

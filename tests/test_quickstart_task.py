@@ -14,7 +14,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, label, split_of
 from deltal_openrlhf.quickstart import __main__ as command_line
-from deltal_openrlhf.quickstart import evaluate, model, report, shuffled_reward, stages, supervised, task, training
+from deltal_openrlhf.quickstart import (
+    evaluate,
+    intervals,
+    model,
+    report,
+    shuffled_reward,
+    stages,
+    supervised,
+    task,
+    training,
+)
 from deltal_openrlhf.rewards.countdown_reward import reward_func
 
 
@@ -176,14 +186,26 @@ def test_intervals():
     rng = random.Random(0)
     before = [[int(rng.random() < 0.3) for _ in range(4)] for _ in range(256)]
     after = [[int(x or rng.random() < 0.2) for x in row] for row in before]
-    single, paired = evaluate.accuracy(before), evaluate.difference(before, after)
+    alone = range(256)
+    single, paired = intervals.accuracy(before, alone), intervals.difference(before, after, alone)
     assert single["low"] < single["mean"] < single["high"]
     # The normal approximation: 1.96 standard errors of 256 problem means.
     means = torch.tensor(before).float().mean(1)
     assert (single["high"] - single["low"]) / 2 == pytest.approx(1.96 * means.std().item() / 16, rel=0.1)
-    assert paired["mean"] == pytest.approx(evaluate.accuracy(after)["mean"] - single["mean"])
+    assert paired["mean"] == pytest.approx(intervals.accuracy(after, alone)["mean"] - single["mean"])
     assert paired["low"] > 0
-    assert evaluate.difference(before, before) == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert intervals.difference(before, before, alone) == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_intervals_take_the_same_problem_in_another_order_as_one():
+    # 64 problems, each four times with the same result: as much evidence as 64.
+    rng = random.Random(1)
+    once = [[int(rng.random() < 0.5)] for _ in range(64)]
+    fourfold = intervals.accuracy(once * 4, list(range(64)) * 4)
+    single = intervals.accuracy(once, range(64))
+    assert fourfold["high"] - fourfold["low"] == pytest.approx(single["high"] - single["low"], rel=0.01)
+    naive = intervals.accuracy(once * 4, range(256))
+    assert naive["high"] - naive["low"] < 0.6 * (single["high"] - single["low"])
 
 
 def test_shuffled_reward_ignores_the_answer():
@@ -262,7 +284,7 @@ def test_report(tmp_path):
     interval = {"mean": 0.2, "low": 0.1, "high": 0.3}
     report.plot(rows, interval, interval, "title", tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 1
-    table = report.table(report.accuracies([[0, 0], [0, 1]], [[1, 1], [0, 1]]), 43, 120)
+    table = report.table(report.accuracies([[0, 0], [0, 1]], [[1, 1], [0, 1]], [0, 1]), 43, 120)
     assert "0.250" in table and "0.750" in table and "+0.500" in table and "120" in table
 
 
@@ -279,9 +301,8 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
         (checkpoint / "metrics.jsonl").write_text(json.dumps({"step": 1, **dict.fromkeys(keys, 1.0)}) + "\n")
 
     monkeypatch.setattr(training, "train", copy_start)
-    monkeypatch.setattr(supervised, "STEPS", 2)
-    monkeypatch.setattr(supervised.train, "__kwdefaults__", {**supervised.train.__kwdefaults__, "steps": 2})
-    monkeypatch.setattr(evaluate, "PROBLEMS", 4)
+    monkeypatch.setattr(task, "SUPERVISED_STEPS", 2)
+    monkeypatch.setattr(task, "HELD_OUT", 4)
     monkeypatch.setattr(task, "MAX_NEW_TOKENS", 30)
     arguments = ["--out", str(tmp_path / "out"), "--steps", "2"]
     assert command_line.main(arguments) == 0

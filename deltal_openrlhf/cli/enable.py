@@ -6,15 +6,14 @@ is changed.
 """
 
 import argparse
-import os
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from deltal_openrlhf.cli.redirect import HOST_MODULE
+from deltal_openrlhf.files import write_atomically
 
 # A .pth line starts with `import` and is a single statement list.
 LINE = (
@@ -47,22 +46,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"already enabled by {path}")
         return 0
     try:
-        _write_atomically(path, LINE)
+        write_atomically(path, LINE)
     except OSError as error:
         print(f"deltal enable: cannot write {path}: {error.strerror}; use an environment of your own", file=sys.stderr)
         return 1
     print(f"enabled: python -m {HOST_MODULE} now takes --loss_agg and --alpha; `deltal disable` removes {path}")
     return 0
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Beside, then rename: a Python that starts meanwhile reads all of it or nothing."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".deltal-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise

@@ -15,7 +15,6 @@ VARIABLES: dict[str, tuple[str, str]] = {
         "the host's entropy is @torch.compile'd: on a CPU that is a C++ compilation in every worker",
     ),
     "TOKENIZERS_PARALLELISM": ("false", "tokenizers warns, or deadlocks, when a process with its threads forks"),
-    "VLLM_CPU_KVCACHE_SPACE": ("1", "GiB; else vLLM takes a share of all memory"),
     "VLLM_ENABLE_V1_MULTIPROCESSING": (
         "0",
         "one process less an engine: vLLM starts its CPU worker in one of its own to set its threads",

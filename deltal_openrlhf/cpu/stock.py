@@ -15,6 +15,7 @@ from types import ModuleType
 from deltal_openrlhf.cli.redirect import HOST_MODULE, redirected
 from deltal_openrlhf.cpu import environment, install
 from deltal_openrlhf.cpu.on_import import on_import
+from deltal_openrlhf.files import write_atomically
 
 LINE = (
     f'import sys; sys.argv[0] == "-m" and any(a.endswith("{HOST_MODULE}") for a in sys.orig_argv) '
@@ -42,8 +43,7 @@ def _stop_at_init(ray: ModuleType) -> None:
 
 def main() -> None:
     """Write the .pth file."""
-    path = Path(sysconfig.get_path("purelib")) / "deltal_openrlhf_cpu.pth"
-    path.write_text(LINE, encoding="utf-8")
+    write_atomically(Path(sysconfig.get_path("purelib")) / "deltal_openrlhf_cpu.pth", LINE)
 
 
 if __name__ == "__main__":

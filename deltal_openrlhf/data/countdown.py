@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from deltal_openrlhf.data.files import write_atomically
+from deltal_openrlhf.files import write_atomically
 
 HUB_NAME = "Jiayi-Pan/Countdown-Tasks-3to4"
 SPLITS = ("train", "test")

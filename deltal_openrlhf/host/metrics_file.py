@@ -3,6 +3,8 @@
 import json
 import os
 
+from deltal_openrlhf.files import write_atomically
+
 NAME = "metrics.jsonl"
 
 
@@ -28,11 +30,7 @@ class MetricsFile:
             os.replace(self.path, os.path.join(folder, "metrics.previous.jsonl"))
             return
         kept = [row for row in read_metrics(self.path) if row["step"] <= resumed_step]
-        with open(self.path + ".tmp", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self.path + ".tmp", self.path)
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def append(self, row: dict) -> None:
         with open(self.path, "a", encoding="utf-8") as file:

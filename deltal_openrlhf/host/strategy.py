@@ -13,6 +13,7 @@ from openrlhf.models import Actor
 from openrlhf.utils.deepspeed import DeepspeedStrategy
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
+from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.host.rebind import rebound
 
 STAGING = ".saving"
@@ -144,15 +145,6 @@ class DeltaLStrategy(DeepspeedStrategy):
             shutil.rmtree(os.path.join(save_dir, oldest))
             self.print(f"Deleted checkpoint {os.path.join(save_dir, oldest)}")
             kept -= 1
-
-
-def write_atomically(path: str, text: str) -> None:
-    """Write beside, flush to disk, rename: a kill leaves the old file or the new one, never half of it."""
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".tmp", path)
 
 
 def _engine(model):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES
-from deltal_openrlhf.data.files import write_atomically
+from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.host import metrics_file
 
 FORMAT = 1
@@ -62,28 +62,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    import torch
+    from deltal_openrlhf.quickstart import intervals, report, task, training
+    from deltal_openrlhf.quickstart.stages import in_child, run_stage
 
-    from deltal_openrlhf.quickstart import evaluate, model, report, supervised, task, training
-    from deltal_openrlhf.quickstart.stages import run_stage
-
-    torch.set_num_threads(1)
     out: Path = args.out
     start_folder, checkpoint = out / "start", out / "checkpoint"
+    problems = task.held_out(task.HELD_OUT)
+    groups = [task.same_problem(problem) for problem in problems]
     print(f"quickstart: about 6 minutes on 2 cores, all of it in {out}", flush=True)
 
-    start_settings = {"format": FORMAT, "seed": args.seed, "supervised_steps": supervised.STEPS}
+    start_settings = {"format": FORMAT, "seed": args.seed, "supervised_steps": task.SUPERVISED_STEPS}
     loss = ["--loss_agg", args.loss_agg] + (["--alpha", str(args.alpha)] if args.loss_agg == "deltal" else [])
     train_settings = {**start_settings, "loss": loss, "steps": args.steps, "control": args.shuffle_rewards}
-
-    def supervised_start() -> dict:
-        tokenizer = model.build_tokenizer()
-        trained = supervised.train(tokenizer, seed=args.seed, progress=_Progress("  supervised step", supervised.STEPS))
-        model.save(trained, tokenizer, start_folder)
-        return {}
-
-    def evaluation(folder: Path) -> dict:
-        return evaluate.evaluate(folder, task.held_out(evaluate.PROBLEMS), max_new_tokens=task.MAX_NEW_TOKENS)
 
     def ppo() -> dict:
         _set_aside_other_settings(out, train_settings)
@@ -104,9 +94,20 @@ def _run(args: argparse.Namespace) -> int:
         )
         return {}
 
-    start = run_stage(out / "start.json", "supervised start", start_settings, supervised_start, start_folder)
-    before = run_stage(out / "before.json", "accuracy before", start_settings, lambda: evaluation(start_folder))
-    accuracy_before = evaluate.accuracy(before["result"]["correct"])
+    start = run_stage(
+        out / "start.json",
+        "supervised start",
+        start_settings,
+        lambda: in_child(_supervised_start, args.seed, task.SUPERVISED_STEPS, start_folder),
+        start_folder,
+    )
+    before = run_stage(
+        out / "before.json",
+        "accuracy before",
+        start_settings,
+        lambda: in_child(_evaluation, start_folder, problems, task.MAX_NEW_TOKENS),
+    )
+    accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
     print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
     try:
         trained = run_stage(out / "train.json", f"training with {' '.join(loss)}", train_settings, ppo, checkpoint)
@@ -116,15 +117,20 @@ def _run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    after = run_stage(out / "after.json", "accuracy after", train_settings, lambda: evaluation(checkpoint))
+    after = run_stage(
+        out / "after.json",
+        "accuracy after",
+        train_settings,
+        lambda: in_child(_evaluation, checkpoint, problems, task.MAX_NEW_TOKENS),
+    )
 
-    accuracy_after = evaluate.accuracy(after["result"]["correct"])
+    accuracy_after = intervals.accuracy(after["result"]["correct"], groups)
     title = f"Countdown, {' '.join(loss)}, seed {args.seed}" + (", rewards shuffled" if args.shuffle_rewards else "")
     metrics = metrics_file.read_metrics(str(checkpoint / metrics_file.NAME))
     report.plot(metrics, accuracy_before, accuracy_after, title, out / "plot.png")
     records = [start, before, trained, after]
     summary = {
-        **report.accuracies(before["result"]["correct"], after["result"]["correct"]),
+        **report.accuracies(before["result"]["correct"], after["result"]["correct"], groups),
         "steps": args.steps,
         "seconds": sum(record["seconds"] for record in records),
         "peak_memory_gb": max(record["peak_memory_gb"] for record in records),
@@ -141,6 +147,27 @@ def _run(args: argparse.Namespace) -> int:
     print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
     print(f"checkpoint (transformers, vLLM): {checkpoint}\nplot: {summary['plot']}\nsummary: {out / 'summary.json'}")
     return 0
+
+
+def _supervised_start(seed: int, steps: int, folder: Path) -> dict:
+    import torch
+
+    from deltal_openrlhf.quickstart import model, supervised
+
+    torch.set_num_threads(1)
+    tokenizer = model.build_tokenizer()
+    trained = supervised.train(tokenizer, seed=seed, steps=steps, progress=_Progress("  supervised step", steps))
+    model.save(trained, tokenizer, folder)
+    return {}
+
+
+def _evaluation(folder: Path, problems: list, max_new_tokens: int) -> dict:
+    import torch
+
+    from deltal_openrlhf.quickstart import evaluate
+
+    torch.set_num_threads(1)
+    return evaluate.evaluate(folder, problems, max_new_tokens=max_new_tokens)
 
 
 def _set_aside_other_settings(out: Path, settings: dict) -> None:

@@ -7,7 +7,6 @@ are graded by the reward function that training uses. Per-problem results are ke
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
 
@@ -15,7 +14,6 @@ from deltal_openrlhf.data.countdown import Problem, label
 from deltal_openrlhf.quickstart import task
 from deltal_openrlhf.rewards.countdown_reward import reward_func
 
-PROBLEMS = 256
 SAMPLES = 4
 BATCH = 1024
 
@@ -66,20 +64,3 @@ def sample(
             cache.batch_select_indices(running)
             alive, tokens = alive[running], tokens[running]
     return responses
-
-
-def accuracy(correct: Sequence[Sequence[int]]) -> dict:
-    """Mean over problems with its 95 % interval: {"mean", "low", "high"}."""
-    return _bootstrap(np.asarray(correct, dtype=float).mean(axis=1))
-
-
-def difference(before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> dict:
-    """Accuracy after minus before on the same problems, paired by problem: {"mean", "low", "high"}."""
-    return _bootstrap(np.asarray(after, dtype=float).mean(axis=1) - np.asarray(before, dtype=float).mean(axis=1))
-
-
-def _bootstrap(values: np.ndarray, resamples: int = 10_000) -> dict:
-    """Mean of one value a problem, and the percentile interval of 95 % over resampled problems (always the same resamples)."""
-    picks = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

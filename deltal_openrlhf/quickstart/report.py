@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend without a display has to be chosen first)
 from matplotlib.axes import Axes  # noqa: E402
 
-from deltal_openrlhf.quickstart.evaluate import accuracy, difference  # noqa: E402
+from deltal_openrlhf.quickstart.intervals import accuracy, difference  # noqa: E402
 
 
 def plot(metrics: list[dict], before: dict, after: dict, title: str, path: Path) -> None:
@@ -48,9 +48,13 @@ def plot(metrics: list[dict], before: dict, after: dict, title: str, path: Path)
     beside.replace(path)
 
 
-def accuracies(before: list[list[int]], after: list[list[int]]) -> dict:
+def accuracies(before: list[list[int]], after: list[list[int]], groups: list) -> dict:
     """Accuracy before, after and the paired difference, each with its 95 % interval. before, after: correct samples a problem."""
-    values = {"before": accuracy(before), "after": accuracy(after), "difference": difference(before, after)}
+    values = {
+        "before": accuracy(before, groups),
+        "after": accuracy(after, groups),
+        "difference": difference(before, after, groups),
+    }
     summary = {}
     for name, value in values.items():
         summary[f"accuracy_{name}"] = value["mean"]

@@ -1,11 +1,14 @@
 """Stages that are not repeated: each leaves one JSON file, and is skipped while that file was made with the same settings."""
 
 import json
+import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from deltal_openrlhf.data.files import write_atomically
+from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.quickstart.memory import PeakMemory
 
 
@@ -33,3 +36,9 @@ def run_stage(path: Path, name: str, settings: dict, work: Callable[[], dict], m
 def read_record(path: Path) -> dict | None:
     """None if there is no file. Files are written whole, so one that does not parse is an error worth seeing."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def in_child(function: Callable[..., dict], *arguments: Any) -> dict:
+    """function(*arguments) in a process of its own, so that the memory it takes is free again before the training starts."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
+        return child.submit(function, *arguments).result()

@@ -17,7 +17,6 @@ from deltal_openrlhf.quickstart import task
 from deltal_openrlhf.quickstart.model import EOS, build_model
 
 BATCH = 64
-STEPS = 1200
 LEARNING_RATE = 4e-3
 WARMUP = 50
 MAX_TOKENS = 128
@@ -33,7 +32,7 @@ def train(
     tokenizer: PreTrainedTokenizerFast,
     *,
     seed: int,
-    steps: int = STEPS,
+    steps: int = task.SUPERVISED_STEPS,
     progress: Callable[[int], None] = lambda step: None,
 ) -> LlamaForCausalLM:
     """A new model after `steps` AdamW steps on fresh traces of train problems. progress: called after each step."""

@@ -40,6 +40,12 @@ MAX_NEW_TOKENS = 256
 """Longest response in training and evaluation. The longest trace has 249 words: 23 misses of 10, a hit of 9, its answer of 9, the end."""
 
 
+HELD_OUT = 256
+"""Problems on which a model is measured."""
+
+SUPERVISED_STEPS = 1200
+
+
 class Attempt(NamedTuple):
     tape: str  # 3 + 4 = 7 * 5 = 35
     expression: str  # ( 3 + 4 ) * 5
@@ -84,6 +90,11 @@ def held_out(n: int) -> list[Problem]:
     while len(problems) < n:
         problems[draw(rng, "test")] = None
     return list(problems)
+
+
+def same_problem(problem: Problem) -> tuple:
+    """Equal for problems that differ in the order of their numbers only."""
+    return (tuple(sorted(problem.numbers)), problem.target)
 
 
 def prompt(numbers: tuple[int, ...], target: int) -> str:

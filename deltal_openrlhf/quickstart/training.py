@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from deltal_openrlhf.data.countdown import label
-from deltal_openrlhf.data.files import write_atomically
+from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.quickstart import shuffled_reward, task
 from deltal_openrlhf.rewards import countdown_reward
 
