@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 from deltal_openrlhf import cpu
@@ -62,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from deltal_openrlhf.quickstart import intervals, report, task, training
+    from deltal_openrlhf.quickstart import heavy, intervals, report, task, training
     from deltal_openrlhf.quickstart.stages import in_child, run_stage
 
     out: Path = args.out
@@ -98,14 +97,14 @@ def _run(args: argparse.Namespace) -> int:
         out / "start.json",
         "supervised start",
         start_settings,
-        lambda: in_child(_supervised_start, args.seed, task.SUPERVISED_STEPS, start_folder),
+        lambda: in_child(heavy.supervised_start, args.seed, task.SUPERVISED_STEPS, start_folder),
         start_folder,
     )
     before = run_stage(
         out / "before.json",
         "accuracy before",
         start_settings,
-        lambda: in_child(_evaluation, start_folder, problems, task.MAX_NEW_TOKENS),
+        lambda: in_child(heavy.evaluation, start_folder, problems, task.MAX_NEW_TOKENS),
     )
     accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
     print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
@@ -121,7 +120,7 @@ def _run(args: argparse.Namespace) -> int:
         out / "after.json",
         "accuracy after",
         train_settings,
-        lambda: in_child(_evaluation, checkpoint, problems, task.MAX_NEW_TOKENS),
+        lambda: in_child(heavy.evaluation, checkpoint, problems, task.MAX_NEW_TOKENS),
     )
 
     accuracy_after = intervals.accuracy(after["result"]["correct"], groups)
@@ -149,27 +148,6 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _supervised_start(seed: int, steps: int, folder: Path) -> dict:
-    import torch
-
-    from deltal_openrlhf.quickstart import model, supervised
-
-    torch.set_num_threads(1)
-    tokenizer = model.build_tokenizer()
-    trained = supervised.train(tokenizer, seed=seed, steps=steps, progress=_Progress("  supervised step", steps))
-    model.save(trained, tokenizer, folder)
-    return {}
-
-
-def _evaluation(folder: Path, problems: list, max_new_tokens: int) -> dict:
-    import torch
-
-    from deltal_openrlhf.quickstart import evaluate
-
-    torch.set_num_threads(1)
-    return evaluate.evaluate(folder, problems, max_new_tokens=max_new_tokens)
-
-
 def _set_aside_other_settings(out: Path, settings: dict) -> None:
     """A training that was begun with these settings goes on from its last saved step; one with others is moved to out/previous."""
     begun = out / "training_settings.json"
@@ -184,18 +162,6 @@ def _set_aside_other_settings(out: Path, settings: dict) -> None:
             shutil.move(folder, previous / folder.name)
         print(f"  an earlier training had other settings: moved to {previous}", flush=True)
     write_atomically(begun, json.dumps(settings))
-
-
-class _Progress:
-    """Prints ten lines over a stage, with the time that is left at the rate so far."""
-
-    def __init__(self, name: str, steps: int) -> None:
-        self.name, self.steps, self.start = name, steps, time.monotonic()
-
-    def __call__(self, step: int) -> None:
-        if step % max(1, self.steps // 10) == 0:
-            left = (time.monotonic() - self.start) / step * (self.steps - step)
-            print(f"{self.name} {step}/{self.steps}, {left:.0f} s left", flush=True)
 
 
 if __name__ == "__main__":
