@@ -46,11 +46,11 @@ def test_a_step_is_one_line_with_the_time_left():
         "deltal/response_length_mean": 41.6,
         "deltal/response_length_p95": 130.0,
         "deltal/ess": 99.7,
-        "deltal/grad_norm": 0.02345,
+        "deltal/grad_norm": 0.02361,
         "timing/step_total": 2.71,
     }
     line = step_line(row, 75.4)
-    assert line == "step 3/30  reward 0.250  length 42 (p95 130)  ess 100  grad norm 0.0235  2.7 s  0:01:15 left"
+    assert line == "step 3/30  reward 0.250  length 42 (p95 130)  ess 100  grad norm 0.0236  2.7 s  0:01:15 left"
     assert step_line(row | {"total_steps": None}, None).startswith("step 3  ")
 
 

@@ -62,6 +62,11 @@ SIGNATURES: dict[str, str] = {
     "metric_value, metric_key",
     "openrlhf.utils.deepspeed:DeepspeedStrategy._read_ckpt_metric": "self, ckpt_dir",
     "openrlhf.utils.config:hierarchize": "args",
+    # What strategy.py asks of DeepSpeed, which OpenRLHF pins.
+    "deepspeed.runtime.engine:DeepSpeedEngine.managed_gradient_accumulation": "self",
+    "deepspeed.runtime.engine:DeepSpeedEngine.is_gradient_accumulation_boundary": "self",
+    "deepspeed.runtime.zero.stage_1_and_2:DeepSpeedZeroOptimizer.has_overflow": "self, partition_gradients",
+    "deepspeed.runtime.zero.stage3:DeepSpeedZeroOptimizer_Stage3.has_overflow": "self, partition_gradients",
 }
 # Fields of the host's Experience that carry what we need.
 EXPERIENCE_FIELDS = ("action_mask", "truncated", "info", "prompts", "rewards")

@@ -21,9 +21,9 @@ SAVED_LOSS = "deltal.json"
 
 
 class DeltaLStrategy(DeepspeedStrategy):
-    """One copy per worker. The trainer sets `micro_batch`, `nothing_left` and `statistics`."""
+    """One copy per worker. The trainer sets `micro_batch` (number, prompts), `nothing_left` and `statistics`."""
 
-    micro_batch = "a batch"
+    micro_batch: tuple[int, list[str]] = (0, [])
     nothing_left = False
     statistics = None
     _update_skipped = False
@@ -41,9 +41,10 @@ class DeltaLStrategy(DeepspeedStrategy):
         super().backward(loss, model, optimizer, **kwargs)
         # After the backward pass, so that no other rank is left waiting in its collectives; the parameters are still the old ones.
         if not bool(torch.isfinite(loss)):
+            number, prompts = self.micro_batch
             raise RuntimeError(
-                f"the loss is {loss.item()} on rank {self.get_rank()}, {self.micro_batch}; stopped before the optimizer step, the "
-                "parameters are unchanged"
+                f"the loss is {loss.item()} on rank {self.get_rank()}, micro batch {number} of this ppo_train; stopped before the "
+                f"optimizer step, the parameters are unchanged; prompts {[prompt[:200] for prompt in prompts]}"
             )
 
     def guard_gradient_norm(self, model) -> None:

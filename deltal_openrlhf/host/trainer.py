@@ -105,7 +105,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
                 "a micro batch reached the loss without its response weights: the host's iteration changed"
             )
         self.actor_loss_fn.weights = weights if self.settings.weighted else None
-        self.strategy.micro_batch = f"micro batch {self._micro_batch} of this ppo_train, prompts {experience.prompts}"
+        self.strategy.micro_batch = (self._micro_batch, experience.prompts)
         self._micro_batch += 1
         status = super().training_step(experience, kl_ctl, step, loss_batch_info)
         return _countable(status, is_padding=not experience.prompts)
