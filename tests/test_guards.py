@@ -82,14 +82,33 @@ def test_a_step_with_nothing_left_moves_the_schedule_only(empty_steps, case):
     assert row["average_moved"] == 0.0
     assert row["rate_after"] < row["rate_before"]
     assert row["status"]["deltal/skipped_steps"] == 1.0
+    assert row["status"]["deltal/optimizer_steps"] == 0.0
     assert row["status"]["deltal/weight_sum_x_M"] == 0.0
     assert all(math.isfinite(value) for value in row["status"].values())
     assert row["moved_next"] > 1e-4
 
 
+def _filtered_step_with_kl(rank):
+    """Every response filtered, KL loss on: the KL term keeps them and trains."""
+
+    def truncate(sample):
+        sample.truncated = torch.ones_like(sample.truncated)
+
+    trainer = _prepare(Case(adamw=True, filtering=True, kl=True), truncate)
+    before = _snapshot(trainer)
+    status = trainer.ppo_train(0.1)
+    return {"moved": (_snapshot(trainer) - before).abs().max().item(), "skipped": status["deltal/skipped_steps"]}
+
+
+def test_a_filtered_step_still_trains_the_kl_term():
+    result = run_on_ranks(1, _filtered_step_with_kl, timeout=60)[0]
+    assert result["moved"] > 1e-4
+    assert result["skipped"] == 0.0
+
+
 def _poisoned_loss(rank, case):
     def poison(sample):
-        if sample.prompts == ["7"]:
+        if sample.labels == ["7"]:
             sample.advantages = sample.advantages * math.nan
 
     from deltal_openrlhf.parity.real import build_trainer, experiences
@@ -115,7 +134,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(case):
     results = run_on_ranks(case.world, _poisoned_loss, case, timeout=60)
     guilty = results[7 % case.world]
     assert f"the loss is nan on rank {7 % case.world}, micro batch" in guilty["message"]
-    assert "'7'" in guilty["message"].split("prompts")[1]
+    assert "'prompt 1'" in guilty["message"].split("prompts")[1]
     assert all(r["moved"] == 0.0 and r["message"] != "trained" for r in results)
 
 

@@ -32,10 +32,11 @@ def test_a_resumed_run_drops_the_steps_after_its_checkpoint_and_half_a_line(tmp_
 
 
 def test_a_fresh_run_moves_an_older_file_aside(tmp_path):
-    MetricsFile(str(tmp_path), resumed_step=0).append({"step": 7})
-    MetricsFile(str(tmp_path), resumed_step=0).append({"step": 1})
+    for run, begun in ((7, 111.5), (8, 222.5), (1, 333.5)):
+        MetricsFile(str(tmp_path), resumed_step=0).append({"step": run, "time": begun})
     assert rows(tmp_path / "metrics.jsonl") == [1]
-    assert rows(tmp_path / "metrics.previous.jsonl") == [7]
+    assert rows(tmp_path / "metrics.111.jsonl") == [7]
+    assert rows(tmp_path / "metrics.222.jsonl") == [8]
 
 
 def test_a_step_is_one_line_with_the_time_left():
@@ -115,9 +116,9 @@ print("done")
 
 
 def test_rows_are_json(tmp_path):
-    MetricsFile(str(tmp_path / "new" / "folder"), resumed_step=0).append({"step": 1, "total_steps": None, "x": 0.5})
+    MetricsFile(str(tmp_path / "new" / "folder"), resumed_step=0).append({"step": 1, "kl": float("nan"), "x": 0.5})
     assert json.loads((tmp_path / "new" / "folder" / "metrics.jsonl").read_text()) == {
         "step": 1,
-        "total_steps": None,
+        "kl": None,
         "x": 0.5,
     }

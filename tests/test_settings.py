@@ -34,6 +34,8 @@ def test_defaults():
         == 77.0
     )
     assert settings("--deltal.overlong_filtering").weighted
+    agent = ("--train.agent_func_path", "agent.py", "--rollout.max_new_tokens", "9", "--data.max_len", "500")
+    assert settings("--loss_agg", "deltal", *agent).max_length == 500.0  # the turns of an episode together
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,9 @@ def test_defaults():
         ("--deltal.overlong_filtering --ds.deepcompile", "--ds.deepcompile (deepcompile)"),
         ("--vllm.sync_with_ray --vllm.sync_backend gloo", "--vllm.sync_with_ray fails with"),
         ("--ds.grad_accum_dtype fp32 --ds.zero_stage 1", "--ds.grad_accum_dtype fp32 with --ds.zero_stage 1"),
+        ("--ds.lora.rank 8 --ds.zero_stage 3", "--ds.lora.rank is 8 with --ds.zero_stage 3"),
+        ("--ds.lora.rank 8 --train.enable_ema", "--ds.lora.rank is 8 with --train.enable_ema"),
+        ("--ds.lora.rank 8 --ds.load_in_4bit", "--ds.lora.rank is 8 with --ds.load_in_4bit"),
         ("--train.batch_size 24", "which is no multiple of --train.batch_size, 24"),
         ("--train.micro_batch_size 3", "which is no multiple of ranks x --train.micro_batch_size, 6"),
         ("--rollout.micro_batch_size 5", "which is no multiple of ranks x --rollout.micro_batch_size, 10"),

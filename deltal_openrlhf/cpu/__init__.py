@@ -9,10 +9,10 @@ Importing this imports neither torch nor the host: vLLM and Ray load it in every
 """
 
 from deltal_openrlhf.cpu.environment import environment, logical_gpus, ray_init_arguments
-from deltal_openrlhf.cpu.flags import adjust_flags
+from deltal_openrlhf.cpu.flags import adjust_flags, lookup
 from deltal_openrlhf.cpu.on_import import on_import
 
-__all__ = ["adjust_flags", "environment", "install", "is_needed", "logical_gpus", "ray_init_arguments"]
+__all__ = ["adjust_flags", "environment", "install", "is_needed", "logical_gpus", "lookup", "ray_init_arguments"]
 
 _installed = False
 

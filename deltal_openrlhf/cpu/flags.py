@@ -36,16 +36,16 @@ def adjust_flags(args: Any) -> list[str]:
     Raises ValueError with one line for what cannot work on a CPU, before anything is changed.
     """
     for flag, allowed, why in ALLOWED:
-        value = _get(args, flag)
+        value = lookup(args, flag)
         if value != allowed:
             raise ValueError(f"--{flag} is {value}; without a GPU only {allowed} is allowed: {why}")
     _check_ranks(args)
     notes = []
     for flag, wanted, why in NEEDED:
-        value = _get(args, flag)
+        value = lookup(args, flag)
         if value != wanted:
             group, name = flag.rsplit(".", 1)
-            setattr(_get(args, group), name, wanted)
+            setattr(lookup(args, group), name, wanted)
             notes.append(f"--{flag} {wanted} instead of {value}: {why}")
     return notes
 
@@ -75,7 +75,8 @@ def _check_ranks(args: Any) -> None:
             )
 
 
-def _get(args: Any, flag: str) -> Any:
+def lookup(args: Any, flag: str) -> Any:
+    """The value of a dotted flag in the host's hierarchical arguments."""
     for name in flag.split("."):
         args = getattr(args, name)
     return args

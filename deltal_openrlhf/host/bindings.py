@@ -32,6 +32,9 @@ CLI_MODULE = "openrlhf.cli.train_ppo_ray"
 SIGNATURES: dict[str, str] = {
     "openrlhf.models.loss:PolicyLoss.forward": "self, log_probs, old_log_probs, advantages, action_mask, rollout_log_probs, dp_size, "
     "batch_num_tokens, global_batch_size",
+    "openrlhf.models.loss:PolicyLoss.__init__": "self, clip_eps_low, clip_eps_high, dual_clip, token_level_loss, policy_loss_type, "
+    "is_correction_level, is_correction_mode, is_correction_gating, is_correction_threshold",
+    "openrlhf.models.loss:aggregate_loss": "loss, loss_mask, token_level_loss, dp_size, batch_num_tokens, global_batch_size",
     "openrlhf.utils.loss_utils:iter_grad_accum_global_norm": "data_iter, strategy, accumulated_gradient, mask_fn",
     "openrlhf.trainer.ray.ppo_actor:iter_grad_accum_global_norm": "data_iter, strategy, accumulated_gradient, mask_fn",
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.__init__": "self, strategy, actor, ema_model, actor_optim, actor_scheduler, ema_beta, "
@@ -66,7 +69,7 @@ SIGNATURES: dict[str, str] = {
     "deepspeed.runtime.engine:DeepSpeedEngine.managed_gradient_accumulation": "self",
     "deepspeed.runtime.engine:DeepSpeedEngine.is_gradient_accumulation_boundary": "self",
     "deepspeed.runtime.zero.stage_1_and_2:DeepSpeedZeroOptimizer.has_overflow": "self, partition_gradients",
-    "deepspeed.runtime.zero.stage3:DeepSpeedZeroOptimizer_Stage3.has_overflow": "self, partition_gradients",
+    "deepspeed.runtime.zero.stage3:DeepSpeedZeroOptimizer_Stage3.has_overflow": "args, kwargs",
 }
 # Fields of the host's Experience that carry what we need.
 EXPERIENCE_FIELDS = ("action_mask", "truncated", "info", "prompts", "rewards")
@@ -101,7 +104,23 @@ def check_host() -> list[str]:
             for name in EXPERIENCE_FIELDS
             if name not in fields
         ]
+        problems += _check_loss(version)
     return problems
+
+
+def _check_loss(version: str) -> list[str]:
+    """policy_loss.py needs the host's token-mean to be sum / batch_num_tokens x dp_size, read at every call."""
+    import torch
+
+    loss = _resolve("openrlhf.models.loss", "PolicyLoss")(token_level_loss=False)
+    loss.token_level_loss = True
+    advantages, mask, zeros = torch.tensor([[1.0, 2.0], [4.0, 8.0]]), torch.tensor([[1, 1], [1, 0]]), torch.zeros(2, 2)
+    value = loss(zeros, zeros, advantages, action_mask=mask, dp_size=2, batch_num_tokens=torch.ones(()))[0].item()
+    if value == -14.0:
+        return []
+    return [
+        f"openrlhf {version} aggregates PolicyLoss differently ({value}, wanted -14.0); checked against openrlhf {CHECKED_AGAINST}"
+    ]
 
 
 def _resolve(module_name: str, path: str) -> Any:

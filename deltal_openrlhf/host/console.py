@@ -17,8 +17,8 @@ def step_line(row: dict, left: float | None) -> str:
         f"step {row['step']}{total}",
         f"reward {row.get('rollout/reward_mean', float('nan')):.3f}",
         f"length {row['deltal/response_length_mean']:.0f} (p95 {row['deltal/response_length_p95']:.0f})",
-        f"ess {row['deltal/ess']:.0f}",
-        f"grad norm {row['deltal/grad_norm']:.3g}",
+        f"ess {row.get('deltal/ess', float('nan')):.0f}",
+        f"grad norm {row.get('deltal/grad_norm', float('nan')):.3g}",
         f"{row.get('timing/step_total', 0.0):.1f} s",
     ]
     if left is not None:

@@ -19,9 +19,13 @@ from deltal_openrlhf.aggregation import scope_means
 from deltal_openrlhf.host.metrics_file import MetricsFile
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.host.strategy import SAVED_LOSS
 from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
 
 logger = init_logger(__name__)
+
+# Standard deviation of a group's rewards below which they are equal: that of eight times 0.1 is 8e-9 in float32.
+EQUAL_REWARDS = 1e-6
 
 
 class DeltaLController:
@@ -50,6 +54,12 @@ class DeltaLController:
 
     def train_step(self, rollout_samples, global_step: int):
         self._check_rewards(rollout_samples)
+        if self.args.critic.model_name_or_path and len(rollout_samples) % self.args.train.batch_size:
+            # Seen before the start where that is possible (check_whole_rollouts); dynamic filtering and async runs are not.
+            raise RuntimeError(
+                f"a rollout of {len(rollout_samples)} responses is no multiple of --train.batch_size {self.args.train.batch_size}; the "
+                "critic's trainer is the host's and would shift all its later optimizer steps"
+            )
         attach_scope_means(rollout_samples, self.settings, self.args.rollout.n_samples_per_prompt)
         status, global_step = super().train_step(rollout_samples, global_step)
         if "deltal/weight_sum_x_M" not in status and global_step - 1 > self.args.critic.freezing_steps:
@@ -80,7 +90,7 @@ class DeltaLController:
         stats["deltal/filtered_share"] = ((lengths > 0) & (taken == 0)).double().mean().item()
         if all("group_reward_std" in e.info for e in experiences):
             spread = torch.cat([e.info["group_reward_std"] for e in experiences])
-            stats["deltal/groups_without_signal"] = (spread == 0).double().mean().item()
+            stats["deltal/groups_without_signal"] = (spread < EQUAL_REWARDS).double().mean().item()
         return {**super()._compute_rollout_stats(experiences), **stats}
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
@@ -118,6 +128,11 @@ def attach_scope_means(rollout_samples, settings: LossSettings, group_size: int)
     """
     if settings.mode != "deltal" or settings.scope == "step":
         return
+    first = range(0, len(rollout_samples), group_size)
+    if settings.scope == "group" and any(
+        len({sample.prompts[0] for sample in rollout_samples[i : i + group_size]}) > 1 for i in first
+    ):
+        raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
     lengths = torch.cat([trained_lengths(s.action_mask, s.truncated, settings) for s in rollout_samples])
     groups = torch.arange(len(lengths)) // group_size if settings.scope == "group" else None
     for sample, mean in zip(rollout_samples, scope_means(lengths, groups, alpha=settings.alpha), strict=True):
@@ -152,7 +167,7 @@ def read_saved_loss(ckpt_path: str) -> tuple[str, dict | None] | None:
     except FileNotFoundError:
         return None
     try:
-        with open(os.path.join(folder, tag, "deltal.json"), encoding="utf-8") as file:
+        with open(os.path.join(folder, tag, SAVED_LOSS), encoding="utf-8") as file:
             return tag, json.load(file)
     except FileNotFoundError:
         return tag, None

@@ -1,6 +1,7 @@
 """What each feature of the host does to the loss of this package: exact, refused or untouched. Start-up checks this table.
 
-exact      the gradient is the brute-force gradient of aggregation.py; the named test shows it
+exact      the gradient is the brute-force gradient of aggregation.py; the named test shows it. colocate_all and asynchronous training
+           change who runs when, not the trainer that test_gradients.py checks: tests/end_to_end runs them in the real pipeline
 refused    start-up stops with the reason
 untouched  the feature does not meet the loss's weights; it does what the host does
 `python -m deltal_openrlhf.host.features` prints the table that stands in docs/features.md.
@@ -41,7 +42,7 @@ FEATURES = (
     Feature("LoRA", EXACT, GRADIENT_TEST, "--ds.lora.rank"),
     Feature("EMA", EXACT, GRADIENT_TEST, "--train.enable_ema"),
     Feature("multi-turn masks with holes", EXACT, GRADIENT_TEST, "--train.agent_func_path"),
-    Feature("short last rollout", EXACT, GRADIENT_TEST),
+    Feature("short last rollout, static batches", EXACT, GRADIENT_TEST),
     Feature("colocate_all", EXACT, "tests/end_to_end", "--train.colocate_all"),
     Feature("asynchronous training, partial rollout", EXACT, "tests/end_to_end", "--train.async_enable"),
     Feature(
@@ -88,6 +89,18 @@ FEATURES = (
         "--actor.aux_loss_coef",
     ),
     Feature(
+        "fp16",
+        UNTOUCHED,
+        "DeepSpeed's loss scaling leaves out steps that overflow; they count as skipped",
+        "--ds.param_dtype fp16",
+    ),
+    Feature(
+        "short last rollout, dynamic batches",
+        UNTOUCHED,
+        "the host leaves out what does not fill an optimizer step; a warning says how many",
+        "--train.dynamic_batch_enable",
+    ),
+    Feature(
         "VLM",
         UNTOUCHED,
         "image tokens are no action tokens; the loss sees the same masks",
@@ -130,10 +143,11 @@ def check_features(args: Any, settings: LossSettings) -> None:
         )
     if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
-    if args.ds.lora.rank > 0 and args.ds.zero_stage == 3:
+    if args.ds.lora.rank > 0:
+        _check_lora(args)
+    if args.ds.deepcompile and args.train.dynamic_batch_enable and args.ds.zero_stage in (1, 2):
         raise ValueError(
-            f"--ds.lora.rank is {args.ds.lora.rank} with --ds.zero_stage 3; the host cannot send LoRA weights to vLLM, and this package "
-            "mends that for --ds.zero_stage 0, 1 and 2"
+            "--ds.deepcompile does not go with --train.dynamic_batch_enable and --ds.zero_stage 1 or 2 in DeepSpeed"
         )
     if args.ds.grad_accum_dtype == "fp32" and args.ds.zero_stage == 1 and args.ds.param_dtype == "bf16":
         raise ValueError(
@@ -141,6 +155,25 @@ def check_features(args: Any, settings: LossSettings) -> None:
             "signal would end the run; use --ds.zero_stage 2 or 3"
         )
     check_batch_sizes(args)
+
+
+def _check_lora(args: Any) -> None:
+    """The host's own LoRA runs end at the first weight sync; lora.py mends that, but not together with these."""
+    rank = f"--ds.lora.rank is {args.ds.lora.rank}"
+    if args.ds.zero_stage == 3:
+        raise ValueError(f"{rank} with --ds.zero_stage 3: LoRA weights reach vLLM with --ds.zero_stage 0, 1 and 2 only")
+    if args.ds.load_in_4bit:
+        raise ValueError(
+            f"{rank} with --ds.load_in_4bit: 4-bit weights cannot be merged for vLLM; leave out --ds.load_in_4bit"
+        )
+    if args.train.enable_ema:
+        raise ValueError(
+            f"{rank} with --train.enable_ema: the host averages an EMA model without adapters; leave out --train.enable_ema"
+        )
+    if args.data.max_images_per_prompt > 0:
+        raise ValueError(
+            f"{rank} with --data.max_images_per_prompt {args.data.max_images_per_prompt}: LoRA weights of a VLM are untested"
+        )
 
 
 def check_batch_sizes(args: Any) -> None:

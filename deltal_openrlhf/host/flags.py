@@ -48,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
         type=float,
         default=None,
         help="M in tokens, the constant by which deltal and seq-mean-token-sum-norm divide; default: the longest response the rollout "
-        "may produce (--rollout.max_new_tokens, else --data.max_len)",
+        "may produce (--rollout.max_new_tokens, else --data.max_len; --data.max_len for agents)",
     )
     group.add_argument(
         "--deltal.overlong_filtering",

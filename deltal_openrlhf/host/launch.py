@@ -54,12 +54,18 @@ class _Run:
 
     def check_flags(self, flat: Namespace) -> None:
         """Everything that can be refused before Ray starts; announces what the run does differently from the stock host."""
+        import torch
         from openrlhf.utils.config import hierarchize
 
         from deltal_openrlhf.host.controller import check_resumed_loss, read_saved_loss
         from deltal_openrlhf.host.features import announcements, check_features
 
         args = hierarchize(flat)
+        if not self.on_cpu and not torch.cuda.device_count() and not os.environ.get("RAY_ADDRESS"):
+            fail(
+                "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh",
+                PROG,
+            )
         try:
             notes = cpu.adjust_flags(args) if self.on_cpu else []
             settings = LossSettings.from_args(args)
@@ -70,7 +76,7 @@ class _Run:
         except ValueError as error:
             fail(str(error), PROG)
         for key in vars(flat):
-            setattr(flat, key, _lookup(args, key))
+            setattr(flat, key, cpu.lookup(args, key))
         self.args = args
         if self.on_cpu:
             print(f"{PROG}: no CUDA here, running on the CPU ({'; '.join(notes) or 'no flag changed'})", flush=True)
@@ -137,9 +143,3 @@ def _print_traceback() -> None:
 
 def _raise_interrupt(signum, frame) -> None:
     raise KeyboardInterrupt
-
-
-def _lookup(args, dotted: str):
-    for part in dotted.split("."):
-        args = getattr(args, part)
-    return args

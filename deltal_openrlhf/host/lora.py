@@ -7,23 +7,37 @@ model's name. Nothing is merged in place: adding and subtracting in bf16 would m
 
 from collections.abc import Iterator
 
+import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from torch import nn
+from torch import Tensor, nn
 
 
-def merged_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter]]:
-    """(name in the base model, base weight + adapter) of every parameter of the base model. ZeRO stages 0 to 2."""
+class MergedWeight:
+    """Stands for base weight + adapters in the host's weight sync, which reads these attributes. The sum is made when it is sent."""
+
+    requires_grad = True
+
+    def __init__(self, layer: LoraLayer) -> None:
+        weight = layer.get_base_layer().weight
+        self.shape, self.dtype = weight.shape, weight.dtype
+        self._layer = layer
+
+    @property
+    def data(self) -> Tensor:
+        with torch.no_grad():
+            weight = self._layer.get_base_layer().weight.data
+            for adapter in self._layer.active_adapters:
+                weight = weight + self._layer.get_delta_weight(adapter).to(weight.dtype)
+            return weight
+
+
+def merged_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter | MergedWeight]]:
+    """(name in the base model, parameter or merged weight) of the whole base model. ZeRO stages 0 to 2."""
     for module_name, module in model.base_model.model.named_modules():
         if isinstance(module, LoraLayer):
-            base = module.get_base_layer()
-            for name, parameter in base.named_parameters(recurse=False):
-                if name == "weight":
-                    value = parameter.data
-                    for adapter in module.active_adapters:
-                        value = value + module.get_delta_weight(adapter).to(value.dtype)
-                    parameter = nn.Parameter(value, requires_grad=False)
-                yield f"{module_name}.{name}", parameter
+            for name, parameter in module.get_base_layer().named_parameters(recurse=False):
+                yield f"{module_name}.{name}", MergedWeight(module) if name == "weight" else parameter
         elif ".base_layer" not in module_name and "lora_" not in module_name:
             for name, parameter in module.named_parameters(recurse=False):
                 yield f"{module_name}.{name}" if module_name else name, parameter

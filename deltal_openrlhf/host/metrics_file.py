@@ -1,6 +1,7 @@
 """metrics.jsonl in the run folder (--ckpt.output_dir): one JSON object a PPO step, so that plots need no service."""
 
 import json
+import math
 import os
 
 from deltal_openrlhf.files import write_atomically
@@ -27,11 +28,14 @@ class MetricsFile:
         if not os.path.exists(self.path):
             return
         if not resumed_step:
-            os.replace(self.path, os.path.join(folder, "metrics.previous.jsonl"))
+            begun = int(read_metrics(self.path)[0]["time"]) if read_metrics(self.path) else 0
+            os.replace(self.path, os.path.join(folder, f"metrics.{begun}.jsonl"))
             return
         kept = [row for row in read_metrics(self.path) if row["step"] <= resumed_step]
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def append(self, row: dict) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            # JSON has no NaN, and the host's means over nothing are NaN.
+            finite = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
+            file.write(json.dumps(finite, allow_nan=False) + "\n")

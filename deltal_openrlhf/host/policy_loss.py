@@ -21,6 +21,7 @@ class ResponseWeightedPolicyLoss(nn.Module):
         super().__init__()
         self.host_loss = host_loss
         self.weights: Tensor | None = None
+        self.called = False
         self._host_token_level_loss = host_loss.token_level_loss
 
     def forward(
@@ -35,6 +36,7 @@ class ResponseWeightedPolicyLoss(nn.Module):
         global_batch_size: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         """The host's five values. All tensors but the counts are [num_responses, num_tokens]; the loss is a scalar."""
+        self.called = True
         taken = action_mask.bool()
         if self.weights is not None:
             taken = taken & (self.weights > 0).unsqueeze(-1)

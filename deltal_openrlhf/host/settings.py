@@ -62,9 +62,9 @@ class LossSettings:
                     f"--deltal.scope group needs groups, but --rollout.n_samples_per_prompt is {args.rollout.n_samples_per_prompt}; "
                     "allowed is 2 or more, or --deltal.scope step or rollout"
                 )
-        longest = (
-            given.max_length if given.max_length is not None else (args.rollout.max_new_tokens or args.data.max_len)
-        )
+        # In a multi-turn episode the host bounds the tokens of all turns together by --data.max_len only.
+        bound = None if args.train.agent_func_path else args.rollout.max_new_tokens
+        longest = given.max_length if given.max_length is not None else (bound or args.data.max_len)
         return cls(
             mode=mode,
             alpha=alpha,

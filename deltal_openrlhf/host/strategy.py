@@ -51,7 +51,15 @@ class DeltaLStrategy(DeepspeedStrategy):
         """Have ZeRO-1/2 check every gradient before an update (its default in bf16 only)."""
         engine = _engine(model)
         if engine.zero_optimization_stage() in (1, 2):
+            if not (hasattr(engine.optimizer, "check_grad_overflow") and hasattr(engine.optimizer, "overflow")):
+                raise RuntimeError(
+                    f"{type(engine.optimizer).__name__} has no check_grad_overflow and overflow: DeepSpeed changed"
+                )
             engine.optimizer.check_grad_overflow = True
+            if self.use_dynamic_batch and engine.managed_gradient_accumulation():
+                raise RuntimeError(
+                    "DeepSpeed ignored managed_gradient_accumulation: it would train on the last micro batch only"
+                )
 
     def _bad_norm(self, step: int) -> str:
         return (
@@ -71,7 +79,11 @@ class DeltaLStrategy(DeepspeedStrategy):
         if at_boundary and getattr(engine.optimizer, "overflow", False) and not engine.fp16_enabled():
             # ZeRO-1/2 left the step out without a word.
             raise RuntimeError(self._bad_norm(engine.global_steps))
-        if at_boundary and name == "actor" and self.statistics is not None:
+        if at_boundary and engine.fp16_enabled() and getattr(engine.optimizer, "overflow", False):
+            self._update_skipped = True  # by loss scaling; the norm is that of an earlier step
+            if name == "actor" and self.statistics is not None:
+                self.statistics.skipped += 1
+        elif at_boundary and name == "actor" and self.statistics is not None:
             norm, limit = self.get_grad_norm(model), engine.gradient_clipping()
             self.statistics.skipped += int(self._update_skipped)
             self.statistics.grad_norm.append(norm)
@@ -121,7 +133,10 @@ class DeltaLStrategy(DeepspeedStrategy):
             _sync_tree(os.path.join(staging, tag))
             shutil.rmtree(final, ignore_errors=True)
             os.replace(os.path.join(staging, tag), final)
+            for entry in os.scandir(staging):  # DeepSpeed's zero_to_fp32.py
+                os.replace(entry.path, os.path.join(save_dir, entry.name))
             shutil.rmtree(staging, ignore_errors=True)
+            _sync_folder(save_dir)
             if save_latest:
                 write_atomically(os.path.join(save_dir, "latest"), tag)
             self._delete_old_checkpoints(save_dir, tag, max_num, max_mem)
@@ -175,6 +190,15 @@ def _sync_tree(folder: str) -> None:
         for name in files:
             with open(os.path.join(path, name), "rb") as file:
                 os.fsync(file.fileno())
+        _sync_folder(path)
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _tree_bytes(folder: str) -> int:

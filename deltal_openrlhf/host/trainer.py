@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -41,13 +42,16 @@ class StepStatistics:
     ess: list[float] = field(default_factory=list)
     grad_norm: list[float] = field(default_factory=list)
     clipped: list[float] = field(default_factory=list)
+    steps: int = 0
     skipped: int = 0
 
     def add_weights(self, weights: Tensor, max_length: float) -> None:
         """weights: [num_responses], x_i of the whole optimizer step."""
         total, squares = weights.sum().item(), weights.square().sum().item()
-        self.weight_sum_x_m.append(total * max_length)
-        self.ess.append(total**2 / squares if squares else 0.0)
+        self.steps += 1
+        if squares:
+            self.weight_sum_x_m.append(total * max_length)
+            self.ess.append(total**2 / squares)
 
     def summary(self) -> dict[str, float]:
         def mean(values: list[float]) -> float:
@@ -55,10 +59,12 @@ class StepStatistics:
 
         return {
             "deltal/weight_sum_x_M": mean(self.weight_sum_x_m),
+            "deltal/weight_sum_x_M_min": min(self.weight_sum_x_m, default=0.0),
+            "deltal/weight_sum_x_M_max": max(self.weight_sum_x_m, default=0.0),
             "deltal/ess": mean(self.ess),
             "deltal/grad_norm": mean(self.grad_norm),
             "deltal/clip_share": mean(self.clipped),
-            "deltal/optimizer_steps": float(len(self.weight_sum_x_m)),
+            "deltal/optimizer_steps": float(self.steps - self.skipped),
             "deltal/skipped_steps": float(self.skipped),
         }
 
@@ -91,6 +97,12 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         self._micro_batch = 0
         with rebound(ppo_actor, "iter_grad_accum_global_norm", self._iter_optimizer_steps):
             status = super().ppo_train(kl_ctl)
+        if self.args.train.dynamic_batch_enable:
+            left_out = len(self.replay_buffer.items) - sum(map(len, self.replay_buffer.dynamic_indices))
+            if left_out:
+                logger.warning(
+                    f"short rollout on rank {dist.get_rank()}: {left_out} responses left out because they do not fill an optimizer step"
+                )
         return {**status, **self.statistics.summary()}
 
     def training_step(
@@ -107,8 +119,13 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         self.actor_loss_fn.weights = weights if self.settings.weighted else None
         self.strategy.micro_batch = (self._micro_batch, experience.prompts)
         self._micro_batch += 1
-        status = super().training_step(experience, kl_ctl, step, loss_batch_info)
-        return _countable(status, is_padding=not experience.prompts)
+        self.actor_loss_fn.called = False
+        is_padding = not experience.prompts
+        with rebound(self, "aux_loss", self.aux_loss and not is_padding):
+            status = super().training_step(experience, kl_ctl, step, loss_batch_info)
+        if not self.actor_loss_fn.called:
+            raise RuntimeError("the host's training step did not use this package's policy loss: the host changed")
+        return _countable(status, is_padding=is_padding)
 
     def broadcast_to_vllm(self) -> None:
         module = self.actor.model.module
@@ -161,44 +178,54 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         return experience
 
     def _begin_step(self, window: list[Experience]) -> None:
-        self._set_weights(
-            [trained_lengths(e.action_mask, e.truncated, self.settings) for e in window],
-            [torch.as_tensor(e.info.get(SCOPE_MEAN_KEY, torch.zeros(len(e.action_mask)))) for e in window],
-        )
+        self._set_weights([self._rows(e.action_mask, e.truncated, e.info.get(SCOPE_MEAN_KEY)) for e in window])
 
     def _begin_dynamic_step(self, step: int) -> None:
         buffer = self.replay_buffer
         end = buffer.dynamic_optimizer_step.index(1, step)
-        lengths, means = [], []
+        micro_batches = []
         for indices in buffer.dynamic_indices[step : end + 1]:
-            items = [buffer.items[i] for i in indices]
-            rows = [trained_lengths(i.action_mask[None], _row(i.truncated), self.settings) for i in items]
-            lengths.append(torch.cat(rows))
-            means.append(torch.tensor([float(i.info.get(SCOPE_MEAN_KEY, 0.0)) for i in items], dtype=torch.float64))
+            rows = []
+            for item in (buffer.items[i] for i in indices):
+                truncated = None if item.truncated is None else item.truncated.reshape(1)
+                mean = item.info.get(SCOPE_MEAN_KEY)
+                rows.append(self._rows(item.action_mask[None], truncated, None if mean is None else [mean]))
+            micro_batches.append(torch.cat(rows, dim=1))
         # An optimizer step without one trained token would be 0 / 0 in the host's KL and entropy means.
         for counts in (buffer.dynamic_batch_num_tokens, buffer.dynamic_global_batch_size):
             counts[step : end + 1] = [max(n, 1.0) for n in counts[step : end + 1]]
-        self._set_weights(lengths, means)
+        self._set_weights(micro_batches)
 
-    def _set_weights(self, lengths: list[Tensor], scope_means: list[Tensor]) -> None:
-        """From the local rows of every micro batch: gather the other ranks', compute all weights once, keep ours."""
-        local = torch.stack([torch.cat(lengths).double().cpu(), torch.cat(scope_means).double().cpu()])
+    def _rows(self, action_mask: Tensor, truncated: Tensor | None, scope_mean: Any) -> Tensor:
+        """What the weights depend on, float64 [3, num_responses] on the CPU: L_i, mean of w over the scope, tokens before filtering."""
+        tokens = action_mask.sum(-1)
+        mean = torch.zeros(len(tokens)) if scope_mean is None else torch.as_tensor(scope_mean)
+        lengths = trained_lengths(action_mask, truncated, self.settings)
+        return torch.stack([lengths.double().cpu(), mean.double().cpu(), tokens.double().cpu()])
+
+    def _set_weights(self, micro_batches: list[Tensor]) -> None:
+        """From the rows of every local micro batch: gather the other ranks', compute all weights once, keep ours."""
+        local = torch.cat(micro_batches, dim=1)
         everywhere, first = self._gather_rows(local)
+        lengths, means, tokens = everywhere
         uses_scope = self.settings.mode == "deltal" and self.settings.scope != "step"
         weights = response_weights(
-            everywhere[0],
+            lengths,
             mode=self.settings.mode,
             alpha=self.settings.alpha,
             max_length=self.settings.max_length,
-            scope_means=everywhere[1] if uses_scope else None,
+            scope_means=means if uses_scope else None,
         )
         self.statistics.add_weights(weights, self.settings.max_length)
         mine = weights[first : first + local.shape[1]] * self.loss_divisor
-        self._weights.extend(mine.split([len(rows) for rows in lengths]))
-        self.strategy.nothing_left = not bool(weights.any()) and not self._other_terms(everywhere[0])
+        self._weights.extend(mine.split([rows.shape[1] for rows in micro_batches]))
+        # KL and entropy keep filtered responses, and an auxiliary loss needs no response at all.
+        kl = self.args.algo.kl.use_loss and self.args.algo.kl.init_coef > 0
+        others = self.aux_loss or (bool(tokens.any()) and bool(kl or self.args.actor.entropy_coef))
+        self.strategy.nothing_left = not bool(weights.any()) and not others
 
     def _gather_rows(self, local: Tensor) -> tuple[Tensor, int]:
-        """[2, n] of this rank to [2, all n] of the data-parallel group, and the column where ours start. Ranks may differ in n."""
+        """[3, n] of this rank to [3, all n] of the data-parallel group, and the column where ours start. Ranks may differ in n."""
         group = self.strategy.ds_device_mesh["dp"].get_group()
         size, rank = dist.get_world_size(group), dist.get_rank(group)
         if size == 1:
@@ -212,20 +239,8 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         dist.all_gather(gathered, padded, group=group)
         return torch.cat([rows[:, :n].cpu() for rows, n in zip(gathered, sizes, strict=True)], dim=1), sum(sizes[:rank])
 
-    def _other_terms(self, lengths: Tensor) -> bool:
-        """Whether KL, entropy or auxiliary terms still train when no response is left for the policy loss.
-
-        They keep filtered responses, so it is the filter that can leave them alone in a step.
-        """
-        kl = self.args.algo.kl.use_loss and self.args.algo.kl.init_coef > 0
-        return self.settings.overlong_filtering and bool(kl or self.args.actor.entropy_coef or self.aux_loss)
-
 
 _HOST_ITER = ppo_actor.iter_grad_accum_global_norm
-
-
-def _row(value: Tensor | None) -> Tensor | None:
-    return None if value is None else value.reshape(1)
 
 
 def _at_least_one(info: dict, divisor: int) -> dict:

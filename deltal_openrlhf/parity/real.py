@@ -61,7 +61,7 @@ def build_trainer(case: Case, max_norm: float = 0.0, model: torch.nn.Module | No
     config |= {"lr_warmup_ratio": 0.0, "min_lr_ratio": 0.1, "max_norm": max_norm, "scheduler_steps": 10}
     actor, optimizer, scheduler = strategy.prepare((actor, config))
     if case.ema:
-        ema = strategy.prepare(Actor(make_model(case.lora)))
+        ema = strategy.prepare(Actor(make_model(lora=False)))
     return _trainer_class(case)(
         strategy,
         actor,
@@ -102,6 +102,7 @@ def arguments(case: Case) -> SimpleNamespace:
             max_epochs=case.epochs,
             colocate_all=False,
             async_enable=False,
+            agent_func_path=None,
         ),
         rollout=space(
             batch_size=num // GROUP_SIZE, n_samples_per_prompt=GROUP_SIZE, temperature=1.0, max_new_tokens=LONGEST
@@ -161,18 +162,19 @@ def _trainer_class(case: Case):
             return status
 
         def training_step(self, experience, kl_ctl, step, loss_batch_info=None):
-            self.trained_on[-1] += [int(prompt) for prompt in experience.prompts]
+            if experience.prompts:  # not the empty micro batches of a short rollout
+                self.trained_on[-1] += [int(label) for label in experience.labels]
             status = super().training_step(experience, kl_ctl, step, loss_batch_info)
             whole = (step + 1) % self.loss_divisor == 0
             if self.replay_buffer.dynamic_optimizer_step[step] if case.dynamic else whole:
                 self.trained_on.append([])
             return status
 
-        def _set_weights(self, lengths, scope_means):
+        def _set_weights(self, micro_batches):
             if case.wrong != "micro-batch":
-                return super()._set_weights(lengths, scope_means)
-            for rows, means in zip(lengths, scope_means, strict=True):  # each micro batch normalised by itself
-                super()._set_weights([rows], [means])
+                return super()._set_weights(micro_batches)
+            for rows in micro_batches:  # each micro batch normalised by itself
+                super()._set_weights([rows])
             for weights in self._weights:
                 weights /= self.loss_divisor
 
@@ -192,8 +194,8 @@ def _experience(number: int, row: dict, case: Case):
         response_length=mask.sum(-1).float(),
         total_length=torch.tensor([float(ids.shape[1])]),
         truncated=torch.tensor([row["truncated"]]),
-        prompts=[str(number)],
-        labels=[""],
+        prompts=[f"prompt {number // GROUP_SIZE}"],
+        labels=[str(number)],
         info={"reward": torch.tensor([row["advantage"]])},
     )
 
