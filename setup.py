@@ -46,7 +46,6 @@ setup(
         ],
         "gpu": [OPENRLHF.replace("openrlhf", "openrlhf[vllm]")],
         "rewards": ["datasets", "pyarrow"],
-        "megatron": ["megatron-core>=0.16.1"],
         "plots": ["matplotlib"],
         "dev": ["pytest", "pytest-timeout", "ruff", "mypy", "psutil"],
     },

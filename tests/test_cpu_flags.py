@@ -85,7 +85,7 @@ def test_what_cannot_work_is_refused_by_name(parse, flags):
 
 def test_more_ranks_than_cores_are_refused_where_they_would_start(parse, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    with pytest.raises(ValueError, match=r"--actor.num_gpus_per_node is 8, but there are 2 cores; allowed are 1 to 2"):
+    with pytest.raises(ValueError, match=r"--actor.num_gpus_per_node is 8 .*allowed are 1 to 2"):
         cpu.adjust_flags(parse(*REWARD, "--actor.num_gpus_per_node", "8"))
     # The host's default for the reference model is 8 as well, but without a KL coefficient there is none.
     cpu.adjust_flags(parse(*REWARD))

@@ -23,7 +23,7 @@ def test_the_package_imports_nothing():
 def test_metadata():
     found = distribution("deltal-openrlhf")
     assert found.metadata["License"] == "Apache-2.0" or found.metadata["License-Expression"] == "Apache-2.0"
-    assert set(found.metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "rewards", "megatron", "plots", "dev"}
+    assert set(found.metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "rewards", "plots", "dev"}
     (plugin,) = [e for e in entry_points(group="vllm.general_plugins") if e.name == "deltal_openrlhf_cpu"]
     from deltal_openrlhf import cpu
 

@@ -1,6 +1,6 @@
 """`deltal enable`: the stock command takes ∆L's flags in this environment.
 
-It writes one file, site-packages/deltal_openrlhf.pth: a line that Python runs when it starts. The line does nothing unless
+Writes one file, site-packages/deltal_openrlhf.pth: a line that Python runs when it starts. The line does nothing unless
 Python is being started with -m openrlhf.cli.train_ppo_ray; then redirect.py restarts it with our module. No file of OpenRLHF
 is changed.
 """
@@ -50,5 +50,7 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         print(f"deltal enable: cannot write {path}: {error.strerror}; use an environment of your own", file=sys.stderr)
         return 1
-    print(f"enabled: python -m {HOST_MODULE} now takes --loss_agg and --alpha; `deltal disable` removes {path}")
+    print(
+        f"enabled: python -m {HOST_MODULE} now takes --loss_agg, --alpha and --deltal.*; `deltal disable` removes {path}"
+    )
     return 0

@@ -71,7 +71,8 @@ def _check_ranks(args: Any) -> None:
         ranks = group.num_gpus_per_node
         if ranks > cores:
             raise ValueError(
-                f"--{name}.num_gpus_per_node is {ranks}, but there are {cores} cores; allowed are 1 to {cores}"
+                f"--{name}.num_gpus_per_node is {ranks} (8 is the host's default); without a GPU every rank needs a core, so allowed are 1 "
+                f"to {cores}"
             )
 
 

@@ -57,8 +57,10 @@ def generate(
     the expression that made a target are exact. Raises ValueError for empty ranges and when there are no n such problems.
     """
     least, most = num_numbers
-    if n < 0 or split not in SPLITS:
-        raise ValueError(f"n must be >= 0 and split one of {SPLITS}, got {n} and {split!r}")
+    if n < 0:
+        raise ValueError(f"the number of problems is {n}, allowed is 0 or more")
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, allowed are {', '.join(SPLITS)}")
     if not (1 <= least <= most and 1 <= low <= high and max_target >= 1):
         raise ValueError(
             "the ranges must be 1 <= least <= most numbers, 1 <= low <= high, 1 <= max_target, got "
@@ -197,8 +199,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--template", choices=TEMPLATES, default="base", help="prompt for base models, or messages for chat models"
     )
-    parser.add_argument("--train", type=int, default=20_000, help="number of train problems")
-    parser.add_argument("--test", type=int, default=512, help="number of test problems")
+    parser.add_argument("--train", type=int, default=20_000, help="number of train problems (default 20000)")
+    parser.add_argument("--test", type=int, default=512, help="number of test problems (default 512)")
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed draws other problems; the split stays the same"
     )
@@ -206,12 +208,20 @@ def main(argv: list[str] | None = None) -> None:
         "--source", help=f"parquet file or hub data set, such as {HUB_NAME}, instead of generated problems"
     )
     parser.add_argument(
-        "--num_numbers", type=int, nargs=2, default=(3, 6), metavar=("LEAST", "MOST"), help="numbers a problem"
+        "--num_numbers",
+        type=int,
+        nargs=2,
+        default=(3, 6),
+        metavar=("LEAST", "MOST"),
+        help="numbers per problem (default 3 6)",
     )
     parser.add_argument("--low", type=int, default=1, help="least number")
     parser.add_argument("--high", type=int, default=99, help="largest number")
     parser.add_argument("--max_target", type=int, default=100, help="largest target")
     args = parser.parse_args(argv)
+    for flag in SPLITS:
+        if getattr(args, flag) < 0:
+            parser.error(f"--{flag} is {getattr(args, flag)}, allowed is 0 or more")
     try:
         for split in SPLITS:
             problems = _problems(args, split, getattr(args, split))

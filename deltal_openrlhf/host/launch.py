@@ -67,8 +67,8 @@ class _Run:
                 PROG,
             )
         try:
-            notes = cpu.adjust_flags(args) if self.on_cpu else []
             settings = LossSettings.from_args(args)
+            notes = cpu.adjust_flags(args) if self.on_cpu else []
             check_features(args, settings)
             saved = read_saved_loss(args.ckpt.path) if args.ckpt.load_enable else None
             if saved is not None and not args.deltal.allow_changed_loss:
@@ -87,9 +87,13 @@ class _Run:
                 "bind (metric deltal/clip_share)",
                 flush=True,
             )
+        if saved is not None:
+            print(f"{PROG}: going on from checkpoint {saved[0]} in {args.ckpt.path}", flush=True)
         mended = announcements(args)
         if self.on_cpu:
-            print(f"{PROG}: {len(mended)} faults of the host are mended, the log names them", flush=True)
+            print(
+                f"{PROG}: {len(mended)} known faults of OpenRLHF are mended in this run, the log lists them", flush=True
+            )
             self.console = QuietConsole(Path(args.ckpt.output_dir))
         for line in mended:
             print(f"{PROG}: host fault mended: {line}", flush=True)

@@ -115,4 +115,4 @@ def _flag(flag: str, check, value: float) -> float:
     try:
         return check(value)
     except ValueError as error:
-        raise ValueError(f"{flag}: {error}") from None
+        raise ValueError(f"{flag} is {value:g}, {str(error).partition(', ')[2]}") from None

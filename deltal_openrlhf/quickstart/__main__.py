@@ -76,7 +76,6 @@ def _run(args: argparse.Namespace) -> int:
 
     def ppo() -> dict:
         _set_aside_other_settings(out, train_settings)
-        (out / "after.json").unlink(missing_ok=True)  # of an earlier training
         prompts = out / "train.jsonl"
         chance = accuracy_before["mean"] if args.shuffle_rewards else None
         training.write_prompts(prompts, steps=args.steps, seed=args.seed, chance=chance)
@@ -109,10 +108,13 @@ def _run(args: argparse.Namespace) -> int:
     accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
     print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
     try:
-        trained = run_stage(out / "train.json", f"training with {' '.join(loss)}", train_settings, ppo, checkpoint)
+        trained = run_stage(
+            out / "train.json", f"training with {' '.join(loss)}", train_settings, ppo, checkpoint / "config.json"
+        )
     except training.TrainingFailed as failed:
         print(
-            f"quickstart: training ended with exit code {failed.code}; the same command goes on from its last save",
+            f"quickstart: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same command "
+            "goes on from the last save, if there was one",
             file=sys.stderr,
         )
         return 1
@@ -154,7 +156,8 @@ def _set_aside_other_settings(out: Path, settings: dict) -> None:
     if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) == settings:
         return
     previous = out / "previous"
-    earlier = [out / name for name in ("checkpoint", "ckpt") if (out / name).exists()]
+    made = ("checkpoint", "ckpt", "train.json", "after.json", "summary.json", "plot.png")
+    earlier = [out / name for name in made if (out / name).exists()]
     if earlier:
         shutil.rmtree(previous, ignore_errors=True)
         previous.mkdir()

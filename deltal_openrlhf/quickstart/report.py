@@ -35,7 +35,7 @@ def plot(metrics: list[dict], before: dict, after: dict, title: str, path: Path)
     line(norm, "deltal/grad_norm", color="tab:green")
     norm.set(ylabel="gradient norm", ylim=(0, None))
     line(ess, "deltal/ess", color="tab:purple")
-    ess.set(ylabel="effective sample size\n(responses an optimizer step)", ylim=(0, None))
+    ess.set(ylabel="effective sample size\n(responses per optimizer step)", ylim=(0, None))
     for ax in (reward, lengths):
         ax.legend(fontsize="small")
     for ax in axes.flat:

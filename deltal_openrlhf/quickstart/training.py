@@ -16,7 +16,7 @@ PROMPTS = 16
 SAMPLES = 8
 MICRO_BATCH = 32
 LEARNING_RATE = 2e-4
-SAVE_EVERY = 10
+SAVE_EVERY = 5
 
 
 class TrainingFailed(Exception):
