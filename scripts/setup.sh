@@ -37,7 +37,7 @@ stage() {
     shift
     [ -e "$STATE/$STAMP.$name" ] && return
     printf 'setup: %s ... ' "$name"
-    "$@" >>"$LOG" 2>&1 || { tail -n 15 "$LOG" >&2; fail "$name failed; all of its output is in $LOG; run this script again to go on"; }
+    "$@" >>"$LOG" 2>&1 || { echo failed; tail -n 15 "$LOG" >&2; fail "$name failed; all of its output is in $LOG; run this script again to go on"; }
     touch "$STATE/$STAMP.$name"
     echo "$((SECONDS - start)) s"
 }

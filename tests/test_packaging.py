@@ -84,7 +84,9 @@ def test_setup_refuses_a_machine_with_a_gpu(tmp_path):
     program(tmp_path / "bin", "nvidia-smi", "echo GPU 0")
     process = setup(tmp_path / "venv", PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", PYTHON=sys.executable)
     assert process.returncode == 1
-    assert process.stderr.startswith("setup: this machine has a GPU: pip install 'openrlhf[vllm]' deltal-openrlhf")
+    assert process.stderr.startswith(
+        "setup: this machine has a GPU: pip install 'openrlhf[vllm]==0.11.2' && pip install -e "
+    )
     assert not (tmp_path / "venv").exists()
 
 
@@ -114,11 +116,12 @@ def test_setup_goes_on_where_it_stopped_and_does_nothing_when_done(tmp_path, fak
     stopped = setup(tmp_path / "venv", FAIL_AT="deepspeed==", **variables)
     assert stopped.returncode == 1
     assert "setup: deepspeed failed" in stopped.stderr and "run this script again" in stopped.stderr
-    assert [line.split(",")[0] for line in stopped.stdout.splitlines()] == [
+    assert [line.split(" ...")[0] for line in stopped.stdout.splitlines()] == [
         "setup: venv",
         "setup: torch",
         "setup: build-tools",
         "setup: packages",
+        "setup: deepspeed",
     ]
     calls.unlink()
 
