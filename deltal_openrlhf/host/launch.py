@@ -61,7 +61,7 @@ class _Run:
         from deltal_openrlhf.host.features import announcements, check_features
 
         args = hierarchize(flat)
-        if not self.on_cpu and not torch.cuda.device_count() and not os.environ.get("RAY_ADDRESS"):
+        if not self.on_cpu and not torch.cuda.device_count() and not _cluster_at_hand():
             fail(
                 "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh",
                 PROG,
@@ -136,6 +136,11 @@ class _Run:
             where = f"; log: {self.console.log_path}" if self.console else ""
             print(f"{PROG}: stopped: {why}{where}", file=sys.stderr, flush=True)
         return code
+
+
+def _cluster_at_hand() -> bool:
+    """Whether ray.init would join a running cluster, which may have GPUs elsewhere."""
+    return bool(os.environ.get("RAY_ADDRESS")) or os.path.exists("/tmp/ray/ray_current_cluster")
 
 
 def _print_traceback() -> None:
