@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from deltal_openrlhf.quickstart import heavy, intervals, report, task, training
+    from deltal_openrlhf.quickstart import heavy, intervals, task, training
     from deltal_openrlhf.quickstart.stages import in_child, run_stage
 
     out: Path = args.out
@@ -125,11 +125,21 @@ def _run(args: argparse.Namespace) -> int:
         lambda: in_child(heavy.evaluation, checkpoint, problems, task.MAX_NEW_TOKENS),
     )
 
+    _report(args, loss, groups, [start, before, trained, after])
+    return 0
+
+
+def _report(args: argparse.Namespace, loss: list[str], groups: list, records: list[dict]) -> None:
+    """Plot, summary.json and table. records: of the four stages, in order. groups: task.same_problem of every held-out problem."""
+    from deltal_openrlhf.quickstart import intervals, report
+
+    out, checkpoint = args.out, args.out / "checkpoint"
+    _, before, _, after = records
+    accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
     accuracy_after = intervals.accuracy(after["result"]["correct"], groups)
     title = f"Countdown, {' '.join(loss)}, seed {args.seed}" + (", rewards shuffled" if args.shuffle_rewards else "")
     metrics = metrics_file.read_metrics(str(checkpoint / metrics_file.NAME))
     report.plot(metrics, accuracy_before, accuracy_after, title, out / "plot.png")
-    records = [start, before, trained, after]
     summary = {
         **report.accuracies(before["result"]["correct"], after["result"]["correct"], groups),
         "steps": args.steps,
@@ -147,7 +157,6 @@ def _run(args: argparse.Namespace) -> int:
     print(f"\n{report.table(summary, *lengths)}\n")
     print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
     print(f"checkpoint (transformers, vLLM): {checkpoint}\nplot: {summary['plot']}\nsummary: {out / 'summary.json'}")
-    return 0
 
 
 def _set_aside_other_settings(out: Path, settings: dict) -> None:
