@@ -129,10 +129,15 @@ class Run:
         path = self.out / "hf" / "logs" / "train.log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-60:]) if path.exists() else ""
 
+    def running(self) -> list[psutil.Process]:
+        """Processes of this run that are there now."""
+        self.look()
+        return [p for p in self.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
     def survivors(self) -> list[str]:
         """Processes of this run that are still there, a moment after it ended."""
-        _, alive = psutil.wait_procs([p for p in self.family if p.is_running()], timeout=10)
-        return [" ".join(p.cmdline())[:100] for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        psutil.wait_procs([p for p in self.family if p.is_running()], timeout=10)
+        return [" ".join(p.cmdline())[:100] for p in self.running()]
 
     def kill_all(self) -> None:
         """kill -9 of the whole run."""
