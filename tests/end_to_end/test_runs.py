@@ -116,7 +116,7 @@ def test_a_reward_that_raises_stops_the_run(start, workspace):
     with start(*DELTAL, "--data.prompt_dataset", str(workspace / "bad_prompts.jsonl")) as run:
         assert run.wait() == 1
         last = run.text().splitlines()[-1]
-        assert "16 of 16 responses got no reward" in last
+        assert "ValueError: no reward for this prompt" in last
         assert "reward.py" in last
         assert run.metrics() == []
         assert run.survivors() == []
