@@ -71,7 +71,8 @@ compile_imports() {
     env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" - <<'PYTHON'
 from deltal_openrlhf import cpu
 cpu.install()
-import matplotlib.pyplot, tensorboard  # noqa
+import matplotlib.pyplot, tensorboard, fastapi, uvicorn  # noqa
+import deltal_openrlhf.rewards.symbolic  # noqa
 import openrlhf.trainer.ppo_trainer_async, openrlhf.trainer.ray.ppo_critic, vllm.v1.worker.cpu_worker  # noqa
 import vllm.v1.engine.async_llm, vllm.v1.engine.core, vllm.v1.worker.cpu_model_runner  # noqa
 import transformers.models.llama.modeling_llama, transformers.models.qwen2.modeling_qwen2, torch.utils.tensorboard  # noqa

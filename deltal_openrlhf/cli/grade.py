@@ -1,0 +1,186 @@
+"""`deltal grade FILE.jsonl`: grade a file of answers, with the grader that gives the rewards."""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from tqdm import tqdm
+
+from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.rewards.extract import FALLBACKS, extract_answer
+from deltal_openrlhf.rewards.grader import STATUSES, Grade, Grader
+
+IN_FLIGHT = 10_000
+"""Lines read ahead of the oldest one that is not graded yet."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="deltal grade",
+        description="Grade answers against gold answers. Each line of FILE is a JSON object with gold (a text, or a list of texts of "
+        "which one has to be met), pred (a text, or null) and, if known, label (true or false: whether pred is right). The lines with "
+        "equal and status go to standard output or --out; totals are printed at the end.",
+    )
+    parser.add_argument("file", metavar="FILE", help="JSON lines with gold, pred and perhaps label")
+    parser.add_argument("--out", help="write the graded lines to this file instead of standard output")
+    parser.add_argument("--summary", help="write the totals as JSON to this file")
+    parser.add_argument(
+        "--responses",
+        choices=FALLBACKS,
+        help="pred is a whole response: grade its last \\boxed{}, <answer> or #### answer, and where there is none nothing (none) or "
+        "the whole text (whole). Default: pred is the answer itself",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
+    parser.add_argument("--deadline", type=float, default=3.0, help="seconds one answer may take (default 3)")
+    parser.add_argument("--memory_mb", type=int, default=1024, help="memory of a worker in MiB (default 1024)")
+    parser.add_argument(
+        "--max_chars", type=int, default=2000, help="length above which an answer is too_long (default 2000)"
+    )
+    return parser
+
+
+class Line(NamedTuple):
+    number: int
+    fields: dict
+    answer: str | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    command = parser()
+    args = command.parse_args(argv)
+    try:
+        grader = Grader(
+            workers=args.workers, deadline=args.deadline, memory_mb=args.memory_mb, max_chars=args.max_chars
+        )
+        lines = sum(1 for _ in open(args.file, "rb"))
+        for path in filter(None, (args.out, args.summary)):
+            if not Path(path).resolve().parent.is_dir():
+                raise ValueError(f"{path}: there is no folder {Path(path).resolve().parent}")
+        with grader.start():
+            totals = _grade_file(args, grader, lines)
+    except OSError as error:
+        command.error(f"{error.filename or args.file}: {error.strerror or error}")
+    except (ValueError, RuntimeError) as error:
+        command.error(str(error))
+    except KeyboardInterrupt:
+        print("deltal grade: interrupted, nothing written", file=sys.stderr)
+        return 130
+    if not totals["pairs"]:
+        command.error(f"{args.file}: holds no line with gold and pred")
+    if args.summary:
+        write_atomically(args.summary, json.dumps(totals, indent=1) + "\n")
+    print(describe(totals), file=sys.stdout if args.out else sys.stderr)
+    return 0
+
+
+def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
+    bad = []
+    counts: Counter[str] = Counter()
+    verdicts: Counter[tuple[bool, bool]] = Counter()  # (label, equal)
+    out: list[str] = []
+    waiting: deque[tuple[Line, Future[Grade]]] = deque()
+    start = time.perf_counter()
+
+    with tqdm(total=lines, desc="grading", unit=" pairs", disable=None) as bar:
+
+        def finish() -> None:
+            line, future = waiting.popleft()
+            grade = future.result()
+            counts[grade.status] += 1
+            if "label" in line.fields:
+                verdicts[line.fields["label"], grade.equal] += 1
+            text = json.dumps({**line.fields, **grade._asdict()}, ensure_ascii=False)
+            if args.out:
+                out.append(text.encode("utf-8", "backslashreplace").decode() + "\n")
+            else:
+                print(text.encode("utf-8", "backslashreplace").decode())
+            bar.update()
+
+        for line in _read(args.file, args.responses):
+            if isinstance(line, str):
+                bad.append(line)
+                bar.write(f"deltal grade: {line}", file=sys.stderr)
+                bar.update()
+                continue
+            waiting.append((line, grader.submit(line.fields["gold"], line.answer)))
+            while waiting and (waiting[0][1].done() or len(waiting) > IN_FLIGHT):
+                finish()
+        while waiting:
+            finish()
+    seconds = time.perf_counter() - start
+    if args.out:
+        write_atomically(args.out, "".join(out))
+    pairs = sum(counts.values())
+    labelled = sum(verdicts.values())
+    return {
+        "file": args.file,
+        "pairs": pairs,
+        "bad_lines": len(bad),
+        "seconds": round(seconds, 3),
+        "pairs_per_s": round(pairs / seconds, 1),
+        "labelled": labelled,
+        "accuracy": (verdicts[True, True] + verdicts[False, False]) / labelled if labelled else None,
+        "false_equal": verdicts[False, True] if labelled else None,
+        "false_different": verdicts[True, False] if labelled else None,
+        "statuses": {status: counts[status] for status in STATUSES},
+    }
+
+
+def _read(path: str, responses: str | None) -> Iterator[Line | str]:
+    """The lines of a file; for a bad one what is wrong with it."""
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, 1):
+            if not raw.strip():
+                continue
+            try:
+                fields = json.loads(raw)
+            except (ValueError, RecursionError) as error:
+                yield f"line {number}: not JSON ({error})"
+                continue
+            problem = _problem(fields)
+            if problem:
+                yield f"line {number}: {problem}"
+                continue
+            pred = fields["pred"]
+            yield Line(number, fields, extract_answer(pred, responses) if responses and pred else pred)
+
+
+def _problem(fields) -> str | None:
+    if not isinstance(fields, dict):
+        return f"an object with gold and pred is wanted, not {type(fields).__name__}"
+    for name in ("gold", "pred"):
+        if name not in fields:
+            return f"no field {name!r}; it has {', '.join(fields) or 'none'}"
+    golds = [fields["gold"]] if isinstance(fields["gold"], str) else fields["gold"]
+    if not (isinstance(golds, list) and golds and all(isinstance(gold, str) and gold.strip() for gold in golds)):
+        return f"gold is a non-empty text or a list of such, not {str(fields['gold'])[:60]!r}"
+    if not isinstance(fields["pred"], str | None):
+        return f"pred is a text or null, not {str(fields['pred'])[:60]!r}"
+    if not isinstance(fields.get("label", True), bool):
+        return f"label is true or false, not {str(fields['label'])[:60]!r}"
+    return None
+
+
+def describe(totals: dict) -> str:
+    """The totals as a few lines for a person."""
+    statuses = ", ".join(f"{count} {status}" for status, count in totals["statuses"].items() if count)
+    lines = [f"{totals['pairs']} pairs in {totals['seconds']:.2f} s ({totals['pairs_per_s']:,.0f} pairs/s): {statuses}"]
+    if totals["labelled"]:
+        lines.append(
+            f"accuracy {totals['accuracy']:.4f} on {totals['labelled']} labelled pairs: {totals['false_equal']} wrong answers called "
+            f"equal, {totals['false_different']} right ones called different"
+        )
+    if totals["bad_lines"]:
+        lines.append(f"{totals['bad_lines']} bad lines were left out")
+    return "\n".join(lines)

@@ -1,0 +1,72 @@
+r"""The answer that a response gives: the last \boxed{...}, <answer>...</answer> or "#### n" of the text."""
+
+import re
+from collections import deque
+
+FALLBACKS = ("none", "whole")
+
+_BOXED = re.compile(r"\\f?box(?:ed)?\s*(?:(?P<brace>\{)|(?P<bare>\S+))")
+# What the host's decoding leaves at the end of a response.
+_SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[^|<>\n]{1,40}\|>|</s>|<eos>|<pad>))+\s*\Z")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_TAGGED = re.compile(r"<answer>((?:(?!<answer>)[\s\S])*?)</answer>")
+_HASHES = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)$", re.MULTILINE)
+
+
+def extract_answer(response: str, fallback: str = "none") -> str | None:
+    r"""The answer given last in `response`, without its \boxed{} or tags; None where there is none.
+
+    A \boxed{} whose braces do not balance (a response that was cut off) is no answer. Inside <answer> tags a \boxed{} is looked for
+    again; special tokens at the end are no part of it. fallback "whole" takes the whole text where nothing marks an answer,
+    "none" takes nothing.
+    """
+    if fallback not in FALLBACKS:
+        raise ValueError(f"fallback is {fallback!r}, allowed are {', '.join(FALLBACKS)}")
+    response = _SPECIAL_TOKENS.sub("", response)
+    found: list[tuple[int, str]] = []  # (position, answer)
+    boxed = _last_boxed(response)
+    if boxed is not None:
+        found.append(boxed)
+    for pattern in (_TAGGED, _HASHES):
+        last = deque(pattern.finditer(response), maxlen=1)
+        if last:
+            match = last.pop()
+            inner = _last_boxed(match[1])
+            found.append((match.end(), match[1] if inner is None else inner[1]))
+    if found:
+        return max(found)[1].strip() or None
+    return (response.strip() or None) if fallback == "whole" else None
+
+
+def _last_boxed(text: str) -> tuple[int, str] | None:
+    r"""(where it ends, content) of the last whole \boxed{...}; also \boxed 5 and \fbox{...}."""
+    closing = closing_braces(text) if r"box" in text else {}
+    best = None
+    end = -1
+    for match in _BOXED.finditer(text):
+        if match.start() < end:
+            continue  # inside the one before: the outer one counts
+        if match["bare"] is not None:
+            best = match.end(), match["bare"].rstrip("$.,")
+        elif match.start("brace") in closing:
+            end = closing[match.start("brace")]
+            best = end, text[match.end() : end]
+    return best
+
+
+def balanced(text: str) -> bool:
+    """Whether every brace that LaTeX counts is closed."""
+    braces = [match[0] for match in _BRACES.finditer(text) if len(match[0]) == 1]
+    return 2 * len(closing_braces(text)) == len(braces)
+
+
+def closing_braces(text: str) -> dict[int, int]:
+    """Position of each balanced opening brace -> that of its closing one. One pass, however deep; escaped braces count as text."""
+    pairs: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACES.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            pairs[opened.pop()] = match.start()
+    return pairs

@@ -1,0 +1,54 @@
+"""Numbers with a unit, a base or a percent sign."""
+
+import re
+
+_UNIT = re.compile(
+    r"(?P<value>.*?[\d)}\]i])(?P<unit>(?:\s*(?:/\s*)?\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?)+|\s*\^\\circ(?:\s*[CF])?"
+    r"|\s+[A-Za-z][A-Za-z./ -]*(?:\^\{?\d\}?)?"
+    r"|\s*(?:cm|mm|km|kg|mg|ml|hours?|minutes?|seconds?|days?|meters?|feet|miles?|degrees?|dollars?|cents?|units?|inches)"
+    r"(?:\^\{?\d\}?)?)"
+)
+_NO_UNIT = re.compile(
+    r"(?i)million|billion|trillion|thousand|hundred|dozen|half|third|quarter|and|or|to|if|when|mod|pi|sqrt|sin|cos|tan|log|ln"
+)
+_UNIT_LETTERS = "msghlNJWVKCFL"
+_UNIT_NAMES = {
+    "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "kilometer": "km", "kilometre": "km", "meter": "m", "metre": "m",
+    "inch": "in", "inche": "in", "feet": "ft", "foot": "ft", "yard": "yd", "mile": "mi", "gram": "g", "kilogram": "kg", "second": "s",
+    "sec": "s", "minute": "min", "hour": "h", "hr": "h", "degree": "deg", "liter": "l", "litre": "l", "dollar": "usd", "pound": "lb",
+}  # fmt: skip
+_PERCENT = re.compile(r"(.*\S)\s*(?:%|\\text\{\s*(?:%|percent)\s*\}|percent)", re.DOTALL)
+_BASE = re.compile(r"([\dA-F]+)_\{?(\d+)\}?")
+
+
+def is_numeric(value: str) -> bool:
+    """Digits, and no letter but those of commands: what a unit may follow."""
+    return bool(re.search(r"\d", value)) and not re.search(
+        r"[a-zA-Z]", re.sub(r"\\(?:frac|sqrt|pi|pm)(?![a-z])", "", value)
+    )
+
+
+def without_percent(text: str) -> tuple[str, bool]:
+    """(value, whether a percent sign was taken off)."""
+    match = _PERCENT.fullmatch(text)
+    return (match[1], True) if match else (text, False)
+
+
+def without_unit(text: str) -> tuple[str, str]:
+    """(value, unit): the unit in one spelling, "" where there is none."""
+    base = _BASE.fullmatch(text)
+    if base:
+        return base[1], f"base {base[2]}"
+    match = _UNIT.fullmatch(text)
+    if match is None or _NO_UNIT.search(match["unit"]) or not is_numeric(match["value"]):
+        return text, ""
+    letter = re.fullmatch(r"\s+([a-zA-Z])(\^\{?\d\}?)?", match["unit"])
+    if letter and letter[1] not in _UNIT_LETTERS:
+        return text, ""
+    unit = match["unit"].replace(r"\text", " ").replace(r"^\circ", "degree")
+    power = re.search(r"\^\{?(-?\d)\}?$", unit)
+    words = [word.rstrip("s") or word for word in re.findall(r"[a-z]+", unit.lower())]
+    words = [_UNIT_NAMES.get(word, word) for word in words]
+    if words and words[0] in ("square", "sq", "cubic", "cu"):
+        return match["value"].strip(), f"{' '.join(words[1:])}^{'2' if words[0].startswith('s') else '3'}"
+    return match["value"].strip(), " ".join(words) + (f"^{power[1]}" if power else "")

@@ -1,0 +1,104 @@
+"""Compares the values of two expressions at fixed values of their variables: the same in every process."""
+
+import re
+from fractions import Fraction
+
+from deltal_openrlhf.rewards.arithmetic import Undecided, Value
+from deltal_openrlhf.rewards.expressions import UNKNOWN_BASE, Expression, Malformed
+
+_INFINITY = re.compile(r"([-+]?)\s*\\infty")
+# One row a point. At positive values first; a root of a square differs elsewhere.
+_POINTS = [[Fraction(p, q) for p, q in row] for row in (
+    ((17, 13), (29, 23), (41, 19), (53, 37), (61, 31), (71, 43), (83, 47), (97, 59)),
+    ((19, 11), (31, 29), (37, 17), (59, 41), (67, 53), (73, 61), (89, 71), (101, 79)),
+    ((-23, 17), (-13, 11), (-43, 31), (-47, 29), (-71, 67), (-79, 73), (-83, 89), (-103, 97)),
+)]  # fmt: skip
+
+
+def same_value(gold: str, pred: str) -> bool | None:
+    """Whether two expressions are equal; None where this path cannot tell."""
+    infinities = [_INFINITY.fullmatch(text) for text in (gold, pred)]
+    if all(infinities):
+        return (infinities[0][1] == "-") == (infinities[1][1] == "-")  # type: ignore[index]
+    try:
+        if any(infinities):
+            Expression(pred if infinities[0] else gold)
+            return False
+        a = Expression(gold)
+        try:
+            b = Expression(pred)
+        except Malformed:
+            return False
+        names, points = _points(a, b)
+        verdicts = [_same_at(a, b, point) for point in (points if names else points[:1])]
+    except (Undecided, RecursionError, OverflowError):
+        return None
+    if all(verdict is True for verdict in verdicts):
+        return True
+    if UNKNOWN_BASE in names:
+        return None
+    return False if False in (verdicts if a.is_rounded or b.is_rounded else verdicts[:2]) else None
+
+
+def constant_ratio(gold: str, pred: str) -> float | None:
+    """gold / pred where that is the same real number everywhere, 0 where it is not; None where this path cannot tell."""
+    try:
+        a, b = Expression(gold), Expression(pred)
+        names, points = _points(a, b)
+        if not a.variables or a.variables != b.variables:
+            return 0.0 if a.variables and b.variables else None
+        ratios = [complex(a.at(point) / b.at(point)) for point in points]
+    except (Undecided, RecursionError, ArithmeticError):
+        return None
+    if UNKNOWN_BASE in names or abs(ratios[0]) < 1e-9:
+        return None
+    spread = max(abs(ratio / ratios[0] - 1) for ratio in ratios)
+    if spread > 1e-7:
+        return 0.0
+    return ratios[0].real if spread < 1e-11 and abs(ratios[0].imag) < 1e-11 * abs(ratios[0]) else None
+
+
+def _points(a: Expression, b: Expression) -> tuple[list[str], list[dict[str, Fraction]]]:
+    """The variables of both, and the points to look at: many for floors and ceilings, which agree by chance at a few."""
+    names = sorted(a.variables | b.variables)
+    if len(names) > len(_POINTS[0]):
+        raise Undecided
+    points = [dict(zip(names, point, strict=False)) for point in _POINTS]
+    if a.is_rounded or b.is_rounded:
+        points += [{name: value * k for name, value in point.items()} for point in points[:2] for k in range(2, 40)]
+    return names, points
+
+
+def _same_at(a: Expression, b: Expression, point: dict[str, Fraction]) -> bool | None:
+    try:
+        x, y = a.at(point), b.at(point)
+    except Undecided:
+        # One of them is too large: they differ if their sizes do.
+        sizes = a.log_size_at(point), b.log_size_at(point)
+        if abs(sizes[0] - sizes[1]) > 1e-9 * max(1e3, *map(abs, sizes)):
+            return False
+        raise
+    return True if _is_decimal_of(a, x, b, y) or _is_decimal_of(b, y, a, x) else _close(x, y)
+
+
+def _is_decimal_of(decimal: Expression, number: Value, other: Expression, value: Value) -> bool:
+    """Whether a bare decimal is `value`, rounded or cut off to six places and digits or more. Two bare decimals are compared exactly."""
+    places = decimal.decimals
+    if places is None or places < 6 or other.is_plain or other.variables:
+        return False
+    ulp = float(10) ** float(-places)
+    return abs(complex(number) - complex(value)) < ulp and abs(complex(number)) > 1e5 * ulp
+
+
+def _close(x: Value, y: Value) -> bool | None:
+    if isinstance(x, Fraction) and isinstance(y, Fraction):
+        return x == y
+    try:
+        x, y = complex(x), complex(y)
+    except OverflowError:
+        return False  # a Fraction beyond floating point, and a number within it
+    size = max(abs(x), abs(y))
+    if size < 1e-9:
+        return None
+    difference = abs(x - y) / size
+    return True if difference < 1e-12 else False if difference > 1e-7 else None
