@@ -1,0 +1,1 @@
+"""What scripts/make_graded_pairs.py makes its pairs with."""
