@@ -9,6 +9,7 @@ What a run binds, in the driver only, and until the run ends:
     openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> DeltaLPolicyModelActor   (the Ray worker with our trainer)
     openrlhf.trainer.ppo_trainer.PPOTrainer           -> DeltaLPPOTrainer         (controller)
     openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLPPOTrainerAsync
+    openrlhf.trainer.ray.create_vllm_engines          -> engines that raise when there is no reward (reward.py)
     argparse.ArgumentParser.parse_args                -> adds our flags to the host's parser, checks all flags
 
 The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator and the async training actor are bound
@@ -65,6 +66,16 @@ SIGNATURES: dict[str, str] = {
     "metric_value, metric_key",
     "openrlhf.utils.deepspeed:DeepspeedStrategy._read_ckpt_metric": "self, ckpt_dir",
     "openrlhf.utils.config:hierarchize": "args",
+    "openrlhf.trainer.ray:create_vllm_engines": "num_engines, tensor_parallel_size, pretrain, seed, full_determinism, "
+    "enable_prefix_caching, enforce_eager, max_model_len, shared_pg, gpu_memory_utilization, vllm_enable_sleep, logprobs_mode, "
+    "agent_func_path, remote_rm_url, max_images_per_prompt",
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__init__": "self, args, bundle_indices, agent_func_path, remote_rm_url, "
+    "mm_pad_token_ids, kwargs",
+    "openrlhf.trainer.ray.vllm_engine:SingleTurnAgentExecutor.__init__": "self, remote_rm_url",
+    "openrlhf.utils.agent:SingleTurnAgentExecutor.execute": "self, prompt, label, sampling_params, max_length, hf_tokenizer, "
+    "llm_engine, images",
+    "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_http": "self, queries_list, prompts_list, labels_list",
+    "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_func": "self, queries_list, prompts_list, labels_list",
     # What strategy.py asks of DeepSpeed, which OpenRLHF pins.
     "deepspeed.runtime.engine:DeepSpeedEngine.managed_gradient_accumulation": "self",
     "deepspeed.runtime.engine:DeepSpeedEngine.is_gradient_accumulation_boundary": "self",

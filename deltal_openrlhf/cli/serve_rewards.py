@@ -1,0 +1,127 @@
+"""`deltal serve-rewards`: the reward service (rewards/service.py) until SIGTERM (exit status 0) or Ctrl-C (130)."""
+
+import argparse
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from deltal_openrlhf.rewards.extract import FALLBACKS
+
+LOOPBACK = "127.0.0.1"
+SECONDS_TO_STOP = 30
+"""How long requests in progress may take when the service is told to stop; then they are dropped."""
+
+
+def main(argv: Sequence[str]) -> int:
+    args = _parse(argv)
+    # Imported here: --help and a bad flag need nothing that may be missing.
+    try:
+        import uvicorn  # noqa: F401
+
+        from deltal_openrlhf.rewards import service
+        from deltal_openrlhf.rewards.grader import Grader
+    except ImportError as error:
+        return _refuse(f"{error}; pip install 'deltal-openrlhf[rewards]'")
+    try:
+        grader = Grader(workers=args.workers, deadline=args.deadline, memory_mb=args.memory_mb)
+    except ValueError as error:
+        return _refuse(f"--{error}")
+    try:
+        listener = _listen(args.host, args.port)
+    except OSError as error:
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        return _refuse(f"cannot listen on {args.host}, port {args.port}: {why}")
+    # uvicorn finishes what is in progress and then raises the signal again, for this handler.
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        with listener, grader:
+            try:
+                grader.start()
+            except RuntimeError as error:
+                return _refuse(str(error))
+            _serve(
+                service.make_app(
+                    grader, unmarked=args.unmarked, max_body=args.max_body_mb * 2**20, max_batch=args.max_batch
+                ),
+                listener,
+            )
+    except KeyboardInterrupt:
+        print("deltal serve-rewards: stopped: interrupted", file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def _serve(app, listener: socket.socket) -> None:
+    """Until a signal; says where as soon as requests are taken."""
+    import uvicorn
+
+    from deltal_openrlhf.rewards.service import REWARD_PATH
+
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(f"deltal serve-rewards: listening on {url} (--reward.remote_url {url}{REWARD_PATH})", flush=True)
+
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=SECONDS_TO_STOP,
+    )
+    Server(config).run([listener])
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="deltal serve-rewards",
+        description="Rewards over HTTP, math and countdown alike: POST /get_reward (OpenRLHF's protocol), POST /is_equal {str1, str2}, "
+        "POST /grade_batch [{gold, pred}, ...], GET /healthz, GET /metrics. Runs until SIGTERM or Ctrl-C; requests in progress are "
+        "finished first.",
+    )
+    parser.error = lambda message: parser.exit(2, f"deltal serve-rewards: error: {message}\n")  # type: ignore[method-assign]
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK,
+        help=f"address to listen on (default {LOOPBACK}: this machine only). There is no authentication: give another one only in a "
+        "network that you trust",
+    )
+    parser.add_argument("--port", type=int, default=6284, help="0 takes a free one and prints it (default 6284)")
+    parser.add_argument(
+        "--unmarked",
+        choices=FALLBACKS,
+        default="none",
+        help="what /get_reward grades where a response marks no answer: nothing (none, default) or the whole text (whole)",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="grading processes (default 2)")
+    parser.add_argument("--deadline", type=float, default=3.0, help="seconds that one pair may take (default 3)")
+    parser.add_argument("--memory_mb", type=int, default=1024, help="memory of a grading process in MiB (default 1024)")
+    parser.add_argument("--max_batch", type=int, default=1024, help="responses or pairs in one request (default 1024)")
+    parser.add_argument("--max_body_mb", type=int, default=16, help="size of a request's body in MiB (default 16)")
+    args = parser.parse_args(argv)
+    if not 0 <= args.port <= 65535:
+        parser.error(f"--port is {args.port}, allowed is 0 to 65535")
+    for flag in ("max_batch", "max_body_mb"):
+        if getattr(args, flag) < 1:
+            parser.error(f"--{flag} is {getattr(args, flag)}, allowed is 1 or more")
+    return args
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address, family=family)
+
+
+def _refuse(message: str) -> int:
+    print(f"deltal serve-rewards: error: {message}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _exit(signum, frame) -> None:
+    sys.exit(0)

@@ -1,0 +1,149 @@
+"""Rewards in a run: a reward that cannot be had stops it, with the reason.
+
+The host's executor asks for the reward of a response inside the vLLM actor; it catches and logs whatever goes wrong and goes on with None.
+Ours keeps the reason and raises it, so that it reaches the driver through Ray. HTTP services are asked by our client, which waits for
+them as long as --deltal.reward_wait says.
+
+What a run binds, in the driver, while the host makes its engines:
+
+    openrlhf.trainer.ray.create_vllm_engines             -> the same, with the flag's value sent along with the addresses
+    openrlhf.trainer.ray.vllm_engine.RolloutRayActor     -> DeltaLRolloutRayActor, while the function above runs
+
+and inside the actor, while it is built, SingleTurnAgentExecutor -> RewardedExecutor. A user's own agent (--train.agent_func_path) is left
+alone.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openrlhf.trainer.ray
+import ray
+from openrlhf.trainer.ray import vllm_engine
+from openrlhf.utils.agent import SingleTurnAgentExecutor
+
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.rewards import scoring
+from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
+
+_FAILURE = "reward failure"
+MATH_REWARD = "math_reward.py"
+
+
+class RewardSource(NamedTuple):
+    """What the host passes on as remote_rm_url. endpoints: its list of addresses, or of one file; None without. wait: seconds.
+    unmarked: for our own reward file."""
+
+    endpoints: list[str] | None
+    wait: float
+    unmarked: str
+
+
+class RewardedExecutor(SingleTurnAgentExecutor):
+    """One response and its reward, or an exception with the reason."""
+
+    def __init__(self, source: RewardSource) -> None:
+        super().__init__(source.endpoints)
+        scoring.unmarked = source.unmarked
+        self.client = RewardClient(self.reward_endpoints, source.wait)
+
+    async def execute(self, *args, **kwargs):
+        output = await super().execute(*args, **kwargs)
+        failure = output["extra_logs"].get(_FAILURE)
+        if failure is not None:
+            raise RuntimeError(failure)
+        return output
+
+    # The host would swallow what these raise, but passes on what they give as extra_logs.
+
+    async def _fetch_rewards_via_http(self, queries_list, prompts_list, labels_list):
+        try:
+            return [await self.client.fetch(queries_list[0], prompts_list[0], labels_list[0])]
+        except RewardError as error:
+            return [{"extra_logs": {_FAILURE: str(error)}}]
+
+    async def _fetch_rewards_via_func(self, queries_list, prompts_list, labels_list):
+        try:
+            return await super()._fetch_rewards_via_func(queries_list, prompts_list, labels_list)
+        # The user's code, which may raise anything.
+        except Exception as error:
+            text = " ".join(str(error).split())
+            return [
+                {"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {type(error).__name__}: {text}"}}
+            ]
+
+
+class DeltaLRolloutRayActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
+    """Workers unpickle this class from our package."""
+
+    async def __init__(self, *args, **kwargs) -> None:
+        with rebound(vllm_engine, "SingleTurnAgentExecutor", RewardedExecutor):
+            await super().__init__(*args, **kwargs)
+
+
+@contextmanager
+def engines_bound(arguments: Callable[[], Any]) -> Iterator[None]:
+    """arguments: gives those of the run, asked when the host makes its engines."""
+    host_create = openrlhf.trainer.ray.create_vllm_engines
+
+    def create_vllm_engines(*args, remote_rm_url: list[str] | None = None, **kwargs):
+        with rebound(vllm_engine, "RolloutRayActor", ray.remote(DeltaLRolloutRayActor)):
+            source = RewardSource(remote_rm_url, reward_wait(arguments()), arguments().deltal.unmarked)
+            return host_create(*args, remote_rm_url=source, **kwargs)
+
+    with rebound(openrlhf.trainer.ray, "create_vllm_engines", create_vllm_engines):
+        yield
+
+
+def reward_wait(args: Any) -> float:
+    """--deltal.reward_wait in seconds, checked."""
+    given = args.deltal.reward_wait
+    if given is None:
+        return DEFAULT_WAIT
+    if not (math.isfinite(given) and given > 0):
+        raise ValueError(f"--deltal.reward_wait is {given:g}, allowed are seconds above 0")
+    if not _services(args):
+        raise ValueError(
+            f"--deltal.reward_wait is {given:g}, but --reward.remote_url is {args.reward.remote_url}; it is allowed with the http(s) "
+            "address of a reward service only"
+        )
+    return given
+
+
+def check_reward_source(args: Any) -> None:
+    """Raise ValueError if --reward.remote_url is neither one file nor addresses of services, or a flag does not fit it."""
+    reward_wait(args)
+    if args.deltal.unmarked != "none" and Path(args.reward.remote_url or "").name != MATH_REWARD:
+        raise ValueError(
+            f"--deltal.unmarked is {args.deltal.unmarked}, but --reward.remote_url is {args.reward.remote_url}; it is allowed with "
+            f"{MATH_REWARD} only"
+        )
+    if args.train.agent_func_path or not args.reward.remote_url:
+        return
+    sources = args.reward.remote_url.split(",")
+    if not sources[0].endswith(".py"):
+        try:
+            check_addresses(sources)
+        except ValueError as error:
+            raise ValueError(f"--reward.remote_url: {error}; a file's name ends in .py") from None
+    elif len(sources) > 1:
+        raise ValueError(
+            f"--reward.remote_url is {args.reward.remote_url}: of several files the host reads only the first"
+        )
+
+
+def probe_reward_services(args: Any) -> None:
+    """Raise ValueError if a reward service of the run does not answer."""
+    try:
+        asyncio.run(probe(_services(args)))
+    except RewardError as error:
+        raise ValueError(f"--reward.remote_url: {error}") from None
+
+
+def _services(args: Any) -> list[str]:
+    """Addresses of the reward services of this run; [] for a file, a reward model or an agent."""
+    url = args.reward.remote_url or ""
+    return [] if args.train.agent_func_path or url.split(",")[0].endswith(".py") else [a for a in url.split(",") if a]

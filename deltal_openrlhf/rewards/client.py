@@ -1,0 +1,176 @@
+"""Rewards from HTTP services in OpenRLHF's remote-reward protocol: `deltal serve-rewards`, or a user's own.
+
+A reward is never made up. A service that is away, or that answers with a server error, is asked again with growing pauses until the wait
+is over; then, and at once for an answer that asking again cannot mend (4xx, no number), a RewardError names the address and the reason.
+"""
+
+import asyncio
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+DEFAULT_WAIT = 120.0
+"""Seconds a reward may take, all tries included."""
+CONNECTIONS = 256
+"""Requests that one client has in progress at a time; the clock of the others has not started."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+CONNECT_LIMIT = 10.0
+PROBE_LIMIT = 5.0
+
+
+class RewardError(RuntimeError):
+    """No reward: one line with the address and the reason."""
+
+
+class _TryAgain(Exception):
+    """This try failed in a way that may pass."""
+
+
+class RewardClient:
+    """Asks for one reward at a time per call, many calls at once. Belongs to the event loop that first uses it.
+
+    addresses: http(s) URLs that take the POST. Every try goes to the next of them in turn. wait: seconds, see DEFAULT_WAIT.
+    """
+
+    def __init__(self, addresses: Sequence[str], wait: float = DEFAULT_WAIT) -> None:
+        self.wait = wait
+        self._addresses = cycle(addresses)
+        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def fetch(self, query: str, prompt: str, label: str) -> dict[str, Any]:
+        """{"rewards": float, "scores": float, "extra_logs": {name: float}} of one response. Raises RewardError."""
+        body = json.dumps({"query": [query], "prompts": [prompt], "labels": [label]}).encode()
+        async with self._slots:
+            deadline = time.monotonic() + self.wait
+            tries, pause = 0, FIRST_PAUSE
+            while True:
+                address = next(self._addresses)
+                tries += 1
+                try:
+                    return reward_of(await self._post(address, body, deadline - time.monotonic()), address)
+                except _TryAgain as failure:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        count = "1 try" if tries == 1 else f"{tries} tries"
+                        raise RewardError(f"no reward from {address}: {failure} ({count} in {self.wait:g} s)") from None
+                # Not all clients at the same moment; the last try is made when the wait ends.
+                await asyncio.sleep(min(pause * random.uniform(0.5, 1), left))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(self, address: str, body: bytes, seconds: float) -> Any:
+        """The JSON of the answer. Raises _TryAgain, or RewardError where another try would end the same."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+        timeout = aiohttp.ClientTimeout(total=max(seconds, 1.0), sock_connect=CONNECT_LIMIT)
+        try:
+            async with self._session.post(
+                address, data=body, headers={"Content-Type": "application/json"}, timeout=timeout
+            ) as response:
+                status, answer = response.status, await response.read()
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise _TryAgain(reason(error)) from error
+        if status >= 500:
+            raise _TryAgain(f"HTTP {status}{_detail(answer)}")
+        if status >= 400:
+            raise RewardError(f"no reward from {address}: HTTP {status}{_detail(answer)}")
+        try:
+            return json.loads(answer)
+        except (ValueError, RecursionError):
+            raise RewardError(f"no reward from {address}: the answer is not JSON: {answer[:80]!r}") from None
+
+
+def reward_of(answer: Any, address: str) -> dict[str, Any]:
+    """The reward in a service's answer to one query, as plain numbers. Raises RewardError for anything but finite numbers, one each."""
+
+    def number(name: str, value: Any) -> float:
+        if isinstance(value, list):
+            if len(value) != 1:
+                raise RewardError(f"no reward from {address}: {name} has {len(value)} values for 1 response")
+            value = value[0]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise RewardError(f"no reward from {address}: {name} is {str(value)[:80]!r}, allowed are finite numbers")
+        return float(value)
+
+    if not isinstance(answer, dict) or "rewards" not in answer:
+        raise RewardError(f"no reward from {address}: the answer has no rewards: {str(answer)[:80]!r}")
+    rewards, scores, logs = answer["rewards"], answer.get("scores"), answer.get("extra_logs") or {}
+    if not isinstance(logs, dict):
+        raise RewardError(f"no reward from {address}: extra_logs is {str(logs)[:80]!r}, allowed are names with numbers")
+    return {
+        "rewards": number("rewards", rewards),
+        "scores": number("scores", rewards if scores is None else scores),
+        "extra_logs": {name: number(f"extra_logs {name!r}", value) for name, value in logs.items()},
+    }
+
+
+def reason(error: BaseException) -> str:
+    """Why a request got no answer, in a few words."""
+    if isinstance(error, asyncio.TimeoutError):
+        return "timed out"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed before the answer"
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno).lower()
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _detail(answer: bytes) -> str:
+    """What the service says about a refused request."""
+    text = " ".join(answer[:1000].decode(errors="replace").split())
+    try:
+        detail = json.loads(answer)["detail"]
+        text = " ".join(str(detail).split())
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return f": {text[:300]}" if text else ""
+
+
+def check_addresses(addresses: Sequence[str]) -> None:
+    """Raise ValueError for what is no http(s) URL."""
+    for address in addresses:
+        try:
+            parts = urlsplit(address)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"{address!r} is no address of a reward service, such as http://127.0.0.1:6284/get_reward")
+
+
+async def probe(addresses: Sequence[str]) -> None:
+    """Raise RewardError for the first address at which nobody answers. /healthz is asked; a service without it answers 404: it is there."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_LIMIT)) as session:
+        for address in addresses:
+            parts = urlsplit(address)
+            try:
+                async with session.get(parts._replace(path="/healthz", query="", fragment="").geturl()) as response:
+                    health = await response.read()
+            except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                raise RewardError(f"the reward service at {address} does not answer: {reason(error)}") from None
+            _check_path(address, parts.path, health)
+
+
+def _check_path(address: str, path: str, health: bytes) -> None:
+    """`deltal serve-rewards` says where it takes requests for rewards; anything else there would end the run at its first reward."""
+    try:
+        wanted = json.loads(health).get("reward_path")
+    except (ValueError, AttributeError):
+        return  # a service of the user's
+    if wanted is not None and wanted != path:
+        raise RewardError(
+            f"{address} is not where this service gives rewards: the path is {wanted}, not {path or '/'!r}"
+        )

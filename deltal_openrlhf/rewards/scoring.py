@@ -1,0 +1,96 @@
+"""One response against the label of its problem, countdown or math: what the reward files and the reward service share.
+
+The label decides: a JSON object is a countdown problem, anything else the gold answer of a math problem. Imports no torch.
+"""
+
+import atexit
+import json
+import re
+import threading
+from concurrent.futures import Future
+
+from deltal_openrlhf.rewards.countdown import last_answer, score
+from deltal_openrlhf.rewards.extract import extract_answer
+from deltal_openrlhf.rewards.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.rewards.labels import golds_of
+
+# No answer to a math problem starts like this, a set such as {1, 2} included.
+_JSON_OBJECT = re.compile(r'\s*\{\s*"')
+
+unmarked = "none"
+"""What the reward file grades where a response marks no answer; --deltal.unmarked sets it where the file is called."""
+
+_shared: Grader | None = None
+_shared_lock = threading.Lock()
+
+
+def response_of(query: str, prompt: str) -> str:
+    """Only what follows the prompt: a prompt may hold a valid example answer. ValueError if the query does not start with it."""
+    if not query.startswith(prompt):
+        raise ValueError(
+            "the query does not start with its prompt, so the response cannot be told apart: either the tokenizer does not give the "
+            "prompt back (decode(encode(prompt)) != prompt), or the prompt was cut to fit --data.max_len minus "
+            f"--rollout.max_new_tokens. prompt: {prompt[:80]!r}, query: {query[:80]!r}"
+        )
+    return query[len(prompt) :]
+
+
+def countdown_problem(label: str) -> tuple[list[int], int]:
+    """(numbers, target) of a countdown label. ValueError for a broken one."""
+    try:
+        problem = json.loads(label)
+        numbers, target = problem["numbers"], problem["target"]
+    except (TypeError, KeyError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"a countdown label is {{'numbers': [...], 'target': n}} as JSON text, not {str(label)[:80]!r}"
+        ) from error
+    if not (isinstance(numbers, list) and all(type(n) is int for n in [*numbers, target])):
+        raise ValueError(f"a countdown label holds a list of integers and an integer, not {label[:80]!r}")
+    return numbers, target
+
+
+def answer_of(response: str, label: str, fallback: str = "none") -> str | None:
+    """The answer that is graded; None if the response gives none. fallback: of extract_answer, for math."""
+    return last_answer(response) if _is_countdown(label) else extract_answer(response, fallback)
+
+
+def check_label(label: str) -> None:
+    """Raises ValueError for a label that cannot be graded."""
+    if _is_countdown(label):
+        countdown_problem(label)
+    else:
+        golds_of(label)
+
+
+def _is_countdown(label: str) -> bool:
+    return isinstance(label, str) and _JSON_OBJECT.match(label) is not None
+
+
+def submit(grader: Grader, response: str, label: str, fallback: str = "none") -> Future[Grade]:
+    """The grade of a response, without its prompt. The reward is 1 if it is equal, else 0. ValueError for a broken label.
+
+    Countdown has the statuses equal, different, and unparsable for a response without <answer>.
+    """
+    if _is_countdown(label):
+        numbers, target = countdown_problem(label)
+        equal = score(response, numbers, target) == 1.0
+        status = "equal" if equal else "unparsable" if last_answer(response) is None else "different"
+        graded: Future[Grade] = Future()
+        graded.set_result(Grade(equal, status))
+        return graded
+    return grader.submit(golds_of(label), extract_answer(response, fallback))
+
+
+def logs_of(grades: list[Grade]) -> dict[str, list[float]]:
+    """For the host's extra_logs: for each status whether a response has it, 0 or 1; their means are the shares in its metrics."""
+    return {f"grade/{status}": [float(grade.status == status) for grade in grades] for status in STATUSES}
+
+
+def shared_grader() -> Grader:
+    """This process's grader, made at the first call: a reward file may be loaded more than once and is called by many threads."""
+    global _shared
+    with _shared_lock:
+        if _shared is None:
+            _shared = Grader()
+            atexit.register(_shared.close)
+        return _shared
