@@ -12,18 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deltal_openrlhf.data import countdown
-from deltal_openrlhf.data.countdown import (
-    Problem,
-    base_prompt,
-    chat_messages,
-    generate,
-    label,
-    load,
-    main,
-    split_of,
-    write_jsonl,
-)
+from deltal_openrlhf.cli.main import main
+from deltal_openrlhf.data.countdown import base_prompt, chat_messages, generate, label, load, split_of
+from deltal_openrlhf.data.output import Row, write
 
 
 def solvable(values: tuple[Fraction, ...], target: int) -> bool:
@@ -130,39 +121,15 @@ def test_file_as_the_host_reads_it(tmp_path):
     from openrlhf.datasets.utils import blending_datasets
 
     problems = generate(20)
-    path = tmp_path / "train.jsonl"
     data = SimpleNamespace(input_key="input", label_key="label", apply_chat_template=False, image_key="images")
     strategy = SimpleNamespace(
         print=lambda *_: None, is_rank_0=lambda: False, args=SimpleNamespace(data=data, use_ms=False)
     )
-    write_jsonl(problems, path, base_prompt)
-    rows = PromptDataset(blending_datasets(str(path), None, strategy, max_count=12), None, strategy)
+    (file,) = write({"train": [Row(base_prompt(*p), label(*p), "countdown") for p in problems]}, tmp_path, "jsonl")
+    rows = PromptDataset(blending_datasets(str(file.path), None, strategy, max_count=12), None, strategy)
     assert len(rows) == 12
     for i, problem in enumerate(problems[:12]):
         assert rows[i] == ("countdown", base_prompt(*problem), label(*problem), None)
-
-
-def test_chat_rows_are_messages(tmp_path):
-    write_jsonl([Problem((1, 2, 3), 9)], tmp_path / "x.jsonl", chat_messages)
-    (row,) = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
-    assert row["input"] == chat_messages((1, 2, 3), 9)
-    assert json.loads(row["label"]) == {"numbers": [1, 2, 3], "target": 9}
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "train.jsonl"
-    write_jsonl([Problem((1, 2, 3), 9)], path, base_prompt)
-    before = path.read_bytes()
-
-    def broken(numbers, target):
-        raise RuntimeError("in mid-file")
-
-    with pytest.raises(RuntimeError):
-        write_jsonl([Problem((4, 5, 6), 15)], path, broken)
-    with pytest.raises(UnicodeEncodeError):  # in mid-write
-        countdown.write_atomically(path, "x" * 100_000 + "\ud800")
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def parquet(path, **columns):
@@ -175,8 +142,7 @@ def test_load_parquet(tmp_path):
     source = parquet(
         tmp_path / "x.parquet", target=[p.target for p in original], nums=[list(p.numbers) for p in original]
     )
-    assert load(source, "train") == original[:200]
-    assert load(source, "test") == original[200:]
+    assert load(source) == {"train": original[:200], "test": original[200:]}
 
 
 @pytest.mark.parametrize(
@@ -185,17 +151,17 @@ def test_load_parquet(tmp_path):
         ({"nums": [[1, 2]]}, "no column 'target'"),
         ({"numbers": [[1, 2]], "target": [3]}, "no column 'nums'"),
         ({"nums": pa.array([], pa.list_(pa.int64())), "target": pa.array([], pa.int64())}, "no rows"),
-        ({"nums": [["1", "2"]], "target": [3]}, "row 0"),
-        ({"nums": [[1, 2], [1, 2]], "target": [3.0, 3.0]}, "row 0"),
-        ({"nums": [[1, 2], None], "target": [3, 3]}, "row 1"),
-        ({"nums": [[1, 2], []], "target": [3, 3]}, "row 1"),
-        ({"nums": [[1, 2], [1, None]], "target": [3, 3]}, "row 1"),
-        ({"nums": ["1 2"], "target": [3]}, "row 0"),
+        ({"nums": [["1", "2"]], "target": [3]}, "row 1"),
+        ({"nums": [[1, 2], [1, 2]], "target": [3.0, 3.0]}, "row 1"),
+        ({"nums": [[1, 2], None], "target": [3, 3]}, "row 2"),
+        ({"nums": [[1, 2], []], "target": [3, 3]}, "row 2"),
+        ({"nums": [[1, 2], [1, None]], "target": [3, 3]}, "row 2"),
+        ({"nums": ["1 2"], "target": [3]}, "row 1"),
     ],
 )
 def test_load_bad_parquet(tmp_path, columns, message):
     with pytest.raises(ValueError, match=message) as caught:
-        load(parquet(tmp_path / "x.parquet", **columns), "train")
+        load(parquet(tmp_path / "x.parquet", **columns))
     assert "\n" not in str(caught.value)
 
 
@@ -203,13 +169,13 @@ def test_load_no_parquet(tmp_path):
     (tmp_path / "x.parquet").write_text("not parquet\n" * 100)
     for name in ("x.parquet", "missing.parquet", "."):
         with pytest.raises(ValueError) as caught:
-            load(str(tmp_path / name), "train")
+            load(str(tmp_path / name))
         assert "\n" not in str(caught.value)
 
 
 def test_load_unreachable_hub(tmp_path, monkeypatch):
     """In a process of its own: the client reads the switch at import."""
-    code = "from deltal_openrlhf.data.countdown import *; load(HUB_NAME, 'train')"
+    code = "from deltal_openrlhf.data.countdown import *; load(HUB_NAME)"
     env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
     assert out.returncode == 1
@@ -223,20 +189,32 @@ def test_load_hub(monkeypatch):
     import datasets
 
     rows = datasets.Dataset.from_dict({"target": [98, 64], "nums": [[44, 19, 35], [63, 95, 96]]})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: {("a/b", "train"): rows}[name, split])
-    problems = load("a/b", "train") + load("a/b", "test")
-    assert sorted(problems) == [((44, 19, 35), 98), ((63, 95, 96), 64)]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *key, split: {("a/b", None, "train"): rows}[(*key, split)])
+    loaded = load("a/b")
+    assert sorted(loaded["train"] + loaded["test"]) == [((44, 19, 35), 98), ((63, 95, 96), 64)]
 
 
-def test_command_line(tmp_path, capsys):
-    main(["--out", str(tmp_path), "--train", "30", "--test", "10", "--template", "chat", "--num_numbers", "3", "4"])
-    rows = {s: [json.loads(x) for x in (tmp_path / f"{s}.jsonl").read_text().splitlines()] for s in ("train", "test")}
-    assert {s: len(r) for s, r in rows.items()} == {"train": 30, "test": 10}
-    for split, split_rows in rows.items():
-        for row in split_rows:
+def run(*words):
+    return main(["data", "countdown", *map(str, words)])
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_command_line(format, tmp_path):
+    words = ["--train", 30, "--test", 10, "--template", "chat", "--num_numbers", 3, 4, "--format", format]
+    assert run("--out", tmp_path, *words) == 0
+    for split, n in {"train": 30, "test": 10}.items():
+        path = tmp_path / f"{split}.{format}"
+        if format == "parquet":
+            rows = pq.read_table(path).to_pylist()
+        else:
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(rows) == n
+        for row in rows:
             problem = json.loads(row["label"])
             assert split_of(problem["numbers"], problem["target"]) == split
-            assert row["input"][0]["role"] == "system"
+            assert row["input"] == chat_messages(problem["numbers"], problem["target"])
+            assert row["datasource"] == "countdown"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_command_line_with_a_source(tmp_path):
@@ -244,26 +222,32 @@ def test_command_line_with_a_source(tmp_path):
     source = parquet(
         tmp_path / "x.parquet", nums=[list(p.numbers) for p in original], target=[p.target for p in original]
     )
-    main(["--out", str(tmp_path), "--source", source, "--train", "40", "--test", "5"])
+    assert run("--out", tmp_path, "--source", source, "--train", 40, "--test", 0) == 0
     labels = {json.loads(line)["label"] for line in (tmp_path / "train.jsonl").read_text().splitlines()}
     assert labels == {label(*p) for p in original[:40]}
+    assert not (tmp_path / "test.jsonl").exists()
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "says"),
     [
-        [],
-        ["--out", "{}", "--template", "poem"],
-        ["--out", "{}", "--train", "-1"],
-        ["--out", "{}", "--train", "many"],
-        ["--out", "{}", "--low", "9", "--high", "1"],
-        ["--out", "{}", "--source", "{}/missing.parquet"],
-        ["--out", "/dev/null/x", "--train", "1"],
+        ([], "required: --out"),
+        (["--out", "{}", "--template", "poem"], "invalid choice: 'poem'"),
+        (["--out", "{}", "--train", "-1"], "'-1', allowed is a whole number, 0 or more"),
+        (["--out", "{}", "--train", "many"], "'many', allowed is a whole number, 0 or more"),
+        (["--out", "{}", "--train", "0", "--test", "0"], "nothing to write"),
+        (["--out", "{}", "--low", "9", "--high", "1"], "the ranges must be"),
+        (["--out", "{}", "--source", "{}/missing.parquet"], "No such file"),
+        (["--out", "{}", "--source", "a/b", "--low", "2"], "--low is for generated problems"),
+        (["--out", "/dev/null/x", "--train", "1"], "/dev/null/x: not writable: Not a directory"),
     ],
 )
-def test_command_line_bad_input(bad, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([word.format(tmp_path) for word in bad])
-    assert stopped.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+def test_command_line_bad_input(bad, says, tmp_path, capsys):
+    try:
+        status = run(*(word.format(tmp_path) for word in bad))
+    except SystemExit as stopped:
+        status = stopped.code
+    error = capsys.readouterr().err
+    assert (status, len(error.splitlines())) == (2, 1)
+    assert says in error
     assert not list(tmp_path.iterdir())

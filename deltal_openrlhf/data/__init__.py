@@ -1,1 +1,1 @@
-"""Problems and prompts, written as the JSON lines that OpenRLHF reads."""
+"""Problems and prompts, written as the files that OpenRLHF reads."""

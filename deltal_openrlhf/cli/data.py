@@ -1,0 +1,212 @@
+"""`deltal data countdown|math|gsm8k`: train and eval files for OpenRLHF.
+
+Everything is read and checked before the first file is written, and all files get their names together.
+"""
+
+import argparse
+import difflib
+import random
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from deltal_openrlhf.data import countdown, math_problems, report
+from deltal_openrlhf.data.math_problems import Problem, read_gsm8k, read_math
+from deltal_openrlhf.data.output import FORMATS, Row, Written, write
+from deltal_openrlhf.data.prepare import Files, Options, math_files, measured
+from deltal_openrlhf.data.prompt_tokens import load_tokenizer
+from deltal_openrlhf.data.sources import FORMS, folder_problem
+
+DESCRIPTION = f"""Write train and eval files for OpenRLHF: rows of input (the prompt), label (what the reward reads) and datasource.
+A SOURCE of problems is a local file or a data set on the hub; {FORMS}."""
+EVAL_SETS = "\n".join(f"  {name:<10} {source}" for name, source in math_problems.EVAL.items())
+EVAL_NAME = re.compile(r"[A-Za-z0-9_-]+")
+RESERVED = ("train", "holdout")
+
+
+def main(argv: Sequence[str]) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        files = args.files(args, _options(args))
+        written = write({name: [prompt.row for prompt in files[name]] for name in files}, args.out, args.format)
+    except ValueError as error:
+        print(f"deltal data {args.task}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"deltal data {args.task}: interrupted", file=sys.stderr)
+        return 130
+    _report(args, files, written)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="deltal data", description=DESCRIPTION)
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="countdown|math|gsm8k")
+
+    task = tasks.add_parser("countdown", help="make a target from given numbers", description=DESCRIPTION)
+    task.set_defaults(files=_countdown_files, holdout=0)
+    task.add_argument("--train", type=_count, default=20_000, metavar="N", help="train problems (default 20000)")
+    task.add_argument("--test", type=_count, default=512, metavar="N", help="test problems (default 512)")
+    task.add_argument("--source", help=f"choose from these problems, such as {countdown.HUB_NAME}, generate none")
+    pair = ("LEAST", "MOST")
+    task.add_argument("--num_numbers", type=int, nargs=2, metavar=pair, help="numbers in a problem (default 3 6)")
+    task.add_argument("--low", type=int, metavar="N", help="least number (default 1)")
+    task.add_argument("--high", type=int, metavar="N", help="largest number (default 99)")
+    task.add_argument("--max_target", type=int, metavar="N", help="largest target (default 100)")
+    _add_common(task)
+
+    task = tasks.add_parser(
+        "math",
+        help="competition problems: train, and one eval file for each set",
+        description=DESCRIPTION,
+        epilog=f"known eval sets:\n{EVAL_SETS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    task.set_defaults(files=_math_files)
+    task.add_argument("--train", default=math_problems.TRAIN, metavar="SOURCE", help="default: %(default)s")
+    sets = "eval sets: known names, or any NAME=SOURCE; --eval with nothing after it: none (default: all known ones, below)"
+    task.add_argument("--eval", nargs="*", action="extend", metavar="NAME[=SOURCE]", help=sets)
+    _add_holdout(task)
+    _add_common(task)
+
+    task = tasks.add_parser("gsm8k", help="grade school problems: train and test", description=DESCRIPTION)
+    task.set_defaults(files=_gsm8k_files)
+    task.add_argument("--train", default=math_problems.GSM8K_TRAIN, metavar="SOURCE", help="default: %(default)s")
+    task.add_argument("--test", default=math_problems.GSM8K_TEST, metavar="SOURCE", help="default: %(default)s")
+    _add_holdout(task)
+    _add_common(task)
+    return parser
+
+
+def _add_holdout(task: argparse.ArgumentParser) -> None:
+    task.add_argument(
+        "--holdout", type=_count, default=0, metavar="N", help="keep N train problems apart as one more eval file (default 0)"
+    )  # fmt: skip
+
+
+def _add_common(task: argparse.ArgumentParser) -> None:
+    task.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    task.add_argument(
+        "--template", choices=("base", "chat"), default="base", help="base: text that opens the assistant's turn, for base "
+        "models (default); chat: messages, for --data.apply_chat_template"
+    )  # fmt: skip
+    task.add_argument("--format", choices=FORMATS, default="jsonl", help="of every file (default jsonl)")
+    task.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="measure prompts in its tokens")
+    limit = "leave longer prompts out of every file, and say how many"
+    task.add_argument("--max_prompt_tokens", type=_count, metavar="N", help=limit)
+    task.add_argument("--seed", type=int, default=0, metavar="N", help="of choice and order of problems (default 0)")
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}, allowed is a whole number, 0 or more")
+    return int(text)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    """What can be checked before a problem is read."""
+    if args.max_prompt_tokens is not None and not args.tokenizer:
+        raise ValueError("--max_prompt_tokens counts tokens and needs --tokenizer")
+    if problem := folder_problem(args.out):
+        raise ValueError(f"--out {args.out}: {problem}")
+    tokenizer = load_tokenizer(args.tokenizer, chat=args.template == "chat") if args.tokenizer else None
+    return Options(args.template, tokenizer, args.max_prompt_tokens, args.seed, args.holdout, _say)
+
+
+def _countdown_files(args: argparse.Namespace, options: Options) -> Files:
+    wanted = {split: n for split in countdown.SPLITS if (n := getattr(args, split))}
+    if not wanted:
+        raise ValueError("--train and --test are both 0: nothing to write")
+    template, files = countdown.TEMPLATES[options.template], {}
+    for split, problems in _countdown_problems(args, wanted).items():
+        labels = [countdown.label(*problem) for problem in problems]
+        rows = [Row(template(*problem), label, "countdown") for problem, label in zip(problems, labels, strict=True)]
+        files[split] = measured(split, labels, rows, options)
+    return files
+
+
+def _countdown_problems(args: argparse.Namespace, wanted: dict[str, int]) -> dict[str, list[countdown.Problem]]:
+    names = ("num_numbers", "low", "high", "max_target")
+    ranges = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.source is None:
+        return {split: countdown.generate(n, **ranges, seed=args.seed, split=split) for split, n in wanted.items()}
+    if ranges:
+        raise ValueError(f"--{next(iter(ranges))} is for generated problems, not for those of --source")
+    _say(f"reading {args.source}")
+    loaded = countdown.load(args.source)
+    for split, n in wanted.items():
+        if n > len(loaded[split]):
+            raise ValueError(f"{args.source}: {n} {split} problems wanted, there are {len(loaded[split])}")
+    return {split: random.Random(args.seed).sample(loaded[split], n) for split, n in wanted.items()}
+
+
+def _math_files(args: argparse.Namespace, options: Options) -> Files:
+    sources = _eval_sources(list(math_problems.EVAL) if args.eval is None else args.eval)
+    train = _read("train", args.train, read_math)
+    evals = {name: _read(name, source, read_math) for name, source in sources.items()}
+    return math_files(train, evals, {"train": "math"}, options)
+
+
+def _gsm8k_files(args: argparse.Namespace, options: Options) -> Files:
+    train = _read("train", args.train, read_gsm8k)
+    test = _read("test", args.test, read_gsm8k)
+    return math_files(train, {"test": test}, {"train": "gsm8k", "test": "gsm8k"}, options)
+
+
+def _eval_sources(words: Sequence[str]) -> dict[str, str]:
+    """{name: source} of NAME and NAME=SOURCE; a name alone must be one of math_problems.EVAL."""
+    sources: dict[str, str] = {}
+    known = math_problems.EVAL
+    for word in words:
+        name, equals, source = word.partition("=")
+        if not EVAL_NAME.fullmatch(name) or name in RESERVED:
+            allowed = f"a name has letters, digits, - and _, and is not {' or '.join(RESERVED)}"
+            raise ValueError(f"--eval {word}: {allowed}, got {name!r}")
+        if not equals and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            allowed = f"known are {', '.join(known)}, and any other as NAME=SOURCE"
+            raise ValueError(f"--eval {name}: no known set, the nearest is {nearest}; {allowed}")
+        if name in sources:
+            raise ValueError(f"--eval {name}: given twice")
+        sources[name] = source if equals else known[name]
+    return sources
+
+
+def _read(name: str, source: str, reader: Callable[[str], list[Problem]]) -> list[Problem]:
+    _say(f"reading {name}: {source}")
+    problems = reader(source)
+    _say(f"  {len(problems):,} problems")
+    return problems
+
+
+def _report(args: argparse.Namespace, files: Files, written: Sequence[Written]) -> None:
+    prompts = {file.path.name: files[file.path.stem] for file in written}
+    print()
+    for file in written:
+        print(f"wrote {file.path}: {file.rows:,} rows, sha256 {file.sha256}")
+    print()
+    lengths = {name: [prompt.length for prompt in prompts[name]] for name in prompts}
+    print(*report.length_table(lengths, "tokens" if args.tokenizer else "characters"), sep="\n")
+    if args.task != "countdown":
+        print()
+        print(*report.answer_table({name: [p.row.label for p in prompts[name]] for name in prompts}), sep="\n")
+    evals = ",".join(str(file.path) for file in written if file.path.stem != "train")
+    flags = [f"--data.prompt_dataset {file.path}" for file in written if file.path.stem == "train"]
+    flags += [f"--eval.dataset {evals}"] if evals else []
+    flags += ["--data.input_key input", "--data.label_key label"]
+    flags += ["--data.apply_chat_template"] if args.template == "chat" else []
+    print(f"\nfor deltal train: {' '.join(flags)}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,60 @@
+"""Files of rows {"input", "label", "datasource"}: --data.input_key input --data.label_key label in the host."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deltal_openrlhf.data.templates import Messages
+from deltal_openrlhf.files import write_all_atomically
+
+FORMATS = ("jsonl", "parquet")
+
+
+class Row(NamedTuple):
+    """input: prompt text, or messages for --data.apply_chat_template. label: what the reward reads. datasource: the set's name, by
+    which the host keeps its evaluation apart."""
+
+    input: str | Messages
+    label: str
+    datasource: str
+
+
+class Written(NamedTuple):
+    path: Path
+    rows: int
+    sha256: str
+
+
+def write(files: dict[str, Sequence[Row]], folder: Path, format: str) -> list[Written]:
+    """Write FOLDER/NAME.jsonl or .parquet for each name: all of them, or none. Raises ValueError if that cannot be done."""
+    contents = {folder / f"{name}.{format}": _ENCODE[format](rows) for name, rows in files.items()}
+    for path in contents:
+        if path.is_dir():
+            raise ValueError(f"{path}: not writable: it is a folder")
+    try:
+        write_all_atomically(contents)
+    except OSError as error:
+        raise ValueError(f"{error.filename or folder}: not writable: {error.strerror}") from error
+    return [
+        Written(path, len(rows), hashlib.sha256(content).hexdigest())
+        for (path, content), rows in zip(contents.items(), files.values(), strict=True)
+    ]
+
+
+def _jsonl(rows: Iterable[Row]) -> bytes:
+    return "".join(json.dumps(row._asdict()) + "\n" for row in rows).encode("ascii")
+
+
+def _parquet(rows: Sequence[Row]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row._asdict() for row in rows]), buffer)
+    return buffer.getvalue()
+
+
+_ENCODE = {"jsonl": _jsonl, "parquet": _parquet}

@@ -1,0 +1,47 @@
+"""Lengths of prompts in tokens, as the host feeds them to the model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from deltal_openrlhf.data.sources import first_line_of, quiet_hub
+from deltal_openrlhf.data.templates import Messages
+
+_BATCH = 1000
+
+
+def load_tokenizer(name: str, *, chat: bool) -> Any:
+    """A tokenizer by hub name or folder. Raises ValueError, in one line, if it cannot be read or lacks the chat template."""
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_hub():
+            tokenizer = AutoTokenizer.from_pretrained(name)
+    # Missing file, broken JSON, unreachable hub, unknown class: each raises its own kind.
+    except Exception as error:
+        raise ValueError(f"tokenizer {name}: {first_line_of(error)}") from error
+    if chat and not tokenizer.chat_template:
+        raise ValueError(f"tokenizer {name}: has no chat template; --template base needs none")
+    return tokenizer
+
+
+def token_lengths(prompts: Sequence[str | Messages], tokenizer: Any) -> list[int]:
+    """Tokens of each prompt: messages through the chat template up to the assistant's turn, no special tokens added, as in the host."""
+    lengths: list[int] = []
+    with tqdm(total=len(prompts), desc="counting tokens", disable=None, leave=False) as bar:
+        for start in range(0, len(prompts), _BATCH):
+            batch = [
+                prompt
+                if isinstance(prompt, str)
+                else tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+                for prompt in prompts[start : start + _BATCH]
+            ]
+            lengths += map(len, tokenizer(batch, add_special_tokens=False)["input_ids"])
+            bar.update(len(batch))
+    return lengths
+
+
+def characters(prompt: str | Messages) -> int:
+    """Characters of a text, or of all messages together."""
+    return len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)

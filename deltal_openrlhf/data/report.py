@@ -1,0 +1,41 @@
+"""The tables at the end of `deltal data`: lengths of prompts and kinds of answers, a line for each file."""
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from deltal_openrlhf.data.answer_types import TYPES, answer_type
+from deltal_openrlhf.rewards.labels import golds_of
+
+EDGES = {"tokens": (64, 128, 256, 512, 1024), "characters": (256, 512, 1024, 2048, 4096)}
+"""Upper ends of the buckets, by unit."""
+
+
+def length_table(lengths: Mapping[str, Sequence[int]], unit: str) -> list[str]:
+    """How many prompts of each file are at most so long."""
+    edges = EDGES[unit]
+    header = [f"<= {edge}" for edge in edges] + ["more", "median", "longest"]
+    rows = {}
+    for name, values in lengths.items():
+        buckets = Counter(sum(value > edge for edge in edges) for value in values)
+        rows[name] = [buckets[i] for i in range(len(edges) + 1)] + [round(statistics.median(values)), max(values)]
+    return table(f"prompts by {unit}", header, rows)
+
+
+def answer_table(labels: Mapping[str, Sequence[str]]) -> list[str]:
+    """How many answers of each file are of each kind, by the first of several acceptable ones."""
+    rows = {}
+    for name, texts in labels.items():
+        golds = [golds_of(text) for text in texts]
+        kinds = Counter(answer_type(several[0]) for several in golds)
+        rows[name] = [kinds[kind] for kind in TYPES] + [sum(len(several) > 1 for several in golds)]
+    return table("answers by kind", [*TYPES, "several accepted"], rows)
+
+
+def table(title: str, header: Sequence[str], rows: Mapping[str, Sequence[int]]) -> list[str]:
+    """Lines of a table: names at the left, numbers at the right of their columns."""
+    cells = {name: [f"{value:,}" for value in row] for name, row in rows.items()}
+    first = max(map(len, [title, *cells]))
+    widths = [max(len(head), *(len(row[i]) for row in cells.values())) for i, head in enumerate(header)]
+    lines = [(title, header), *cells.items()]
+    return ["  ".join([f"{name:<{first}}", *map(str.rjust, row, widths)]) for name, row in lines]

@@ -1,0 +1,119 @@
+"""Where problems come from: a local JSON, JSONL or parquet file, or a data set on the Hugging Face hub.
+
+A source on the hub is written OWNER/NAME, OWNER/NAME@SPLIT, OWNER/NAME:CONFIG or OWNER/NAME:CONFIG@SPLIT; the split is `train` where
+none is named. Everything that is wrong with a source is a ValueError of one line that begins with the source.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = (".json", ".jsonl", ".parquet")
+FORMS = f"allowed are a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file and OWNER/NAME[:CONFIG][@SPLIT] on the hub"
+
+_HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<split>[\w.-]+))?")
+
+
+def read_rows(source: str) -> list[Any]:
+    """The rows of a source, at least one. A row is what stands in the file: mostly a dict of columns, in JSON it may be anything."""
+    path, hub = Path(source), _HUB.fullmatch(source)
+    if path.suffix in SUFFIXES or path.exists():
+        rows = _read_file(path, source)
+    elif hub:
+        rows = _read_hub(source, hub["name"], hub["config"], hub["split"] or "train")
+    else:
+        raise ValueError(f"{source}: no such file and no hub name; {FORMS}")
+    if not rows:
+        raise ValueError(f"{source}: holds no rows")
+    return rows
+
+
+def _read_file(path: Path, source: str) -> list[Any]:
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{source}: a {'folder' if path.is_dir() else 'file of unknown type'}; {FORMS}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{source}: not readable: {error.strerror}") from error
+    if path.suffix == ".parquet":
+        return _parse_parquet(content, source)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"{source}: line {line}: not UTF-8 text") from error
+    if path.suffix == ".json" and not _is_one_a_line(text):
+        rows = _parse_json(text, source, first_line=1)
+        if not isinstance(rows, list):
+            raise ValueError(f"{source}: holds one {type(rows).__name__}, wanted is a list of rows")
+        return rows
+    # Not splitlines(): that also breaks at characters which JSON allows inside a text.
+    lines = enumerate(text.split("\n"), start=1)
+    return [_parse_json(line, source, first_line=number) for number, line in lines if line.strip()]
+
+
+def _is_one_a_line(text: str) -> bool:
+    """Some files named .json hold one object a line."""
+    first, _, rest = text.strip().partition("\n")
+    return first.startswith("{") and first.rstrip().endswith("}") and rest.lstrip().startswith("{")
+
+
+def _parse_json(text: str, source: str, first_line: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise ValueError(f"{source}: line {line}: broken JSON: {error.msg} (column {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
+        raise ValueError(f"{source}: line {first_line}: not readable as JSON: {first_line_of(error)}") from error
+
+
+def _parse_parquet(content: bytes, source: str) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(pa.BufferReader(content)).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are subclasses of these two
+        raise ValueError(f"{source}: not a readable parquet file: {first_line_of(error)}") from error
+
+
+def _read_hub(source: str, name: str, config: str | None, split: str) -> list[dict[str, Any]]:
+    import datasets
+
+    try:
+        with quiet_hub():
+            return datasets.load_dataset(name, config, split=split).to_list()
+    # The client raises its own, httpx's and the system's errors; to the user all of them mean the same.
+    except Exception as error:
+        raise ValueError(
+            f"{source}: no local file, and not readable from the hub: {first_line_of(error)}; a local "
+            f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file can stand in its place"
+        ) from error
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """The hub's client without its two lines about each retry: five retries take about 25 s, then it raises."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def first_line_of(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def folder_problem(out: str) -> str | None:
+    """Why the host could not read files in this folder, None if it can."""
+    bad = [character for character in ",@" if character in os.fspath(out)]
+    return f"a path with {' or '.join(map(repr, bad))} in it, at which OpenRLHF would split it" if bad else None
