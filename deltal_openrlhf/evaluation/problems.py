@@ -1,0 +1,123 @@
+"""Evaluation files: JSONL or parquet with the columns input, label and datasource, as `deltal data` writes them."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deltal_openrlhf.rewards.scoring import check_label
+
+COLUMNS = ("input", "label", "datasource")
+
+Messages = list[dict[str, str]]
+
+
+class Problem(NamedTuple):
+    set: str  # the datasource
+    position: int  # within its set, from 0
+    prompt: str | Messages
+    label: str
+
+
+def read_problems(paths: Sequence[str | Path], limit: int | None = None) -> list[Problem]:
+    """The problems of all files in order; with a limit, the first `limit` of each set. Rows of one datasource are one set.
+
+    Raises ValueError with one line that names the file and the row for whatever is not as it should be.
+    """
+    for file, count in Counter(Path(path).resolve() for path in paths).items():
+        if count > 1:
+            raise ValueError(f"{file}: given {count} times")
+    sizes: Counter[str] = Counter()
+    problems = []
+    for path in paths:
+        rows = 0
+        for where, row in _rows(Path(path)):
+            rows += 1
+            prompt, label, name = _checked(row, where)
+            position = sizes[name]
+            sizes[name] += 1
+            if limit is None or position < limit:
+                problems.append(Problem(name, position, prompt, label))
+        if not rows:
+            raise ValueError(f"{path}: holds no problems")
+    return problems
+
+
+def by_set(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
+    """Set -> its problems in order of position; sets in order of appearance."""
+    sets: dict[str, list[Problem]] = {}
+    for problem in problems:
+        sets.setdefault(problem.set, []).append(problem)
+    return sets
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of anything that JSON can hold, as 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """(where it stands, row) of each row."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path)
+        return
+    if path.suffix not in (".jsonl", ".json"):
+        raise ValueError(f"{path}: evaluation files are .jsonl or .parquet")
+    with open(path, encoding="utf-8") as file:
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}: line {number}", json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: line {number}: not JSON: {error.msg}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 text") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are subclasses of these two
+        raise ValueError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}") from error
+    for number, row in enumerate(table.to_pylist(), 1):
+        yield f"{path}: row {number}", row
+
+
+def _checked(row: Any, where: str) -> tuple[str | Messages, str, str]:
+    """prompt, label, datasource."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: a row is an object with {', '.join(COLUMNS)}, not {str(row)[:60]!r}")
+    missing = [name for name in COLUMNS if name not in row]
+    if missing:
+        raise ValueError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row)) or 'none'}")
+    prompt, label, name = (row[column] for column in COLUMNS)
+    if not (isinstance(prompt, str) and prompt.strip()) and not _is_chat(prompt):
+        raise ValueError(
+            f"{where}: input is a text or a list of messages with role and content, not {str(prompt)[:60]!r}"
+        )
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"{where}: datasource is a name, not {name!r}")
+    try:
+        check_label(label)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return prompt, label, name
+
+
+def _is_chat(prompt: Any) -> bool:
+    return (
+        isinstance(prompt, list)
+        and bool(prompt)
+        and all(
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str)
+            for message in prompt
+        )
+    )

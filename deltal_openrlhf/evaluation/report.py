@@ -1,0 +1,139 @@
+"""What a person reads: the tables of results.json (report.md) and a few responses as they are (samples.md)."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deltal_openrlhf.evaluation.bootstrap import LEVEL, RESAMPLES
+from deltal_openrlhf.evaluation.checkpoint import Prompt
+from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS
+from deltal_openrlhf.evaluation.problems import Problem
+from deltal_openrlhf.evaluation.store import Record
+
+OF_EACH_KIND = 3
+"""Correct responses, and wrong ones, that are shown of each set."""
+
+SHOWN_CHARS = 4000
+"""Of a longer text the beginning and the end are shown, half of this each."""
+
+METHOD = (
+    f"Intervals: {LEVEL} % percentile bootstrap over problems, {RESAMPLES:,} resamples, each set resampled on its own."
+)
+
+ALL_ALIKE = "An interval of width zero: all problems of that set came out alike, so the bootstrap sees no variance; it is no proof of none."
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that it is as readable on a console. The first column is aligned left, the others right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = (
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def estimate_text(estimate: Mapping[str, float], sign: str = "") -> str:
+    """0.250 [0.210, 0.290]; sign "+": with its sign."""
+    return f"{estimate['mean']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Accuracy; lengths and statuses. results: see results.results."""
+    n, sets, overall = results["n"], results["sets"], results["overall"]
+    # Pass@1 is Avg@n; it stands in results.json only.
+    ks = [k for k in next(iter(sets.values()))["pass"] if k != "1"]
+
+    def accuracy(name: str, problems: int, values: Mapping[str, Any]) -> list[str]:
+        return [name, str(problems), estimate_text(values["avg"]), *(estimate_text(values["pass"][k]) for k in ks)]
+
+    def responses(name: str, values: Mapping[str, Any]) -> list[str]:
+        length = values["length"]
+        lengths = [f"{length[key]:.0f}" for key in ("mean", "p5", "p50", "p95", "max")]
+        return [
+            name,
+            str(values["responses"]),
+            *lengths,
+            f"{values['truncated']:.1%}",
+            *map(str, values["statuses"].values()),
+        ]
+
+    accuracies = [accuracy(name, values["problems"], values) for name, values in sets.items()]
+    described = [responses(name, values) for name, values in sets.items()]
+    if len(sets) > 1:
+        accuracies += [
+            accuracy(OVER_PROBLEMS, overall["problems"], overall["mean_over_problems"]),
+            accuracy(OVER_SETS, overall["problems"], overall["mean_over_sets"]),
+        ]
+        described.append(responses("all", overall))
+    statuses = list(overall["statuses"])
+    notes = [METHOD + " Lengths in tokens, the end token included; truncated: cut off by the length limit."]
+    if any(
+        value["low"] == value["high"] for values in sets.values() for value in (values["avg"], *values["pass"].values())
+    ):
+        notes.append(ALL_ALIKE)
+    return "\n\n".join(
+        [
+            table(["set", "problems", f"Avg@{n}", *(f"Pass@{k}" for k in ks)], accuracies),
+            table(["set", "responses", "mean length", "p5", "p50", "p95", "max", "truncated", *statuses], described),
+            "\n".join(notes),
+        ]
+    )
+
+
+def samples(
+    problems: Sequence[Problem],
+    prompts: Sequence[Prompt],
+    records: Mapping[tuple[str, int, int], Record],
+    seed: int,
+) -> str:
+    """Up to OF_EACH_KIND correct and as many wrong responses of each set, drawn by `seed`, as Markdown."""
+    found = {
+        (problem.set, problem.position): (problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)
+    }
+    parts = ["# Sample responses\n\nDrawn at random; responses.jsonl has all of them.\n"]
+    for name in dict.fromkeys(problem.set for problem in problems):
+        for correct, kind in ((True, "correct"), (False, "wrong")):
+            # Sorted: the order in which responses finished must not decide.
+            of_kind = sorted(key for key, record in records.items() if key[0] == name and record.correct is correct)
+            drawn = random.Random(f"{seed} {name} {kind}").sample(of_kind, min(OF_EACH_KIND, len(of_kind)))
+            parts.append(f"## {name}: {kind} ({len(of_kind)} of them)\n")
+            parts += [_sample(*found[key[:2]], records[key]) for key in sorted(drawn)]
+    return "\n".join(parts)
+
+
+def _sample(problem: Problem, prompt: Prompt, record: Record) -> str:
+    cut = ", cut off" if record.finish_reason == "length" else ""
+    return "\n".join(
+        [
+            f"### {record.set}, problem {record.position}, response {record.sample}: {record.status}\n",
+            f"Prompt:\n\n{_fenced(prompt.text)}\n",
+            f"Response ({record.tokens} tokens{cut}):\n\n{_fenced(record.response)}\n",
+            f"Answer: {_inline(record.answer)}  \nGold: {_inline(problem.label)}\n",
+        ]
+    )
+
+
+def _inline(answer: str | None) -> str:
+    return "none found" if answer is None else f"`{' '.join(_readable(answer).split())}`"
+
+
+def _fenced(text: str) -> str:
+    """As a block of code, whatever stands in it."""
+    text = _readable(text)
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _readable(text: str) -> str:
+    """The middle left out if it is long, control characters spelled out."""
+    if len(text) > SHOWN_CHARS:
+        half = SHOWN_CHARS // 2
+        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)

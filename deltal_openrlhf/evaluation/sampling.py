@@ -1,0 +1,89 @@
+"""Responses from vLLM. Each has a random generator of its own, seeded by (seed, set, position, sample).
+
+So what is drawn does not depend on the order of the work, on what else is in a batch, or on where an interrupted run goes on. The
+probabilities from which it is drawn are vLLM's, and these may differ in the last bits with the size of a batch: on a GPU, where kernels
+are chosen by batch size, a response can change from some token on. It is then another draw from the same model.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from vllm import LLM
+
+
+TOKENS_A_STEP = 4096
+"""Prompt tokens that vLLM computes at once on a CPU, its own default there."""
+
+
+class Request(NamedTuple):
+    token_ids: list[int]
+    seed: int
+
+
+class Response(NamedTuple):
+    text: str
+    tokens: int  # with the end token
+    finish_reason: str  # "stop", or "length" if it was cut off
+
+
+class Engine(NamedTuple):
+    """How the engine is built; nothing of it changes what a response's distribution is."""
+
+    max_model_len: int
+    tensor_parallel_size: int
+    gpu_memory_utilization: float
+
+
+def seed_of(seed: int, set_name: str, position: int, sample: int) -> int:
+    """0 to 2^63 - 1, different for every response of an evaluation."""
+    key = f"{seed}\0{set_name}\0{position}\0{sample}"
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+
+
+def start(folder: Path, engine: Engine) -> "LLM":
+    """vLLM with the checkpoint's own dtype."""
+    from vllm import LLM
+
+    from deltal_openrlhf import cpu
+
+    # Graphs would be compiled by g++ first. A seeded request whose prompt is computed in parts makes vLLM 0.29 rewind its generator by a
+    # call that generators of a CPU do not have.
+    of_cpu: dict[str, Any] = {
+        "enforce_eager": True,
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(TOKENS_A_STEP, engine.max_model_len),
+    }
+    return LLM(
+        model=str(folder),
+        max_model_len=engine.max_model_len,
+        tensor_parallel_size=engine.tensor_parallel_size,
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        **(of_cpu if cpu.is_needed() else {}),
+    )
+
+
+def sample(
+    llm: "LLM", requests: Sequence[Request], *, temperature: float, top_p: float, max_new_tokens: int
+) -> Iterator[list[tuple[int, Response]]]:
+    """After each step of the engine the responses that it finished, with the index of their request. Often none. llm: a fresh one."""
+    from vllm import SamplingParams
+
+    parameters = [
+        SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_new_tokens, seed=request.seed)
+        for request in requests
+    ]
+    llm.enqueue([{"prompt_token_ids": request.token_ids} for request in requests], parameters, use_tqdm=False)
+    while llm.llm_engine.has_unfinished_requests():
+        finished = []
+        for output in llm.llm_engine.step():
+            if output.finished:
+                i = int(output.request_id)  # vLLM counts an engine's requests from 0
+                if output.prompt_token_ids != requests[i].token_ids:
+                    raise RuntimeError(f"vLLM's output {output.request_id} belongs to another prompt")
+                (completion,) = output.outputs
+                response = Response(completion.text, len(completion.token_ids), completion.finish_reason)
+                finished.append((i, response))
+        yield finished
