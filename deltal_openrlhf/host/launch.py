@@ -1,17 +1,18 @@
 """`deltal train`: the host's command line with our flags and classes.
 
-Order: device, host check, the host's parser with our flags, checks of all flags (one line and exit code 2), and only then Ray.
+Order: device, host check, the host's parser with our flags and those of the --config files, checks of all flags (one line and exit
+code 2), and only then Ray; with --dry-run a report in its place.
 """
 
 import os
 import runpy
 import signal
 import sys
-from argparse import Namespace
-from contextlib import nullcontext
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.host import before_ray, config_files, dry_run
 from deltal_openrlhf.host.console import QuietConsole
 from deltal_openrlhf.host.flags import add_flags, fail
 from deltal_openrlhf.host.processes import ProcessTracker
@@ -34,11 +35,14 @@ def main(argv: list[str] | None = None) -> None:
     problems = bindings.check_host()
     if problems:
         fail(problems[0], PROG)
+    from deltal_openrlhf.host import reward
+
     run = _Run(on_cpu)
     sys.argv = [PROG, *argv]
     with (
-        bindings.parser_bound(lambda parser: add_flags(parser, PROG), run.check_flags),
+        bindings.parser_bound(run.add_flags, run.check_flags),
         bindings.host_classes_bound(),
+        reward.engines_bound(lambda: run.args),
         run.ray_init_bound(),
     ):
         sys.exit(run.guarded(lambda: runpy.run_module(bindings.CLI_MODULE, run_name="__main__")))
@@ -51,6 +55,16 @@ class _Run:
         self.on_cpu = on_cpu
         self.console: QuietConsole | None = None
         self.args: Namespace | None = None
+        self.origins: dict[str, str] = {}
+        self.ray_started = False
+
+    def add_flags(self, parser: ArgumentParser) -> None:
+        """Our flags on the host's parser, and the flags of the --config files in front of those of the command line."""
+        add_flags(parser, PROG)
+        try:
+            sys.argv[1:], self.origins = config_files.expand(parser, sys.argv[1:])
+        except ValueError as error:
+            fail(str(error), PROG)
 
     def check_flags(self, flat: Namespace) -> None:
         """Everything that can be refused before Ray starts; announces what the run does differently from the stock host."""
@@ -59,25 +73,34 @@ class _Run:
 
         from deltal_openrlhf.host.controller import check_resumed_loss, read_saved_loss
         from deltal_openrlhf.host.features import announcements, check_features
+        from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
 
         args = hierarchize(flat)
-        if not self.on_cpu and not torch.cuda.device_count() and not _cluster_at_hand():
+        if not args.dry_run and not self.on_cpu and not torch.cuda.device_count() and not _cluster_at_hand():
             fail(
                 "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh",
                 PROG,
             )
         try:
             settings = LossSettings.from_args(args)
-            notes = cpu.adjust_flags(args) if self.on_cpu else []
+            notes = cpu.adjust_flags(args) if self.on_cpu and not args.dry_run else []
             check_features(args, settings)
+            check_reward_source(args)
+            before_ray.check_placement(args)
+            if not args.dry_run:
+                before_ray.check_files(args)
             saved = read_saved_loss(args.ckpt.path) if args.ckpt.load_enable else None
             if saved is not None and not args.deltal.allow_changed_loss:
                 check_resumed_loss(settings, saved[1])
+            if not args.dry_run:
+                probe_reward_services(args)
         except ValueError as error:
             fail(str(error), PROG)
         for key in vars(flat):
             setattr(flat, key, cpu.lookup(args, key))
         self.args = args
+        if args.dry_run:
+            return
         if self.on_cpu:
             print(f"{PROG}: no CUDA here, running on the CPU ({'; '.join(notes) or 'no flag changed'})", flush=True)
         print(f"{PROG}: {settings.describe()}", flush=True)
@@ -99,14 +122,20 @@ class _Run:
             print(f"{PROG}: host fault mended: {line}", flush=True)
 
     def ray_init_bound(self):
-        """On a CPU, the host's ray.init gets logical GPUs and the worker hook."""
-        if not self.on_cpu:
-            return nullcontext()
+        """The host's ray.init, after all its checks: a dry run ends there; on a CPU it gets logical GPUs and the worker hook."""
         import ray
 
         host_init = ray.init
 
         def init(*args, runtime_env=None, **kwargs):
+            if self.args.dry_run:
+                print(
+                    dry_run.report(self.args, LossSettings.from_args(self.args), self.origins, self.on_cpu), flush=True
+                )
+                sys.exit(0)
+            self.ray_started = True
+            if not self.on_cpu:
+                return host_init(*args, runtime_env=runtime_env, **kwargs)
             ours = cpu.ray_init_arguments(cpu.logical_gpus(self.args))
             variables = {**(runtime_env or {}).get("env_vars", {}), **ours["runtime_env"]["env_vars"]}
             merged = {**(runtime_env or {}), **ours.pop("runtime_env"), "env_vars": variables}
@@ -127,7 +156,10 @@ class _Run:
             why, code = "interrupted", 130
         except BaseException as error:  # noqa: BLE001 - reported below and turned into the exit code
             why, code = reason(error, self.console and self.console.log_path), 1
-            _print_traceback()
+            if isinstance(error, AssertionError) and self.args is not None and not self.ray_started:
+                why, code = f"OpenRLHF refuses these flags: {error}", 2
+            else:
+                _print_traceback()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         tracker.stop_ray()
         if self.console:

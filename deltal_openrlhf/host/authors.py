@@ -1,0 +1,216 @@
+"""The authors' 18 experiments in OpenRLHF's flags, to compare a run with.
+
+Read from https://github.com/zerolllin/Delta-L-Normalization at commit 89da5b9d: the scripts named below, and for what those leave out
+verl/trainer/config/ppo_trainer.yaml there. Names are those of configs/NAME.yaml.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+REPOSITORY = "https://github.com/zerolllin/Delta-L-Normalization at 89da5b9d"
+
+DAPO_NORM = {"actor.loss_agg_mode": "token-mean", "algo.advantage.estimator": "group_norm"}
+GRPO_NORM = {"actor.loss_agg_mode": "seq-mean-token-mean", "algo.advantage.estimator": "group_norm"}
+DR_GRPO_NORM = {"actor.loss_agg_mode": "seq-mean-token-sum-norm", "algo.advantage.estimator": "group_norm"}
+DR_GRPO = {"actor.loss_agg_mode": "seq-mean-token-sum-norm", "algo.advantage.estimator": "dr_grpo"}
+OVERLONG_FILTERING = {**DAPO_NORM, "deltal.overlong_filtering": True}
+SOFT_PUNISHMENT = {**DAPO_NORM, "reward.overlong_buffer_len": 2048.0, "reward.overlong_penalty_factor": 1.0}
+
+
+def deltal(alpha: float) -> dict[str, Any]:
+    return {
+        "actor.loss_agg_mode": "deltal",
+        "algo.advantage.estimator": "group_norm",
+        "deltal.alpha": alpha,
+        "deltal.scope": "rollout",
+    }
+
+
+# Flags of all experiments.
+COMMON = {
+    "actor.model_name_or_path": "Qwen/Qwen2.5-3B",
+    "rollout.batch_size": 128,
+    "rollout.temperature": 1.0,
+    "rollout.top_p": 1.0,
+    "train.max_epochs": 1,
+    "actor.optim": "adam",
+    "actor.adam.lr": 1e-6,
+    "actor.adam.betas": (0.9, 0.999),
+    "actor.adam.eps": 1e-8,
+    "actor.adam.weight_decay": 0.01,
+    "actor.lr_scheduler": "constant",
+    "actor.lr_warmup_ratio": 0.0,
+    "actor.eps_clip_low_high": (0.2, 0.3),
+    "actor.max_norm": 1.0,
+    "actor.entropy_coef": 0.0,
+    "algo.kl.init_coef": 0.0,
+    "train.micro_batch_size": 4,
+    "eval.temperature": 1.0,
+    "eval.n_samples_per_prompt": 8,
+    "deltal.overlong_filtering": False,
+    "reward.overlong_buffer_len": None,
+}
+LOSS_ONLY = {
+    "rollout.n_samples_per_prompt": 10,
+    "train.batch_size": 320,
+    "rollout.max_new_tokens": 8192,
+    "actor.dual_clip": 3.0,
+    "algo.dynamic_filtering_enable": False,
+    "eval.steps": 50,
+}
+DAPO = {
+    "rollout.n_samples_per_prompt": 8,
+    "train.batch_size": 256,
+    "rollout.max_new_tokens": 3072,
+    "actor.dual_clip": 10.0,
+    "algo.dynamic_filtering_enable": True,
+}
+PROMPT = {"countdown": 256, "math": 1024}
+"""Longest prompt in tokens."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """script: its path in the authors' repository. task: countdown or math. method: flags that make it what it is. gpus: of one node."""
+
+    script: str
+    task: str
+    method: dict[str, Any]
+    gpus: int = 4
+
+    @property
+    def dapo(self) -> bool:
+        return self.script.startswith("recipe/dapo/")
+
+    def flags(self) -> dict[str, Any]:
+        """All of its settings that have a flag of ours."""
+        flags = {**COMMON, **(DAPO if self.dapo else LOSS_ONLY), **self.method}
+        if flags["actor.loss_agg_mode"] in ("deltal", "seq-mean-token-sum-norm"):
+            flags["deltal.max_length"] = flags["rollout.max_new_tokens"]
+        flags["data.max_len"] = PROMPT[self.task] + flags["rollout.max_new_tokens"]
+        flags["train.num_episodes"] = 1500 if self.dapo and self.task == "countdown" else 15
+        if self.dapo:
+            flags["eval.steps"] = 25 if self.task == "countdown" else 50
+        flags["ckpt.save_steps"] = 2000 if self.task == "math" and not self.dapo else 1000
+        return flags
+
+
+def _only(name: str) -> str:
+    return f"train_scripts/{name}.sh"
+
+
+def _dapo(name: str) -> str:
+    return f"recipe/dapo/{name}.sh"
+
+
+EXPERIMENTS = {
+    "countdown-dapo-norm": Experiment(_only("countdown-3b-dapo-norm"), "countdown", DAPO_NORM),
+    "countdown-grpo-norm": Experiment(_only("countdown-3b-grpo-norm"), "countdown", GRPO_NORM),
+    "countdown-dr-grpo-norm": Experiment(_only("countdown-3b-dr-grpo-norm"), "countdown", DR_GRPO_NORM),
+    "countdown-dr-grpo": Experiment(_only("countdown-3b-dr-grpo"), "countdown", DR_GRPO),
+    "countdown-deltal": Experiment(_only("countdown-3b-delta-l-norm-alpha-1"), "countdown", deltal(1.0)),
+    "math-dapo-norm": Experiment(_only("math-3b-dapo-norm"), "math", DAPO_NORM),
+    "math-grpo-norm": Experiment(_only("math-3b-grpo-norm"), "math", GRPO_NORM),
+    "math-dr-grpo-norm": Experiment(_only("math-3b-dr-grpo-norm"), "math", DR_GRPO_NORM),
+    # Their README calls it math-3b-dr-grpo.sh, which does not exist; what this one sets is Dr. GRPO.
+    "math-dr-grpo": Experiment(_only("math-3b-dr-dapo"), "math", DR_GRPO),
+    "math-deltal": Experiment(_only("math-3b-delta-l-norm-alpha-0.75"), "math", deltal(0.75)),
+    "countdown-dapo-overlong-filtering": Experiment(
+        _dapo("countdown-dapo-3b-w-overlong-filtering"), "countdown", OVERLONG_FILTERING
+    ),
+    "countdown-dapo-soft-punishment": Experiment(
+        _dapo("countdown-dapo-3b-w-soft-punishment"), "countdown", SOFT_PUNISHMENT, gpus=8
+    ),
+    "countdown-dapo-neither": Experiment(_dapo("countdown-dapo-3b-wo-sp-wo-of"), "countdown", DAPO_NORM),
+    "countdown-dapo-deltal": Experiment(_dapo("countdown-dapo-3b-delta-L-norm-alpha-1"), "countdown", deltal(1.0)),
+    "math-dapo-overlong-filtering": Experiment(_dapo("math-dapo-3b-w-overlong-filtering"), "math", OVERLONG_FILTERING),
+    "math-dapo-soft-punishment": Experiment(_dapo("math-dapo-3b-w-soft-punishment"), "math", SOFT_PUNISHMENT, gpus=8),
+    "math-dapo-neither": Experiment(_dapo("math-dapo-3b-wo-sp-wo-of"), "math", DAPO_NORM, gpus=8),
+    "math-dapo-deltal": Experiment(_dapo("math-dapo-3b-delta-L-norm-alpha-0.75"), "math", deltal(0.75)),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that no flag says. when: which runs meet it."""
+
+    topic: str
+    ours: str
+    theirs: str
+    when: Callable[[Any, Experiment], bool] = lambda args, experiment: True
+
+
+METHOD_DIFFERENCES = (
+    Difference(
+        "dynamic sampling",
+        "a prompt without signal is replaced by the next one, until 128 are left; no limit on how many are tried",
+        "384 prompts are generated at a time, at most 10 times; what is over 128 is thrown away",
+        lambda args, experiment: args.algo.dynamic_filtering_enable,
+    ),
+    Difference(
+        "signal of a prompt",
+        "correctness: a prompt whose answers are all right or all wrong is replaced",
+        "the final reward: with soft punishment a prompt without a right answer is kept when its answers are punished differently",
+        lambda args, experiment: (
+            args.algo.dynamic_filtering_enable
+            and experiment.task == "math"
+            and args.reward.overlong_buffer_len is not None
+        ),
+    ),
+    Difference(
+        "overlong filtering",
+        "responses cut off by the limit (finish reason) are left out of the loss and of its counts",
+        "responses as long as the limit, ended or not, get advantage 0; they still count in the divisor",
+        lambda args, experiment: args.deltal.overlong_filtering,
+    ),
+    Difference(
+        "token mean",
+        "over all tokens of an optimizer step",
+        "over the tokens of 4 responses, then the mean over these micro batches",
+        lambda args, experiment: args.actor.loss_agg_mode == "token-mean",
+    ),
+    Difference(
+        "order of responses",
+        "shuffled: an optimizer step takes responses of many prompts",
+        "in the order of the prompts, balanced over the GPUs by length",
+        lambda args, experiment: not args.train.dynamic_batch_enable,
+    ),
+    Difference(
+        "order of responses",
+        "by length, without shuffling (--train.dynamic_batch_enable): the first optimizer step of a rollout takes the longest and "
+        "the shortest responses, the last one the middle",
+        "in the order of the prompts, balanced over the GPUs by length",
+        lambda args, experiment: args.train.dynamic_batch_enable,
+    ),
+    Difference(
+        "evaluation before the first step",
+        "none; deltal eval does it",
+        "yes",
+        lambda args, experiment: bool(args.eval.dataset) and not experiment.dapo,
+    ),
+    Difference(
+        "data",
+        "deltal data countdown: our prompt's wording; generated problems (with --source the authors' data set), split by a hash",
+        "Jiayi-Pan/Countdown-Tasks-3to4, rows 0 to 327,679 and the next 1,024 for the test",
+        lambda args, experiment: experiment.task == "countdown",
+    ),
+    Difference(
+        "answers",
+        "exact fractions; the last <answer> of the response",
+        "eval and a tolerance of 1e-5; the last <answer> of the last line",
+        lambda args, experiment: experiment.task == "countdown",
+    ),
+    Difference(
+        "data",
+        "deltal data math: our prompt's wording; Open-Reasoner-Zero 57k without the problems of the evaluation sets",
+        "Open-Reasoner-Zero 57k as it is; of several answers in Minerva only the first",
+        lambda args, experiment: experiment.task == "math",
+    ),
+    Difference(
+        "answers",
+        "deltal_openrlhf/rewards: math-verify behind our own checks; an answer that cannot be graded in time is counted apart",
+        "an HTTP server around sympy; an answer of more than 30 characters is wrong unless it is the same text; any fault is reward 0",
+        lambda args, experiment: experiment.task == "math",
+    ),
+)

@@ -1,0 +1,147 @@
+"""--dry-run: what a run's flags come to, as text. It starts nothing; launch.py has checked the flags as for a real start."""
+
+import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.host.authors import EXPERIMENTS, METHOD_DIFFERENCES, REPOSITORY, Experiment
+from deltal_openrlhf.host.before_ray import missing_files
+from deltal_openrlhf.host.settings import LossSettings
+
+LONG = 48
+
+
+class Batches(NamedTuple):
+    """Sizes of one rollout batch. micro_batches, a pair: fewest and most per optimizer step and rank."""
+
+    ranks: int
+    responses: int
+    optimizer_steps: int
+    responses_per_rank: int
+    micro_batches: tuple[int, int]
+    tokens_in_micro_batch: int
+    tokens_per_rank: int
+    tokens_per_engine: int
+
+
+def batches(args: Any) -> Batches:
+    """From the host's hierarchical arguments. Tokens are upper bounds: every prompt and response as long as it may be."""
+    ranks = (
+        args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+    )
+    responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    per_rank = args.train.batch_size // ranks
+    if args.train.dynamic_batch_enable:
+        # By tokens; a response that is longer than the limit still makes a micro batch of its own.
+        fitting = max(1, args.train.max_tokens_per_gpu // args.data.max_len)
+        micro_batches = 1, -(-per_rank // fitting)
+        tokens = max(args.train.max_tokens_per_gpu, args.data.max_len)
+    else:
+        micro_batches = (per_rank // args.train.micro_batch_size,) * 2
+        tokens = args.train.micro_batch_size * args.data.max_len
+    return Batches(
+        ranks=ranks,
+        responses=responses,
+        optimizer_steps=responses // args.train.batch_size * args.train.max_epochs,
+        responses_per_rank=per_rank,
+        micro_batches=micro_batches,
+        tokens_in_micro_batch=tokens,
+        tokens_per_rank=responses // ranks * args.data.max_len,
+        tokens_per_engine=-(-responses // args.vllm.num_engines) * args.data.max_len,
+    )
+
+
+def experiment_of(args: Any) -> Experiment | None:
+    """The authors' experiment of the first --config that bears a recipe's name."""
+    names = (Path(path).stem for path in args.config or [])
+    return next((EXPERIMENTS[name] for name in names if name in EXPERIMENTS), None)
+
+
+def differences(args: Any, settings: LossSettings, experiment: Experiment) -> list[tuple[str, str, str]]:
+    """(what, ours, the authors') wherever this run is not what the authors ran."""
+    ours = {flag: cpu.lookup(args, flag) for flag in experiment.flags()}
+    ours |= {"deltal.alpha": settings.alpha, "deltal.scope": settings.scope, "deltal.max_length": settings.max_length}
+    rows = [
+        (f"--{flag}", _text(ours[flag]), _text(theirs))
+        for flag, theirs in experiment.flags().items()
+        if _text(ours[flag]) != _text(theirs)
+    ]
+    gpus = args.actor.num_nodes, args.actor.num_gpus_per_node
+    if gpus != (1, experiment.gpus):
+        rows.append(("nodes x GPUs", f"{gpus[0]} x {gpus[1]}", f"1 x {experiment.gpus}"))
+    rows += [(d.topic, d.ours, d.theirs) for d in METHOD_DIFFERENCES if d.when(args, experiment)]
+    return rows
+
+
+def report(args: Any, settings: LossSettings, origins: dict[str, str], on_cpu: bool) -> str:
+    """The whole text. origins: where each flag that was set comes from, by its name in args."""
+    size = batches(args)
+    low, high = size.micro_batches
+    micro = f"{low}" if low == high else f"{low} to {high}, by tokens"
+    lines = ["Flags (all others are OpenRLHF's defaults)"]
+    shown = {dest: where for dest, where in origins.items() if dest not in ("config", "dry_run")}
+    lines += _table([(dest, _text(cpu.lookup(args, dest)), where) for dest, where in shown.items()])
+    lines += ["", "Batches"]
+    lines += _table(
+        [
+            ("responses per rollout", f"{size.responses:,}", "--rollout.batch_size x --rollout.n_samples_per_prompt"),
+            ("optimizer steps per rollout", f"{size.optimizer_steps}", f"of {args.train.batch_size:,} responses"),
+            (
+                "micro batches per optimizer step and rank",
+                micro,
+                f"{size.ranks} ranks, {size.responses_per_rank} responses each",
+            ),
+        ]
+    )
+    lines += ["", "Tokens per GPU, at most"]
+    lines += _table(
+        [
+            ("in a micro batch", f"{size.tokens_in_micro_batch:,}", "forward and backward at once"),
+            ("to train on per rollout", f"{size.tokens_per_rank:,}", ""),
+            ("to generate and read per rollout and engine", f"{size.tokens_per_engine:,}", ""),
+        ]
+    )
+    lines += ["", "Loss", f"  {settings.describe()}"]
+    lines += ["", *_comparison(args, settings)]
+    notes = missing_files(args) + _cpu_notes(args, on_cpu)
+    if notes:
+        lines += ["", "Notes", *(f"  {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _comparison(args: Any, settings: LossSettings) -> list[str]:
+    experiment = experiment_of(args)
+    if experiment is None:
+        return [
+            "Compared with the authors: no --config bears the name of a recipe, so there is nothing to compare with"
+        ]
+    lines = [f"Compared with the authors' {experiment.script} ({REPOSITORY})"]
+    for what, ours, theirs in differences(args, settings, experiment):
+        lines += [f"  {what}", f"      here     {ours}", f"      authors  {theirs}"]
+    if args.actor.model_name_or_path != experiment.flags()["actor.model_name_or_path"]:
+        lines.append("  The authors published settings for Qwen/Qwen2.5-3B only.")
+    return lines
+
+
+def _cpu_notes(args: Any, on_cpu: bool) -> list[str]:
+    """What a real start would do with these flags here. The flags above are shown as they were given."""
+    if not on_cpu:
+        return []
+    try:
+        changed = cpu.adjust_flags(copy.deepcopy(args))
+    except ValueError as error:
+        return [f"this machine has no GPU, a real start would be refused here: {error}"]
+    return [f"this machine has no GPU, a real start would set {note}" for note in changed]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(rows: list[tuple[str, str, str]]) -> list[str]:
+    """Aligned columns; a value longer than LONG pushes what follows it."""
+    widths = [min(LONG, max((len(row[i]) for row in rows), default=0)) for i in range(2)]
+    return [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]

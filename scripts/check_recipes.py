@@ -1,0 +1,334 @@
+#!/usr/bin/env python3
+"""2 PPO steps of each recipe without a GPU, and whether the recipe's own settings acted: python scripts/check_recipes.py
+
+The pipeline and the reward files are the real ones; the model is tiny and random, and an overlay scales the sizes down: 4 prompts a
+rollout, at most 24 tokens a response. An answer is one token of the model's vocabulary, so that its random responses are right at
+times, and some prompts have no right answer, so that dynamic sampling has something to replace. The number of responses per prompt, of
+optimizer steps per rollout and all that is not a size stay the recipe's.
+
+Writes docs/recipes.json and the table in docs/recipes.md. About 20 minutes on 2 cores. Interrupted, it goes on with the recipes that have
+not passed as they are now.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.host.authors import EXPERIMENTS
+from deltal_openrlhf.host.metrics_file import NAME as METRICS
+from deltal_openrlhf.host.metrics_file import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "docs" / "recipes.json"
+PAGE = ROOT / "docs" / "recipes.md"
+MARKS = "<!-- written by scripts/check_recipes.py -->", "<!-- end -->"
+
+FORMAT = 1
+"""Raise it when what is checked changes: all recipes are run again."""
+TIME_LIMIT = 400
+"""Seconds for one recipe; it takes about 60 on 2 idle cores."""
+PROMPTS = 4
+MAX_NEW_TOKENS = 24
+BUFFER = 16
+"""2,048 of 3,072 tokens, scaled down."""
+ANSWERS = {
+    "countdown": {f"<answer>{text}</answer>": gold for text, gold in (("1+2", 3), ("1*2", 2), ("2-1", 1))},
+    "math": {f"\\boxed{{{text}}}": text for text in ("1", "2", "\\frac{1}{2}")},
+}
+IMPOSSIBLE = 7
+SOLVABLE_PROMPTS, IMPOSSIBLE_PROMPTS = 10, 4
+
+
+def build_model(folder: Path, task: str) -> None:
+    """A random Llama of 0.1M parameters over digits, Q and the task's answers: nearly uniform, so 13 tokens a response on average."""
+    import torch
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", "<unk>", "Q", *"0123456789", *ANSWERS[task]]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    whole = "|".join(map(re.escape, ANSWERS[task]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{whole}|[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+
+
+def write_problems(path: Path, task: str, *, first: int, solvable: int, impossible: int) -> None:
+    """Prompts Qnn, nn from first on; the host tells evaluation sets apart by their prompts."""
+    golds = list(ANSWERS[task].values())
+    rows = []
+    for i in range(solvable + impossible):
+        gold = golds[i % len(golds)] if i < solvable else IMPOSSIBLE
+        label = json.dumps({"numbers": [1, 2], "target": gold}) if task == "countdown" else str(gold)
+        rows.append(json.dumps({"input": f"Q{first + i:02}", "label": label, "datasource": path.stem}) + "\n")
+    write_atomically(path, "".join(rows))
+
+
+def overlay(name: str, recipe: dict, inputs: Path, out: Path) -> dict:
+    """The sizes and paths of this check, in a recipe's keys."""
+    task = EXPERIMENTS[name].task
+    small = {
+        "actor.model_name_or_path": inputs / task / "model",
+        "data.prompt_dataset": inputs / task / "train.jsonl",
+        "eval.dataset": [str(inputs / task / f"{source}.jsonl") for source in _sources(recipe)],
+        "eval.steps": 2,
+        "train.num_episodes": 1,
+        "rollout.batch_size": PROMPTS,
+        "train.batch_size": PROMPTS * recipe["rollout.n_samples_per_prompt"] // 4,
+        "rollout.max_new_tokens": MAX_NEW_TOKENS,
+        "data.max_len": MAX_NEW_TOKENS + 8,
+        "actor.num_gpus_per_node": 1,
+        "vllm.num_engines": 1,
+        "vllm.gpu_memory_utilization": 0.2,
+        "reward.remote_url": ROOT / recipe["reward.remote_url"],
+        "ckpt.output_dir": out / "checkpoint",
+        "ckpt.path": out / "ckpt",
+    }
+    scaled = {"deltal.max_length": MAX_NEW_TOKENS, "reward.overlong_buffer_len": BUFFER}
+    small |= {key: value for key, value in scaled.items() if key in recipe}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in small.items()}
+
+
+def run(command: list[str], console: Path) -> int:
+    """Exit status. The command cleans up after itself; it gets Ctrl-C with us, and SIGTERM when its time is up."""
+    with open(console, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
+        try:
+            return process.wait(timeout=TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            return -signal.SIGTERM
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+
+
+LOSS_LINES = {
+    "token-mean": "loss aggregation token-mean",
+    "seq-mean-token-mean": "loss aggregation seq-mean-token-mean",
+    "seq-mean-token-sum-norm": f"loss aggregation seq-mean-token-sum-norm, M {MAX_NEW_TOKENS}",
+    "deltal": "∆L is active: alpha {alpha:g}, scope step, M " + str(MAX_NEW_TOKENS),
+}
+
+
+def findings(name: str, recipe: dict, rows: list[dict], log: str) -> dict[str, bool]:
+    """What has to be seen of the recipe's settings in the first two steps' metrics and in the log of all processes."""
+    experiment, first = EXPERIMENTS[name], rows[:2]
+    if len(first) < 2:
+        return {"2 PPO steps": False}
+    samples = PROMPTS * recipe["rollout.n_samples_per_prompt"]
+    mode = recipe["loss_agg"]
+    line = LOSS_LINES[mode].format(alpha=recipe.get("alpha", 0))
+    penalised = [int(n) for n in re.findall(r"\[DAPO Overlong Penalty\] (\d+)/", log)]
+    cut = [row["rollout/truncated_rate"] for row in first]
+    filtered = [row["deltal/filtered_share"] for row in first]
+    seen = {
+        "2 PPO steps": True,
+        f"{samples} responses a rollout": all(row["rollout/num_samples"] == samples for row in first),
+        "4 optimizer steps a rollout": all(row["deltal/optimizer_steps"] == 4 for row in first),
+        "learning rate 1e-6 in every step": all(abs(row["actor_lr"] - 1e-6) < 1e-15 for row in first),
+        f"a worker says {line!r}": f"rank 0: {line}" in log,
+        "the weights of that mode": all(_weights_fit(mode, row, samples // 4) for row in first),
+        "the arguments that leave no trace in metrics": all(text in log for text in _arguments(recipe)),
+        "right and wrong answers": 0 < statistics.mean(row["score"] for row in first) < 1,
+        "a gradient in every step": all(row["deltal/grad_norm"] > 0 for row in first),
+        "evaluation of every set": all(f"'eval_{source}_pass8'" in log for source in _sources(recipe)),
+        "responses were cut off": max(cut) > 0,
+    }
+    if experiment.dapo:
+        seen["dynamic sampling replaced prompts"] = "Filtered out: avg_reward=0.00" in log
+        seen["no prompt without signal is left"] = all(row["deltal/groups_without_signal"] == 0 for row in first)
+    else:
+        seen["no dynamic sampling"] = "Filtered out" not in log and "dynamic_filtering_pass_rate" not in first[0]
+    if "deltal.overlong_filtering" in recipe:
+        seen["what was cut off is filtered"] = all(abs(a - b) < 1e-6 for a, b in zip(cut, filtered, strict=True))
+    else:
+        seen["nothing is filtered"] = max(filtered) == 0
+    if "reward.overlong_buffer_len" in recipe:
+        seen["long responses are punished"] = sum(penalised[:2]) > 0 and all(
+            row["rollout/reward_mean"] < row["score"] for row in first
+        )
+    else:
+        seen["no response is punished"] = not penalised
+    return seen
+
+
+def _arguments(recipe: dict) -> list[str]:
+    """As the host prints its arguments at the start. The critic's, which is not there, have other values."""
+    return [
+        f"estimator='{recipe['algo.advantage.estimator']}'",
+        f"dual_clip={float(recipe['actor.dual_clip'])}",
+        f"eps_clip_low_high={recipe['actor.eps_clip_low_high']}",
+        f"betas={recipe['actor.adam.betas']}",
+        f"weight_decay={recipe['actor.adam.weight_decay']}",
+        f"lr_scheduler='{recipe['actor.lr_scheduler']}'",
+    ]
+
+
+def _weights_fit(mode: str, row: dict, responses: int) -> bool:
+    """By the sum of the weights x_i times M, and by the effective number of responses, which equal weights leave at `responses`."""
+    low, high = row["deltal/weight_sum_x_M_min"], row["deltal/weight_sum_x_M_max"]
+    equal = abs(row["deltal/ess"] - responses) < 1e-3
+    by_mean_length = MAX_NEW_TOKENS / row["deltal/response_length_mean"]
+    if mode in ("deltal", "seq-mean-token-sum-norm"):
+        return abs(low - 1) < 1e-4 and abs(high - 1) < 1e-4 and equal == (mode != "deltal")
+    if mode == "token-mean":
+        # M / mean length. With overlong filtering the mean is over shorter responses than the metric's.
+        return 1 < low and by_mean_length * 0.9 < row["deltal/weight_sum_x_M"]
+    # M x mean of 1 / length
+    return row["deltal/weight_sum_x_M"] > 1.3 * by_mean_length and not equal
+
+
+def _sources(recipe: dict) -> list[str]:
+    """Names of the evaluation sets."""
+    sets = recipe["eval.dataset"]
+    return [Path(path).stem for path in ([sets] if isinstance(sets, str) else sets)]
+
+
+def check(name: str, inputs: Path, out: Path) -> dict:
+    """Run one recipe; its entry in the result file."""
+    file = ROOT / "configs" / f"{name}.yaml"
+    recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+    small = out / "small.yaml"
+    shutil.rmtree(out, ignore_errors=True)  # what is found below has to be of this run
+    write_atomically(small, yaml.safe_dump(overlay(name, recipe, inputs, out)))
+    command = [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", "--config", str(file), "--config", str(small)]
+    started = time.monotonic()
+    status = run(command, out / "console.txt")
+    seconds = time.monotonic() - started
+    metrics, log = out / "checkpoint" / METRICS, out / "checkpoint" / "logs" / "train.log"
+    rows = read_metrics(str(metrics)) if metrics.exists() else []
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    seen = {"exit status 0": status == 0} | findings(name, recipe, rows, text)
+    entry = {"passed": all(seen.values()), "seconds": round(seconds), "fingerprint": fingerprint(name), "seen": seen}
+    if len(rows) >= 2:
+        entry["figures"] = {key: round(statistics.mean(row[key] for row in rows[:2]), 4) for key in FIGURES}
+    return entry
+
+
+FIGURES = (
+    "score",
+    "rollout/reward_mean",
+    "rollout/truncated_rate",
+    "deltal/filtered_share",
+    "deltal/weight_sum_x_M",
+    "deltal/ess",
+)
+
+
+def fingerprint(name: str) -> str:
+    """A recipe whose settings changed is run again."""
+    settings = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def table(results: dict[str, dict]) -> str:
+    """In Markdown, in the order of the recipes."""
+    rows = [
+        "| recipe | checks | s | right | reward | cut off | filtered | sum of weights x M |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in EXPERIMENTS:
+        entry = results.get(name)
+        if entry is None:
+            rows.append(f"| {name} | not run | | | | | | |")
+            continue
+        checks = f"{sum(entry['seen'].values())} of {len(entry['seen'])}"
+        figures = [f"{entry['figures'][key]:.3f}" for key in FIGURES[:5]] if "figures" in entry else [""] * 5
+        rows.append(f"| {name} | {checks} | {entry['seconds']} | {' | '.join(figures)} |")
+    return "\n".join(rows)
+
+
+def save(results: dict[str, dict]) -> None:
+    ordered = {name: results[name] for name in EXPERIMENTS if name in results}
+    write_atomically(RESULT, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    write_atomically(PAGE, f"{before}{MARKS[0]}\n{table(ordered)}\n{MARKS[1]}{after}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="recipes to check (default: all that have not passed as they are now)"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "check_recipes", help="folder for the runs")
+    args = parser.parse_args(argv)
+    unknown = [name for name in args.names if name not in EXPERIMENTS]
+    if unknown:
+        parser.exit(2, f"check_recipes: unknown recipe {unknown[0]!r}, allowed are {', '.join(EXPERIMENTS)}\n")
+    out = args.out.absolute()
+    results = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    done = {name for name, entry in results.items() if entry["passed"] and entry["fingerprint"] == fingerprint(name)}
+    wanted = args.names or [name for name in EXPERIMENTS if name not in done]
+    if not wanted:
+        print(f"all {len(EXPERIMENTS)} recipes have passed as they are now; name those to run again")
+        return 0
+    os.environ.update(cpu.environment())  # a quiet console, here as in the runs
+    print(
+        f"{len(wanted)} of {len(EXPERIMENTS)} recipes to run, about {len(wanted)} minutes on 2 idle cores; in {out}",
+        flush=True,
+    )
+    try:
+        return _check_all(wanted, results, out)
+    except KeyboardInterrupt:
+        print("check_recipes: interrupted; the same command goes on with what has not passed", file=sys.stderr)
+        return 130
+
+
+def _check_all(wanted: list[str], results: dict[str, dict], out: Path) -> int:
+    inputs = out / "inputs"
+    for task in ANSWERS:
+        build_model(inputs / task / "model", task)
+        train = {"first": 0, "solvable": SOLVABLE_PROMPTS, "impossible": IMPOSSIBLE_PROMPTS}
+        write_problems(inputs / task / "train.jsonl", task, **train)
+        for i, name in enumerate(("test", "math500", "aime2024", "amc", "minerva")):
+            write_problems(inputs / task / f"{name}.jsonl", task, first=20 + 3 * i, solvable=3, impossible=0)
+    started = time.monotonic()
+    for i, name in enumerate(wanted):
+        results[name] = entry = check(name, inputs, out / name)
+        save(results)
+        left = (time.monotonic() - started) / (i + 1) * (len(wanted) - i - 1)
+        verdict = (
+            "passed"
+            if entry["passed"]
+            else f"FAILED: {', '.join(k for k, ok in entry['seen'].items() if not ok)}; see {out / name}"
+        )
+        print(
+            f"{i + 1}/{len(wanted)} {name}: {entry['seconds']} s, {verdict}; about {left / 60:.0f} min left", flush=True
+        )
+    print(f"\n{table(results)}")
+    return 0 if all(results[name]["passed"] for name in wanted) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

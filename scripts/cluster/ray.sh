@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# A Ray cluster for a run on several nodes. On each node, in a clone at the same path of a file system that all of them see:
+#   bash scripts/cluster/ray.sh head [flags of ray start]                # on the first node; stays until it is ended
+#   bash scripts/cluster/ray.sh worker FIRST_NODE [flags of ray start]   # on each of the others; stays too
+#   bash scripts/cluster/ray.sh wait FIRST_NODE N                        # until N nodes are there, at most 5 minutes
+# RAY_PORT: the first node's port (6379). Ray trusts everyone who reaches its ports: not for an open network.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."  # Ray's workers start in this folder, and the recipes' paths begin here
+export PATH="$PWD/.venv/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
+PORT=${RAY_PORT:-6379}
+
+usage() { sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+
+# The head may be a moment behind.
+await_head() {
+    for _ in {1..60}; do
+        (exec 3<>"/dev/tcp/$1/$PORT") 2>/dev/null && return
+        sleep 2
+    done
+    echo "ray.sh: no Ray at $1:$PORT after 2 minutes; is the head started, and the port open?" >&2
+    exit 1
+}
+
+case "${1:-} $#" in
+"head "*) exec ray start --head --port "$PORT" --block "${@:2}" ;;
+"worker "[2-9]*)
+    await_head "$2"
+    exec ray start --address "$2:$PORT" --block "${@:3}" ;;
+"wait 3")
+    await_head "$2"
+    exec python - "$2:$PORT" "$3" <<'PYTHON' ;;
+import sys, time, ray
+address, wanted = sys.argv[1], int(sys.argv[2])
+ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+for _ in range(60):
+    alive = sum(node["Alive"] for node in ray.nodes())
+    if alive >= wanted:
+        sys.exit(0)
+    time.sleep(5)
+sys.exit(f"ray.sh: {alive} of {wanted} nodes at {address} after 5 minutes")
+PYTHON
+*) usage ;;
+esac
