@@ -34,6 +34,8 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]+")
 _PHRASE = re.compile(
     r"(?!.*\b(?:sin|cos|tan|log|ln|sqrt|pi|exp)\b)(?:[A-Z][a-z' -]+|[A-Za-z]{4,}|[A-Za-z']+(?:[ -][A-Za-z']+)+\??|\?)"
 )
+_LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
+_MATH_WORDS = {"sqrt", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "infty", "frac"}
 _OTHER_RELATIONS = re.compile(r"\\(?:in|equiv|approx|sim|mid|parallel|perp)(?![a-z])")
 
 
@@ -167,6 +169,8 @@ def _same_quantities(gold: str, pred: str, leaf: Leaf) -> bool | None:
     pred, pred_unit = without_unit(pred)
     if gold_unit and pred_unit and gold_unit != pred_unit:
         return False
+    if any(word not in gold and word not in _MATH_WORDS for word in _LONG_WORD.findall(pred)):
+        return False  # 10+John's age
     verdict = leaf(gold, pred)
     if not verdict and gold_percent != pred_percent:
         return leaf(gold, f"({pred})/100") if pred_percent else leaf(f"({gold})/100", pred)

@@ -15,7 +15,7 @@ from deltal_openrlhf.rewards.arithmetic import FUNCTIONS, ROUNDING, Node, Undeci
 T = TypeVar("T")
 
 UNKNOWN_BASE = r"\log"
-"""The base of a bare log, 10 or e: a variable. What holds for every base is true; of the rest nothing is said here."""
+"""The base of a bare log, which is 10 or e: a variable."""
 MAX_TEXT = 400
 _MAX_DEPTH = 40
 

@@ -30,7 +30,7 @@ from deltal_openrlhf.rewards.values import same_value
 
 STATUSES = ("equal", "different", "unparsable", "too_long", "timeout", "worker_died")
 
-EXACT_MAX_CHARS = 200
+EXACT_MAX_CHARS = 300
 """Longer texts are not looked at in this process."""
 _START_LIMIT = 60.0
 """Seconds a worker may take to import its libraries."""

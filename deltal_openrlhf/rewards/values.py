@@ -1,5 +1,6 @@
 """Compares the values of two expressions at fixed values of their variables: the same in every process."""
 
+import math
 import re
 from fractions import Fraction
 
@@ -9,10 +10,13 @@ from deltal_openrlhf.rewards.expressions import UNKNOWN_BASE, Expression, Malfor
 _INFINITY = re.compile(r"([-+]?)\s*\\infty")
 # One row a point. At positive values first; a root of a square differs elsewhere.
 _POINTS = [[Fraction(p, q) for p, q in row] for row in (
-    ((17, 13), (29, 23), (41, 19), (53, 37), (61, 31), (71, 43), (83, 47), (97, 59)),
-    ((19, 11), (31, 29), (37, 17), (59, 41), (67, 53), (73, 61), (89, 71), (101, 79)),
-    ((-23, 17), (-13, 11), (-43, 31), (-47, 29), (-71, 67), (-79, 73), (-83, 89), (-103, 97)),
+    ((17, 13), (29, 23), (41, 19), (53, 37), (61, 31), (71, 43), (83, 47), (97, 59), (107, 89), (113, 73), (127, 101), (131, 67)),
+    ((19, 11), (31, 29), (37, 17), (59, 41), (67, 53), (73, 61), (89, 71), (101, 79), (109, 83), (137, 97), (139, 103), (149, 43)),
+    ((-23, 17), (-13, 11), (-43, 31), (-47, 29), (-71, 67), (-79, 73), (-83, 89), (-103, 97), (-59, 37), (-61, 53), (-67, 41), (-73, 19)),
 )]  # fmt: skip
+
+
+_BASES = (Fraction(10), Fraction(math.e))
 
 
 def same_value(gold: str, pred: str) -> bool | None:
@@ -29,6 +33,8 @@ def same_value(gold: str, pred: str) -> bool | None:
             b = Expression(pred)
         except Malformed:
             return False
+        if a.tree == b.tree:
+            return True
         names, points = _points(a, b)
         verdicts = [_same_at(a, b, point) for point in (points if names else points[:1])]
     except (Undecided, RecursionError, OverflowError):
@@ -36,7 +42,7 @@ def same_value(gold: str, pred: str) -> bool | None:
     if all(verdict is True for verdict in verdicts):
         return True
     if UNKNOWN_BASE in names:
-        return None
+        return False if verdicts[:2] == [False, False] else None  # whatever the base
     return False if False in (verdicts if a.is_rounded or b.is_rounded else verdicts[:2]) else None
 
 
@@ -65,7 +71,9 @@ def _points(a: Expression, b: Expression) -> tuple[list[str], list[dict[str, Fra
         raise Undecided
     points = [dict(zip(names, point, strict=False)) for point in _POINTS]
     if a.is_rounded or b.is_rounded:
-        points += [{name: value * k for name, value in point.items()} for point in points[:2] for k in range(2, 40)]
+        points = [{name: value * k for name, value in point.items()} for k in range(1, 40) for point in points[:2]]
+    if UNKNOWN_BASE in names:
+        points = [{**point, UNKNOWN_BASE: _BASES[i % 2]} for i, point in enumerate(points)]
     return names, points
 
 
