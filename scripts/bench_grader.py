@@ -59,13 +59,14 @@ def main() -> int:
     )
     commands.choices["hostile"].add_argument("--deadline", type=float, default=3.0, help="seconds a pair (default 3)")
     args = parser.parse_args()
+    out = args.out and args.out.resolve()  # `hostile` runs in a folder of its own
     try:
         rows = [json.loads(line) for line in args.pairs.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: error: {args.pairs}: {error}\n")
     result, passed = args.run(rows, args)
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if out:
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0 if passed else 1
 
 
@@ -237,7 +238,8 @@ def hostile(rows: list[dict], args: argparse.Namespace) -> tuple[dict, bool]:
             f"no code ran, environment and folder untouched: {sorted(os.listdir(folder))}": not os.listdir(folder)
             and dict(os.environ) == environment,
             f"workers' peak memory {watch.peak_mb:.0f} MB, limit {MEMORY_MB} MB": watch.peak_mb <= MEMORY_MB,
-            f"{workers} worker processes at the end, {WORKERS} wanted": workers >= WORKERS,
+            f"{workers} processes at the end, {2 * WORKERS} wanted: {WORKERS} workers with a child each": workers
+            == 2 * WORKERS,
             f"speed after {after:.0f} pairs/s, before {before:.0f}": after >= RECOVERED * before,
             f"nothing left running: {left}": not left,
         }

@@ -110,6 +110,12 @@ class _Run:
                 "bind (metric deltal/clip_share)",
                 flush=True,
             )
+        if settings.mode == "deltal" and args.train.dynamic_batch_enable:
+            print(
+                f"{PROG}: --train.dynamic_batch_enable: the host sorts each rollout by length and takes its optimizer steps in that order, so "
+                "steps differ in length; static micro batches (without the flag) take them at random",
+                flush=True,
+            )
         if saved is not None:
             print(f"{PROG}: going on from checkpoint {saved[0]} in {args.ckpt.path}", flush=True)
         mended = announcements(args)
