@@ -112,7 +112,7 @@ class _Run:
             )
         if settings.mode == "deltal" and args.train.dynamic_batch_enable:
             print(
-                f"{PROG}: --train.dynamic_batch_enable: the host sorts each rollout by length and takes its optimizer steps in that order, so "
+                f"{PROG}: --train.dynamic_batch_enable: the host sorts each rollout by length and takes optimizer steps in that order, so "
                 "steps differ in length; static micro batches (without the flag) take them at random",
                 flush=True,
             )
