@@ -1,5 +1,6 @@
 """The grader's processes: deadlines, memory, replacement, and what is left behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -104,6 +105,18 @@ def test_a_killed_worker_is_replaced():
             process.send_signal(signal.SIGKILL)
         assert future.result(timeout=5).status == "worker_died"
         assert grader.grade(*SYMBOLIC).equal
+
+
+def test_children_that_die_between_two_answers_shift_nothing():
+    """A line that says so for no request, or too late, must not become the grade of the next answer."""
+    with Grader(workers=1, deadline=5).start() as grader:
+        for _ in range(10):
+            (worker,) = [process for process in family() if process.parent().pid == os.getpid()]
+            for child in worker.children():
+                child.kill()
+            assert grader.grade(*SYMBOLIC).equal
+            assert grader.grade(r"\sin 2x", r"\cos x + \sin 3x").status == "different"
+        assert grader.counts["worker_died"] == grader.counts["timeout"] == 0
 
 
 def test_many_threads():

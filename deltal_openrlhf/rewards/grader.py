@@ -198,6 +198,7 @@ class _Worker:
 
     def __init__(self, deadline: float, memory_mb: int) -> None:
         self.deadline = deadline
+        self.number = 0
         # A clean environment: no accelerator, no proxy and no credentials within reach of a parser.
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH", "LANG", "HOME")}
         environment["PYTHONPATH"] = os.pathsep.join([_PACKAGE_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -206,7 +207,7 @@ class _Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, bufsize=0,
             start_new_session=True,
         )  # fmt: skip
-        if self._line(_START_LIMIT) != "ready":
+        if self._line(time.monotonic() + _START_LIMIT) != "ready":
             self.end()
             raise RuntimeError(
                 f"a grading worker did not start (exit code {self.process.returncode}): is math-verify installed?"
@@ -214,22 +215,23 @@ class _Worker:
 
     def grade(self, job: _Job) -> str:
         """A status, by the deadline and a moment later at most. The process is gone where it did not answer."""
+        self.number += 1
         started = time.monotonic()
-        try:
-            self.process.stdin.write(json.dumps({"golds": job.golds, "pred": job.pred}).encode() + b"\n")  # type: ignore[union-attr]
-            status = self._line(self.deadline + _GRACE)
-        except BrokenPipeError:
-            status = None
-        if status in STATUSES:
-            return status
+        request = {"id": self.number, "golds": job.golds, "pred": job.pred}
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
+            while line := self._line(started + self.deadline + _GRACE):
+                number, status = line.split()
+                if int(number) == self.number:
+                    return status
         self.end()
         return "timeout" if time.monotonic() - started >= self.deadline else "worker_died"
 
-    def _line(self, seconds: float) -> str | None:
-        """The next line of the process; None when it ended or took too long."""
+    def _line(self, until: float) -> str | None:
+        """The next line of the process; None when it ended or did not say one until then."""
         poll = select.poll()  # select() takes no descriptor above 1023
         poll.register(self.process.stdout, select.POLLIN)  # type: ignore[arg-type]
-        ready = poll.poll(seconds * 1000)
+        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
         return self.process.stdout.readline().decode().strip() or None if ready else None  # type: ignore[union-attr]
 
     def end(self) -> None:

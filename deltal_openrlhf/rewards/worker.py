@@ -1,6 +1,7 @@
-"""A grading process: `python -m deltal_openrlhf.rewards.worker DEADLINE MEMORY_MB`. One JSON line in, one status a line out.
+"""A grading process: `python -m deltal_openrlhf.rewards.worker DEADLINE MEMORY_MB`. One JSON line in, one line out.
 
-In: {"golds": [...], "pred": "..."}. Out: equal, different, unparsable, timeout or worker_died.
+In: {"id": 1, "golds": [...], "pred": "..."}. Out: "1 equal"; or different, unparsable, timeout, worker_died. The number is that of the
+request: a line that comes too late is told from the answer to the next one.
 
 The process that is started imports the parsers once and then only forks: its child does the grading. A child that takes longer than
 DEADLINE seconds is ended by the kernel's timer, which no computation that holds the interpreter can put off and which works when
@@ -9,6 +10,7 @@ milliseconds, on the same pipes. A child is also replaced after many answers, or
 """
 
 import json
+import mmap
 import os
 import resource
 import signal
@@ -30,15 +32,14 @@ def main(deadline: float, memory_mb: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # whatever a library prints is no answer
+    symbolic.warm_up()
     os.write(answers, b"ready\n")
-    warm = False
+    busy_with = mmap.mmap(-1, 8)  # the request that the child has; 0 between two
     while True:
+        busy_with[:] = bytes(8)
         child = os.fork()
         if child == 0:
-            _serve(answers, deadline, memory_mb)
-        if not warm:  # while the first child is at work already
-            symbolic.warm_up()
-            warm = True
+            _serve(answers, busy_with, deadline, memory_mb)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             code = os.WEXITSTATUS(status)
@@ -46,11 +47,13 @@ def main(deadline: float, memory_mb: int) -> None:
                 return  # the owner closed the pipe
             if code == RENEW:
                 continue
-        timed_out = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
-        os.write(answers, b"timeout\n" if timed_out else b"worker_died\n")
+        number = int.from_bytes(busy_with[:], "little")
+        if number:
+            timed_out = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+            os.write(answers, f"{number} {'timeout' if timed_out else 'worker_died'}\n".encode())
 
 
-def _serve(answers: int, deadline: float, memory_mb: int) -> None:
+def _serve(answers: int, busy_with: mmap.mmap, deadline: float, memory_mb: int) -> None:
     """A child's life. Ends the process."""
     code = 1
     try:
@@ -61,10 +64,12 @@ def _serve(answers: int, deadline: float, memory_mb: int) -> None:
             if not line:
                 os._exit(0)
             request = json.loads(line)
+            busy_with[:] = request["id"].to_bytes(8, "little")
             signal.setitimer(signal.ITIMER_REAL, deadline)
             status = grade(request["golds"], request["pred"])
             signal.setitimer(signal.ITIMER_REAL, 0)
-            os.write(answers, status.encode() + b"\n")
+            os.write(answers, f"{request['id']} {status}\n".encode())
+            busy_with[:] = bytes(8)
             if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > limit / 2:
                 break
         code = RENEW
