@@ -10,8 +10,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
+from deltal_openrlhf.cli.arguments import OneLineParser
 from deltal_openrlhf.data import countdown, math_problems, report
 from deltal_openrlhf.data.math_problems import Problem, read_gsm8k, read_math
 from deltal_openrlhf.data.output import FORMATS, Row, Written, write
@@ -41,16 +41,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="deltal data", description=DESCRIPTION)
+    parser = OneLineParser(prog="deltal data", description=DESCRIPTION)
     tasks = parser.add_subparsers(dest="task", required=True, metavar="countdown|math|gsm8k")
 
     task = tasks.add_parser("countdown", help="make a target from given numbers", description=DESCRIPTION)

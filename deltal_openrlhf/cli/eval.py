@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.cli.arguments import OneLineParser
 from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Sampling, evaluate
 from deltal_openrlhf.files import write_atomically
@@ -25,13 +25,8 @@ command goes on where it was interrupted; with other settings, problems or weigh
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog=PROG,
         usage="deltal eval --model MODEL --data FILE [FILE ...] --out DIR [options]\n       deltal eval --compare A B [--out DIR]",
         description="Sample n responses to each problem with vLLM, grade them, and report Avg@n and Pass@k with 95 % intervals.",

@@ -8,10 +8,11 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from tqdm import tqdm
 
+from deltal_openrlhf.cli.arguments import OneLineParser
 from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.rewards.extract import FALLBACKS, extract_answer
 from deltal_openrlhf.rewards.grader import STATUSES, Grade, Grader
@@ -20,13 +21,8 @@ IN_FLIGHT = 10_000
 """Lines read ahead of the oldest one that is not graded yet."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="deltal grade",
         description="Grade answers against gold answers. Each line of FILE is a JSON object with gold (a text, or a list of texts of "
         "which one has to be met), pred (a text, or null) and, if known, label (true or false: whether pred is right). The lines with "

@@ -6,23 +6,20 @@ from collections.abc import Sequence
 
 # command -> (module with main(argv) -> exit status, one line for the help)
 COMMANDS = {
+    "data": ("deltal_openrlhf.cli.data", "train and eval files: countdown, math or gsm8k problems"),
     "train": (
         "deltal_openrlhf.host.launch",
-        "openrlhf.cli.train_ppo_ray with ∆L: all its flags, and --loss_agg, --alpha, --deltal.*",
+        "openrlhf.cli.train_ppo_ray with ∆L: all its flags, and --config, --loss_agg, --alpha, --deltal.*",
     ),
+    "eval": (
+        "deltal_openrlhf.cli.eval",
+        "accuracy of a checkpoint on eval files with vLLM, and the comparison of two results",
+    ),
+    "grade": ("deltal_openrlhf.cli.grade", "grade a file of answers against gold answers"),
     "serve-rewards": (
         "deltal_openrlhf.cli.serve_rewards",
         "math and countdown rewards over HTTP, for --reward.remote_url",
     ),
-    "data": (
-        "deltal_openrlhf.cli.data",
-        "train and eval files: countdown, math or gsm8k problems",
-    ),
-    "eval": (
-        "deltal_openrlhf.cli.eval",
-        "accuracy of a checkpoint on evaluation files with vLLM, and the comparison of two results",
-    ),
-    "grade": ("deltal_openrlhf.cli.grade", "grade a file of answers against gold answers"),
     "enable": (
         "deltal_openrlhf.cli.enable",
         "let python -m openrlhf.cli.train_ppo_ray take ∆L's flags in this environment",

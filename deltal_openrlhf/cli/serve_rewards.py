@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from deltal_openrlhf.cli.arguments import OneLineParser
 from deltal_openrlhf.rewards.extract import FALLBACKS
 
 LOOPBACK = "127.0.0.1"
@@ -79,13 +80,12 @@ def _serve(app, listener: socket.socket) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="deltal serve-rewards",
         description="Rewards over HTTP, math and countdown alike: POST /get_reward (OpenRLHF's protocol), POST /is_equal {str1, str2}, "
         "POST /grade_batch [{gold, pred}, ...], GET /healthz, GET /metrics. Runs until SIGTERM or Ctrl-C; requests in progress are "
         "finished first.",
     )
-    parser.error = lambda message: parser.exit(2, f"deltal serve-rewards: error: {message}\n")  # type: ignore[method-assign]
     parser.add_argument(
         "--host",
         default=LOOPBACK,

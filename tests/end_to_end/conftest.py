@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny_model import write_tiny_model
 
 TIME_LIMIT = 150  # seconds a run may take on 2 cores, all included; a run takes 30 to 60
 
@@ -31,32 +32,11 @@ def reward_func(queries, prompts, labels, **kwargs):
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory) -> Path:
     """Folder with model/, prompts.jsonl, bad_prompts.jsonl and reward.py."""
-    import torch
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from tokenizers import Regex, pre_tokenizers
 
     folder = tmp_path_factory.mktemp("workspace")
     words = ["<pad>", "<eos>", "<unk>", *"0123456789abcdefghijklmnopqrstuvwxyz +-=?."]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    ).save_pretrained(folder / "model")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "model")
+    write_tiny_model(folder / "model", words, pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"))
     for name, prefix in (("prompts.jsonl", ""), ("bad_prompts.jsonl", "bad ")):
         rows = [json.dumps({"input": f"{prefix}{i}+{i % 7}=", "label": ""}) + "\n" for i in range(64)]
         (folder / name).write_text("".join(rows))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny_model import write_tiny_model
 
 pytestmark = pytest.mark.timeout(300)
 TIME_LIMIT = 120  # seconds a process may take on 2 cores; it takes 10
@@ -21,31 +22,10 @@ N = 10
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     """A random model whose words are answers, so that some responses are right by chance."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from tokenizers import pre_tokenizers
 
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.WhitespaceSplit(), decoders.Fuse()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.1,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    write_tiny_model(folder, WORDS, pre_tokenizers.WhitespaceSplit(), initializer_range=0.1)
     return folder
 
 

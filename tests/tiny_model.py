@@ -1,0 +1,31 @@
+"""A random Llama of 0.1M parameters with a word-level tokenizer, as a Hugging Face folder."""
+
+from pathlib import Path
+
+
+def write_tiny_model(folder: Path, words: list[str], pre_tokenizer, **config) -> None:
+    """words: the vocabulary; <pad>, <eos> and <unk> first. pre_tokenizer: of the tokenizers library."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizer, decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+        **config,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
