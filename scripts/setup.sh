@@ -19,7 +19,7 @@ fail() { echo "setup: $*" >&2; exit 1; }
 [ "$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = 3.11 ] ||
     fail "$PYTHON is not Python 3.11, which the wheel of OpenRLHF 0.11.2 is made for; set PYTHON to the path of a Python 3.11"
 if [ -z "${DELTAL_SETUP_CPU:-}" ] && nvidia-smi -L >/dev/null 2>&1; then
-    fail "this machine has a GPU: pip install 'openrlhf[vllm]==0.11.2' && pip install -e $ROOT (DELTAL_SETUP_CPU=1 makes the CPU environment anyway)"
+    fail "this machine has a GPU: pip install 'openrlhf[vllm]==0.11.2' && pip install -e '$ROOT[rewards]' (DELTAL_SETUP_CPU=1 makes the CPU environment anyway)"
 fi
 
 STAMP=$(cat "${BASH_SOURCE[0]}" "$REQUIREMENTS" "$ROOT/setup.py" | sha256sum | cut -c1-16)

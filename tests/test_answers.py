@@ -106,6 +106,40 @@ A | (a)
 0.1\overline{6} | 1/6
 \sqrt{2} | \sqrt{2}\approx 1.414
 1.41 | x \approx 1.41
+(x,y)=(3,4) | (3,4)
+(3,4) | (x, y) = (3, 4)
+\frac{2\pm\sqrt2}{2} | \frac{2+\sqrt2}{2}, \frac{2-\sqrt2}{2}
+-\frac12\pm\frac{\sqrt3}{2}i | \frac{-1\pm i\sqrt3}{2}
+\begin{pmatrix}1\\2\end{pmatrix} | \left(\begin{array}{c}1\\2\end{array}\right)
+x \ge 2 | x >= 2
+x \ne 2 | x != 2
+y=2x | x=\frac{y}{2}
+(-\infty,-1)\cup(1,\infty) | x<-1 \text{ or } x>1
+1234, 5 | 1,234, 5
+\textbf{(A)}\ 5 | A
+\textbf{(A)}\ 5 | 5
+12 | 3(4)
+12 | (3)(4)
+x^5 | x⁵
+10^{-3} | 10⁻³
+x_1 | x₁
+\frac{1}{2} | 1⁄2
+\frac{1}{3} | \frac{1}{3} (\approx 0.333)
+5 | x=5 (\approx 5.0)
+2.5 | 2 1/2 hours
+x=2 1/2 | 5/2
+(2.5, 3) | (2 1/2, 3)
+5 | m+n = 5
+5 | 2+3=5
+30 | \angle ABC = 30^\circ
+\frac{2}{3} | \frac{m}{n} = \frac{2}{3}
+5 | |AB| = 5
+a = 332, b = 7 | 332, 7
+12 | 12 months
+12 | 12 square feet
+|x-5| | |5-x|
+\sqrt{(x-5)^2} | |x-5|
+3 | \log_2 8
 \emptyset | \varnothing
 \infty | infinity
 004 | \text{004}
@@ -165,6 +199,41 @@ n \geq 3 | 3
 A | B
 (C) | (C), (D)
 A | A or B
+|x-5| | 5-x
+|2x-7| | 7-2x
+\sqrt{x^2-6x+9} | 3-x
+\frac{|x-4|}{x-4} | -1
+|a-10|+|a-20| | 30-2a
+\sqrt{x+10} | \sqrt{|x+10|}
+\lfloor x+1/1000\rfloor | \lfloor x\rfloor
+5 | 6=5
+7 | 2+4=7
+5 | x=3=5
+5 | 2x=5
+4 | x^2=4
+10 | \frac{x}{2}=10
+5 | -x=5
+3 | 3 minus one
+3 | 3 over four
+3 | 3 squared
+3 | 3 fourths
+3 | 3 \text{ halves}
+3 | 3 theta
+3 | 3 \text{ 5}
+12 | 12 point five
+12 | 1 2
+110 | 1 1 0
+5 1/2 cm | 51/2 cm
+(2 1/2, 3) | (21/2, 3)
+x=2 1/2 | x=21/2
+A | A. B. C
+A | A: B
+\text{(A) and (B)} | A
+a=1, b=2 | 2,1
+\text{ABC} | \text{BAC}
+\begin{vmatrix}1&2\\3&4\end{vmatrix} | \begin{pmatrix}1&2\\3&4\end{pmatrix}
+3\ldots | 3
+\sqrt{10^{20}+1} | 10^{10}
 0.\overline{3} | 0.3
 \sqrt{2} | 1.414 \approx \sqrt{2}
 (D) \ 1 | (C)

@@ -44,9 +44,13 @@ def test_later_files_win_over_earlier_ones_and_flags_over_all(write):
         ),  # and this for a boolean
         ("actor.adam.betas: [0.8, 0.9]", "--actor.adam.betas 0.8 0.9"),
         ("reward.clip_range: [-5, 5]", "--reward.clip_range -5 5"),
+        # argparse takes -1e-1 for a flag
+        ("reward.clip_range: [-1e-1, 1]", "--reward.clip_range -0.1 1"),
+        ("reward.clip_range: [-2.5E+1, -.5]", "--reward.clip_range -25 -0.5"),
         ("eval.steps: -1", "--eval.steps -1"),
         ("eval.dataset: [a.jsonl, b.jsonl]", "--eval.dataset a.jsonl,b.jsonl"),
         ("ds.enable_sleep: true\nds.packing_samples: false", "--ds.enable_sleep"),
+        ("ds.enable_sleep: TRUE\nds.packing_samples: False", "--ds.enable_sleep"),
         ("actor.muon.nesterov: false", "--actor.muon.no_nesterov"),
         ("actor.muon.no_nesterov: true", "--actor.muon.no_nesterov"),
         ("alpha: 0.5\nloss_agg: deltal", "--deltal.alpha 0.5 --actor.loss_agg_mode deltal"),
@@ -74,9 +78,10 @@ def test_a_file_means_what_its_flags_mean(text, flags, write):
 
 def test_false_and_null_take_back_what_an_earlier_file_has_set(write):
     a = write("ds.enable_sleep: true\nalpha: 0.5\nactor.muon.nesterov: false\n")
-    b = write("ds: {enable_sleep: false}\nalpha: null\nactor.muon.nesterov: true\n", "b.yaml")
-    settings = resolve("--config", a, "--config", b)
-    assert (settings["ds.enable_sleep"], settings["alpha"], settings["actor.muon.nesterov"]) == (False, None, True)
+    for false, null, true in (("false", "null", "true"), ("False", "NULL", "True"), ("FALSE", "~", "TRUE")):
+        b = write(f"ds: {{enable_sleep: {false}}}\nalpha: {null}\nactor.muon.nesterov: {true}\n", "b.yaml")
+        settings = resolve("--config", a, "--config", b)
+        assert (settings["ds.enable_sleep"], settings["alpha"], settings["actor.muon.nesterov"]) == (False, None, True)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +96,25 @@ def test_false_and_null_take_back_what_an_earlier_file_has_set(write):
             "a.yaml:1: unknown key 'actor.adam.learning_rate'; the nearest known one is 'actor.",
         ),
         ("max_new_tokens: 5", "unknown key 'max_new_tokens'; the nearest known one is 'rollout.max_new_tokens'"),
-        ("actor.adam: 5", "unknown key 'actor.adam'"),
-        ("config: b.yaml", "unknown key 'config'"),
-        ("dry-run: true", "unknown key 'dry-run'"),
+        ("lr: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),
+        ("learning_rate: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),
+        ("temperature: 1", "the nearest known ones are 'rollout.temperature', 'eval.temperature'"),
+        ("rollout.temperatur: 1", "the nearest known one is 'rollout.temperature'"),
+        ("eval.temperatur: 1", "the nearest known one is 'eval.temperature'"),
+        ("gpus: 4", "the nearest known ones are 'ref.num_gpus_per_node', 'actor.num_gpus_per_node', 'reward.num_"),
+        ("warmup: 4", "the nearest known ones are 'actor.lr_warmup_ratio', 'critic.lr_warmup_ratio'"),
+        ("zzzz: 4", "unknown key 'zzzz'; deltal train --help lists the known ones"),
+        ("actor.adam: 5", "unknown key 'actor.adam'; the nearest known ones are 'actor.adam.lr', 'actor.adam.betas', "),
+        ("config: b.yaml", "a.yaml:1: 'config' is for the command line only"),
+        ("dry-run: true", "a.yaml:1: 'dry-run' is for the command line only"),
+        ("help: true", "a.yaml:1: 'help' is for the command line only"),
+        ("rollout.top_p: 1\ntrain.seed: !!int 5", "a.yaml:2: the tag 'tag:yaml.org,2002:int' has no meaning here"),
+        (
+            "train.seed: !!python/object/apply:os.getpid []",
+            "a.yaml:1: the tag 'tag:yaml.org,2002:python/object/apply:os",
+        ),
+        ("train: !x {seed: 1}", "a.yaml:1: the tag '!x' has no meaning here; leave it out"),
+        ("reward.clip_range: [-x, 1]", "argument --reward.clip_range: expected 2 arguments"),
         ("--actor.adam.lr: 1", "unknown key '--actor.adam.lr'; the nearest known one is 'actor.adam.lr'"),
         ("actor.adam.lr: fast", "a.yaml:1: argument --actor.adam.lr: invalid float value: 'fast'"),
         ("train.seed: 1.5", "argument --train.seed: invalid int value: '1.5'"),
@@ -152,3 +173,18 @@ def test_origins_tell_which_line_or_flag_a_value_came_from(write):
         "deltal.alpha": f"{a}:2",
         "actor.loss_agg_mode": "command line",
     }
+
+
+def test_a_refusal_names_the_file_of_the_value_and_how_to_take_it_back():
+    origins = {"deltal.alpha": "a.yaml:3", "rollout.top_p": "b.yaml:1", "train.seed": "command line"}
+    back = "(set in a.yaml:3; `alpha: null` in a later --config file takes it back)"
+    other = "--alpha is 1, but --loss_agg is token-mean; it is allowed with --loss_agg deltal only"
+    assert config_files.with_origin(other, origins) == f"{other} {back}"
+    assert config_files.with_origin("--rollout.top_p is 2", origins) == "--rollout.top_p is 2 (set in b.yaml:1)"
+    for same in (
+        "--train.seed is 1",
+        "--train.batch_size is 1",
+        "no flag of ours",
+        "--rollout.top_p x --train.seed is 2",
+    ):
+        assert config_files.with_origin(same, origins) == same

@@ -228,6 +228,20 @@ def test_command_line_with_a_source(tmp_path):
     assert not (tmp_path / "test.jsonl").exists()
 
 
+def test_repeats_of_a_source_are_dropped(tmp_path, capsys):
+    """In another order of its numbers too, but not with another target."""
+    original = generate(30, num_numbers=(3, 3))
+    nums = [list(p.numbers) for p in original]
+    nums += [numbers[::-1] for numbers in nums[:10]]
+    source = parquet(tmp_path / "x.parquet", nums=nums, target=[p.target for p in original + original[:10]])
+    assert run("--out", tmp_path, "--source", source, "--train", 31, "--test", 0) == 2
+    assert "31 train problems wanted, there are 30" in capsys.readouterr().err
+    assert run("--out", tmp_path, "--source", source, "--train", 30, "--test", 0) == 0
+    assert "dropped that repeat an earlier one: train 10, test 0" in capsys.readouterr().out
+    labels = {json.loads(line)["label"] for line in (tmp_path / "train.jsonl").read_text().splitlines()}
+    assert labels == {label(*p) for p in original}
+
+
 @pytest.mark.parametrize(
     ("bad", "says"),
     [

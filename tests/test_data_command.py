@@ -102,6 +102,27 @@ def test_shared_prompts_are_noted(tmp_path, capsys):
     assert "note: 2 prompts stand in several eval files" in capsys.readouterr().out
 
 
+def test_files_of_an_earlier_run_are_named(tmp_path, capsys):
+    train, a, b = (
+        problems(tmp_path / f"{name}.jsonl", 2, start=start) for name, start in (("t", 0), ("a", 5), ("b", 9))
+    )
+    out = tmp_path / "out"
+
+    def notes(*words):
+        assert main(["data", "math", "--train", train, "--out", str(out), "--eval", *words]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+
+    assert notes(f"a={a}", f"b={b}") == notes(f"a={a}", f"b={b}") == []
+    (out / "notes.txt").write_text("mine")
+    stale = f"note: {out}/b.jsonl is from an earlier run: train was not cleaned against it"
+    assert notes(f"a={a}") == [stale]
+    assert notes(f"a={a}", "--format", "parquet") == [
+        f"note: {out}/a.jsonl is from an earlier run: train was not cleaned against it",
+        stale,
+        f"note: {out}/train.jsonl is from an earlier run: it was not cleaned against these eval files",
+    ]
+
+
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 @pytest.mark.parametrize("template", ["base", "chat"])
 def test_gsm8k(format, template, tmp_path, capsys):

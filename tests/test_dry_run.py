@@ -8,6 +8,7 @@ import pytest
 from recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, ROOT
 
 from deltal_openrlhf.host.authors import EXPERIMENTS
+from deltal_openrlhf.host.before_ray import STEPS_ALONE
 
 REAL = """
 import contextlib, io, json, sys
@@ -43,6 +44,40 @@ BY_TOKENS = """--reward.remote_url http://127.0.0.1:1/ --train.dynamic_batch_ena
     --rollout.batch_size 64 --rollout.n_samples_per_prompt 4 --train.batch_size 128""".split()
 FROM_HUB = ["--data.prompt_dataset", "hub/set", "--eval.dataset", "hub/set", "--reward.remote_url", str(REWARD)]
 MATH = config("math-deltal")
+EIGHT_NODES = "--actor.num_nodes 8 --vllm.num_engines 64".split()
+# What the authors did not have, as text in the report.
+CHANGED_TO = {
+    "algo.advantage.is_correction_level": "token",
+    "algo.dynamic_filtering_range": "0.2 0.8",
+    "deltal.unmarked": "whole",
+    "reward.clip_range": "-0.5 0.5",
+    "algo.kl.use_loss": "True",
+    "train.enable_ema": "True",
+    "data.max_samples": "1000",
+    "reward.stop_properly_penalty_coef": "0.5",
+    "actor.policy_loss_type": "ppo",  # the host's default: no difference
+}
+CHANGED = [word for flag, value in CHANGED_TO.items() for word in (f"--{flag}", *value.replace("True", "").split())]
+# The host's defaults, the recipe's own values, hardware, paths, logging.
+SAME = """--actor.policy_loss_type ppo --actor.adam.lr 1e-6 --reward.clip_range -10 10 --vllm.enforce_eager --ds.adam_offload
+    --logger.logging_steps 2 --ckpt.output_dir x --data.prompt_dataset y.jsonl --train.micro_batch_size 4 --train.seed 42
+    --rollout.micro_batch_size 1""".split()
+BAD_NUMBERS = {
+    "--rollout.max_new_tokens 9216": "allowed is 1 to 9215, less than --data.max_len",
+    "--rollout.max_new_tokens 0": "allowed is 1 to 9215",
+    "--reward.overlong_buffer_len 8193": "allowed is more than 0 and up to 8192, the longest response",
+    "--rollout.temperature 0": "allowed is more than 0",
+    "--rollout.top_p 1.1": "allowed is more than 0 and up to 1",
+    "--rollout.top_p nan": "allowed is more than 0 and up to 1",
+    "--train.num_episodes 0": "allowed is 1 or more",
+    "--actor.dual_clip 1": "allowed is more than 1",
+    "--actor.adam.lr inf": "allowed is 0 or more, and finite",
+    "--actor.adam.lr -1": "allowed is 0 or more, and finite",
+    "--actor.lr_scheduler cosin": "allowed is linear, cosine, ",
+    "--actor.lr_scheduler warmup_stable_decay": "allowed is linear, cosine, ",
+    "--ds.zero_stage 4": "allowed is 0, 1, 2 and 3",
+    "--vllm.gpu_memory_utilization 1.5": "allowed is more than 0 and up to 1",
+}
 RUNS |= {
     "7b on 2 nodes": [*config("countdown-dapo-deltal", "overlays/7b", "overlays/2nodes"), "--dry-run"],
     "no recipe": ["--dry-run", *BY_TOKENS],
@@ -55,14 +90,28 @@ RUNS |= {
     "real start without data": [*config("countdown-deltal"), *SMALL],
     "no engine": ["--dry-run", *BY_TOKENS, "--vllm.num_engines", "0"],
     "no file": ["--config", "none.yaml", "--dry-run"],
+    "7b after 2 nodes": [*config("math-deltal", "overlays/2nodes", "overlays/7b"), "--dry-run"],
+    "8 nodes": [*config("math-deltal", "overlays/2nodes"), "--dry-run", *EIGHT_NODES],
+    "8 nodes, micro batches of 1": [
+        *config("math-deltal", "overlays/2nodes"),
+        *("--dry-run", "--train.micro_batch_size", "1", "--rollout.micro_batch_size", "1", *EIGHT_NODES),
+    ],
+    "two recipes": [*config("countdown-dapo-soft-punishment", "math-deltal"), "--dry-run"],
+    "other experiment": [*config("math-dapo-deltal"), "--dry-run", *CHANGED],
+    "same by hand": [*MATH, "--dry-run", *SAME],
+    "with a checkpoint": [*MATH, "--dry-run", "--ckpt.path", "saved", "--deltal.allow_changed_loss"],
+    "another M": [*MATH, "--dry-run", "--deltal.max_length", "4096"],
     "unknown flag": [*MATH, "--dry-run", "--actor.adam.lrr", "1"],
 }
+RUNS |= {flags: [*MATH, "--dry-run", *flags.split()] for flags in BAD_NUMBERS}
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> dict[str, tuple]:
     """name -> (exit status, stdout, stderr) of every run."""
     folder = tmp_path_factory.mktemp("empty")
+    (folder / "saved" / "_actor").mkdir(parents=True)
+    (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
     process = subprocess.run(
         [sys.executable, "-c", REAL, str(ROOT)],
         input=json.dumps(list(RUNS.values())),
@@ -115,8 +164,11 @@ def test_the_dry_run_of_a_recipe_is_green(name, real):
         "--eval.steps",
     ):
         assert same not in found
-    make = f"deltal data {task} --out data/{task} --tokenizer Qwen/Qwen2.5-3B --max_prompt_tokens {PROMPT[task]}"
-    assert f"--data.prompt_dataset: not there: data/{task}/train.jsonl; make such files with {make}" in found
+    source = {"countdown": " --source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024", "math": ""}[task]
+    make = (
+        f"deltal data {task}{source} --out data/{task} --tokenizer Qwen/Qwen2.5-3B --max_prompt_tokens {PROMPT[task]}"
+    )
+    assert f"--data.prompt_dataset: not there: data/{task}/train.jsonl; make such files with {make}" in out
     assert make in (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -133,7 +185,7 @@ def test_the_dry_run_says_what_overlays_come_to(real):
     here = found.index("--actor.model_name_or_path")
     assert found[here + 1 : here + 3] == ["here Qwen/Qwen2.5-7B", "authors Qwen/Qwen2.5-3B"]
     assert "The authors published settings for Qwen/Qwen2.5-3B only." in found
-    assert any(line.startswith("actor.num_nodes 2 ") and line.endswith("2nodes.yaml:2") for line in found)
+    assert any(line.startswith("actor.num_nodes 2 ") and line.endswith("2nodes.yaml:3") for line in found)
 
 
 def test_a_dry_run_without_a_recipe_compares_nothing_and_asks_no_service(real):
@@ -156,7 +208,15 @@ def test_scope_rollout_is_the_authors(real):
 @pytest.mark.parametrize(
     ("run", "says"),
     [
-        ("other loss", "--alpha is 0.75, but --loss_agg is token-mean"),
+        (
+            "other loss",
+            "--alpha is 0.75, but --loss_agg is token-mean; it is allowed with --loss_agg deltal only (set in ",
+        ),
+        ("other loss", "math-deltal.yaml:7; `alpha: null` in a later --config file takes it back)"),
+        ("7b after 2 nodes", "--actor.num_nodes x --actor.num_gpus_per_node is 16, --vllm.num_engines x"),
+        ("8 nodes", "--train.batch_size is 320, which is no multiple of ranks x --train.micro_batch_size, 128"),
+        *[(flags, f"error: {flags.split()[0]} is ") for flags in BAD_NUMBERS],
+        *BAD_NUMBERS.items(),
         (
             "one engine too few",
             "--vllm.num_engines x --vllm.tensor_parallel_size is 3; with --train.colocate_all they share the GPUs",
@@ -185,3 +245,89 @@ def test_what_does_not_fit_ends_with_status_2_and_one_line(run, says, real):
     assert says in err
     assert err.count("\n") == 1
     assert err.startswith("deltal train: ")
+
+
+def rows(report: str) -> dict[str, tuple[str, str]]:
+    """{what: (here, the authors')} of the comparison."""
+    found = lines(report)
+    return {
+        found[i - 1]: (line.removeprefix("here").strip(), found[i + 1].removeprefix("authors").strip())
+        for i, line in enumerate(found)
+        if line.startswith("here ")
+    }
+
+
+def test_every_changed_flag_is_a_difference(real):
+    code, out, err = real["other experiment"]
+    assert (code, err) == (0, "")
+    found = rows(out)
+    unknown = "not in the authors' experiment"
+    theirs = {
+        "algo.advantage.is_correction_level": "off",
+        "algo.dynamic_filtering_range": "0 1",
+        "algo.kl.use_loss": "False",
+        "reward.stop_properly_penalty_coef": "None",
+    }
+    for flag, value in CHANGED_TO.items():
+        if flag != "actor.policy_loss_type":
+            assert found[f"--{flag}"] == (value, theirs.get(flag, unknown))
+    unchanged = rows(real["math-dapo-deltal"][1])
+    assert set(found) - set(unchanged) == {f"--{flag}" for flag in CHANGED_TO} - {"--actor.policy_loss_type"}
+    assert not any(theirs == unknown for name in MADE_OF for _, theirs in rows(real[name][1]).values())
+
+
+def test_what_is_the_same_or_no_part_of_the_experiment_is_no_difference(real):
+    found, recipe = rows(real["same by hand"][1]), rows(real["math-deltal"][1])
+    # 2 in the recipe, 4 in the authors' script and here.
+    assert set(recipe) - set(found) == {"--train.micro_batch_size"}
+    assert set(found) <= set(recipe)
+
+
+def test_the_last_recipe_is_the_one_to_compare_with(real):
+    code, out, _ = real["two recipes"]
+    assert code == 0
+    assert "Compared with the authors' train_scripts/math-3b-delta-l-norm-alpha-0.75.sh (" in out
+    # What only the first one sets stays, and differs.
+    assert rows(out)["--reward.overlong_buffer_len"] == ("2048", "None")
+    assert rows(out)["--algo.dynamic_filtering_enable"] == ("True", "False")
+
+
+def test_memory_settings_are_compared(real):
+    found = rows(real["math-deltal"][1])
+    assert found["--vllm.gpu_memory_utilization"] == ("0.6", "0.8")
+    assert "param_offload" in found["what waits in the CPU's memory"][1]
+
+
+def test_notes_name_the_checkpoint_and_another_m(real):
+    assert "goes on from checkpoint global_step7 in saved" in lines(real["with a checkpoint"][1])
+    assert any(
+        line.startswith("--deltal.max_length is 4096, --rollout.max_new_") for line in lines(real["another M"][1])
+    )
+    plain = real["math-deltal"][1]
+    assert "goes on from" not in plain
+    assert "is not the longest response" not in plain
+
+
+def test_8_nodes_need_micro_batches_of_1(real):
+    code, out, _ = real["8 nodes, micro batches of 1"]
+    assert code == 0
+    assert "micro batches per optimizer step and rank 5 64 ranks, 5 responses each" in lines(out)
+
+
+def test_the_allowed_schedulers_are_those_of_transformers_that_step_with_what_the_host_gives_them():
+    import torch
+    from transformers import get_scheduler
+    from transformers.trainer_utils import SchedulerType
+
+    def steps(name: str) -> bool:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+        least = {"min_lr_rate": 0.1} if name.endswith("with_min_lr") else {}
+        try:
+            scheduler = get_scheduler(name, optimizer, 1, 10, scheduler_specific_kwargs=least)
+            optimizer.step()
+            scheduler.step()
+        except TypeError:
+            return False
+        return True
+
+    assert {kind.value for kind in SchedulerType if steps(kind.value)} == set(STEPS_ALONE)

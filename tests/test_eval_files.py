@@ -83,9 +83,14 @@ def test_problems_of_jsonl_and_parquet_by_set(tmp_path):
         ([row(label="")], "line 1: a math label is an answer's text"),
         ([row(label=7)], "line 1: a math label is an answer's text"),
         ([row(label=None)], "line 1: a math label is an answer's text"),
-        ([row(label='["a", ')], "line 1: a math label that starts as a JSON list of answers is none"),
+        ([row(label='["a", ')], "line 1: a math label starts like a JSON list but is not one"),
         ([row(label='{"numbers": [1, 2]}')], "line 1: a countdown label is"),
         ([row(datasource="")], "line 1: datasource is a name"),
+        ([row(), row(prompt="\ud800")], "line 2: holds half a surrogate pair"),
+        ([row(prompt=[{"role": "user", "content": "\udc00"}])], "line 1: holds half a surrogate pair"),
+        ([row(label="\ud800")], "line 1: holds half a surrogate pair"),
+        ([row(), "[" * 100_000], "line 2: not JSON: "),
+        (["1" * 5000], "line 1: not JSON: "),
     ],
 )
 def test_bad_rows(tmp_path, rows, says):
@@ -103,7 +108,9 @@ def test_bad_files(tmp_path):
         ([good, tmp_path / "." / "a.jsonl"], "a.jsonl: given 2 times"),
         ([tmp_path / "b.parquet"], "not a readable parquet file"),
         ([tmp_path / "c.jsonl"], "not UTF-8"),
-        ([write(tmp_path / "d.csv", ["a"])], "evaluation files are .jsonl or .parquet"),
+        ([write(tmp_path / "d.csv", ["a"])], "d.csv: evaluation files are .jsonl or .parquet"),
+        ([write(tmp_path / "e.json", [row()])], "e.json: evaluation files are .jsonl or .parquet"),
+        ([tmp_path], "is a folder; evaluation files are .jsonl or .parquet"),
     ):
         with pytest.raises(ValueError, match=says):
             read_problems(paths)
@@ -133,6 +140,9 @@ def test_bad_files(tmp_path):
             "the model has 32 positions; problem 1 of sums takes 3, and --max_new_tokens 40; allowed is",
         ),
         ("--data {tmp}/chat.jsonl", "has no chat template"),
+        ("--data {tmp}", "is a folder; evaluation files are"),
+        ("--out {tmp}/data.jsonl", "data.jsonl: is a file, wanted is a folder"),
+        ("--out {tmp}/data.jsonl/x", "data.jsonl/x: Not a directory"),
         ("--compare {tmp}/a {tmp}/b", "--compare takes two results, not --model or --data"),
     ],
 )
@@ -330,6 +340,25 @@ def test_foreign_and_broken_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="responses.jsonl: line 1 is no graded response"):
         ResponseStore(tmp_path, SETTINGS_A)
     assert (tmp_path / RESPONSES).read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tokens": "3"}, {"response": None}, {"correct": 1}, {"set": ["s"]}, {"position": None}, {"more": 1}]
+)
+def test_records_of_other_types_are_refused(tmp_path, changes):
+    with ResponseStore(tmp_path, SETTINGS_A) as store:
+        store.append([record(0, 0)])
+    with open(tmp_path / RESPONSES, "a") as file:
+        file.write(json.dumps({**record(0, 1)._asdict(), **changes}) + "\n")
+    with pytest.raises(ValueError, match="responses.jsonl: line 2 is no graded response; take another --out"):
+        ResponseStore(tmp_path, SETTINGS_A)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
+def test_broken_settings_are_refused(tmp_path, content):
+    (tmp_path / SETTINGS).write_text(content)
+    with pytest.raises(ValueError, match="settings.json: not .*; take another --out"):
+        ResponseStore(tmp_path, SETTINGS_A)
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):

@@ -39,8 +39,8 @@ def evaluation(counts, n=4):
 
 def result(counts, n=4, **settings):
     problems, _, records = evaluation(counts, n)
-    settings = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, **settings}
-    return {"model": "m", "settings": settings, **results(problems, records, n)}
+    settings = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "unmarked": "none", **settings}
+    return {"path": "p", "model": "m", "settings": settings, "versions": {}, **results(problems, records, n)}
 
 
 def test_results_by_hand():
@@ -132,7 +132,8 @@ def test_differences_are_paired():
 
 def test_what_differs_between_the_runs_is_said():
     a = result(COUNTS)
-    b = result({"sums": [0, 1, 2], "hard": [2]}, n=2, temperature=0.6)
+    b = result({"sums": [0, 1, 2], "hard": [2]}, n=2, temperature=0.6, unmarked="whole")
+    a["versions"], b["versions"] = {"math-verify": "0.8.0", "torch": "1"}, {"math-verify": "0.9.0", "torch": "2"}
     for problem in b["problems"][:3]:
         problem["prompt_sha256"] = "other"
     found = compare(a, b)
@@ -141,9 +142,84 @@ def test_what_differs_between_the_runs_is_said():
     assert found["notes"] == [
         "the prompts differ in 3 of 4 problems: another template?",
         "temperature differs: 1.0 in A, 0.6 in B",
+        "unmarked differs: none in A, whole in B",
+        "version of math-verify differs: 0.8.0 in A, 0.9.0 in B",
         "n differs: 4 in A, 2 in B; Avg and Pass@k are estimates of the same with any n, k goes up to 2",
     ]
     assert all(f"note: {note}" in comparison_text(found) for note in found["notes"])
+
+
+def test_problems_are_paired_by_position_and_not_by_their_place_in_the_file():
+    a, b = result(COUNTS), result({"sums": [1, 3, 3], "hard": [3]})
+    expected = compare(a, b)
+    shuffled = {**b, "problems": b["problems"][::-1]}
+    assert shuffled["problems"] != b["problems"]
+    assert compare(a, shuffled) == expected
+
+
+def test_intervals_without_width_are_explained_in_a_comparison_too():
+    wide = {"s": [0, 1, 2, 3, 4, 0, 1]}
+    other = {"s": [1, 0, 4, 4, 3, 0, 2]}
+    assert "width zero" not in comparison_text(compare(result(wide, n=5), result(other, n=5)))
+    alike = {"s": [2] * 7}
+    for a, b in ((wide, alike), (alike, wide), (wide, wide)):
+        assert "width zero" in comparison_text(compare(result(a, n=5), result(b, n=5)))
+
+
+def test_a_set_may_have_any_name():
+    lines = report.table(["set", "n"], [["a|b\nc", "1"], ["d", "2"]]).splitlines()
+    assert len(lines) == 4 and len(set(map(len, lines))) == 1
+    assert lines[2] == "| a\\|b c | 1 |"
+
+
+def without(field):
+    def damage(found):
+        del found[field]
+
+    return damage
+
+
+def with_(value, *place):
+    def damage(found):
+        for key in place[:-1]:
+            found = found[key]
+        found[place[-1]] = value
+
+    return damage
+
+
+DAMAGES = [
+    (without("settings"), "no 'settings'"),
+    (without("problems"), "no 'problems'"),
+    (without("model"), "no 'model'"),
+    (with_([], "problems"), "it holds no problems"),
+    (with_({}, "problems"), "problems is '{}', wanted is list"),
+    (with_("4", "n"), "n is '4', wanted is int"),
+    (with_(True, "n"), "n is 'True'"),
+    (with_(0, "n"), "n is 0"),
+    (with_({}, "settings"), "settings has no 'temperature'"),
+    (with_(None, "versions"), "versions is 'None'"),
+    (with_(5, "problems", 1, "correct"), "problem 2 of the list: 5 correct of 4"),
+    (with_(-1, "problems", 1, "correct"), "problem 2 of the list: -1 correct of 4"),
+    (with_(1.0, "problems", 1, "correct"), "problem 2 of the list: correct is '1.0'"),
+    (with_("x", "problems", 0), "problem 1 of the list is no object"),
+    (with_({"set": "s", "position": 0}, "problems", 2), "problem 3 of the list: no 'label'"),
+    (with_([1], "problems", 0, "set"), "problem 1 of the list: set is '[1]'"),
+    (with_(0, "problems", 1, "position"), "a problem stands in it twice"),
+]
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGES)
+def test_damaged_results_are_refused(tmp_path, capsys, damage, says):
+    found = result(COUNTS)
+    (tmp_path / "whole.json").write_text(json.dumps(found))
+    damage(found)
+    (tmp_path / "damaged.json").write_text(json.dumps(found))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["eval", "--compare", str(tmp_path / "whole.json"), str(tmp_path / "damaged.json")])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1
+    assert f"damaged.json: a damaged result of deltal eval: {says}" in err
 
 
 def test_other_problems_are_refused():
@@ -154,6 +230,10 @@ def test_other_problems_are_refused():
     ):
         with pytest.raises(ValueError, match=says):
             compare(a, other)
+    b = copy.deepcopy(a)
+    b["problems"][1]["position"] = 7
+    with pytest.raises(ValueError, match="problem 1 of sums is only in A"):
+        compare(a, b)
     b = copy.deepcopy(a)
     b["problems"][1]["label"] = "3"
     with pytest.raises(ValueError, match="problem 1 of sums has the label '2' in A, '3' in B"):
@@ -168,6 +248,7 @@ def test_compare_command(tmp_path, capsys):
     assert cli.main(["eval", "--compare", a, b, "--out", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     assert "+0.083 [-0.250, +0.250]" in out
+    assert out.startswith(f"A: m ({a}/results.json)  \nB: m ({b})\n")
     assert (tmp_path / "out" / "comparison.md").read_text() == out
     written = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert written["sets"]["sums"]["avg"]["difference"]["mean"] == pytest.approx(1 / 12)

@@ -96,7 +96,7 @@ def test_no_reward_without_the_prompt(query):
         ("", "a math label is"),
         ("  ", "a math label is"),
         (None, "a math label is"),
-        ('["3", ', "a math label that starts as a JSON list"),
+        ('["3", ', "a math label starts like a JSON list"),
         ('["3", 4]', "a math label's list"),
         ('{"numbers": [1]}', "a countdown label is"),
         ('{"target": [1]', "a countdown label is"),

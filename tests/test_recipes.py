@@ -123,5 +123,11 @@ def test_overlays_change_model_and_parallel_sizes_only(overlays, changes):
     assert changed(*overlays) == changes
 
 
+def test_7b_after_2nodes_keeps_the_nodes():
+    """So that the start is refused (8 engines for 16 GPUs), and does not train on one node."""
+    after = changed("2nodes", "7b")
+    assert (after["actor.num_nodes"], after["actor.num_gpus_per_node"], after["vllm.num_engines"]) == (2, 8, 8)
+
+
 def test_every_overlay_is_tested():
     assert {path.stem for path in OVERLAYS.glob("*.yaml")} == {"4gpu", "8gpu", "2nodes", "7b"}

@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"deltal data {args.task}: interrupted", file=sys.stderr)
         return 130
     _report(args, files, written)
+    _note_older_files(args, written)
     return 0
 
 
@@ -135,7 +136,10 @@ def _countdown_problems(args: argparse.Namespace, wanted: dict[str, int]) -> dic
     if ranges:
         raise ValueError(f"--{next(iter(ranges))} is for generated problems, not for those of --source")
     _say(f"reading {args.source}")
-    loaded = countdown.load(args.source)
+    everything = countdown.load(args.source)
+    loaded = {split: countdown.without_repeats(problems) for split, problems in everything.items()}
+    repeats = {split: len(everything[split]) - len(loaded[split]) for split in loaded}
+    _say(f"dropped that repeat an earlier one: {', '.join(f'{split} {n:,}' for split, n in repeats.items())}")
     for split, n in wanted.items():
         if n > len(loaded[split]):
             raise ValueError(f"{args.source}: {n} {split} problems wanted, there are {len(loaded[split])}")
@@ -198,6 +202,19 @@ def _report(args: argparse.Namespace, files: Files, written: Sequence[Written]) 
     flags += ["--data.input_key input", "--data.label_key label"]
     flags += ["--data.apply_chat_template"] if args.template == "chat" else []
     print(f"\nfor deltal train: {' '.join(flags)}")
+
+
+def _note_older_files(args: argparse.Namespace, written: Sequence[Written]) -> None:
+    """A train file is clean only against the eval files of its own run; countdown's splits are apart by themselves."""
+    ours = {file.path for file in written}
+    older = {path for format in FORMATS for path in args.out.glob(f"*.{format}")} - ours
+    for path in sorted(older):
+        not_clean = (
+            "it was not cleaned against these eval files"
+            if path.stem == "train"
+            else "train was not cleaned against it"
+        )
+        _say(f"note: {path} is from an earlier run" + ("" if args.task == "countdown" else f": {not_clean}"))
 
 
 def _say(line: str) -> None:

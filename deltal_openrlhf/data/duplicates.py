@@ -1,9 +1,10 @@
 """The same problem twice: within the train set, and in train and an eval set.
 
-Within train, two problems are the same if their text is, apart from letter case, spaces, LaTeX layout and sentence punctuation.
-Between train and eval that is not enough, since collections copy problems with small edits ("\\ge" for "\\geq", "exist" for "exists"):
-there a problem is also dropped if the five-word sequences of the two texts, LaTeX commands left out, overlap by NEAR or more
-(Dice: 2 |A and B| / (|A| + |B|)) and at least NEAR_SEQUENCES are shared, so that no short problem falls to a common phrase.
+Within train, two problems are the same if their label is, and their text apart from letter case, LaTeX layout, sentence punctuation,
+and how numbers and words are set apart (by spaces or by braces). Between train and eval labels do not matter, and more is the same, since
+collections copy problems with small edits ("\\ge" for "\\geq", "exist" for "exists"): there a problem is also dropped if the five-word
+sequences of the two texts, LaTeX commands left out, overlap by NEAR or more (Dice: 2 |A and B| / (|A| + |B|)) and at least
+NEAR_SEQUENCES are shared, so that no short problem falls to a common phrase.
 """
 
 import re
@@ -17,8 +18,10 @@ in two wordings, the lowest with 0.74; the highest of two different problems is 
 NEAR_SEQUENCES = 10
 SEQUENCE = 5
 
-_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|qquad|quad|[,;:!() \[\]])|[$~{}]")
-_PUNCTUATION = re.compile(r"[.;:?](?=\s|$)|\s")
+_LAYOUT = re.compile(r"\\(?:(?:left|right|displaystyle|qquad|quad)(?![a-z])|[,;:!() \[\]])|[$~{}]")
+_PUNCTUATION = re.compile(r"[.;:?](?=\s|$)")
+_SHORT_FRACTION = re.compile(r"\\[dt]?frac\s*(\d)\s*(\d)")
+_GAP = re.compile(r"(?<![^\W_]) | (?![^\W_])")  # but the one between two letters or digits: "1 23" is not "12 3"
 _COMMAND = re.compile(r"\\[a-z]+")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
@@ -26,16 +29,18 @@ Sequence = tuple[str, ...]
 
 
 def normalised(text: str) -> str:
-    """The text as the comparison within train sees it. Digits, letters and operators stay."""
-    text = _LAYOUT.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return _PUNCTUATION.sub("", text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
+    """The text as the comparison within train sees it. Digits, letters and operators stay, and so does a gap between the
+    first two: "2^{3}4" is "2^3 4"."""
+    text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", unicodedata.normalize("NFKC", text).casefold())
+    text = _LAYOUT.sub(" ", text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
+    return _GAP.sub("", " ".join(_PUNCTUATION.sub("", text).split()))
 
 
-def without_repeats(texts: Iterable[str]) -> list[int]:
-    """Positions of the texts that are the first of their kind."""
-    first: dict[str, int] = {}
-    for position, text in enumerate(texts):
-        first.setdefault(normalised(text), position)
+def without_repeats(problems: Iterable[tuple[str, str]]) -> list[int]:
+    """Positions of the (text, label) that are the first of their kind."""
+    first: dict[tuple[str, str], int] = {}
+    for position, (text, label) in enumerate(problems):
+        first.setdefault((normalised(text), label), position)
     return list(first.values())
 
 

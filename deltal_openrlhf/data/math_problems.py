@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf.data.sources import read_rows
 from deltal_openrlhf.rewards.labels import golds_of, label_of
+from deltal_openrlhf.rewards.scoring import check_label
 
 TRAIN = "Open-Reasoner-Zero/orz_math_57k_collection"
 EVAL = {
@@ -145,6 +146,10 @@ def _final_number(answer: Any) -> str:
 
 def _label(golds: list[str]) -> str:
     label = label_of(golds)
+    try:
+        check_label(label)
+    except ValueError as error:
+        raise ValueError(f"the answer {_short(label)} cannot be graded: {error}") from error
     if golds_of(label) != tuple(golds):
         raise ValueError(f"the answer {_short(label)} would be read as a list of answers")
     return label

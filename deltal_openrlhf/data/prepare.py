@@ -89,7 +89,7 @@ def measured(name: str, texts: Sequence[str], rows: Sequence[Row], options: Opti
 
 
 def _without_repeats(problems: list[Problem], options: Options) -> list[Problem]:
-    kept = [problems[position] for position in without_repeats(problem.text for problem in problems)]
+    kept = [problems[position] for position in without_repeats(problems)]
     options.say(f"train: dropped {len(problems) - len(kept):,} that repeat an earlier one")
     return kept
 

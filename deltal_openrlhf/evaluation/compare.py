@@ -10,30 +10,68 @@ from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS, estimates, powers_of_two, statistics
-from deltal_openrlhf.evaluation.report import METHOD, estimate_text, table
+from deltal_openrlhf.evaluation.report import ALL_ALIKE, METHOD, estimate_text, has_no_width, table
 from deltal_openrlhf.evaluation.results import FORMAT
 
 FILE = "results.json"
 
-_SAMPLING = ("temperature", "top_p", "max_new_tokens")
+_SETTINGS = ("temperature", "top_p", "max_new_tokens", "unmarked")
+_GRADED_BY = ("math-verify", "deltal-openrlhf")
+_FIELDS = {"model": str, "n": int, "settings": dict, "versions": dict, "problems": list}
+_PROBLEM_FIELDS = {"set": str, "position": int, "label": str, "prompt_sha256": str, "correct": int}
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """results.json, or that of a folder. Raises ValueError with one line."""
+    """results.json, or that of a folder, and its "path". Raises ValueError, in one line, also for a damaged one."""
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT or "problems" not in found:
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f"{path}: not a result of deltal eval (format {FORMAT})")
-    return found
+    if damage := _damage(found):
+        raise ValueError(f"{path}: a damaged result of deltal eval: {damage}")
+    return {**found, "path": str(path)}
+
+
+def _damage(found: dict[str, Any]) -> str | None:
+    """The first thing that is not as `results` and `evaluate` write it, among what a comparison needs; None if all is well."""
+    if wrong := _wrong_field(found, _FIELDS):
+        return wrong
+    for name in _SETTINGS:
+        if name not in found["settings"]:
+            return f"settings has no {name!r}"
+    n, problems = found["n"], found["problems"]
+    if n < 1:
+        return f"n is {n}"
+    if not problems:
+        return "it holds no problems"
+    for number, problem in enumerate(problems, 1):
+        if not isinstance(problem, dict):
+            return f"problem {number} of the list is no object"
+        if wrong := _wrong_field(problem, _PROBLEM_FIELDS):
+            return f"problem {number} of the list: {wrong}"
+        if not 0 <= problem["correct"] <= n:
+            return f"problem {number} of the list: {problem['correct']} correct of {n}"
+    if len(_keyed(problems)) < len(problems):
+        return "a problem stands in it twice"
+    return None
+
+
+def _wrong_field(found: dict[str, Any], fields: Mapping[str, type]) -> str | None:
+    for name, kind in fields.items():
+        if name not in found:
+            return f"no {name!r}"
+        if type(found[name]) is not kind:
+            return f"{name} is {str(found[name])[:40]!r}, wanted is {kind.__name__}"
+    return None
 
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """Differences of Avg and of Pass@k for each k that both have: {"models", "notes", "ks", "sets", "overall"}.
+    """Differences of Avg and of Pass@k for each k that both have: {"models", "paths", "notes", "n", "sets", "overall"}.
 
     For each set, and overall as mean over problems and over sets: {"avg": {"a", "b", "difference"}, "pass": {k: the same}}, where
     "a" and "b" are estimates and "difference" is b - a, paired by problem: {"mean", "low", "high"}.
@@ -42,9 +80,13 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     notes = _check_problems(a["problems"], b["problems"])
     notes += [
         f"{name} differs: {a['settings'][name]} in A, {b['settings'][name]} in B"
-        for name in _SAMPLING
+        for name in _SETTINGS
         if a["settings"][name] != b["settings"][name]
     ]
+    for package in _GRADED_BY:
+        versions = [result["versions"].get(package, "none") for result in (a, b)]
+        if versions[0] != versions[1]:
+            notes.append(f"version of {package} differs: {versions[0]} in A, {versions[1]} in B")
     ks = powers_of_two(min(a["n"], b["n"]))
     if a["n"] != b["n"]:
         notes.append(
@@ -65,6 +107,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "models": [a["model"], b["model"]],
+        "paths": [a["path"], b["path"]],
         "notes": notes,
         "n": [a["n"], b["n"]],
         "sets": {name: entry(name) for name in values_a},
@@ -74,7 +117,10 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
 
 def comparison_text(comparison: Mapping[str, Any]) -> str:
     """Models, notes and a table for a person."""
-    model_a, model_b = comparison["models"]
+    header = [
+        f"{letter}: {model} ({path})"
+        for letter, model, path in zip("AB", comparison["models"], comparison["paths"], strict=True)
+    ]
     rows = dict(comparison["sets"])
     if len(rows) > 1:
         rows[OVER_PROBLEMS] = comparison["overall"]["mean_over_problems"]
@@ -84,29 +130,40 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
         for name, entry in rows.items()
         for label, value in [("Avg", entry["avg"]), *((f"Pass@{k}", v) for k, v in entry["pass"].items() if k != "1")]
     ]
+    no_width = any(
+        has_no_width(estimate)
+        for entry in comparison["sets"].values()
+        for value in (entry["avg"], *entry["pass"].values())
+        for estimate in value.values()
+    )
     return "\n".join(
         [
-            f"A: {model_a}  \nB: {model_b}",
+            "  \n".join(header),
             *(f"note: {note}" for note in comparison["notes"]),
             "",
             table(["set", "", "A", "B", "B - A, paired"], lines),
             "",
             METHOD,
+            *([ALL_ALIKE] if no_width else []),
         ]
     )
 
 
 def _values(result: Mapping[str, Any], ks: list[int]) -> dict[str, Any]:
-    """Set -> [problems, 1 + len(ks)]."""
+    """Set -> [problems in order of position, 1 + len(ks)]."""
     correct: dict[str, list[int]] = {}
-    for problem in result["problems"]:  # those of a set stand in order of position
+    for problem in sorted(result["problems"], key=lambda problem: problem["position"]):
         correct.setdefault(problem["set"], []).append(problem["correct"])
     return {name: statistics(result["n"], correct[name], ks) for name in correct}
 
 
+def _keyed(problems: list[dict]) -> dict[tuple[str, int], dict]:
+    return {(problem["set"], problem["position"]): problem for problem in problems}
+
+
 def _check_problems(a: list[dict], b: list[dict]) -> list[str]:
     """A note if only the prompts differ. Problems are the same if they stand at the same place of a set with the same label."""
-    keyed_a, keyed_b = ({(problem["set"], problem["position"]): problem for problem in problems} for problems in (a, b))
+    keyed_a, keyed_b = _keyed(a), _keyed(b)
     sets_a, sets_b = ({name for name, _ in keyed} for keyed in (keyed_a, keyed_b))
     if sets_a != sets_b:
         raise ValueError(
@@ -117,6 +174,8 @@ def _check_problems(a: list[dict], b: list[dict]) -> list[str]:
         if sizes[0] != sizes[1]:
             raise ValueError(f"the results are of different problems: {name} has {sizes[0]} in A, {sizes[1]} in B")
     for key, problem in keyed_a.items():
+        if key not in keyed_b:
+            raise ValueError(f"the results are of different problems: problem {key[1]} of {key[0]} is only in A")
         if problem["label"] != keyed_b[key]["label"]:
             raise ValueError(
                 f"the results are of different problems: problem {key[1]} of {key[0]} has the label {problem['label'][:60]!r} in A, "

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from deltal_openrlhf.rewards.scoring import check_label
 
 COLUMNS = ("input", "label", "datasource")
+FILES = "evaluation files are .jsonl or .parquet"
 
 Messages = list[dict[str, str]]
 
@@ -60,22 +61,24 @@ def digest(value: Any) -> str:
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     """(where it stands, row) of each row."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; {FILES}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if path.suffix == ".parquet":
         yield from _parquet_rows(path)
         return
-    if path.suffix not in (".jsonl", ".json"):
-        raise ValueError(f"{path}: evaluation files are .jsonl or .parquet")
+    if path.suffix != ".jsonl":
+        raise ValueError(f"{path}: {FILES}")
     with open(path, encoding="utf-8") as file:
         try:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield f"{path}: line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: line {number}: not JSON: {error.msg}") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not UTF-8 text") from error
+        except (ValueError, RecursionError) as error:  # broken; a number of thousands of digits; thousands of brackets
+            raise ValueError(f"{path}: line {number}: not JSON: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -107,6 +110,10 @@ def _checked(row: Any, where: str) -> tuple[str | Messages, str, str]:
         check_label(label)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    try:
+        json.dumps([prompt, label, name], ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: holds half a surrogate pair, which is no text") from error
     return prompt, label, name
 
 

@@ -24,7 +24,11 @@ ALL_ALIKE = "An interval of width zero: all problems of that set came out alike,
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that it is as readable on a console. The first column is aligned left, the others right."""
+    """A Markdown table, padded so that it is as readable on a console. The first column is aligned left, the others right.
+
+    A cell may hold any text: "|" is escaped, a line break becomes a space.
+    """
+    header, *rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in cells] for cells in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -40,6 +44,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def estimate_text(estimate: Mapping[str, float], sign: str = "") -> str:
     """0.250 [0.210, 0.290]; sign "+": with its sign."""
     return f"{estimate['mean']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
+
+
+def has_no_width(estimate: Mapping[str, float]) -> bool:
+    return estimate["low"] == estimate["high"]
 
 
 def tables(results: Mapping[str, Any]) -> str:
@@ -72,9 +80,7 @@ def tables(results: Mapping[str, Any]) -> str:
         described.append(responses("all", overall))
     statuses = list(overall["statuses"])
     notes = [METHOD + " Lengths in tokens, the end token included; truncated: cut off by the length limit."]
-    if any(
-        value["low"] == value["high"] for values in sets.values() for value in (values["avg"], *values["pass"].values())
-    ):
+    if any(has_no_width(value) for values in sets.values() for value in (values["avg"], *values["pass"].values())):
         notes.append(ALL_ALIKE)
     return "\n\n".join(
         [

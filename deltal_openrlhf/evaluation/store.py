@@ -88,8 +88,10 @@ class ResponseStore:
             return
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not JSON; take another --out") from error
+        if not isinstance(earlier, dict):
+            raise ValueError(f"{path}: not the settings of an evaluation; take another --out")
         changed = what_differs(earlier, settings)
         if changed:
             raise ValueError(f"{folder} holds an evaluation that was begun with {changed}; take another --out")
@@ -102,9 +104,18 @@ class ResponseStore:
             self._file.truncate(whole)
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
-                yield Record(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                yield _record(json.loads(line))
+            except (ValueError, TypeError, RecursionError) as error:
                 raise ValueError(f"{self._path}: line {number} is no graded response; take another --out") from error
+
+
+def _record(fields: Any) -> Record:
+    """Raises TypeError for other fields or types."""
+    record = Record(**fields)
+    for name, kind in Record.__annotations__.items():
+        if not isinstance(getattr(record, name), kind):
+            raise TypeError(f"{name} is no {kind}")
+    return record
 
 
 def what_differs(earlier: dict[str, Any], now: dict[str, Any]) -> str | None:

@@ -50,6 +50,14 @@ COMMON = {
     "eval.n_samples_per_prompt": 8,
     "deltal.overlong_filtering": False,
     "reward.overlong_buffer_len": None,
+    "reward.stop_properly_penalty_coef": None,
+    "reward.normalize_enable": False,
+    "algo.kl.use_loss": False,
+    "algo.advantage.is_correction_level": "off",
+    "data.apply_chat_template": False,
+    "train.async_enable": False,
+    "ds.lora.rank": 0,
+    "vllm.gpu_memory_utilization": 0.8,
 }
 LOSS_ONLY = {
     "rollout.n_samples_per_prompt": 10,
@@ -65,6 +73,7 @@ DAPO = {
     "rollout.max_new_tokens": 3072,
     "actor.dual_clip": 10.0,
     "algo.dynamic_filtering_enable": True,
+    "algo.dynamic_filtering_range": (0.0, 1.0),
 }
 PROMPT = {"countdown": 256, "math": 1024}
 """Longest prompt in tokens."""
@@ -94,6 +103,51 @@ class Experiment:
             flags["eval.steps"] = 25 if self.task == "countdown" else 50
         flags["ckpt.save_steps"] = 2000 if self.task == "math" and not self.dapo else 1000
         return flags
+
+
+# Hardware, paths, names and logging: they make no experiment. A flag, or a group that ends in a dot.
+NO_PART_OF_IT = (
+    "ckpt.",
+    "logger.",
+    "vllm.",
+    "ref.",
+    "actor.num_nodes",
+    "actor.num_gpus_per_node",
+    "actor.gradient_checkpointing_enable",
+    "actor.gradient_checkpointing_reentrant",
+    "config",
+    "data.dataloader_num_workers",
+    "data.disable_fast_tokenizer",
+    "data.input_key",
+    "data.label_key",
+    "data.prompt_dataset",
+    "data.prompt_split",
+    "deltal.allow_changed_loss",
+    "deltal.reward_wait",
+    "dry_run",
+    "ds.adam_offload",
+    "ds.attn_implementation",
+    "ds.deepcompile",
+    "ds.enable_sleep",
+    "ds.overlap_comm",
+    "ds.packing_samples",
+    "ds.ring_attn_head_stride",
+    "ds.ring_attn_size",
+    "ds.tensor_parallel_size",
+    "ds.use_universal_ckpt",
+    "ds.zero_stage",
+    "ds.zpg",
+    "eval.dataset",
+    "eval.split",
+    "local_rank",
+    "rollout.max_tokens_per_gpu",
+    "rollout.micro_batch_size",
+    "train.colocate_actor_ref",
+    "train.colocate_all",
+    "train.dynamic_batch_enable",  # has a difference of its own, below
+    "train.max_tokens_per_gpu",
+    "use_ms",
+)
 
 
 def _only(name: str) -> str:
@@ -184,6 +238,18 @@ METHOD_DIFFERENCES = (
         lambda args, experiment: args.train.dynamic_batch_enable,
     ),
     Difference(
+        "what waits in the CPU's memory",
+        "parameters and optimizer state while vLLM generates (--ds.enable_sleep)",
+        "parameters and optimizer state whenever they are not in use (param_offload, optimizer_offload)",
+        lambda args, experiment: args.ds.enable_sleep,
+    ),
+    Difference(
+        "what waits in the CPU's memory",
+        "nothing of the actor's, or the optimizer state with --ds.adam_offload",
+        "parameters and optimizer state whenever they are not in use (param_offload, optimizer_offload)",
+        lambda args, experiment: not args.ds.enable_sleep,
+    ),
+    Difference(
         "evaluation before the first step",
         "none; deltal eval does it",
         "yes",
@@ -191,8 +257,9 @@ METHOD_DIFFERENCES = (
     ),
     Difference(
         "data",
-        "deltal data countdown: our prompt's wording; generated problems (with --source the authors' data set), split by a hash",
-        "Jiayi-Pan/Countdown-Tasks-3to4, rows 0 to 327,679 and the next 1,024 for the test",
+        "deltal data countdown: our prompt's wording; split by a hash. With --source the authors' rows, chosen at random; without it "
+        "generated problems, of 3 to 6 numbers unless --num_numbers 3 4 says otherwise, 20,000 unless --train does",
+        "Jiayi-Pan/Countdown-Tasks-3to4 (3 or 4 numbers), rows 0 to 327,679 and the next 1,024 for the test",
         lambda args, experiment: experiment.task == "countdown",
     ),
     Difference(

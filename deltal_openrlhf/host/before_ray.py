@@ -1,10 +1,59 @@
-"""What the host would find out only after Ray has started: sizes that do not fit together, files that are not there."""
+"""What the host would find out only after Ray has started: numbers out of range, sizes that do not fit together, missing files."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+from deltal_openrlhf import cpu
+
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
-DATA_COMMANDS = ("countdown", "math", "gsm8k")
+DATA_COMMANDS = {
+    # The authors' problems and their number.
+    "countdown": "countdown --source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024",
+    "math": "math",
+    "gsm8k": "gsm8k",
+}
+STEPS_ALONE = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+)
+"""The schedulers of transformers that need no more than the host tells them: warmup, number of steps, least rate."""
+
+
+def check_numbers(args: Any) -> None:
+    """Raise ValueError for a value with which the host would fail, or train on nonsense, once the model is loaded. args: hierarchical."""
+    longest = args.rollout.max_new_tokens or args.data.max_len
+    checks = (
+        (
+            "rollout.max_new_tokens",
+            lambda n: n is None or 0 < n < args.data.max_len,
+            f"1 to {args.data.max_len - 1}, less than --data.max_len, which holds prompt and response",
+        ),
+        (
+            "reward.overlong_buffer_len",
+            lambda n: n is None or 0 < n <= longest,
+            f"more than 0 and up to {longest}, the longest response",
+        ),
+        ("rollout.temperature", lambda t: 0 < t < math.inf, "more than 0: the host divides the logits by it"),
+        ("rollout.top_p", lambda p: 0 < p <= 1, "more than 0 and up to 1"),
+        ("train.num_episodes", lambda n: n >= 1, "1 or more"),
+        ("actor.dual_clip", lambda c: c is None or c > 1, "more than 1"),
+        ("actor.adam.lr", lambda lr: 0 <= lr < math.inf, "0 or more, and finite"),
+        ("actor.lr_scheduler", lambda name: name in STEPS_ALONE, ", ".join(STEPS_ALONE)),
+        ("ds.zero_stage", lambda stage: stage in range(4), "0, 1, 2 and 3"),
+        ("vllm.gpu_memory_utilization", lambda share: 0 < share <= 1, "more than 0 and up to 1"),
+    )
+    for flag, fits, allowed in checks:
+        value = cpu.lookup(args, flag)
+        if not fits(value):
+            raise ValueError(f"--{flag} is {value}, allowed is {allowed}")
 
 
 def check_placement(args: Any) -> None:
@@ -51,17 +100,19 @@ def missing_files(args: Any) -> list[str]:
 
 def check_files(args: Any) -> None:
     """Raise ValueError for the first flag that names a missing file."""
-    for line in missing_files(args):
-        raise ValueError(line)
+    if lines := missing_files(args):
+        raise ValueError(lines[0])
 
 
 def _remedy(name: str, args: Any) -> str:
     folder = Path(name).parent
     if folder.name not in DATA_COMMANDS:
         return ""
-    command = f"deltal data {folder.name} --out {folder}"
+    command = f"deltal data {DATA_COMMANDS[folder.name]} --out {folder}"
     if args.rollout.max_new_tokens:
         # A longer prompt would be cut.
         longest = args.data.max_len - args.rollout.max_new_tokens
         command += f" --tokenizer {args.actor.model_name_or_path} --max_prompt_tokens {longest}"
+    if folder.name == "countdown":
+        command += " (without the hub: --num_numbers 3 4 in place of --source and its name)"
     return f"; make such files with {command}"

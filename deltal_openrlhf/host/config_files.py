@@ -14,8 +14,9 @@ a boolean).
 
 import argparse
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 import yaml
@@ -64,12 +65,29 @@ def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
     return Expanded([flag for _, flags in merged.values() for flag in flags] + list(argv), origins)
 
 
+def with_origin(message: str, origins: dict[str, str]) -> str:
+    """The message "--FLAG is ...", and where the flag's value came from if that was a file."""
+    key, _, said = message.removeprefix("--").partition(" ")
+    where = origins.get("deltal.alpha" if key == "alpha" else key, COMMAND_LINE)
+    if where == COMMAND_LINE or not said.startswith("is "):
+        return message
+    # Flags of one loss, under another that was asked for later.
+    remedy = f"; `{key}: null` in a later --config file takes it back" if "it is allowed with" in said else ""
+    return f"{message} (set in {where}{remedy})"
+
+
 def read(path: str) -> list[Setting]:
     """The settings of a file in their order, nested keys joined by dots. Raises ValueError that names the file and the line."""
     try:
         with open(path, encoding="utf-8") as file:
-            # The nodes and not the values: they know their lines, and nothing has guessed a type yet.
-            root = yaml.compose(file, Loader=yaml.SafeLoader)
+            text = file.read()
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if getattr(event, "tag", None):
+                raise ValueError(
+                    f"{path}:{event.start_mark.line + 1}: the tag {event.tag!r} has no meaning here; leave it out"
+                )
+        # The nodes and not the values: they know their lines, and nothing has guessed a type yet.
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ValueError(f"--config {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -110,7 +128,7 @@ def _value(where: str, key: str, node: yaml.Node) -> tuple[str | list[str] | Non
             raise ValueError(f"{where}: the list of {key!r} must hold single values, at least one")
         return [item.value for item in node.value], False
     plain = node.style is None
-    if plain and node.value in ("null", "~"):
+    if plain and node.value.lower() in ("null", "~"):
         return None, True
     if plain and not node.value:
         raise ValueError(f"{where}: {key!r} has no value; null stands for the default")
@@ -122,9 +140,33 @@ def _action(parser: argparse.ArgumentParser, setting: Setting) -> argparse.Actio
     for name in NOT_IN_FILES:
         known.pop(name, None)
     if setting.key not in known:
-        nearest = difflib.get_close_matches(setting.key, known, n=1, cutoff=0)[0]
-        raise ValueError(f"{setting.where}: unknown key {setting.key!r}; the nearest known one is {nearest!r}")
+        if setting.key in NOT_IN_FILES:
+            raise ValueError(f"{setting.where}: {setting.key!r} is for the command line only")
+        raise ValueError(f"{setting.where}: unknown key {setting.key!r}; {_nearest(setting.key, known)}")
     return known[setting.key]
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    """The known keys that key may have been meant for: by their end or group, by their last name, as a whole."""
+    key = key.lstrip("-").replace("learning_rate", "lr")
+    if key in known:
+        return f"the nearest known one is {key!r}"
+    nearest = [name for name in known if name.endswith(f".{key}")] or [
+        name for name in known if name.startswith(f"{key}.")
+    ]
+    if not nearest:
+        *above, last = key.split(".")
+        names = {name.rpartition(".")[2] for name in known}
+        likely = difflib.get_close_matches(last, names, n=1)
+        likely = likely or [name for name in names if last in name.split("_")]
+        nearest = [name for name in known if name.rpartition(".")[2] in likely]
+        # The same group first: rollout.temperatur is not eval.temperature.
+        nearest = difflib.get_close_matches(key, nearest, n=1 if above else 3, cutoff=0)
+    nearest = nearest or difflib.get_close_matches(key, known, n=1)
+    nearest = nearest[:3]
+    if not nearest:
+        return "deltal train --help lists the known ones"
+    return f"the nearest known {'one is' if len(nearest) == 1 else 'ones are'} {', '.join(map(repr, nearest))}"
 
 
 def _flags(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
@@ -133,7 +175,7 @@ def _flags(parser: argparse.ArgumentParser, action: argparse.Action, setting: Se
     if action.nargs == 0:
         return _switch(parser, action, setting)
     if isinstance(value, list) and action.nargs is not None:
-        words = [flag, *value]
+        words = [flag, *map(_plain_number, value)]
     else:
         words = [f"{flag}={','.join(value) if isinstance(value, list) else value}"]
     with _raising(parser):
@@ -146,13 +188,24 @@ def _flags(parser: argparse.ArgumentParser, action: argparse.Action, setting: Se
     return words
 
 
+def _plain_number(text: str) -> str:
+    """A negative number without an exponent: argparse takes -1e-1 for a flag."""
+    if not text.startswith("-"):
+        return text
+    try:
+        return f"{Decimal(text):f}"
+    except InvalidOperation:
+        return text
+
+
 def _switch(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
     """A flag without a value. What is off by default needs no word to be off."""
-    if not (setting.plain and setting.value in ("true", "false")):
+    word = setting.value.lower() if setting.plain else ""
+    if word not in ("true", "false"):
         raise ValueError(
             f"{setting.where}: {setting.key!r} is {setting.value!r}, allowed are true and false, without quotes"
         )
-    wanted = action.const if setting.value == "true" else not action.const
+    wanted = action.const if word == "true" else not action.const
     if wanted == action.default:
         return []
     return [next(a.option_strings[0] for a in parser._actions if a.dest == action.dest and a.const is wanted)]

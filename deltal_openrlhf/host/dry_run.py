@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.host.authors import EXPERIMENTS, METHOD_DIFFERENCES, REPOSITORY, Experiment
+from deltal_openrlhf.host.authors import EXPERIMENTS, METHOD_DIFFERENCES, NO_PART_OF_IT, REPOSITORY, Experiment
 from deltal_openrlhf.host.before_ray import missing_files
 from deltal_openrlhf.host.settings import LossSettings
 
@@ -52,20 +52,43 @@ def batches(args: Any) -> Batches:
     )
 
 
-def experiment_of(args: Any) -> Experiment | None:
-    """The authors' experiment of the first --config that bears a recipe's name."""
-    names = (Path(path).stem for path in args.config or [])
-    return next((EXPERIMENTS[name] for name in names if name in EXPERIMENTS), None)
+def recipe_of(args: Any) -> str | None:
+    """The last --config that bears a recipe's name: later files win."""
+    return next((path for path in reversed(args.config or []) if Path(path).stem in EXPERIMENTS), None)
 
 
-def differences(args: Any, settings: LossSettings, experiment: Experiment) -> list[tuple[str, str, str]]:
+class Given(NamedTuple):
+    """Which flags a run sets. origins: FILE:LINE or "command line", by dest. defaults: the parser's own value of every flag, by dest."""
+
+    origins: dict[str, str]
+    defaults: dict[str, Any]
+
+    def beyond(self, args: Any, recipe: str, experiment: Experiment) -> list[str]:
+        """Flags changed outside of the recipe that the authors' experiment knows nothing of."""
+        return [
+            flag
+            for flag, where in self.origins.items()
+            if where.rpartition(":")[0] != recipe
+            and flag not in experiment.flags()
+            and not flag.startswith(tuple(name for name in NO_PART_OF_IT if name.endswith(".")))
+            and flag not in NO_PART_OF_IT
+            and _text(cpu.lookup(args, flag)) != _text(self.defaults[flag])
+        ]
+
+
+def differences(args: Any, settings: LossSettings, recipe: str, given: Given) -> list[tuple[str, str, str]]:
     """(what, ours, the authors') wherever this run is not what the authors ran."""
+    experiment = EXPERIMENTS[Path(recipe).stem]
     ours = {flag: cpu.lookup(args, flag) for flag in experiment.flags()}
     ours |= {"deltal.alpha": settings.alpha, "deltal.scope": settings.scope, "deltal.max_length": settings.max_length}
     rows = [
         (f"--{flag}", _text(ours[flag]), _text(theirs))
         for flag, theirs in experiment.flags().items()
         if _text(ours[flag]) != _text(theirs)
+    ]
+    rows += [
+        (f"--{flag}", _text(cpu.lookup(args, flag)), "not in the authors' experiment")
+        for flag in given.beyond(args, recipe, experiment)
     ]
     gpus = args.actor.num_nodes, args.actor.num_gpus_per_node
     if gpus != (1, experiment.gpus):
@@ -74,13 +97,13 @@ def differences(args: Any, settings: LossSettings, experiment: Experiment) -> li
     return rows
 
 
-def report(args: Any, settings: LossSettings, origins: dict[str, str], on_cpu: bool) -> str:
-    """The whole text. origins: where each flag that was set comes from, by its name in args."""
+def report(args: Any, settings: LossSettings, given: Given, on_cpu: bool, resumed: str | None) -> str:
+    """The whole text. resumed: tag of the checkpoint from which a real start would go on."""
     size = batches(args)
     low, high = size.micro_batches
     micro = f"{low}" if low == high else f"{low} to {high}, by tokens"
     lines = ["Flags (all others are OpenRLHF's defaults)"]
-    shown = {dest: where for dest, where in origins.items() if dest not in ("config", "dry_run")}
+    shown = {dest: where for dest, where in given.origins.items() if dest not in ("config", "dry_run")}
     lines += _table([(dest, _text(cpu.lookup(args, dest)), where) for dest, where in shown.items()])
     lines += ["", "Batches"]
     lines += _table(
@@ -103,25 +126,36 @@ def report(args: Any, settings: LossSettings, origins: dict[str, str], on_cpu: b
         ]
     )
     lines += ["", "Loss", f"  {settings.describe()}"]
-    lines += ["", *_comparison(args, settings)]
-    notes = missing_files(args) + _cpu_notes(args, on_cpu)
+    lines += ["", *_comparison(args, settings, given)]
+    notes = missing_files(args) + _run_notes(args, resumed) + _cpu_notes(args, on_cpu)
     if notes:
         lines += ["", "Notes", *(f"  {note}" for note in notes)]
     return "\n".join(lines)
 
 
-def _comparison(args: Any, settings: LossSettings) -> list[str]:
-    experiment = experiment_of(args)
-    if experiment is None:
+def _comparison(args: Any, settings: LossSettings, given: Given) -> list[str]:
+    recipe = recipe_of(args)
+    if recipe is None:
         return [
             "Compared with the authors: no --config bears the name of a recipe, so there is nothing to compare with"
         ]
+    experiment = EXPERIMENTS[Path(recipe).stem]
     lines = [f"Compared with the authors' {experiment.script} ({REPOSITORY})"]
-    for what, ours, theirs in differences(args, settings, experiment):
+    for what, ours, theirs in differences(args, settings, recipe, given):
         lines += [f"  {what}", f"      here     {ours}", f"      authors  {theirs}"]
     if args.actor.model_name_or_path != experiment.flags()["actor.model_name_or_path"]:
         lines.append("  The authors published settings for Qwen/Qwen2.5-3B only.")
     return lines
+
+
+def _run_notes(args: Any, resumed: str | None) -> list[str]:
+    notes = [f"goes on from checkpoint {resumed} in {args.ckpt.path}"] if resumed else []
+    given, longest = args.deltal.max_length, args.rollout.max_new_tokens
+    if given is not None and longest and given != longest:
+        notes.append(
+            f"--deltal.max_length is {given:g}, --rollout.max_new_tokens is {longest}: M is not the longest response"
+        )
+    return notes
 
 
 def _cpu_notes(args: Any, on_cpu: bool) -> list[str]:

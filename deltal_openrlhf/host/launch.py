@@ -55,16 +55,18 @@ class _Run:
         self.on_cpu = on_cpu
         self.console: QuietConsole | None = None
         self.args: Namespace | None = None
-        self.origins: dict[str, str] = {}
+        self.given = dry_run.Given({}, {})
+        self.resumed: str | None = None
         self.ray_started = False
 
     def add_flags(self, parser: ArgumentParser) -> None:
         """Our flags on the host's parser, and the flags of the --config files in front of those of the command line."""
         add_flags(parser, PROG)
         try:
-            sys.argv[1:], self.origins = config_files.expand(parser, sys.argv[1:])
+            sys.argv[1:], origins = config_files.expand(parser, sys.argv[1:])
         except ValueError as error:
             fail(str(error), PROG)
+        self.given = dry_run.Given(origins, {dest: parser.get_default(dest) for dest in origins})
 
     def check_flags(self, flat: Namespace) -> None:
         """Everything that can be refused before Ray starts; announces what the run does differently from the stock host."""
@@ -86,6 +88,7 @@ class _Run:
             notes = cpu.adjust_flags(args) if self.on_cpu and not args.dry_run else []
             check_features(args, settings)
             check_reward_source(args)
+            before_ray.check_numbers(args)
             before_ray.check_placement(args)
             if not args.dry_run:
                 before_ray.check_files(args)
@@ -95,10 +98,11 @@ class _Run:
             if not args.dry_run:
                 probe_reward_services(args)
         except ValueError as error:
-            fail(str(error), PROG)
+            fail(config_files.with_origin(str(error), self.given.origins), PROG)
         for key in vars(flat):
             setattr(flat, key, cpu.lookup(args, key))
         self.args = args
+        self.resumed = saved[0] if saved is not None else None
         if args.dry_run:
             return
         if self.on_cpu:
@@ -135,9 +139,8 @@ class _Run:
 
         def init(*args, runtime_env=None, **kwargs):
             if self.args.dry_run:
-                print(
-                    dry_run.report(self.args, LossSettings.from_args(self.args), self.origins, self.on_cpu), flush=True
-                )
+                settings = LossSettings.from_args(self.args)
+                print(dry_run.report(self.args, settings, self.given, self.on_cpu, self.resumed), flush=True)
                 sys.exit(0)
             self.ray_started = True
             if not self.on_cpu:

@@ -17,11 +17,13 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import openrlhf.trainer.ray
 import ray
+import torch
 from openrlhf.trainer.ray import vllm_engine
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
@@ -53,6 +55,10 @@ class RewardedExecutor(SingleTurnAgentExecutor):
     async def execute(self, *args, **kwargs):
         output = await super().execute(*args, **kwargs)
         failure = output["extra_logs"].get(_FAILURE)
+        if failure is None and self.reward_endpoints and output["reward"] is None:
+            failure = (
+                f"no reward from {self.reward_endpoints[0]}: the reason is in the log behind 'Failed to fetch reward'"
+            )
         if failure is not None:
             raise RuntimeError(failure)
         return output
@@ -67,13 +73,26 @@ class RewardedExecutor(SingleTurnAgentExecutor):
 
     async def _fetch_rewards_via_func(self, queries_list, prompts_list, labels_list):
         try:
-            return await super()._fetch_rewards_via_func(queries_list, prompts_list, labels_list)
+            answers = await super()._fetch_rewards_via_func(queries_list, prompts_list, labels_list)
+            _check_answer(answers[0])
+            return answers
         # The user's code, which may raise anything.
         except Exception as error:
             text = " ".join(str(error).split())
             return [
                 {"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {type(error).__name__}: {text}"}}
             ]
+
+
+def _check_answer(answer: Any) -> None:
+    """Raise ValueError for what a reward_func may return and the host takes for no reward, or for one."""
+    if not isinstance(answer, dict) or answer.get("rewards") is None:
+        raise ValueError(f"reward_func gave {str(answer)[:80]!r}, allowed is a dict with rewards")
+    rewards = torch.as_tensor(answer["rewards"])
+    if rewards.numel() != 1 or not torch.isfinite(rewards.float()).all():
+        raise ValueError(
+            f"reward_func gave the rewards {rewards.tolist()} for 1 response, allowed is one finite number"
+        )
 
 
 class DeltaLRolloutRayActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
@@ -116,7 +135,12 @@ def reward_wait(args: Any) -> float:
 def check_reward_source(args: Any) -> None:
     """Raise ValueError if --reward.remote_url is neither one file nor addresses of services, or a flag does not fit it."""
     reward_wait(args)
-    if args.deltal.unmarked != "none" and Path(args.reward.remote_url or "").name != MATH_REWARD:
+    ours = Path(args.reward.remote_url or "").name == MATH_REWARD and not args.train.agent_func_path
+    if ours and find_spec("math_verify") is None:
+        raise ValueError(
+            f"--reward.remote_url is {args.reward.remote_url}, which needs math-verify: pip install -e '.[rewards]'"
+        )
+    if args.deltal.unmarked != "none" and not ours:
         raise ValueError(
             f"--deltal.unmarked is {args.deltal.unmarked}, but --reward.remote_url is {args.reward.remote_url}; it is allowed with "
             f"{MATH_REWARD} only"
@@ -124,11 +148,11 @@ def check_reward_source(args: Any) -> None:
     if args.train.agent_func_path or not args.reward.remote_url:
         return
     sources = args.reward.remote_url.split(",")
-    if not sources[0].endswith(".py"):
+    if not sources[0].endswith(".py") or "://" in sources[0]:
         try:
             check_addresses(sources)
         except ValueError as error:
-            raise ValueError(f"--reward.remote_url: {error}; a file's name ends in .py") from None
+            raise ValueError(f"--reward.remote_url: {error}") from None
     elif len(sources) > 1:
         raise ValueError(
             f"--reward.remote_url is {args.reward.remote_url}: of several files the host reads only the first"
@@ -146,4 +170,8 @@ def probe_reward_services(args: Any) -> None:
 def _services(args: Any) -> list[str]:
     """Addresses of the reward services of this run; [] for a file, a reward model or an agent."""
     url = args.reward.remote_url or ""
-    return [] if args.train.agent_func_path or url.split(",")[0].endswith(".py") else [a for a in url.split(",") if a]
+    return (
+        []
+        if args.train.agent_func_path or (url.split(",")[0].endswith(".py") and "://" not in url)
+        else [a for a in url.split(",") if a]
+    )

@@ -16,8 +16,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from deltal_openrlhf.rewards.normalize import normalize, unwrap_command
-from deltal_openrlhf.rewards.quantities import is_numeric, without_percent, without_unit
-from deltal_openrlhf.rewards.relations import Relation, all_of, interval, is_name, relation, same_relation
+from deltal_openrlhf.rewards.quantities import without_percent, without_unit
+from deltal_openrlhf.rewards.relations import Relation, all_of, interval, is_name, relation, same_relation, solved
 from deltal_openrlhf.rewards.structure import Group, elements, group, matrix, split
 
 Leaf = Callable[[str, str], bool | None]
@@ -27,7 +27,7 @@ _CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|([A-H])", re.DOTALL)
 _CHOSEN = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(([A-Za-z])\)(.*)|([A-Za-z])[).:]\s(.*)", re.DOTALL)
 _TEXT_LETTER = re.compile(r"^\\text\{\s*\(?([A-Ja-j])\)?\s*\}")
 _OPTION = re.compile(r"^(?:option|choice|answer)\s*:?\s*", re.IGNORECASE)
-_ANOTHER = re.compile(r"^(?:,|and\b|or\b|/)|\([A-Ja-j]\)")
+_ANOTHER = re.compile(r"^(?:,|and\b|or\b|/)|\([A-Ja-j]\)|^[A-J](?:[.:),\s]|$)")
 _MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]+")
 # Words, and not xyz, which may be a product, or sin x.
@@ -36,6 +36,7 @@ _PHRASE = re.compile(
 )
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _MATH_WORDS = {"sqrt", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "infty", "frac"}
+_APPROXIMATION = re.compile(r"\s*\(\s*\\approx[^()]*\)\s*$")
 _OTHER_RELATIONS = re.compile(r"\\(?:in|equiv|approx|sim|mid|parallel|perp)(?![a-z])")
 
 
@@ -49,13 +50,15 @@ def same_answer(gold: str, pred: str, leaf: Leaf) -> bool | None:
             return int(gold) == int(pred)
         if _plain(gold) == _plain(pred):
             return True
-        choice = _CHOICE.fullmatch(unwrap_command(gold, r"\text"))
-        if choice:
+        choice = _CHOICE.fullmatch(_TEXT_LETTER.sub(r"(\1)", unwrap_command(gold, r"\text")))
+        if choice and not _ANOTHER.search(choice[2] or ""):
             return _same_choice(choice[1] or choice[3], choice[2], pred, same)
         gold, pred = _MEMBER.sub("", gold), _MEMBER.sub("", pred)
         if r"\approx" in pred and r"\approx" not in gold:  # \sqrt{2} \approx 1.41
-            exact, approximate = split(pred, r"\approx")[:2] if len(split(pred, r"\approx")) > 1 else (pred, pred)
-            return same(gold, approximate if is_name(exact) else exact)
+            pred = _APPROXIMATION.sub("", pred)
+            sides = split(pred, r"\approx")
+            if len(sides) > 1:
+                return same(gold, sides[1] if is_name(sides[0]) else sides[0])
         relations = relation(gold), relation(pred)
         if any(relations):
             return _same_relations(gold, pred, *relations, same)
@@ -88,7 +91,10 @@ def _plain(text: str) -> str:
     words = unwrap_command(text, r"\text")
     if _WORDS.fullmatch(words):
         return re.sub(r"[\s-]+", "", words).casefold()
-    return re.sub(r"\s+|(?<=[_^])\{(?=[\da-zA-Z]\})|(?<=[_^]\{[\da-zA-Z])\}", "", text.replace(r"\text", ""))
+    # Two numbers stay two numbers.
+    return re.sub(
+        r"(?<!\d)\s+|\s+(?!\d)|(?<=[_^])\{(?=[\da-zA-Z]\})|(?<=[_^]\{[\da-zA-Z])\}", "", text.replace(r"\text", "")
+    )
 
 
 def _same_choice(letter: str, text: str | None, pred: str, same: Leaf) -> bool | None:
@@ -113,12 +119,13 @@ def _same_relations(
     if gold_relation is None:
         assert pred_relation is not None
         if pred_relation.is_equation:
-            return same(gold, pred_relation.sides[-1])
+            value = solved(pred_relation, same)
+            return value is not None and same(gold, value)
         values, other = interval(pred_relation), group(gold)
         return _same_groups(other, values[1], same) if values and other else False
     if gold_relation.is_equation:  # x = 4, 25 + 2 = 27; of other equations only an equation is right
-        named = is_name(gold_relation.sides[0]) or is_numeric(gold_relation.sides[0])
-        return same(gold_relation.sides[-1], pred) if named else False
+        value = solved(gold_relation, same)
+        return value is not None and same(value, pred)
     values, other = interval(gold_relation), group(pred)
     return _same_groups(values[1], other, same) if values and other else False
 
@@ -131,7 +138,12 @@ def _same_lists(
         return _same_groups(Group("()", gold_list), pred_tuple, same)
     if pred_list and gold_tuple and gold_tuple.kind == "()":
         return _same_groups(gold_tuple, Group("()", pred_list), same)
-    return _same_in_any_order(gold_list or [gold], pred_list or [pred], same)
+    if gold_list and pred_list and len(gold_list) == len(pred_list) and "=" in gold and "=" not in pred:
+        named = [relation(element) for element in gold_list]
+        if all(named):  # a = 1, b = 2 without the names: in this order
+            return all_of(map(same, gold_list, pred_list))
+    gold_list = gold_list or split(gold, r"\cup")
+    return _same_in_any_order(gold_list, pred_list or split(pred, r"\cup"), same)
 
 
 def _same_in_any_order(gold: Sequence[str], pred: Sequence[str], same: Leaf) -> bool | None:
@@ -160,6 +172,10 @@ def _same_groups(gold: Group, pred: Group, same: Leaf) -> bool | None:
 
 def _same_quantities(gold: str, pred: str, leaf: Leaf) -> bool | None:
     """Words, or a number or expression, perhaps with a unit or a percent sign."""
+    if all(text.startswith(r"\text{") and not re.search(r"[\d=+*/^-]", text) for text in (gold, pred)):
+        return False  # not the same text
+    if (r"\ldots" in gold) != (r"\ldots" in pred):
+        return False
     gold, pred = unwrap_command(gold, r"\text"), unwrap_command(pred, r"\text")
     if _PHRASE.fullmatch(gold) or _PHRASE.fullmatch(pred):
         return False  # not the same words, or words and an expression

@@ -97,9 +97,7 @@ def _power(base: Value, exponent: Value) -> Value:
             raise Undecided
         return base**exponent.numerator
     if isinstance(exponent, Fraction) and isinstance(base, Fraction):
-        return (
-            _root(Fraction(exponent.denominator), base) ** exponent.numerator if abs(exponent) < 1000 else _undecided()
-        )
+        return _power(_root(Fraction(exponent.denominator), base), Fraction(exponent.numerator))
     return complex(base) ** complex(exponent)
 
 

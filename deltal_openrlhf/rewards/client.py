@@ -42,7 +42,7 @@ class RewardClient:
 
     def __init__(self, addresses: Sequence[str], wait: float = DEFAULT_WAIT) -> None:
         self.wait = wait
-        self._addresses = cycle(addresses)
+        self._addresses, self._count = cycle(addresses), len(addresses)
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
 
@@ -74,6 +74,8 @@ class RewardClient:
         """The JSON of the answer. Raises _TryAgain, or RewardError where another try would end the same."""
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+        if self._count > 1:  # one that hangs must leave time for the others
+            seconds = min(seconds, self.wait / (2 * self._count))
         timeout = aiohttp.ClientTimeout(total=max(seconds, 1.0), sock_connect=CONNECT_LIMIT)
         try:
             async with self._session.post(
@@ -100,7 +102,7 @@ def reward_of(answer: Any, address: str) -> dict[str, Any]:
             if len(value) != 1:
                 raise RewardError(f"no reward from {address}: {name} has {len(value)} values for 1 response")
             value = value[0]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             raise RewardError(f"no reward from {address}: {name} is {str(value)[:80]!r}, allowed are finite numbers")
         return float(value)
 
@@ -114,6 +116,13 @@ def reward_of(answer: Any, address: str) -> dict[str, Any]:
         "scores": number("scores", rewards if scores is None else scores),
         "extra_logs": {name: number(f"extra_logs {name!r}", value) for name, value in logs.items()},
     }
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond floating point
+        return False
 
 
 def reason(error: BaseException) -> str:
@@ -145,6 +154,7 @@ def check_addresses(addresses: Sequence[str]) -> None:
         try:
             parts = urlsplit(address)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            usable = usable and not parts.path.endswith(".py")  # the host would read it as a file
         except ValueError:
             usable = False
         if not usable:

@@ -47,6 +47,8 @@ class Expression:
         self.depth = 0
         self.variables: set[str] = set()
         self.is_rounded = False
+        self.has_branches = False
+        self.has_extremes = False
         self.tree = self._sum()
         if self.position != len(self.tokens):
             raise Undecided
@@ -128,9 +130,10 @@ class Expression:
         node = self._power()
         factors = 1
         while self._starts_factor(self._peek()):
+            bare = (self._peek() or "")[0] in ".0123456789"
             right = self._power()
-            if isinstance(right, Fraction) and isinstance(node, Fraction):
-                raise Undecided  # "2 3"
+            if bare and isinstance(right, Fraction) and isinstance(node, Fraction):
+                raise Malformed  # "2 3"
             part = _fraction_of_integers(right)
             if part is not None and isinstance(node, Fraction) and factors == 1:
                 if node.denominator != 1 or not 0 < part < 1:
@@ -162,6 +165,8 @@ class Expression:
         if self._peek() in ("^", "**"):
             self._take()
             base = ("^", base, self._exponent())
+            self.has_extremes = self.has_extremes or not _is_small(base[2], 12)
+            self.has_branches = self.has_branches or isinstance(base[2], tuple) and base[2][0] in ("/", "frac")
             if self._peek() in ("^", "**", "!"):
                 raise Undecided
         return base
@@ -199,7 +204,9 @@ class Expression:
         if token[0].isdigit() or token[0] == ".":
             if self._peek() == "_":
                 raise Undecided  # a number in another base
-            return Fraction(token)
+            number = Fraction(token)
+            self.has_extremes = self.has_extremes or number > 10**6 or len(token) > 12
+            return number
         if token in ("(", "["):
             node = self._sum()
             self._take({"(": ")", "[": "]"}[token])
@@ -210,7 +217,7 @@ class Expression:
         if token == "|":
             if self._in_bars:
                 raise Undecided
-            self._in_bars = True
+            self.has_branches = self._in_bars = True
             node = self._sum()
             self._in_bars = False
             self._take("|")
@@ -228,6 +235,7 @@ class Expression:
         if token == r"\binom":
             return "binom", self._argument(), self._argument()
         if name == "sqrt":
+            self.has_branches = True
             if self._peek() == "[":
                 self._take()
                 root = self._sum()
@@ -307,6 +315,12 @@ def _tokens(text: str) -> list[str]:
     if not tokens:
         raise Undecided
     return tokens
+
+
+def _is_small(node: Node, limit: int) -> bool:
+    """Whether an exponent is no number, or one of at most this size."""
+    number = node[1] if isinstance(node, tuple) and node[0] == "neg" else node
+    return not isinstance(number, Fraction) or abs(number) <= limit
 
 
 def _fraction_of_integers(node: Node) -> Fraction | None:

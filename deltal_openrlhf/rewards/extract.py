@@ -5,12 +5,17 @@ from collections import deque
 
 FALLBACKS = ("none", "whole")
 
-_BOXED = re.compile(r"\\f?box(?:ed)?\s*(?:(?P<brace>\{)|(?P<bare>\S+))")
+_BOXED = re.compile(
+    r"\\(?:boxed|fbox)(?![a-zA-Z])\s*(?:(?P<brace>\{)|(?P<bare>[-+.\d]\S*|\\(?!boxed|fbox)\S+|[a-zA-Z](?![a-zA-Z])\S*))"
+)
 # What the host's decoding leaves at the end of a response.
-_SPECIAL_TOKENS = re.compile(r"(?:\s*(?:<\|[^|<>\n]{1,40}\|>|</s>|<eos>|<pad>))+\s*\Z")
+_SPECIAL_TOKEN = re.compile(r"(?:<\|[^|<>\n]{1,40}\|>|</s>|<eos>|<pad>)\Z")
+_LONGEST_TOKEN = 44
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>)[\s\S])*?)</answer>")
-_HASHES = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)$", re.MULTILINE)
+_HASHES = re.compile(
+    r"(?:^[ \t]{0,8}\*{0,2}####[ \t]{0,8}(\S[^\n]*)|####[ \t]{0,8}([-+$\\(]?[\d.][^\n<]*))", re.MULTILINE
+)
 
 
 def extract_answer(response: str, fallback: str = "none") -> str | None:
@@ -22,7 +27,7 @@ def extract_answer(response: str, fallback: str = "none") -> str | None:
     """
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback is {fallback!r}, allowed are {', '.join(FALLBACKS)}")
-    response = _SPECIAL_TOKENS.sub("", response)
+    response = _without_special_tokens(response)
     found: list[tuple[int, str]] = []  # (position, answer)
     boxed = _last_boxed(response)
     if boxed is not None:
@@ -31,8 +36,9 @@ def extract_answer(response: str, fallback: str = "none") -> str | None:
         last = deque(pattern.finditer(response), maxlen=1)
         if last:
             match = last.pop()
-            inner = _last_boxed(match[1])
-            found.append((match.end(), match[1] if inner is None else inner[1]))
+            text = next(group for group in match.groups() if group is not None)
+            inner = _last_boxed(text)
+            found.append((match.end(), text.strip().removeprefix("####").rstrip("*") if inner is None else inner[1]))
     if found:
         return max(found)[1].strip() or None
     return (response.strip() or None) if fallback == "whole" else None
@@ -52,6 +58,18 @@ def _last_boxed(text: str) -> tuple[int, str] | None:
             end = closing[match.start("brace")]
             best = end, text[match.end() : end]
     return best
+
+
+def _without_special_tokens(text: str) -> str:
+    """One token at a time from the end: a search from the start takes quadratic time on long stretches of white space."""
+    end = len(text)
+    while True:
+        while end and text[end - 1].isspace():
+            end -= 1
+        token = _SPECIAL_TOKEN.search(text[max(0, end - _LONGEST_TOKEN) : end])
+        if token is None:
+            return text[:end]
+        end -= len(token[0])
 
 
 def balanced(text: str) -> bool:

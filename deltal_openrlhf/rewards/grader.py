@@ -61,6 +61,10 @@ class Grader:
                 raise ValueError(f"{name} is {value}, allowed is {least} or more")
         self.workers, self.deadline, self.memory_mb, self.max_chars = workers, deadline, memory_mb, max_chars
         self.counts: Counter[str] = Counter(dict.fromkeys(STATUSES, 0))
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -79,6 +83,8 @@ class Grader:
             raise ValueError(f"a gold answer is a non-empty text, or several of them, not {golds!r}")
         future: Future[Grade] = Future()
         status = self._without_worker(golds, pred)
+        if os.getpid() != self._process:  # a fork has neither the threads nor the workers
+            self._set_up()
         if status is not None:
             self._resolve(future, status)
             return future
@@ -128,7 +134,7 @@ class Grader:
             try:
                 short = len(gold) <= EXACT_MAX_CHARS and len(pred) <= EXACT_MAX_CHARS
                 verdict = same_answer(gold, pred, same_value) if short else None
-            except RecursionError:
+            except (RecursionError, ArithmeticError):
                 verdict = None
             if verdict:
                 return "equal"
@@ -164,8 +170,11 @@ class Grader:
                     worker.end()
                     return
                 if job.future.set_running_or_notify_cancel():
+                    if worker.process.poll() is not None:  # killed while it had nothing to do
+                        worker.end()
+                        worker = _Worker(self.deadline, self.memory_mb)
                     self._resolve(job.future, worker.grade(job))
-                if worker.process.poll() is not None:
+                if worker.process.returncode is not None:
                     worker = None
             except Exception as error:  # whoever waits must learn of it, whatever it is
                 if worker:
@@ -210,7 +219,7 @@ class _Worker:
         if self._line(time.monotonic() + _START_LIMIT) != "ready":
             self.end()
             raise RuntimeError(
-                f"a grading worker did not start (exit code {self.process.returncode}): is math-verify installed?"
+                f"a grading worker did not start (exit code {self.process.returncode}); it needs math-verify: pip install -e '.[rewards]'"
             )
 
     def grade(self, job: _Job) -> str:

@@ -11,8 +11,8 @@ def golds_of(label: str) -> tuple[str, ...]:
     if label.lstrip().startswith('["'):
         try:
             golds = json.loads(label)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"a math label that starts as a JSON list of answers is none: {label[:80]!r}") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"a math label starts like a JSON list but is not one: {label[:80]!r}") from error
         if not (isinstance(golds, list) and golds and all(isinstance(gold, str) and gold.strip() for gold in golds)):
             raise ValueError(f"a math label's list must hold answers as non-empty texts, not {label[:80]!r}")
         return tuple(golds)

@@ -10,7 +10,7 @@ _CHARACTERS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
     "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "±": r"\pm ", "√": r"\sqrt ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "∅": r"\emptyset ",
-    "²": "^{2}", "³": "^{3}", "⁴": "^{4}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∈": r"\in ", "“": "", "”": "",
+    "⁄": "/", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∈": r"\in ", "“": "", "”": "",
     "′": "'", "’": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\u200c": "", "\u200d": "", "\ufeff": "",
     "\u2061": "", "（": "(", "）": ")", "，": ",", "％": "%", "．": ".",
 }  # fmt: skip
@@ -36,13 +36,16 @@ _SYNONYMS = {
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _MONEY = re.compile(r"\\?[$£€]|\\pounds(?![a-zA-Z])|\\euro(?![a-zA-Z])")
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)(?!,\d)")
 _SCIENTIFIC = re.compile(r"(?<![\w.}])(\d+(?:\.\d*)?)[eE]([-+]?\d{1,3})(?![\w.])")
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _INFINITY = re.compile(r"(?<![a-zA-Z\\])(?:infinity|inf)(?![a-zA-Z])")
-_MIXED = re.compile(r"([-+]?\d+) (\d+)/(\d+)")
+_MIXED = re.compile(r"(?<![\d.^_/}])(\d+) (\d+)/(\d+)(?![\d.^])")
 _REPEATING = re.compile(r"(\d+)?\.(\d{0,30})\\(?:overline|bar)\s*\{?(\d{1,30})(?!\d)\}?")
 _BLACKBOARD = re.compile(r"\\mathbb\s*([A-Z])")
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+")
+_LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ₀₁₂₃₄₅₆₇₈₉", "0123456789-+n0123456789")
 _ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"), ('"', '"'))
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
@@ -55,7 +58,10 @@ def normalize(text: str) -> str:
     if text.isdecimal() and text.isascii():
         return text.lstrip("0") or "0"
     if not text.isascii():
-        text = _ROOT.sub(r"\\sqrt{\1}", text).translate(_TRANSLATION)
+        text = _ROOT.sub(r"\\sqrt{\1}", text)
+        text = _RAISED.sub(lambda match: f"^{{{match[0].translate(_PLAIN_DIGITS)}}}", text)
+        text = _LOWERED.sub(lambda match: f"_{{{match[0].translate(_PLAIN_DIGITS)}}}", text)
+        text = text.translate(_TRANSLATION)
     text = _unwrap(text)
     if "\\" in text:
         text = text.replace("\\%", "%").replace("\\_", "_").replace("\\&", "&").replace("\\#", "#")
@@ -70,6 +76,7 @@ def normalize(text: str) -> str:
         text = _DEGREES.sub(lambda _: r"^\circ", text)
     text = _MONEY.sub("", text)
     text = _SCIENTIFIC.sub(r"\1*10^{\2}", text)
+    text = text.replace(">=", r"\ge ").replace("<=", r"\le ").replace("!=", r"\ne ")
     text = text.replace("{,}", ",").replace(r"{\ }", " ")
     text = _SPACES.sub(" ", text).strip()
     text = text.rstrip(" ,;:")
@@ -80,8 +87,7 @@ def normalize(text: str) -> str:
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
     text = _INFINITY.sub(r"\\infty", text)
-    mixed = _MIXED.fullmatch(text)
-    return rf"{mixed[1]}\frac{{{mixed[2]}}}{{{mixed[3]}}}" if mixed else text
+    return _MIXED.sub(r"\1\\frac{\2}{\3}", text)
 
 
 def _fraction(decimal: re.Match[str]) -> str:

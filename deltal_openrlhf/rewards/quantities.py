@@ -8,8 +8,13 @@ _UNIT = re.compile(
     r"|\s*(?:cm|mm|km|kg|mg|ml|hours?|minutes?|seconds?|days?|meters?|feet|miles?|degrees?|dollars?|cents?|units?|inches)"
     r"(?:\^\{?\d\}?)?)"
 )
+# Words that make another number or another answer of the one before them.
 _NO_UNIT = re.compile(
-    r"(?i)million|billion|trillion|thousand|hundred|dozen|half|third|quarter|and|or|to|if|when|mod|pi|sqrt|sin|cos|tan|log|ln"
+    r"(?i)\d|\b(?:(?:thousand|hundred|million|billion|trillion|dozen|score)s?|half|halves|(?:third|quarter|fourth|fifth|sixth|seventh|eighth|"
+    r"ninth|tenth|hundredth|thousandth|[a-z]*teenth|[a-z]*tieth)s?|lakhs?|crores?|and|or|to|if|when|for|mod|modulo|pi|sqrt|sin|cos|tan|log|"
+    r"ln|plus|minus|times|over|divided|multiplied|by|less|more|than|squared|cubed|point|not|is|are|was|but|except|factorial|choose|"
+    r"something|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|alpha|beta|gamma|delta|theta|lambda|sigma|omega|"
+    r"phi|x|y|z|n|k)\b"
 )
 _UNIT_LETTERS = "msghlNJWVKCFL"
 _UNIT_NAMES = {
@@ -40,7 +45,10 @@ def without_unit(text: str) -> tuple[str, str]:
     if base:
         return base[1], f"base {base[2]}"
     match = _UNIT.fullmatch(text)
-    if match is None or _NO_UNIT.search(match["unit"]) or not is_numeric(match["value"]):
+    if match is None or not is_numeric(match["value"]):
+        return text, ""
+    spelled = re.sub(r"\^\{?-?\d\}?", "", match["unit"])
+    if _NO_UNIT.search(spelled) or len(re.findall(r"[A-Za-z]+", spelled.replace(r"\text", " "))) > 4:
         return text, ""
     letter = re.fullmatch(r"\s+([a-zA-Z])(\^\{?\d\}?)?", match["unit"])
     if letter and letter[1] not in _UNIT_LETTERS:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from deltal_openrlhf.rewards.normalize import unwrap_command
-from deltal_openrlhf.rewards.structure import Group, elements, split
+from deltal_openrlhf.rewards.structure import Group, elements, group, split
 from deltal_openrlhf.rewards.values import constant_ratio
 
 _SIGN = re.compile(r"=|<|>|\\(?:le|ge|ne)(?![a-z])")
@@ -17,6 +17,9 @@ _MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne",
 _NAME = re.compile(
     r"(?:[a-zA-Z]|\\(?!frac|sqrt|pi)[a-zA-Z]+|\\text\{[^{}]*\})(?:_(?:\{[^{}]*\}|\w))?'*(?:\([^()=]*\))?(?:\\text\{[^{}]*\})?"
 )
+# What is asked for, such as \angle ABC, |AB|, P(A), \frac{m}{n}; or m + n.
+_NO_NUMBER = re.compile(r"(?!.*\\sqrt)[^0-9+\-*/^=<>]+")
+_SUM_OF_NAMES = re.compile(r"[a-zA-Z](?:\s*\+\s*[a-zA-Z])+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
 
 
@@ -42,8 +45,23 @@ def relation(text: str) -> Relation | None:
 
 
 def is_name(side: str) -> bool:
-    r"""x, x_1, f(x), \theta, "number of ways"."""
+    r"""x, x_1, f(x), \theta, (x, y), "number of ways"."""
+    if side.startswith("(") and (names := group(side)):
+        return all(map(is_name, names.parts))
     return bool(_NAME.fullmatch(side)) or bool(_WORDS.fullmatch(unwrap_command(side, r"\text")))
+
+
+def solved(equation: Relation, same: Callable[[str, str], bool | None]) -> str | None:
+    r"""The value that an equation gives: of x = 4, \angle ABC = 30, m + n = 5, 2 + 3 = 5 the last side; None for 2x = 5 and 2 + 4 = 7."""
+    first, *others = equation.sides
+    value = others[-1]
+    named = is_name(first) or _NO_NUMBER.fullmatch(first) or _SUM_OF_NAMES.fullmatch(first)
+    checked = others[:-1] if named else [first, *others[:-1]]
+    return value if all(same(side, value) is not False for side in checked) and (named or _is_constant(first)) else None
+
+
+def _is_constant(side: str) -> bool:
+    return not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", side))
 
 
 def interval(inequality: Relation) -> tuple[str, Group] | None:
@@ -72,7 +90,7 @@ def same_relation(gold: Relation, pred: Relation, same: Callable[[str, str], boo
     if gold.is_equation and pred.is_equation and is_name(gold.sides[0]) and is_name(pred.sides[0]):
         if same(gold.sides[0], pred.sides[0]):
             return same(gold.sides[-1], pred.sides[-1])
-        if not same(gold.sides[0], pred.sides[-1]):  # x = y and y = x
+        if not (gold.sides[0] in pred.sides[-1] and pred.sides[0] in gold.sides[-1]):  # x = y and y = x
             return False
     intervals = interval(gold), interval(pred)
     if intervals[0] and intervals[1]:

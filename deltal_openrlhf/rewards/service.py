@@ -109,7 +109,11 @@ class _Service:
             raise _Refused(413, f"{size} in one request, allowed are {self.max_batch} (--max_batch)")
 
     async def _grades(self, submitted: Iterable[Future[Grade]]) -> list[Grade]:
-        futures = list(submitted)
+        futures = []
+        for future in submitted:
+            futures.append(future)
+            if len(futures) % 8 == 0:
+                await asyncio.sleep(0)  # a long batch leaves room for other requests
         pending = [asyncio.wrap_future(future) for future in futures if not future.done()]
         if pending:
             await asyncio.gather(*pending)  # cancelled together when the service is made to stop
@@ -175,7 +179,8 @@ def _strings(data: Any, name: str) -> list[str]:
 
 def _pair(index: int, item: Any) -> tuple[tuple[str, ...], str | None]:
     """(golds, pred) of one item of a batch."""
-    gold, pred = (item.get("gold"), item.get("pred")) if isinstance(item, dict) else (None, None)
+    complete = isinstance(item, dict) and "pred" in item
+    gold, pred = (item.get("gold"), item["pred"]) if complete else (None, None)
     golds = tuple(gold) if isinstance(gold, list) else golds_of(gold) if isinstance(gold, str) else ()
     if not (golds and all(isinstance(text, str) and text.strip() for text in golds) and isinstance(pred, str | None)):
         raise _Refused(

@@ -53,8 +53,7 @@ def elements(text: str) -> list[str] | None:
 def _list(text: str) -> list[str]:
     parts: list[str] = []
     for part in split(_AND.sub(",", text), ","):
-        before, *after = split(part, r"\pm")
-        parts.extend([f"{before}+{after[0]}", f"{before}-{after[0]}"] if len(after) == 1 else [part])
+        parts.extend([part.replace(r"\pm", "+"), part.replace(r"\pm", "-")] if part.count(r"\pm") == 1 else [part])
     return _without_repeated_name([part for part in parts if part])
 
 
@@ -92,8 +91,11 @@ def group(text: str) -> Group | None:
 
 def matrix(text: str) -> Group | None:
     """A matrix, row by row, whatever its brackets."""
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and text[1:].lstrip().startswith(r"\begin{"):
+        text = text[1:-1].strip()
     match = _MATRIX.fullmatch(text)
     if match is None:
         return None
+    kind = match[1] if "v" in match[1].lower() else "matrix"  # a determinant is no matrix
     rows = [row.split("&") for row in match[2].strip().removesuffix(r"\\").split(r"\\")]
-    return Group(str([len(row) for row in rows]), [cell.strip() for row in rows for cell in row])
+    return Group(f"{kind} {[len(row) for row in rows]}", [cell.strip() for row in rows for cell in row])

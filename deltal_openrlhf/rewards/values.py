@@ -8,10 +8,15 @@ from deltal_openrlhf.rewards.arithmetic import Undecided, Value
 from deltal_openrlhf.rewards.expressions import UNKNOWN_BASE, Expression, Malformed
 
 _INFINITY = re.compile(r"([-+]?)\s*\\infty")
-# One row a point. At positive values first; a root of a square differs elsewhere.
+# One row a point. At small positive values first, which decide that two expressions differ. Roots and absolute values are the same there
+# and not elsewhere: |x - 5| = 5 - x.
 _POINTS = [[Fraction(p, q) for p, q in row] for row in (
     ((17, 13), (29, 23), (41, 19), (53, 37), (61, 31), (71, 43), (83, 47), (97, 59), (107, 89), (113, 73), (127, 101), (131, 67)),
     ((19, 11), (31, 29), (37, 17), (59, 41), (67, 53), (73, 61), (89, 71), (101, 79), (109, 83), (137, 97), (139, 103), (149, 43)),
+    ((2003, 53), (-3001, 59), (4001, 61), (-5003, 67), (6007, 71), (-7001, 73), (8009, 79), (-9001, 83), (997, 7), (-991, 11), (983, 13),
+     (-977, 17)),
+    ((-3989, 41), (4507, 43), (-2999, 47), (6011, 29), (-7013, 31), (8017, 37), (-9029, 13), (997, 19), (-5009, 23), (6029, 97),
+     (-7039, 89), (8053, 61)),
     ((-23, 17), (-13, 11), (-43, 31), (-47, 29), (-71, 67), (-79, 73), (-83, 89), (-103, 97), (-59, 37), (-61, 53), (-67, 41), (-73, 19)),
 )]  # fmt: skip
 
@@ -36,10 +41,12 @@ def same_value(gold: str, pred: str) -> bool | None:
         if a.tree == b.tree:
             return True
         names, points = _points(a, b)
-        verdicts = [_same_at(a, b, point) for point in (points if names else points[:1])]
+        verdicts = [_same_at(a, b, point) for point in (points[:2] if names else points[:1])]
+        verdicts += [_same_or_out_of_range(a, b, point) for point in (points[2:] if names else [])]
     except (Undecided, RecursionError, OverflowError):
         return None
-    if all(verdict is True for verdict in verdicts):
+    needed = verdicts if a.has_branches or b.has_branches else [verdict for verdict in verdicts if verdict is not None]
+    if verdicts[0] and all(needed):
         return True
     if UNKNOWN_BASE in names:
         return False if verdicts[:2] == [False, False] else None  # whatever the base
@@ -54,14 +61,14 @@ def constant_ratio(gold: str, pred: str) -> float | None:
         if not a.variables or a.variables != b.variables:
             return 0.0 if a.variables and b.variables else None
         ratios = [complex(a.at(point) / b.at(point)) for point in points]
+        if UNKNOWN_BASE in names or abs(ratios[0]) < 1e-9:
+            return None
+        spread = max(abs(ratio / ratios[0] - 1) for ratio in ratios)
+        if spread > 1e-7:
+            return 0.0
+        return ratios[0].real if spread < 1e-11 and abs(ratios[0].imag) < 1e-11 * abs(ratios[0]) else None
     except (Undecided, RecursionError, ArithmeticError):
         return None
-    if UNKNOWN_BASE in names or abs(ratios[0]) < 1e-9:
-        return None
-    spread = max(abs(ratio / ratios[0] - 1) for ratio in ratios)
-    if spread > 1e-7:
-        return 0.0
-    return ratios[0].real if spread < 1e-11 and abs(ratios[0].imag) < 1e-11 * abs(ratios[0]) else None
 
 
 def _points(a: Expression, b: Expression) -> tuple[list[str], list[dict[str, Fraction]]]:
@@ -72,6 +79,9 @@ def _points(a: Expression, b: Expression) -> tuple[list[str], list[dict[str, Fra
     points = [dict(zip(names, point, strict=False)) for point in _POINTS]
     if a.is_rounded or b.is_rounded:
         points = [{name: value * k for name, value in point.items()} for k in range(1, 40) for point in points[:2]]
+        points += [
+            {name: k + i - Fraction(1, 4099) for i, name in enumerate(names)} for k in range(2, 9)
+        ]  # just below a whole number
     if UNKNOWN_BASE in names:
         points = [{**point, UNKNOWN_BASE: _BASES[i % 2]} for i, point in enumerate(points)]
     return names, points
@@ -86,7 +96,18 @@ def _same_at(a: Expression, b: Expression, point: dict[str, Fraction]) -> bool |
         if abs(sizes[0] - sizes[1]) > 1e-9 * max(1e3, *map(abs, sizes)):
             return False
         raise
-    return True if _is_decimal_of(a, x, b, y) or _is_decimal_of(b, y, a, x) else _close(x, y)
+    return (
+        True
+        if _is_decimal_of(a, x, b, y) or _is_decimal_of(b, y, a, x)
+        else _close(x, y, a.has_extremes or b.has_extremes)
+    )
+
+
+def _same_or_out_of_range(a: Expression, b: Expression, point: dict[str, Fraction]) -> bool | None:
+    try:
+        return _same_at(a, b, point)
+    except Undecided:
+        return None
 
 
 def _is_decimal_of(decimal: Expression, number: Value, other: Expression, value: Value) -> bool:
@@ -98,7 +119,8 @@ def _is_decimal_of(decimal: Expression, number: Value, other: Expression, value:
     return abs(complex(number) - complex(value)) < ulp and abs(complex(number)) > 1e5 * ulp
 
 
-def _close(x: Value, y: Value) -> bool | None:
+def _close(x: Value, y: Value, careful: bool) -> bool | None:
+    """careful: with numbers so large or small that floating point may not see a difference."""
     if isinstance(x, Fraction) and isinstance(y, Fraction):
         return x == y
     try:
@@ -109,4 +131,6 @@ def _close(x: Value, y: Value) -> bool | None:
     if size < 1e-9:
         return None
     difference = abs(x - y) / size
-    return True if difference < 1e-12 else False if difference > 1e-7 else None
+    if difference < 1e-12:
+        return None if careful else True  # \sqrt{10^{20}+1} is not 10^{10}
+    return False if difference > 1e-7 else None
