@@ -214,3 +214,11 @@ def test_hub_errors_are_one_line(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(ValueError, match="^owner/name@test: no local file, and not readable from the hub: no route;"):
         read_rows("owner/name@test")
+
+
+def test_solutions_are_no_answers(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"question": "1+1?", "answer": "1+1=2\n#### 2"}) + "\n")
+    with pytest.raises(ValueError, match="row 1: the answer is a solution .* deltal data gsm8k"):
+        read_math(str(path))
+    assert read_gsm8k(str(path))[0].label == "2"

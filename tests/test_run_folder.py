@@ -122,3 +122,15 @@ def test_rows_are_json(tmp_path):
         "kl": None,
         "x": 0.5,
     }
+
+
+def test_a_run_without_signal_says_so_once():
+    from deltal_openrlhf.host.metrics_file import SILENT_STEPS, silence
+
+    silent = {"deltal/groups_without_signal": 1.0, "grade/unparsable": 0.94, "rollout/truncated_rate": 0.0}
+    rows = [silent] * (SILENT_STEPS + 3)
+    said = [silence(rows[:number]) for number in range(1, len(rows) + 1)]
+    assert [text is not None for text in said] == [number == SILENT_STEPS for number in range(1, len(rows) + 1)]
+    assert "no prompt gave a signal in 5 steps" in said[4] and "94% without an answer to grade" in said[4]
+    assert silence([silent] * 4 + [{"deltal/groups_without_signal": 0.9}]) is None
+    assert silence([{}] * 9) is None

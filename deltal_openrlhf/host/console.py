@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from deltal_openrlhf.host.metrics_file import NAME, read_metrics
+from deltal_openrlhf.host.metrics_file import NAME, read_metrics, silence
 
 
 def step_line(row: dict, left: float | None) -> str:
@@ -54,8 +54,10 @@ class QuietConsole:
         while True:
             last_look = self._stop.wait(self._every)
             rows = self._rows()
-            for row in rows[shown:]:
+            for number, row in enumerate(rows[shown:], shown + 1):
                 print(step_line(row, _seconds_left(rows, row)), file=self._out)
+                if note := silence(rows[:number]):
+                    print(f"note: {note}", file=self._out)
             shown = max(shown, len(rows))
             if last_look:
                 return

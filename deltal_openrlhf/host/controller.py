@@ -16,7 +16,7 @@ from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.aggregation import scope_means
-from deltal_openrlhf.host.metrics_file import MetricsFile
+from deltal_openrlhf.host.metrics_file import SILENT_STEPS, MetricsFile, silence
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import SAVED_LOSS
@@ -32,6 +32,7 @@ class DeltaLController:
     """Mixin in front of the host's BasePPOTrainer."""
 
     total_steps: int | None = None
+    last_rows: tuple[dict, ...] | list[dict] = ()
 
     def init_checkpoint_states(self) -> dict:
         self.settings = LossSettings.from_args(self.args)
@@ -95,6 +96,9 @@ class DeltaLController:
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
         numbers = {k: v for k, v in (logs_dict or {}).items() if isinstance(v, int | float)}
+        self.last_rows = [*self.last_rows[-SILENT_STEPS:], numbers]
+        if note := silence(self.last_rows):
+            logger.warning(note)
         self.metrics_file.append({"step": global_step, "total_steps": self.total_steps, "time": time.time(), **numbers})
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
 

@@ -74,6 +74,7 @@ class _Run:
         from openrlhf.utils.config import hierarchize
 
         from deltal_openrlhf.host.controller import check_resumed_loss, read_saved_loss
+        from deltal_openrlhf.host.data_files import check_data
         from deltal_openrlhf.host.features import announcements, check_features
         from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
 
@@ -88,6 +89,7 @@ class _Run:
             notes = cpu.adjust_flags(args) if self.on_cpu and not args.dry_run else []
             check_features(args, settings)
             check_reward_source(args)
+            check_data(args)
             before_ray.check_numbers(args)
             before_ray.check_placement(args)
             if not args.dry_run:
@@ -173,6 +175,8 @@ class _Run:
         tracker.stop_ray()
         if self.console:
             self.console.close()
+        if code == 0 and self.ray_started:
+            print(f"{PROG}: done; model and metrics.jsonl are in {self.args.ckpt.output_dir}", flush=True)
         if why:
             where = f"; log: {self.console.log_path}" if self.console else ""
             print(f"{PROG}: stopped: {why}{where}", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Sequence
 
 from deltal_openrlhf.files import write_atomically
 
@@ -17,6 +18,23 @@ def read_metrics(path: str) -> list[dict]:
             if line.endswith("\n"):
                 rows.append(json.loads(line))
     return rows
+
+
+SILENT_STEPS = 5
+_CAUSES = {"grade/unparsable": "without an answer to grade", "rollout/truncated_rate": "cut off"}
+
+
+def silence(rows: Sequence[dict]) -> str | None:
+    """What to say after exactly SILENT_STEPS steps in a row in which no prompt gave a signal; else None."""
+    silent = [row.get("deltal/groups_without_signal") == 1 for row in rows[-SILENT_STEPS - 1 :]]
+    if len(silent) < SILENT_STEPS or not all(silent[-SILENT_STEPS:]) or (len(silent) > SILENT_STEPS and silent[0]):
+        return None
+    last = rows[-1]
+    shares = [f"{last[key]:.0%} {name}" for key, name in _CAUSES.items() if last.get(key)]
+    return (
+        f"no prompt gave a signal in {SILENT_STEPS} steps: all answers to a prompt had the same reward, so nothing is learned"
+        + (f" (of the last responses {', '.join(shares)})" if shares else "")
+    )
 
 
 class MetricsFile:
