@@ -16,7 +16,10 @@ NEEDED_MEMORY = 4 * GIB
 FULL_DISK = 0.95
 """Share in use from which Ray stores no more objects (its local_fs_capacity_threshold)."""
 
-INSTALL = "without a GPU: bash scripts/setup.sh; with GPUs: pip install 'openrlhf[vllm]==0.11.2', and pip install -e '.[rewards]' in the clone"
+INSTALL = (
+    "without a GPU: bash scripts/setup.sh; with GPUs: pip install 'openrlhf[vllm]==0.11.2', and pip install -e '.[rewards]' "
+    "in the clone"
+)
 
 
 @dataclass(frozen=True)
