@@ -145,7 +145,7 @@ def check_what_was_sampled(found: dict) -> None:
     for (name, position, _), row in found.items():
         assert row["tokens"] == 64 if row["finish_reason"] == "length" else 1 <= row["tokens"] <= 64
         if name == "math":
-            answers = re.findall(r"^ *#### (\d)$|<answer>(1\+2)</answer>", row["response"], re.MULTILINE)
+            answers = re.findall(r"#### (\d)|<answer>(1\+2)</answer>", row["response"])
             last = answers[-1] if answers else ("", "")
             assert row["correct"] == ((last[0] or last[1] and "3") == str(1 + position % 3)), row
             assert row["answer"] == ("".join(last) or None)
