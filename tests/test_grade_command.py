@@ -30,7 +30,7 @@ def pairs(tmp_path):
 
 def test_lines_totals_and_accuracy(pairs, tmp_path):
     out, summary = tmp_path / "out.jsonl", tmp_path / "summary.json"
-    result = deltal_grade(pairs, "--out", out, "--summary", summary, "--deadline", 0.5)
+    result = deltal_grade(pairs, "--out", out, "--summary", summary, "--deadline", 1)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["status"] for line in lines] == [
@@ -64,7 +64,7 @@ def test_lines_totals_and_accuracy(pairs, tmp_path):
 
 
 def test_lines_on_standard_output_are_all_that_is_there(pairs):
-    result = deltal_grade(pairs, "--deadline", 0.5)
+    result = deltal_grade(pairs, "--deadline", 1)
     assert [json.loads(line)["equal"] for line in result.stdout.splitlines()] == [
         True,
         True,

@@ -51,16 +51,15 @@ def test_cheap_answers_start_no_process_and_the_others_do():
 
 
 def test_a_bomb_takes_its_deadline_and_nothing_else():
-    with Grader(workers=1, deadline=0.5).start() as grader:
+    with Grader(workers=1, deadline=1.0).start() as grader:
+        (worker,) = [process.pid for process in family() if process.ppid() == os.getpid()]
         for _ in range(3):
             start = time.perf_counter()
             assert grader.grade("2", BOMB) == Grade(False, "timeout")
-            assert 0.4 < time.perf_counter() - start < 1.5
-            start = time.perf_counter()
-            assert grader.grade(
-                *SYMBOLIC
-            ).equal  # the next one is graded as ever, by a new process that is there at once
-            assert time.perf_counter() - start < 0.5
+            assert 0.9 < time.perf_counter() - start < 2
+            assert grader.grade(*SYMBOLIC).equal  # the next one is graded as ever
+        # A new child did it; the process that imported the parsers is the same.
+        assert [process.pid for process in family() if process.ppid() == os.getpid()] == [worker]
 
 
 def test_answers_behind_a_bomb_wait_for_it_only():
@@ -70,7 +69,7 @@ def test_answers_behind_a_bomb_wait_for_it_only():
         grades = grader.grade_many(pairs)
         seconds = time.perf_counter() - start
     assert [grade.status for grade in grades] == ["timeout"] + ["equal"] * 20
-    assert seconds < 2.5
+    assert seconds < 4
 
 
 def peak_memory_of_workers(grader: Grader, pred: str, enough: float) -> int:
@@ -135,7 +134,7 @@ def test_many_threads():
 
 
 def test_a_cancelled_answer_is_not_graded():
-    with Grader(workers=1, deadline=0.5).start() as grader:
+    with Grader(workers=1, deadline=1.0).start() as grader:
         grader.submit("2", BOMB)
         waiting = grader.submit("2", BOMB)
         assert waiting.cancel()

@@ -98,4 +98,4 @@ def test_nothing_takes_long(text):
     same_value("x", text)
     same_value(text, text + "+1")
     constant_ratio(text, "x")
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 1
