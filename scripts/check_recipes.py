@@ -32,6 +32,10 @@ from deltal_openrlhf.host.metrics_file import NAME as METRICS
 from deltal_openrlhf.host.metrics_file import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from tiny_model import write_tiny_model  # noqa: E402
+
 RESULT = ROOT / "docs" / "recipes.json"
 PAGE = ROOT / "docs" / "recipes.md"
 MARKS = "<!-- written by scripts/check_recipes.py -->", "<!-- end -->"
@@ -54,31 +58,11 @@ SOLVABLE_PROMPTS, IMPOSSIBLE_PROMPTS = 10, 4
 
 def build_model(folder: Path, task: str) -> None:
     """A random Llama of 0.1M parameters over digits, Q and the task's answers: nearly uniform, so 13 tokens a response on average."""
-    import torch
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from tokenizers import Regex, pre_tokenizers
 
     words = ["<pad>", "<eos>", "<unk>", "Q", *"0123456789", *ANSWERS[task]]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     whole = "|".join(map(re.escape, ANSWERS[task]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{whole}|[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
-    fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    write_tiny_model(folder, words, pre_tokenizers.Split(Regex(rf"{whole}|[\s\S]"), "isolated"))
 
 
 def write_problems(path: Path, task: str, *, first: int, solvable: int, impossible: int) -> None:

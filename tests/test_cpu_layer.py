@@ -19,7 +19,9 @@ from deltal_openrlhf.cpu import bert_padding, patches
 from deltal_openrlhf.cpu.on_import import on_import
 from deltal_openrlhf.cpu.weight_sync import GlooGroup
 
-pytestmark = pytest.mark.skipif(not cpu.is_needed(), reason="torch was built for a GPU")
+pytestmark = pytest.mark.skipif(
+    not cpu.is_needed(), reason="torch was built for a GPU; DELTAL_SETUP_CPU=1 bash scripts/test.sh runs these"
+)
 
 
 def python(code: str, *arguments: str) -> str:

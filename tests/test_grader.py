@@ -106,6 +106,31 @@ def test_a_killed_worker_is_replaced():
         assert grader.grade(*SYMBOLIC).equal
 
 
+def test_an_idle_worker_that_was_killed_costs_no_answer():
+    with Grader(workers=1, deadline=5).start() as grader:
+        for process in family():
+            process.kill()
+        psutil.wait_procs(family(), timeout=5)
+        assert grader.grade(*SYMBOLIC).equal
+        assert grader.counts["worker_died"] == 0
+
+
+def test_a_forked_process_has_workers_of_its_own():
+    with Grader(workers=1, deadline=5) as grader:
+        assert grader.grade(*SYMBOLIC).equal
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.alarm(30)  # a hang ends here
+                code = 0 if grader.grade(*SYMBOLIC).equal else 2
+                grader.close()
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+        assert grader.grade(*SYMBOLIC).equal  # and the parent keeps its own
+
+
 def test_children_that_die_between_two_answers_shift_nothing():
     """A line that says so for no request, or too late, must not become the grade of the next answer."""
     with Grader(workers=1, deadline=5).start() as grader:

@@ -384,3 +384,17 @@ def test_a_run_whose_service_is_away_ends_before_ray_starts(tmp_path):
         f"deltal train: error: --reward.remote_url: the reward service at {address} does not answer: connection refused"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_an_address_that_hangs_leaves_time_for_the_other():
+    with socket.create_server(("127.0.0.1", 0)) as hung, Service(RIGHT) as service:  # accepts, and never answers
+        addresses = [f"http://127.0.0.1:{hung.getsockname()[1]}/get_reward", service.address]
+
+        async def run() -> list[dict]:
+            client = RewardClient(addresses, wait=8)
+            try:
+                return [await client.fetch("p a", "p", "1") for _ in range(2)]
+            finally:
+                await client.close()
+
+        assert [answer["rewards"] for answer in asyncio.run(run())] == [1.0, 1.0]

@@ -18,22 +18,29 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     parser.error = lambda message: fail(message, prog)  # type: ignore[method-assign]
     host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
     host_mode.choices = MODES
+    _add_recipe_flags(parser)
+    _add_loss_flags(parser)
+    _add_reward_flags(parser)
 
-    files = parser.add_argument_group("recipes", "settings from files, and what they come to")
-    files.add_argument(
+
+def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("recipes", "settings from files, and what they come to")
+    group.add_argument(
         "--config",
         action="append",
         metavar="FILE.yaml",
         help="flags from a file, without the dashes: `actor.adam.lr: 1e-6`, or nested. Several --config merge from left to right; flags of "
         "the command line win",
     )
-    files.add_argument(
+    group.add_argument(
         "--dry-run",
         action="store_true",
         help="check all flags as a real start does, print what they come to and what differs from the authors' settings, and end before "
         "Ray starts",
     )
 
+
+def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("∆L normalization", "how the policy loss weights responses of different length")
     group.add_argument(
         "--loss_agg",
@@ -78,15 +85,17 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
         help="go on from a checkpoint although it was trained with another mode, alpha, scope or M",
     )
 
-    rewards = parser.add_argument_group("rewards", "deltal_openrlhf/rewards/math_reward.py, and reward services")
-    rewards.add_argument(
+
+def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("rewards", "deltal_openrlhf/rewards/math_reward.py, and reward services")
+    group.add_argument(
         "--deltal.unmarked",
         choices=FALLBACKS,
         default="none",
         help="what math_reward.py grades where a response marks no answer: nothing (none, default) or the whole text (whole); a service "
         "has a flag of its own",
     )
-    rewards.add_argument(
+    group.add_argument(
         "--deltal.reward_wait",
         type=float,
         default=None,

@@ -49,7 +49,8 @@ _GRADES = {status: Grade(status == "equal", status) for status in STATUSES}
 
 class Grader:
     """workers: processes. deadline: seconds that one answer may take in a worker. memory_mb: address space of a worker, in MiB.
-    max_chars: length of an answer above which it is too_long. Thread-safe. Processes start with the first answer that needs one."""
+    max_chars: length of an answer above which it is too_long. Thread-safe, also after a fork. Processes start with the first answer
+    that needs one."""
 
     def __init__(
         self, *, workers: int = 2, deadline: float = 3.0, memory_mb: int = 1024, max_chars: int = 2000
@@ -61,9 +62,13 @@ class Grader:
                 raise ValueError(f"{name} is {value}, allowed is {least} or more")
         self.workers, self.deadline, self.memory_mb, self.max_chars = workers, deadline, memory_mb, max_chars
         self.counts: Counter[str] = Counter(dict.fromkeys(STATUSES, 0))
-        self._set_up()
+        self._process = 0
+        self._after_fork()
 
-    def _set_up(self) -> None:
+    def _after_fork(self) -> None:
+        """In a process that was forked, begin anew: it has neither the threads nor the workers, and perhaps a lock that nobody opens."""
+        if self._process == os.getpid():
+            return
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -72,6 +77,7 @@ class Grader:
 
     def start(self) -> "Grader":
         """Start the workers and wait until they are ready. Raises RuntimeError where one does not start."""
+        self._after_fork()
         for started in self._start_workers():
             started.result()
         return self
@@ -82,9 +88,8 @@ class Grader:
         if not golds or not all(isinstance(gold, str) and gold.strip() for gold in golds):
             raise ValueError(f"a gold answer is a non-empty text, or several of them, not {golds!r}")
         future: Future[Grade] = Future()
+        self._after_fork()
         status = self._without_worker(golds, pred)
-        if os.getpid() != self._process:  # a fork has neither the threads nor the workers
-            self._set_up()
         if status is not None:
             self._resolve(future, status)
             return future
@@ -110,6 +115,7 @@ class Grader:
 
     def close(self) -> None:
         """End the workers. Answers that wait are graded first."""
+        self._after_fork()
         with self._lock:
             self._closed = True
         for _ in self._threads:
