@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from host_arguments import host_arguments
 
 from deltal_openrlhf.host import bindings
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.strategy import DeltaLStrategy
 
 
 def test_the_installed_host_has_every_symbol():
@@ -81,7 +83,7 @@ def test_names_are_bound_for_the_block_only():
         bindings.parser_bound(lambda parser: None, lambda namespace: None),
     ):
         assert ppo_actor.PolicyModelActor is not before[0]
-        assert deepspeed.DeepspeedStrategy.__name__ == "DeltaLStrategy"
+        assert isinstance(deepspeed.DeepspeedStrategy(args=host_arguments()), DeltaLStrategy)
         raise KeyError
     after = (
         ppo_actor.PolicyModelActor,

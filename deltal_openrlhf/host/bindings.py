@@ -5,8 +5,9 @@ or takes other parameters is refused at start with its name.
 
 What a run binds, in the driver only, and until the run ends:
 
-    openrlhf.utils.deepspeed.DeepspeedStrategy        -> DeltaLStrategy           (guards, checkpoints)
-    openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> DeltaLPolicyModelActor   (the Ray worker with our trainer)
+    openrlhf.utils.deepspeed.DeepspeedStrategy        -> DeltaLStrategy           (guards, checkpoints), or MegatronStrategy
+    openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> DeltaLPolicyModelActor   (the Ray worker with our trainer), or Megatron's
+    openrlhf.trainer.ray.launcher.ReferenceModelActor -> itself, or MegatronReferenceModelActor
     openrlhf.trainer.ppo_trainer.PPOTrainer           -> DeltaLPPOTrainer         (controller)
     openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLPPOTrainerAsync
     openrlhf.trainer.ray.create_vllm_engines          -> engines that raise when there is no reward (reward.py)
@@ -145,22 +146,67 @@ def _resolve(module_name: str, path: str) -> Any:
     return value
 
 
+class _ChosenByFlags:
+    """A class of the host's that stands under its name before the flags are read: made, or asked for options, it chooses then."""
+
+    def __init__(self, choose: Callable[[], Any]) -> None:
+        self._choose = choose
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._choose()(*args, **kwargs)
+
+    def options(self, **options: Any) -> Any:
+        return self._choose().options(**options)
+
+    def __reduce__(self) -> tuple:
+        # The host's groups of workers keep it and travel to the controller.
+        return _itself, (self._choose(),)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
 @contextmanager
-def host_classes_bound() -> Iterator[None]:
-    """Bind our classes where the host's command line imports them."""
+def host_classes_bound(backend: Callable[[], str] = lambda: "deepspeed") -> Iterator[None]:
+    """Bind our classes where the host's command line imports them. backend: the training backend, asked for when it is needed."""
     import ray
     from openrlhf.trainer import ppo_trainer, ppo_trainer_async
-    from openrlhf.trainer.ray import ppo_actor
+    from openrlhf.trainer.ray import launcher, ppo_actor
     from openrlhf.utils import deepspeed
 
     from deltal_openrlhf.host.actor import DeltaLPolicyModelActor
     from deltal_openrlhf.host.controller import DeltaLPPOTrainer, DeltaLPPOTrainerAsync
     from deltal_openrlhf.host.strategy import DeltaLStrategy
 
+    host_reference = launcher.ReferenceModelActor
+
+    def strategy() -> type:
+        if backend() == "deepspeed":
+            return DeltaLStrategy
+        from megatron_ext.strategy import MegatronStrategy
+
+        return MegatronStrategy
+
+    def policy() -> Any:
+        if backend() == "deepspeed":
+            return ray.remote(num_gpus=1)(DeltaLPolicyModelActor)
+        from megatron_ext.actor import MegatronPolicyModelActor
+
+        return ray.remote(num_gpus=1)(MegatronPolicyModelActor)
+
+    def reference() -> Any:
+        if backend() == "deepspeed":
+            return host_reference
+        from megatron_ext.actor import MegatronReferenceModelActor
+
+        return ray.remote(num_gpus=1)(MegatronReferenceModelActor)
+
     with ExitStack() as stack:
         for owner, name, value in (
-            (deepspeed, "DeepspeedStrategy", DeltaLStrategy),
-            (ppo_actor, "PolicyModelActor", ray.remote(num_gpus=1)(DeltaLPolicyModelActor)),
+            (deepspeed, "DeepspeedStrategy", _ChosenByFlags(strategy)),
+            (ppo_actor, "PolicyModelActor", _ChosenByFlags(policy)),
+            (launcher, "ReferenceModelActor", _ChosenByFlags(reference)),
             (ppo_trainer, "PPOTrainer", ray.remote(DeltaLPPOTrainer)),
             (ppo_trainer_async, "PPOTrainerAsync", ray.remote(DeltaLPPOTrainerAsync)),
         ):

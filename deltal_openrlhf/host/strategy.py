@@ -114,15 +114,7 @@ class DeltaLStrategy(DeepspeedStrategy):
         if self.is_rank_0():
             shutil.rmtree(staging, ignore_errors=True)
         torch_dist_barrier_and_cuda_sync()
-        super().save_ckpt(
-            model,
-            staging,
-            tag,
-            client_state=client_state,
-            save_latest=False,
-            metric_value=metric_value,
-            metric_key=metric_key,
-        )
+        self.write_ckpt(model, staging, tag, client_state, metric_value, metric_key)
         torch_dist_barrier_and_cuda_sync()
         if self.is_rank_0():
             final = os.path.join(save_dir, tag)
@@ -141,6 +133,18 @@ class DeltaLStrategy(DeepspeedStrategy):
                 write_atomically(os.path.join(save_dir, "latest"), tag)
             self._delete_old_checkpoints(save_dir, tag, max_num, max_mem)
         torch_dist_barrier_and_cuda_sync()
+
+    def write_ckpt(self, model, folder, tag, client_state, metric_value, metric_key) -> None:
+        """The checkpoint itself, into folder/tag."""
+        super().save_ckpt(
+            model,
+            folder,
+            tag,
+            client_state=client_state,
+            save_latest=False,
+            metric_value=metric_value,
+            metric_key=metric_key,
+        )
 
     def _delete_old_checkpoints(self, save_dir: str, newest: str, max_num: int, max_mem: float) -> None:
         """The host's rule: the best one stays and does not count; without a metric goes first, then the worst, then the oldest."""

@@ -144,8 +144,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         micro_batches = iter(self._complete_steps(data_iter, self.loss_divisor))
         while window := list(islice(micro_batches, self.loss_divisor)):
             self._begin_step(window)
-            for experience, info in _HOST_ITER(iter(window), strategy, accumulated_gradient, mask_fn):
-                yield experience, _at_least_one(info, self.loss_divisor)
+            yield from zip(window, step_counts(window, strategy, mask_fn), strict=True)
 
     def _complete_steps(self, data_iter, steps_of: int) -> Iterable[Experience]:
         """The micro batches, filled up with empty ones so that every rank has the same number and every optimizer step is whole.
@@ -243,10 +242,14 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
 _HOST_ITER = ppo_actor.iter_grad_accum_global_norm
 
 
-def _at_least_one(info: dict, divisor: int) -> dict:
-    """The host's counts, at least one token and one response: a step without any would be 0 / 0."""
-    smallest = 1 / divisor
-    return {k: v if k == "dp_size" else v.clamp(min=smallest) for k, v in info.items()}
+def step_counts(window: list[Experience], strategy, mask_fn) -> list[dict]:
+    """The host's counts of one optimizer step for each of its micro batches, at least one token and one response: a step without any
+    would be 0 / 0."""
+    smallest = 1 / len(window)
+    return [
+        {k: v if k == "dp_size" else v.clamp(min=smallest) for k, v in info.items()}
+        for _, info in _HOST_ITER(iter(window), strategy, len(window), mask_fn)
+    ]
 
 
 def _countable(status: dict, is_padding: bool) -> dict:

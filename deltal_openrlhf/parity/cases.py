@@ -49,9 +49,9 @@ def learning_rate(case: Case) -> float:
     return 1.0 if case.steps * case.epochs == 1 else 0.25
 
 
-def make_batch(holes: bool) -> list[dict]:
+def make_batch(holes: bool, seed: int = 0) -> list[dict]:
     """NUM_RESPONSES responses of length 1 to LONGEST to NUM_RESPONSES / GROUP_SIZE prompts, the same in every process."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
 
     def integers(low: int, high: int, *size: int) -> torch.Tensor:
         return torch.randint(low, high, size or (1,), generator=generator)

@@ -74,9 +74,9 @@ def build_trainer(case: Case, max_norm: float = 0.0, model: torch.nn.Module | No
     )
 
 
-def experiences(case: Case) -> list[Experience]:
+def experiences(case: Case, seed: int = 0) -> list[Experience]:
     """The whole rollout batch, one response each."""
-    return [_experience(i, row, case) for i, row in enumerate(make_batch(case.holes))]
+    return [_experience(i, row, case) for i, row in enumerate(make_batch(case.holes, seed))]
 
 
 def arguments(case: Case) -> SimpleNamespace:

@@ -32,12 +32,12 @@ def _reference_update(case: Case, model: torch.nn.Module, steps: list[list[int]]
     optimizer = make(parameters, **keywords)
     batch = make_batch(case.holes)
     for members in steps:
-        x = _reference_weights(case, batch, members)
+        x = reference_weights(case, batch, members)
         tokens = sum(int(batch[i]["mask"].sum()) for i in members)
         optimizer.zero_grad()
         for i in members:
             if batch[i]["mask"].any():
-                loss = _reference_loss(case, model, batch[i], x[i], tokens)
+                loss = reference_loss(case, model, batch[i], x[i], tokens)
                 if loss.requires_grad:
                     loss.backward()
         optimizer.step()
@@ -47,7 +47,7 @@ def _reference_update(case: Case, model: torch.nn.Module, steps: list[list[int]]
     return average
 
 
-def _reference_weights(case: Case, batch: list[dict], members: list[int]) -> dict[int, float]:
+def reference_weights(case: Case, batch: list[dict], members: list[int]) -> dict[int, float]:
     """x_i by the definitions, in Python floats. A short rollout's scopes hold all that was sampled, as in _train."""
 
     def length(i: int) -> int:
@@ -74,7 +74,7 @@ def _reference_weights(case: Case, batch: list[dict], members: list[int]) -> dic
     return weights
 
 
-def _reference_loss(case: Case, model: torch.nn.Module, row: dict, x: float, tokens: int) -> torch.Tensor:
+def reference_loss(case: Case, model: torch.nn.Module, row: dict, x: float, tokens: int) -> torch.Tensor:
     """What one response adds to the loss of its optimizer step. The host averages KL and entropy over all tokens of the step."""
     logits = model(row["ids"][None]).logits[0, :-1]
     taken = row["mask"]

@@ -1,0 +1,142 @@
+"""Responses as Megatron-Core wants them, and per-token values back in OpenRLHF's layout.
+
+OpenRLHF's micro batch is a padded matrix, sequences and attention_mask [num_responses, num_tokens]. Here every response becomes its
+tokens without padding, then
+- packed: one row of all responses, one behind the other, with their borders (thd), or
+- padded: a matrix, filled up on the right,
+each response filled up to a multiple of `multiple` tokens, which context and sequence parallelism ask for. With context parallelism a
+response is cut into 2 cp chunks, and rank r holds chunks r and 2 cp - 1 - r (Transformer Engine's layout: equal work under a causal mask).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """What one rank's model gets: local tensors [rows, tokens / cp], borders of the packed responses (of all ranks together), if packed.
+
+    source: [num_values], place of every value in the uncut row; row, column: its place in OpenRLHF's matrix.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    positions: Tensor
+    padding: Tensor
+    borders: Tensor | None
+    longest: int
+    slots: tuple[Tensor, ...]
+    source: Tensor
+    row: Tensor
+    column: Tensor
+    shape: tuple[int, int]
+
+
+def model_inputs(
+    sequences: Tensor,
+    attention_mask: Tensor,
+    *,
+    packed: bool,
+    multiple: int,
+    context_size: int = 1,
+    context_rank: int = 0,
+) -> ModelInputs:
+    """sequences, attention_mask: [num_responses, num_tokens], padded on either side. multiple: ParallelLayout.row_multiple."""
+    device = sequences.device
+    keep = [mask.nonzero().flatten() for mask in attention_mask.bool()]
+    padded = [_round_up(max(len(k), 1), multiple) for k in keep]
+    if not packed:
+        padded = [max(padded)] * len(padded)
+    starts = [sum(padded[:i]) for i in range(len(padded))]
+    total = sum(padded)
+
+    tokens, labels, positions = (torch.zeros(total, dtype=torch.long, device=device) for _ in range(3))
+    padding = torch.ones(total, dtype=torch.bool, device=device)
+    source, row, column = [], [], []
+    for i, (start, k) in enumerate(zip(starts, keep, strict=True)):
+        part, count = slice(start, start + len(k)), max(len(k) - 1, 0)
+        tokens[part] = sequences[i, k]
+        labels[start : start + count] = sequences[i, k[1:]]
+        positions[start : start + padded[i]] = torch.arange(padded[i], device=device)
+        padding[part] = False
+        source.append(torch.arange(start, start + count, device=device))
+        row.append(torch.full((count,), i, device=device))
+        column.append(k[:count])
+
+    slots = tuple(_context_slots(starts, padded, rank, context_size).to(device) for rank in range(context_size))
+    rows = 1 if packed else len(keep)
+    mine = slots[context_rank]
+    local = (values[mine].view(rows, -1) for values in (tokens, labels, positions, padding))
+    borders = torch.tensor([*starts, total], dtype=torch.int32, device=device) if packed else None
+    shape = (sequences.shape[0], sequences.shape[1] - 1)
+    return ModelInputs(*local, borders, max(padded), slots, *map(torch.cat, (source, row, column)), shape)
+
+
+def to_matrix(values: Tensor, inputs: ModelInputs, group: dist.ProcessGroup | None) -> Tensor:
+    """Local values [rows, tokens / cp] to OpenRLHF's matrix [num_responses, num_tokens - 1]: the value of token t + 1 is in column t.
+
+    With context parallelism every rank gets the values of all; the gradient flows into its own only, so that gradients add up over
+    the group.
+    """
+    if group is None or group.size() == 1:
+        whole = values.flatten()
+    else:
+        own = values.flatten().contiguous()
+        parts = [torch.empty_like(own) for _ in range(group.size())]
+        dist.all_gather(parts, own.detach(), group=group)
+        parts[group.rank()] = own
+        whole = own.new_empty(own.numel() * group.size()).index_copy(0, torch.cat(inputs.slots), torch.cat(parts))
+    matrix = values.new_zeros(inputs.shape)
+    return matrix.index_put((inputs.row, inputs.column), whole[inputs.source])
+
+
+def cut_by_tokens(lengths: Sequence[int], budget: int, *, packed: bool, at_least: int = 0) -> list[list[int]]:
+    """Indices of the responses of every micro batch: at most `budget` tokens each, padding included.
+
+    First fit, longest first; then the largest ones are halved until there are `at_least` (what another rank needs), as far as they
+    hold more than one response. Raises ValueError for a response that is longer than the budget.
+    """
+    micro_batches: list[list[int]] = []
+
+    def tokens(members: list[int]) -> int:
+        return sum(lengths[i] for i in members) if packed else len(members) * max(lengths[i] for i in members)
+
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if lengths[i] > budget:
+            raise ValueError(
+                f"a response has {lengths[i]} tokens, more than --megatron.max_tokens_per_micro_batch, {budget}"
+            )
+        fitting = next((members for members in micro_batches if tokens([*members, i]) <= budget), None)
+        if fitting is None:
+            micro_batches.append(fitting := [])
+        fitting.append(i)
+    while len(micro_batches) < at_least and any(len(members) > 1 for members in micro_batches):
+        largest = max((members for members in micro_batches if len(members) > 1), key=tokens)
+        micro_batches.remove(largest)
+        micro_batches += [largest[::2], largest[1::2]]
+    return micro_batches
+
+
+def cut_by_number(num_responses: int, size: int) -> list[list[int]]:
+    """Indices of the responses of every micro batch: `size` each, the last one with the rest."""
+    return [list(range(i, min(i + size, num_responses))) for i in range(0, num_responses, size)]
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _context_slots(starts: list[int], lengths: list[int], rank: int, size: int) -> Tensor:
+    """Places in the uncut row that this context parallel rank holds, in its order."""
+    if size == 1:
+        return torch.arange(sum(lengths))
+    parts = []
+    for start, length in zip(starts, lengths, strict=True):
+        chunk = length // (2 * size)
+        for number in (rank, 2 * size - 1 - rank):
+            parts.append(torch.arange(start + number * chunk, start + (number + 1) * chunk))
+    return torch.cat(parts)

@@ -1,0 +1,59 @@
+"""Full tensors under their Hugging Face names: in buckets for vLLM, and as a folder that transformers and vLLM load."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers.utils.hub import cached_file
+
+from deltal_openrlhf.files import write_atomically
+from megatron_ext.model import MegatronModel
+
+BUCKET_BYTES = 1024**3
+SHARD_BYTES = 4 * 1024**3
+
+
+def buckets(tensors: Iterable[tuple[str, Tensor]], limit: int = BUCKET_BYTES) -> Iterator[list[tuple[str, Tensor]]]:
+    """Lists of (name, tensor) of up to `limit` bytes; a tensor above it stands alone. The same on every rank."""
+    bucket: list[tuple[str, Tensor]] = []
+    size = 0
+    for name, tensor in tensors:
+        if bucket and size + tensor.nbytes > limit:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append((name, tensor))
+        size += tensor.nbytes
+    if bucket:
+        yield bucket
+
+
+def write_model(model: MegatronModel, folder: str, *, write: bool) -> None:
+    """Collective. Where `write` is true: configuration, generation settings and the weights in shards, with their index."""
+    if write:
+        os.makedirs(folder, exist_ok=True)
+        for name in ("config.json", "generation_config.json"):
+            source = cached_file(model.settings.path, name, _raise_exceptions_for_missing_entries=name == "config.json")
+            if source:
+                shutil.copyfile(source, os.path.join(folder, name))
+    shards: list[list[str]] = []
+    total = 0
+    for bucket in buckets(model.export(), SHARD_BYTES):
+        shards.append([name for name, _ in bucket])
+        total += sum(tensor.nbytes for _, tensor in bucket)
+        if write:
+            tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in bucket}
+            save_file(tensors, os.path.join(folder, f"shard-{len(shards)}.tmp"), metadata={"format": "pt"})
+    if not write:
+        return
+    files = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    if len(files) == 1:
+        files = ["model.safetensors"]
+    for number, file in enumerate(files, start=1):
+        os.replace(os.path.join(folder, f"shard-{number}.tmp"), os.path.join(folder, file))
+    if len(files) > 1:
+        weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        write_atomically(os.path.join(folder, "model.safetensors.index.json"), json.dumps(index, indent=2))

@@ -1,0 +1,85 @@
+"""The sharded update against the same update in one process. `python -m megatron_ext.parity --help` runs one case on this machine.
+
+A case cuts a tiny model and a batch of 16 responses, of length 1 to 24 and one of them empty, over ranks and micro batches, in processes
+of its own (gloo without GPUs, NCCL with them). The trainer, the engine and the optimizer are those of a run. Compared are the whole
+gradient before clipping, the loss, and the parameters after a plain SGD step (learning rate 1, no clipping: nothing hides a constant
+factor) and after an AdamW step whose clip binds. The other side (reference.py) is transformers and autograd, one response at a time.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltal_openrlhf.parity.spawn import run_on_ranks
+from megatron_ext.parity.cases import ShardedCase, write_model
+
+__all__ = ["Result", "ShardedCase", "run_cases"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """gradient: ||g - g*|| / ||g*||; the others are the largest difference of one value. norm: ||g*||."""
+
+    case: ShardedCase
+    gradient: float
+    loss: float
+    sgd: float
+    adam: float
+    norm: float
+
+    def fits(self, gradient: float = 1e-5, parameters: float = 1e-6) -> bool:
+        return self.gradient <= gradient and max(self.loss, self.sgd, self.adam) <= parameters
+
+
+def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result]:
+    """Train every case sharded and in this process, and compare. Cases of one world size share their processes.
+
+    Raises RuntimeError past the time limit (seconds, for each world size).
+    """
+    results: dict[int, Result] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, case in enumerate(cases):
+            write_model(case, Path(folder, str(number)))
+        for world in sorted({case.world for case in cases}):
+            chosen = [number for number, case in enumerate(cases) if case.world == world]
+            run_on_ranks(world, _train, [(n, cases[n]) for n in chosen], folder, timeout=timeout)
+            for number in chosen:
+                results[number] = _compare(cases[number], Path(folder, str(number)))
+    return [results[number] for number in range(len(cases))]
+
+
+def _train(rank: int, cases: list[tuple[int, ShardedCase]], folder: str) -> None:
+    import json
+
+    from safetensors.torch import save_file
+
+    from megatron_ext.parity.sharded import train
+
+    for number, case in cases:
+        own = Path(folder, str(number))
+        outcome = train(case, str(own))
+        if rank == 0:
+            for name in ("gradient", "sgd", "adam"):
+                save_file(outcome[name], own / f"{name}.saved")
+            own.joinpath("numbers.json").write_text(json.dumps({k: outcome[k] for k in ("loss", "norm")}))
+
+
+def _compare(case: ShardedCase, folder: Path) -> Result:
+    import json
+
+    from safetensors.torch import load_file
+
+    from megatron_ext.parity.reference import largest_difference, relative_difference, train
+
+    wanted = train(case)
+    got = {name: load_file(folder / f"{name}.saved") for name in ("gradient", "sgd", "adam")}
+    numbers = json.loads(folder.joinpath("numbers.json").read_text())
+    return Result(
+        case,
+        gradient=relative_difference(got["gradient"], wanted["gradient"]),
+        loss=abs(numbers["loss"] - wanted["loss"]),
+        sgd=largest_difference(got["sgd"], wanted["sgd"]),
+        adam=largest_difference(got["adam"], wanted["adam"]),
+        norm=wanted["norm"],
+    )

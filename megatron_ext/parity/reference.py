@@ -1,0 +1,71 @@
+"""The same step in one process: transformers and autograd, one response at a time, weights by definition. Nothing of Megatron-Core."""
+
+import torch
+from torch import Tensor
+
+from deltal_openrlhf.parity.cases import make_batch
+from deltal_openrlhf.parity.reference import reference_loss, reference_weights
+from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, build_model
+
+
+def train(case: ShardedCase) -> dict:
+    """gradient, sgd, adam: by Hugging Face name; loss; norm."""
+    model = build_model(case)
+    batch = make_batch(case.loss.holes, case.seed)
+    everyone = list(range(len(batch)))
+    weights = reference_weights(case.loss, batch, everyone)
+    tokens = sum(int(row["mask"].sum()) for row in batch)
+    total = 0.0
+    for i in everyone:
+        if batch[i]["mask"].any():
+            loss = reference_loss(case.loss, model, batch[i], weights[i], tokens)
+            total += loss.item()
+            if loss.requires_grad:
+                loss.backward()
+    named = dict(model.named_parameters())
+    gradient = _as_saved({name: p.grad for name, p in named.items()})
+    sgd = _as_saved({name: p.detach() - p.grad for name, p in named.items()})
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM).item()
+    decayed = [p for p in named.values() if p.dim() > 1]
+    others = [p for p in named.values() if p.dim() == 1]  # biases and norms
+    decay = {key: value for key, value in ADAM.items() if key != "weight_decay"}
+    torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": ADAM["weight_decay"]}, {"params": others, "weight_decay": 0.0}], **decay
+    ).step()
+    adam = _as_saved({name: p.detach() for name, p in named.items()})
+    return {"gradient": gradient, "sgd": sgd, "adam": adam, "loss": total, "norm": norm}
+
+
+def _as_saved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, under the names of a saved model: transformers keeps the experts of a layer in one tensor, files and vLLM know each."""
+    saved = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".experts.")
+        if kind == "gate_up_proj":
+            for i, both in enumerate(tensor):
+                gate, up = both.chunk(2)
+                saved |= {f"{layer}.experts.{i}.gate_proj.weight": gate, f"{layer}.experts.{i}.up_proj.weight": up}
+        elif kind == "down_proj":
+            saved |= {f"{layer}.experts.{i}.down_proj.weight": down for i, down in enumerate(tensor)}
+        else:
+            saved[name] = tensor
+    return {name: tensor.clone() for name, tensor in saved.items()}
+
+
+def largest_difference(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
+    """Of any element. Raises ValueError if names differ."""
+    _check_names(got, wanted)
+    return max((got[name] - wanted[name]).abs().max().item() for name in wanted)
+
+
+def relative_difference(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
+    """||got - wanted|| / ||wanted|| over all tensors. Raises ValueError if names differ."""
+    _check_names(got, wanted)
+    apart = sum((got[name].double() - wanted[name].double()).square().sum().item() for name in wanted)
+    whole = sum(wanted[name].double().square().sum().item() for name in wanted)
+    return (apart / whole) ** 0.5
+
+
+def _check_names(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    if got.keys() != wanted.keys():
+        raise ValueError(f"tensors differ in name: {sorted(got.keys() ^ wanted.keys())[:4]}")

@@ -1,0 +1,158 @@
+"""The real trainer and engine on one rank of a case: the gradient, and the parameters after a plain and after an Adam step."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from torch import Tensor
+
+from deltal_openrlhf.host.controller import attach_scope_means
+from deltal_openrlhf.parity.cases import GROUP_SIZE
+from deltal_openrlhf.parity.real import arguments, experiences
+from megatron_ext.engine import Engine, OptimizerSettings
+from megatron_ext.model import MegatronModel, ModelSettings
+from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase
+from megatron_ext.strategy import MegatronStrategy
+from megatron_ext.trainer import MegatronActor, MegatronPPOTrainer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def train(case: ShardedCase, folder: str) -> dict[str, Any]:
+    """gradient, sgd, adam: full tensors by Hugging Face name; loss of the whole optimizer step; norm before clipping."""
+    parallel_state.destroy_model_parallel()
+    strategy = _strategy(case)
+    strategy.setup_distributed()
+    settings = ModelSettings(folder, DTYPES[case.dtype], chunk_size=7, recompute=case.recompute)
+    engine = Engine(
+        MegatronModel(settings, case.layout), packed=case.packed, optimizer=OptimizerSettings(**ADAM, max_norm=MAX_NORM)
+    )
+    strategy.engine = engine
+    stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=ADAM["lr"])
+    strategy.schedule = torch.optim.lr_scheduler.ConstantLR(stand_in, factor=1.0)
+    trainer = _trainer_class(case)(
+        strategy,
+        MegatronActor(engine),
+        ema_model=None,
+        actor_optim=None,
+        actor_scheduler=strategy.schedule,
+        micro_train_batch_size=case.loss.micro,
+        dataloader_pin_memory=False,
+    )
+    samples = experiences(case.loss, case.seed)
+    attach_scope_means(samples, trainer.settings, GROUP_SIZE)
+    for sample in samples[parallel_state.get_data_parallel_rank() :: case.data_parallel]:
+        trainer.replay_buffer.append(sample)
+    trainer.ppo_train(trainer.args.algo.kl.init_coef)
+    return strategy.outcome
+
+
+def _arguments(case: ShardedCase) -> SimpleNamespace:
+    args = arguments(case.loss)
+    args.ds.param_dtype = "bf16"  # the host wants it of every tensor parallel run; the model has its own dtype
+    args.ds.tensor_parallel_size = case.layout.replica
+    layout = case.layout
+    args.megatron = SimpleNamespace(
+        tensor_parallel_size=layout.tensor,
+        pipeline_parallel_size=layout.pipeline,
+        virtual_pipeline_parallel_size=layout.virtual_pipeline,
+        context_parallel_size=layout.context,
+        expert_parallel_size=layout.expert,
+        sequence_parallel=layout.sequence_parallel,
+        max_tokens_per_micro_batch=case.max_tokens,
+    )
+    return args
+
+
+def _strategy(case: ShardedCase) -> MegatronStrategy:
+    class ParityStrategy(MegatronStrategy):
+        def begin_step(self):
+            super().begin_step()
+            self.losses = []
+
+        def backward(self, loss, model, optimizer, **kwargs):
+            super().backward(loss * 2 if case.wrong == "scale" else loss, model, optimizer, **kwargs)
+            self.losses.append(self.loss.item())
+
+        def finish_step(self):
+            _gather_gradients(self.engine)
+            self.outcome = {"gradient": _export_gradients(self.engine), "loss": _whole_loss(self.losses)}
+            self.outcome["sgd"] = _after_plain_step(self.engine)
+            super().finish_step()
+            self.outcome |= {"adam": dict(_copies(self.engine)), "norm": self.last_norm}
+
+    args = _arguments(case)
+    return ParityStrategy(
+        seed=1,
+        max_norm=MAX_NORM,
+        micro_train_batch_size=case.loss.micro,
+        train_batch_size=args.train.batch_size,
+        args=args,
+    )
+
+
+def _trainer_class(case: ShardedCase) -> type[MegatronPPOTrainer]:
+    class ParityTrainer(MegatronPPOTrainer):
+        def _set_weights(self, micro_batches):
+            if case.wrong != "micro-batch":
+                return super()._set_weights(micro_batches)
+            for rows in micro_batches:  # each micro batch normalised by itself
+                super()._set_weights([rows])
+            for weights in self._weights:
+                weights /= self.loss_divisor
+
+    return ParityTrainer
+
+
+def _whole_loss(losses: list[float]) -> float:
+    """The losses of the micro batches as the engine combines them: averaged over them and over data parallel ranks."""
+    device = torch.cuda.current_device()
+    last = parallel_state.is_pipeline_last_stage()
+    total = torch.tensor([sum(losses) / max(len(losses), 1) if last else 0.0], device=device)
+    dist.all_reduce(total)
+    copies = dist.get_world_size() / parallel_state.get_pipeline_model_parallel_world_size()
+    return total.item() / copies
+
+
+def _gather_gradients(engine: Engine) -> None:
+    """The distributed optimizer leaves every rank the reduced gradient of its own shard: put the shards together."""
+    for chunk in engine.chunks:
+        for buffer in chunk.buffers + chunk.expert_parallel_buffers:
+            for bucket in buffer.buckets:
+                group = buffer.data_parallel_group
+                shard = bucket.grad_data.chunk(group.size())[group.rank()].clone()
+                parts = [torch.empty_like(shard) for _ in range(group.size())]
+                dist.all_gather(parts, shard, group=group)
+                bucket.grad_data.copy_(torch.cat(parts))
+
+
+def _export_gradients(engine: Engine) -> dict[str, Tensor]:
+    """The mapping to Hugging Face names only cuts and joins, so gradients go the way of parameters."""
+    parameters = [p for _, p in engine.model.named_parameters()]
+    values = [p.data for p in parameters]
+    for parameter in parameters:
+        parameter.data = parameter.main_grad
+    gradients = dict(_copies(engine))
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.data = value
+    return gradients
+
+
+@torch.no_grad()
+def _after_plain_step(engine: Engine) -> dict[str, Tensor]:
+    """Parameters after SGD at learning rate 1 without clipping; the model keeps its own."""
+    parameters = [p for _, p in engine.model.named_parameters()]
+    before = [p.detach().clone() for p in parameters]
+    for parameter in parameters:
+        parameter.sub_(parameter.main_grad.to(parameter.dtype))
+    after = dict(_copies(engine))
+    for parameter, value in zip(parameters, before, strict=True):
+        parameter.copy_(value)
+    return after
+
+
+def _copies(engine: Engine):
+    for name, tensor in engine.model.export():
+        yield name, tensor.float().cpu().clone()

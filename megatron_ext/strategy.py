@@ -1,0 +1,130 @@
+"""The strategy object of a Megatron run: the host hands one to every worker, and asks it for ranks, steps and checkpoints.
+
+OpenRLHF's mesh of data, ring and tensor parallel ranks stays, with all ranks of a replica in its third dimension; Megatron-Core's groups
+cut that dimension. Imports Megatron-Core in the workers only.
+"""
+
+import math
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
+
+from deltal_openrlhf.host.strategy import DeltaLStrategy
+from megatron_ext.layout import ParallelLayout
+
+if TYPE_CHECKING:
+    from megatron_ext.engine import Engine
+
+
+class MegatronStrategy(DeltaLStrategy):
+    """One copy per worker; the policy's worker sets `engine` and `schedule`."""
+
+    engine: "Engine"
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    def setup_distributed(self, timeout: timedelta = timedelta(minutes=60)) -> None:
+        from megatron_ext.model import initialize
+
+        super().setup_distributed(timeout)
+        self.layout = ParallelLayout.from_args(self.args)
+        initialize(self.layout, self.seed)
+
+    @property
+    def ring_attn_group(self) -> dist.ProcessGroup:
+        """Ranks that train on the same responses. Where there are some, the host leaves their order alone; the trainer shuffles."""
+        return self.ds_device_mesh["tp"].get_group()
+
+    # ── One optimizer step: the host's training step calls these; the schedule runs between them ──
+
+    def guard_gradient_norm(self, model: Any) -> None:
+        pass  # finish_step looks at every norm
+
+    def backward(self, loss: torch.Tensor, model: Any, optimizer: Any, **kwargs: Any) -> None:
+        """Keep the loss for the schedule, which differentiates it."""
+        self.loss = loss
+        if not bool(torch.isfinite(loss)):
+            number, prompts = self.micro_batch
+            self.bad_losses.append(
+                f"the loss is {loss.item()} on rank {self.get_rank()}, micro batch {number} of this ppo_train; stopped before the "
+                f"optimizer step, the parameters are unchanged; prompts {[prompt[:200] for prompt in prompts]}"
+            )
+
+    def optimizer_step(self, optimizer: Any, model: Any, scheduler: Any, name: str = "model", **kwargs: Any) -> None:
+        pass  # finish_step, once for all micro batches
+
+    def get_grad_norm(self, model: Any) -> float:
+        return self.last_norm
+
+    def begin_step(self) -> None:
+        self.bad_losses: list[str] = []
+        self.last_norm = 0.0
+
+    def finish_step(self) -> None:
+        """Update the parameters, unless a loss or the gradient is not finite (RuntimeError on all ranks) or nothing was left to learn."""
+        self._check_losses()
+        self.last_norm = self.engine.gradient_norm()
+        if not math.isfinite(self.last_norm):
+            raise RuntimeError(self._bad_norm(self.schedule.last_epoch + 1))
+        if not self.nothing_left:
+            self.engine.set_learning_rate(self.schedule.get_last_lr()[0])
+            self.engine.update()
+        # A schedule counts the steps of its own optimizer, which has nothing to do here.
+        self.schedule.optimizer.step()
+        self.schedule.step()
+        limit = self.engine.max_norm
+        self.statistics.skipped += int(self.nothing_left)
+        self.statistics.grad_norm.append(self.last_norm)
+        self.statistics.clipped.append(float(0 < limit < self.last_norm))
+
+    def _check_losses(self) -> None:
+        device = torch.cuda.current_device()
+        bad = torch.tensor([len(self.bad_losses)], device=device)
+        dist.all_reduce(bad)
+        if bad.item():
+            everywhere: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(everywhere, self.bad_losses)
+            raise RuntimeError(next(reasons[0] for reasons in everywhere if reasons))
+
+    # ── Checkpoints and models ──
+
+    def write_ckpt(
+        self, model: Any, folder: str, tag: str, client_state: dict, metric_value: Any, metric_key: Any
+    ) -> None:
+        from megatron_ext import checkpoint
+
+        target = os.path.join(folder, tag)
+        if self.is_rank_0():
+            os.makedirs(target)
+        torch_dist_barrier_and_cuda_sync()
+        checkpoint.save(self.engine, target, {"schedule": self.schedule.state_dict(), "client_state": client_state})
+        if self.is_rank_0():
+            self._write_ckpt_metric(target, metric_value, metric_key=metric_key)
+
+    def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **kwargs: Any) -> tuple[str | None, dict]:
+        """(folder, client states) of the newest checkpoint. (None, {}) where there is none."""
+        from megatron_ext import checkpoint
+
+        latest = os.path.join(load_dir, "latest")
+        if tag is None and not os.path.exists(latest):
+            self.print(f"no checkpoint in {load_dir}: starting from the model")
+            return None, {}
+        if tag is None:
+            with open(latest, encoding="utf-8") as file:
+                tag = file.read().strip()
+        folder = os.path.join(load_dir, tag)
+        state = checkpoint.load(self.engine, folder)
+        self.schedule.load_state_dict(state["schedule"])
+        return folder, state["client_state"]
+
+    def save_model(self, model: Any, tokenizer: Any, output_dir: str, **kwargs: Any) -> None:
+        """A Hugging Face folder, written by rank 0."""
+        from megatron_ext.export import write_model
+
+        write_model(model.engine.model, output_dir, write=self.is_rank_0())
+        if self.is_rank_0():
+            tokenizer.save_pretrained(output_dir)
+        torch_dist_barrier_and_cuda_sync()

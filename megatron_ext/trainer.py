@@ -1,0 +1,182 @@
+"""The trainer of host/trainer.py on a Megatron engine: same responses, same weights, same loss code, cut over more ranks.
+
+An optimizer step is one run of Megatron-Core's schedule over its micro batches. Where the schedule has a micro batch's log-probabilities
+(on the last pipeline stage), the host's own training step computes the loss from them: its model call is answered with what is there,
+its backward hands the loss to the schedule. So the loss, its clipping, corrections, KL and entropy terms and metrics are the very code
+of a DeepSpeed run.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from openrlhf.trainer.ppo_utils.experience import Experience
+from torch import Tensor
+
+from deltal_openrlhf.host import trainer as deepspeed_trainer
+from deltal_openrlhf.host.trainer import DeltaLPPOTrainer
+from megatron_ext.batching import cut_by_number, cut_by_tokens
+from megatron_ext.engine import Engine
+from megatron_ext.export import buckets
+
+
+class MegatronActor:
+    """What the host calls the actor: asked for a micro batch's log-probabilities, it gives those that `answer` was set to."""
+
+    is_vlm = False
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        # The host walks self.actor.model.module.named_parameters() when it sends weights to vLLM.
+        self.model = SimpleNamespace(module=SimpleNamespace(named_parameters=lambda: []))
+        self.answer: tuple[Tensor, Tensor | None] | None = None
+
+    def train(self) -> None:
+        pass  # the engine knows what it runs
+
+    eval = train
+
+    def __call__(self, sequences: Tensor, action_mask: Tensor, **kwargs: Any) -> tuple[Tensor, SimpleNamespace]:
+        """Log-probabilities [num_responses, num_actions] of the action tokens, and the entropy of all. As Actor.forward of the host."""
+        log_probs, entropy = self.answer
+        # Auxiliary losses of experts are added inside the model.
+        output = SimpleNamespace(entropy=entropy, aux_loss=log_probs.new_zeros(()))
+        return log_probs[:, -action_mask.shape[1] :] * action_mask.float(), output
+
+
+class MegatronPPOTrainer(DeltaLPPOTrainer):
+    """One per training worker. All ranks of a replica hold the same responses and make the same plan."""
+
+    def __init__(self, strategy, actor: MegatronActor, *args, **kwargs) -> None:
+        super().__init__(strategy, actor, *args, **kwargs)
+        self.engine = actor.engine
+        # The host's buffer hands out micro batches of any size when told which responses each one has.
+        self.replay_buffer.dynamic_batch = True
+        self.replay_buffer.sample_batch_size = 1
+        self._plan: list[list[list[int]]] = []
+
+    def ppo_train(self, kl_ctl: float) -> dict:
+        self.kl_ctl = kl_ctl
+        self._plan_epoch()
+        return super().ppo_train(kl_ctl)
+
+    def training_step(
+        self, experience: Experience, kl_ctl: float, step: int, loss_batch_info: dict | None = None
+    ) -> dict:
+        """What the host reports of a micro batch; the step has been taken (_iter_optimizer_steps)."""
+        return self._statuses.pop(0)
+
+    # ── Which responses are trained on together ──
+
+    def _plan_epoch(self) -> None:
+        """Shuffle, cut into optimizer steps, and those into micro batches: as many on every data parallel rank.
+
+        Rank by rank different responses may need different numbers of micro batches; empty ones fill up. The order depends on the
+        seed and on the number of steps taken, so a resumed run goes on as an uninterrupted one.
+        """
+        items = self.replay_buffer.items
+        if not items:
+            raise RuntimeError(
+                "a short rollout left a rank without any response; use a --data.max_samples that fills the last one"
+            )
+        generator = torch.Generator().manual_seed(self.strategy.seed + self.actor_scheduler.last_epoch)
+        order = torch.randperm(len(items), generator=generator).tolist()
+        group = self.strategy.ds_device_mesh["dp"].get_group()
+        per_step = self.args.train.batch_size // dist.get_world_size(group)
+        num_steps = self._most(math.ceil(len(order) / per_step), group)
+        steps = [order[i * per_step : (i + 1) * per_step] for i in range(num_steps)]
+        plan = [self._cut(step, at_least=1) for step in steps]
+        wanted = [self._most(len(micro_batches), group) for micro_batches in plan]
+        stages = self.engine.layout.pipeline if self.engine.layout.virtual_pipeline else 1
+        wanted = [math.ceil(number / stages) * stages for number in wanted]
+        plan = [self._cut(step, at_least=number) for step, number in zip(steps, wanted, strict=True)]
+        self._plan = [step + [[]] * (number - len(step)) for step, number in zip(plan, wanted, strict=True)]
+        self.replay_buffer.dynamic_indices = [members or [0] for step in self._plan for members in step]
+
+    def _cut(self, step: list[int], at_least: int) -> list[list[int]]:
+        budget, items = self.args.megatron.max_tokens_per_micro_batch, self.replay_buffer.items
+        if budget is None:
+            cut = cut_by_number(len(step), self.args.train.micro_batch_size)
+        else:
+            multiple = self.engine.layout.row_multiple
+            lengths = [math.ceil(int(items[i].attention_mask.sum()) / multiple) * multiple for i in step]
+            cut = cut_by_tokens(lengths, budget, packed=self.engine.packed, at_least=at_least)
+        return [[step[i] for i in members] for members in cut]
+
+    def _most(self, number: int, group: dist.ProcessGroup) -> int:
+        most = torch.tensor([number], device=torch.cuda.current_device())
+        dist.all_reduce(most, op=dist.ReduceOp.MAX, group=group)
+        return int(most.item())
+
+    # ── One optimizer step ──
+
+    def _iter_optimizer_steps(
+        self, data_iter, strategy, accumulated_gradient, mask_fn
+    ) -> Iterator[tuple[Experience, dict]]:
+        """Take each optimizer step, then hand its micro batches to the host, which asks training_step for what to report."""
+        micro_batches = iter(data_iter)
+        for members in self._plan:
+            window = list(islice(micro_batches, len(members)))
+            for experience, indices in zip(window, members, strict=True):
+                experience.to_device(torch.device(torch.cuda.current_device()))
+                if not indices:
+                    experience.action_mask = torch.zeros_like(experience.action_mask)
+                    experience.prompts = []
+            self.loss_divisor = len(window)
+            self._begin_step(window)
+            # The host's counts of the step's tokens and responses.
+            infos = deepspeed_trainer.step_counts(window, strategy, mask_fn)
+            self._statuses = self._take_step(window, infos)
+            yield from zip(window, infos, strict=True)
+        self._plan_epoch()
+
+    def _take_step(self, window: list[Experience], infos: list[dict]) -> list[dict]:
+        """Forward, backward and update. Returns what the host reports of every micro batch, on all ranks."""
+        statuses: list[dict] = []
+
+        def loss(number: int, log_probs: Tensor, entropies: Tensor | None) -> Tensor:
+            self.actor.answer = (log_probs, entropies)
+            statuses.append(
+                super(MegatronPPOTrainer, self).training_step(window[number], self.kl_ctl, number, infos[number])
+            )
+            return self.strategy.loss
+
+        self.strategy.begin_step()
+        pairs = [(experience.sequences, experience.attention_mask) for experience in window]
+        self.engine.gradients(pairs, loss, entropy=self.args.actor.entropy_coef is not None)
+        self._weights.clear()
+        self.strategy.finish_step()
+        statuses = self._from_last_stage(statuses)
+        for status in statuses:
+            status["metrics"]["actor_grad_norm"] = self.strategy.last_norm
+        statuses[-1]["metrics"]["actor_lr"] = self.actor_scheduler.get_last_lr()[0]
+        return statuses
+
+    def _from_last_stage(self, statuses: list[dict]) -> list[dict]:
+        group = parallel_state.get_pipeline_model_parallel_group()
+        if group.size() == 1:
+            return statuses
+        shared: list[Any] = [_on_cpu(statuses)]
+        dist.broadcast_object_list(shared, src=parallel_state.get_pipeline_model_parallel_last_rank(), group=group)
+        return shared[0]
+
+    # ── Weights to vLLM ──
+
+    def broadcast_to_vllm(self) -> None:
+        """The host's transport, one bucket of tensors after the other: the whole model never stands on one GPU."""
+        for bucket in buckets(self.engine.model.export()):
+            self.actor.model.module.named_parameters = lambda bucket=bucket: bucket
+            super().broadcast_to_vllm()
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(item) for item in value]
+    return value.detach().cpu() if isinstance(value, Tensor) else value
