@@ -37,17 +37,25 @@ def adjust_flags(args: Any) -> list[str]:
     """
     for flag, allowed, why in ALLOWED:
         value = lookup(args, flag)
-        if value != allowed:
+        if value != allowed and not _is_megatrons(flag, args):
             raise ValueError(f"--{flag} is {value}; without a GPU only {allowed} is allowed: {why}")
     _check_ranks(args)
     notes = []
     for flag, wanted, why in NEEDED:
         value = lookup(args, flag)
-        if value != wanted:
+        if value != wanted and not _is_megatrons(flag, args):
             group, name = flag.rsplit(".", 1)
             setattr(lookup(args, group), name, wanted)
             notes.append(f"--{flag} {wanted} instead of {value}: {why}")
     return notes
+
+
+def _is_megatrons(flag: str, args: Any) -> bool:
+    """Whether the flag has no meaning in this run: --backend megatron refuses or sets those of DeepSpeed and of the Hugging Face model.
+
+    The stock host has no --backend.
+    """
+    return getattr(args, "backend", "deepspeed") == "megatron" and flag.startswith("ds.") and flag != "ds.enable_sleep"
 
 
 def worker_groups(args: Any) -> dict[str, Any]:

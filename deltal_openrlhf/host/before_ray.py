@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf import cpu
+from megatron_ext import features, flags, support
+from megatron_ext.layout import ParallelLayout
 
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 DATA_COMMANDS = {
@@ -54,6 +56,26 @@ def check_numbers(args: Any) -> None:
         value = cpu.lookup(args, flag)
         if not fits(value):
             raise ValueError(f"--{flag} is {value}, allowed is {allowed}")
+
+
+def check_backend(args: Any, defaults: dict[str, Any], on_cpu: bool) -> ParallelLayout | None:
+    """The layout of --backend megatron, None with DeepSpeed. Raises ValueError for flags that do not go with the backend.
+
+    args: hierarchical, as the user gave them. defaults: the parser's value of every flag that the user set, by dest.
+    """
+    if args.backend == "deepspeed":
+        flags.check_unused(args, defaults)
+        return None
+    features.check_features(args, defaults)
+    layout = ParallelLayout.from_args(args)
+    flags.check_numbers(args, layout)
+    support.check_installed(on_cpu)
+    return layout
+
+
+def describe_layout(layout: ParallelLayout, args: Any) -> str:
+    """One line: "tensor 2, pipeline 2, context 1, data parallel 1"."""
+    return f"{layout.describe()}, data parallel {layout.data_parallel(args.actor.num_nodes * args.actor.num_gpus_per_node)}"
 
 
 def check_placement(args: Any) -> None:

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.authors import EXPERIMENTS, METHOD_DIFFERENCES, NO_PART_OF_IT, REPOSITORY, Experiment
-from deltal_openrlhf.host.before_ray import missing_files
+from deltal_openrlhf.host.before_ray import describe_layout, missing_files
 from deltal_openrlhf.host.settings import LossSettings
+from megatron_ext.layout import ParallelLayout
 
 LONG = 48
 
 
 class Batches(NamedTuple):
-    """Sizes of one rollout batch. micro_batches, a pair: fewest and most per optimizer step and rank."""
+    """Sizes of one rollout batch. ranks: data parallel ones. micro_batches, a pair: fewest and most per optimizer step and rank."""
 
     ranks: int
     responses: int
@@ -25,21 +26,22 @@ class Batches(NamedTuple):
     tokens_per_engine: int
 
 
-def batches(args: Any) -> Batches:
+def batches(args: Any, layout: ParallelLayout | None) -> Batches:
     """From the host's hierarchical arguments. Tokens are upper bounds: every prompt and response as long as it may be."""
     ranks = (
         args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
     )
     responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
     per_rank = args.train.batch_size // ranks
-    if args.train.dynamic_batch_enable:
-        # By tokens; a response that is longer than the limit still makes a micro batch of its own.
-        fitting = max(1, args.train.max_tokens_per_gpu // args.data.max_len)
+    if budget := _token_budget(args):
+        # A response that is longer than the limit still makes a micro batch of its own.
+        fitting = max(1, budget // args.data.max_len)
         micro_batches = 1, -(-per_rank // fitting)
-        tokens = max(args.train.max_tokens_per_gpu, args.data.max_len)
+        tokens = max(budget, args.data.max_len)
     else:
         micro_batches = (per_rank // args.train.micro_batch_size,) * 2
-        tokens = args.train.micro_batch_size * args.data.max_len
+        longest = args.data.max_len if layout is None else layout.padded(args.data.max_len)
+        tokens = args.train.micro_batch_size * longest
     return Batches(
         ranks=ranks,
         responses=responses,
@@ -50,6 +52,13 @@ def batches(args: Any) -> Batches:
         tokens_per_rank=responses // ranks * args.data.max_len,
         tokens_per_engine=-(-responses // args.vllm.num_engines) * args.data.max_len,
     )
+
+
+def _token_budget(args: Any) -> int | None:
+    """Tokens of a micro batch where tokens and not responses make one."""
+    if args.backend == "megatron":
+        return args.megatron.max_tokens_per_micro_batch
+    return args.train.max_tokens_per_gpu if args.train.dynamic_batch_enable else None
 
 
 def recipe_of(args: Any) -> str | None:
@@ -99,12 +108,21 @@ def differences(args: Any, settings: LossSettings, recipe: str, given: Given) ->
 
 def report(args: Any, settings: LossSettings, given: Given, on_cpu: bool, resumed: str | None) -> str:
     """The whole text. resumed: tag of the checkpoint from which a real start would go on."""
-    size = batches(args)
+    layout = ParallelLayout.from_args(args) if args.backend == "megatron" else None
+    size = batches(args, layout)
     low, high = size.micro_batches
     micro = f"{low}" if low == high else f"{low} to {high}, by tokens"
     lines = ["Flags (all others are OpenRLHF's defaults)"]
-    shown = {dest: where for dest, where in given.origins.items() if dest not in ("config", "dry_run")}
+    # With a layout the backend has set the last one, which the user may have given as 1.
+    hidden = ("config", "dry_run") + (("ds.tensor_parallel_size",) if layout else ())
+    shown = {dest: where for dest, where in given.origins.items() if dest not in hidden}
     lines += _table([(dest, _text(cpu.lookup(args, dest)), where) for dest, where in shown.items()])
+    if layout is not None:
+        lines += ["", "Megatron", f"  {describe_layout(layout, args)}"]
+        lines += [
+            f"  --ds.tensor_parallel_size is set to {layout.replica}, the ranks of one copy of the model: OpenRLHF sends them the same "
+            "responses"
+        ]
     lines += ["", "Batches"]
     lines += _table(
         [
@@ -113,11 +131,11 @@ def report(args: Any, settings: LossSettings, given: Given, on_cpu: bool, resume
             (
                 "micro batches per optimizer step and rank",
                 micro,
-                f"{size.ranks} ranks, {size.responses_per_rank} responses each",
+                f"{size.ranks} {'data parallel ' if layout else ''}ranks, {size.responses_per_rank} responses each",
             ),
         ]
     )
-    lines += ["", "Tokens per GPU, at most"]
+    lines += ["", f"Tokens per {f'copy of the model, on {layout.replica} GPUs' if layout else 'GPU'}, at most"]
     lines += _table(
         [
             ("in a micro batch", f"{size.tokens_in_micro_batch:,}", "forward and backward at once"),

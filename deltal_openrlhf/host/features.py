@@ -7,7 +7,7 @@ untouched  the feature does not meet the loss's weights; it does what the host d
 `python -m deltal_openrlhf.host.features` prints the table that stands in docs/features.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,7 @@ FAULTS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
     ("incomplete optimizer steps of a short rollout: completed, not carried over", lambda args: True),
     (
         "checkpoints: the new one is complete before an old one is deleted",
-        lambda args: args.ckpt.save_steps > 0 or args.eval.steps > 0,
+        lambda args: args.backend == "deepspeed" and (args.ckpt.save_steps > 0 or args.eval.steps > 0),
     ),
     ("LoRA: vLLM gets the merged weights under their own names", lambda args: args.ds.lora.rank > 0),
     ("a reward function that raises: stops the run", lambda args: bool(args.reward.remote_url)),
@@ -134,13 +134,20 @@ FAULTS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
 
 def check_features(args: Any, settings: LossSettings) -> None:
     """Raise ValueError for a feature that this package refuses. The host's own loss without our weights keeps them all."""
-    for feature in FEATURES:
-        if feature.status == REFUSED and settings.weighted and feature.on(args) and feature.name != "GSPO":
-            raise ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
+    if args.backend == "deepspeed":
+        _check_deepspeed(args, settings)
     if args.vllm.sync_with_ray and args.vllm.sync_backend == "gloo":
         raise ValueError(
             "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in the host; leave out --vllm.sync_with_ray"
         )
+    check_batch_sizes(args)
+
+
+def _check_deepspeed(args: Any, settings: LossSettings) -> None:
+    """What the Megatron backend has rules of its own for (megatron_ext/features.py)."""
+    for feature in FEATURES:
+        if feature.status == REFUSED and settings.weighted and feature.on(args) and feature.name != "GSPO":
+            raise ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
     if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
     if args.ds.lora.rank > 0:
@@ -154,7 +161,6 @@ def check_features(args: Any, settings: LossSettings) -> None:
             "--ds.grad_accum_dtype fp32 with --ds.zero_stage 1 makes DeepSpeed assert a gradient norm above 0, so a rollout without "
             "signal would end the run; use --ds.zero_stage 2 or 3"
         )
-    check_batch_sizes(args)
 
 
 def _check_lora(args: Any) -> None:
@@ -205,10 +211,10 @@ def announcements(args: Any) -> list[str]:
     return [text for text, met in FAULTS if met(args)]
 
 
-def table() -> str:
+def table(features: Sequence[Feature] = FEATURES) -> str:
     """The feature table in Markdown."""
-    rows = ["| feature of the host | flag | status | test or reason |", "|---|---|---|---|"]
-    rows += [f"| {f.name} | {f'`{f.flag}`' if f.flag else ''} | {f.status} | {f.why} |" for f in FEATURES]
+    rows = ["| feature | flag | status | test or reason |", "|---|---|---|---|"]
+    rows += [f"| {f.name} | {f'`{f.flag}`' if f.flag else ''} | {f.status} | {f.why} |" for f in features]
     return "\n".join(rows)
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
 from deltal_openrlhf.rewards.extract import FALLBACKS
+from megatron_ext import flags as megatron_flags
 
 MODE_FLAG = "actor.loss_agg_mode"
 
@@ -21,6 +22,7 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     _add_recipe_flags(parser)
     _add_loss_flags(parser)
     _add_reward_flags(parser)
+    megatron_flags.add_flags(parser)
 
 
 def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:

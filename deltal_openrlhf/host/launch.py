@@ -19,6 +19,7 @@ from deltal_openrlhf.host.processes import ProcessTracker
 from deltal_openrlhf.host.reasons import reason
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
+from megatron_ext import support
 
 PROG = "deltal train"
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     sys.argv = [PROG, *argv]
     with (
         bindings.parser_bound(run.add_flags, run.check_flags),
-        bindings.host_classes_bound(),
+        bindings.host_classes_bound(lambda: run.args.backend),
         reward.engines_bound(lambda: run.args),
         run.ray_init_bound(),
     ):
@@ -86,12 +87,18 @@ class _Run:
             )
         try:
             settings = LossSettings.from_args(args)
+            layout = before_ray.check_backend(args, self.given.defaults, self.on_cpu)
             notes = cpu.adjust_flags(args) if self.on_cpu and not args.dry_run else []
+            if layout is not None:
+                # The host sends the same responses to this many ranks, one after the other.
+                args.ds.tensor_parallel_size = layout.replica
             check_features(args, settings)
             check_reward_source(args)
             check_data(args)
             before_ray.check_numbers(args)
             before_ray.check_placement(args)
+            if layout is not None:
+                support.check_model(args, layout)
             if not args.dry_run:
                 before_ray.check_files(args)
             saved = read_saved_loss(args.ckpt.path) if args.ckpt.load_enable else None
@@ -110,6 +117,8 @@ class _Run:
         if self.on_cpu:
             print(f"{PROG}: no CUDA here, running on the CPU ({'; '.join(notes) or 'no flag changed'})", flush=True)
         print(f"{PROG}: {settings.describe()}", flush=True)
+        if layout is not None:
+            print(f"{PROG}: Megatron: {before_ray.describe_layout(layout, args)}", flush=True)
         if settings.mode == "deltal" and args.actor.max_norm > 0:
             print(
                 f"{PROG}: ∆L's gradients are about mean length / M of token-mean's; --actor.max_norm {args.actor.max_norm:g} may never "

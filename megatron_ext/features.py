@@ -1,0 +1,159 @@
+"""What --backend megatron does with each feature of the host: exact, refused or untouched. Start-up checks this table.
+
+The statuses are those of deltal_openrlhf/host/features.py. A flag that only DeepSpeed or the Hugging Face model would read is refused when
+it has another value than its default, so that nothing that was asked for is silently left out.
+`python -m megatron_ext.features` prints the table that stands in docs/megatron_features.md.
+"""
+
+from typing import Any
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.host.features import EXACT, REFUSED, UNTOUCHED, Feature, table
+
+PARITY_TEST, PIPELINE_TEST = "tests/megatron/test_parity.py", "tests/end_to_end"
+
+DONE = (
+    Feature("tensor parallel", EXACT, PARITY_TEST, "--megatron.tensor_parallel_size"),
+    Feature("sequence parallel", EXACT, PARITY_TEST, "--megatron.sequence_parallel"),
+    Feature("pipeline parallel, 1F1B", EXACT, PARITY_TEST, "--megatron.pipeline_parallel_size"),
+    Feature("pipeline parallel, interleaved", EXACT, PARITY_TEST, "--megatron.virtual_pipeline_parallel_size"),
+    Feature("context parallel", EXACT, PARITY_TEST, "--megatron.context_parallel_size"),
+    Feature("data parallel, distributed optimizer", EXACT, PARITY_TEST, "--actor.num_gpus_per_node"),
+    Feature("expert parallel (MoE)", EXACT, PARITY_TEST, "--megatron.expert_parallel_size"),
+    Feature("gradient accumulation, uneven micro batches", EXACT, PARITY_TEST, "--train.micro_batch_size"),
+    Feature("micro batches by token budget", EXACT, PARITY_TEST, "--megatron.max_tokens_per_micro_batch"),
+    Feature("packing", EXACT, PARITY_TEST, "--ds.packing_samples"),
+    Feature("activation recompute", EXACT, PARITY_TEST, "--actor.gradient_checkpointing_enable"),
+    Feature("tied embeddings", EXACT, PARITY_TEST),
+    Feature("every mode of the loss", EXACT, PARITY_TEST, "--loss_agg"),
+    Feature("every scope of deltal", EXACT, PARITY_TEST, "--deltal.scope"),
+    Feature("overlong filtering", EXACT, PARITY_TEST, "--deltal.overlong_filtering"),
+    Feature("PPO clip", EXACT, PARITY_TEST, "--actor.eps_clip_low_high"),
+    Feature("dual clip", EXACT, PARITY_TEST, "--actor.dual_clip"),
+    Feature("importance-sampling correction", EXACT, PARITY_TEST, "--algo.advantage.is_correction_level"),
+    Feature("KL loss", EXACT, PARITY_TEST, "--algo.kl.use_loss"),
+    Feature("entropy term", EXACT, PARITY_TEST, "--actor.entropy_coef"),
+    Feature("multi-turn masks with holes", EXACT, PARITY_TEST, "--train.agent_func_path"),
+    Feature("max_epochs > 1", EXACT, PARITY_TEST, "--train.max_epochs"),
+    Feature("short last rollout", EXACT, PARITY_TEST),
+    Feature("checkpoints resumed with another layout", EXACT, PARITY_TEST, "--ckpt.load_enable"),
+    Feature("reference model, split like the policy", EXACT, PIPELINE_TEST, "--algo.kl.init_coef"),
+    Feature("colocate_all, states in the CPU's memory meanwhile", EXACT, PIPELINE_TEST, "--ds.enable_sleep"),
+    Feature(
+        "MoE auxiliary loss",
+        UNTOUCHED,
+        "Megatron-Core's own: of every layer and micro batch by itself, summed over the layers, the mean over micro batches and ranks",
+        "--actor.aux_loss_coef",
+    ),
+    Feature(
+        "GSPO",
+        UNTOUCHED,
+        "the host's loss, on whole responses, with its own two modes; refused with the others, as with DeepSpeed",
+        "--actor.policy_loss_type gspo",
+    ),
+    Feature(
+        "asynchronous training, partial rollout",
+        UNTOUCHED,
+        "changes who runs when, not the trainer",
+        "--train.async_enable",
+    ),
+)
+
+# Name, flags, reason: refused when a flag has another value than the parser's default.
+REFUSED_FLAGS: tuple[tuple[str, str, str], ...] = (
+    (
+        "ZeRO",
+        "ds.zero_stage ds.zpg ds.overlap_comm",
+        "Megatron-Core's distributed optimizer divides the optimizer states and gradients over the data parallel ranks",
+    ),
+    ("optimizer offload", "ds.adam_offload", "the optimizer runs on the device of the model"),
+    (
+        "dtype of gradients",
+        "ds.grad_accum_dtype",
+        "gradients are added up in float32",
+    ),
+    ("fp16", "ds.param_dtype", "parameters are bf16, with float32 gradients and main weights"),
+    ("4-bit weights", "ds.load_in_4bit", "Megatron-Core trains bf16 parameters"),
+    (
+        "LoRA",
+        "ds.lora.rank ds.lora.alpha ds.lora.target_modules ds.lora.dropout",
+        "Megatron-Core trains all parameters",
+    ),
+    ("EMA", "train.enable_ema train.ema_beta", "there is no second model to average into"),
+    ("Muon", "actor.optim", "the distributed optimizer is Adam"),
+    (
+        "dynamic batch",
+        "train.dynamic_batch_enable",
+        "micro batches by tokens are --megatron.max_tokens_per_micro_batch here",
+    ),
+    (
+        "ring attention",
+        "ds.ring_attn_size ds.ring_attn_head_stride",
+        "responses are split by --megatron.context_parallel_size here",
+    ),
+    ("AutoTP", "ds.tensor_parallel_size", "layers are split by --megatron.tensor_parallel_size here"),
+    ("deepcompile", "ds.deepcompile", "it compiles DeepSpeed's engine"),
+    (
+        "Liger kernels",
+        "ds.use_liger_kernel",
+        "they replace layers of the Hugging Face model, and this one is Megatron-Core's",
+    ),
+    (
+        "attention and expert kernels",
+        "ds.attn_implementation ds.experts_implementation",
+        "Megatron-Core and Transformer Engine have their own",
+    ),
+    (
+        "reentrant checkpointing",
+        "actor.gradient_checkpointing_reentrant",
+        "Megatron-Core recomputes whole layers in its own way",
+    ),
+    ("universal checkpoints", "ds.use_universal_ckpt", "checkpoints load under any layout as they are"),
+    ("offload of the reference model", "ref.offload", "it stays on its device"),
+    ("VLM", "data.max_images_per_prompt actor.freeze_visual_encoder", "text models only"),
+    ("value head", "ds.value_head_prefix", "there is no value model and no reward model on GPUs"),
+    ("local rank", "local_rank", "Ray places the ranks"),
+)
+
+WITHOUT_A_FLAG = (
+    Feature(
+        "critic",
+        REFUSED,
+        "there is no value model; allowed are the other estimators",
+        "--algo.advantage.estimator gae",
+        lambda args: args.algo.advantage.estimator == "gae",
+    ),
+    Feature(
+        "reward model on GPUs",
+        REFUSED,
+        "rewards come from --reward.remote_url or --train.agent_func_path, one of which has to be set",
+        "--reward.model_name_or_path",
+        lambda args: not (args.reward.remote_url or args.train.agent_func_path),
+    ),
+)
+
+FEATURES = (
+    *DONE,
+    *(
+        Feature(name, REFUSED, why, ", ".join(f"--{flag}" for flag in flags.split()))
+        for name, flags, why in REFUSED_FLAGS
+    ),
+    *WITHOUT_A_FLAG,
+)
+
+
+def check_features(args: Any, defaults: dict[str, Any]) -> None:
+    """Raise ValueError for a feature that this backend refuses. defaults: the parser's value of every flag that the run sets, by dest."""
+    for _, flags, why in REFUSED_FLAGS:
+        for flag in flags.split():
+            if flag in defaults and cpu.lookup(args, flag) != defaults[flag]:
+                raise ValueError(
+                    f"--{flag} is {cpu.lookup(args, flag)}, but --backend is megatron: {why}; it is allowed with --backend deepspeed only"
+                )
+    for feature in WITHOUT_A_FLAG:
+        if feature.on(args):
+            raise ValueError(f"{feature.flag} ({feature.name}) does not go with --backend megatron: {feature.why}")
+
+
+if __name__ == "__main__":
+    print(table(FEATURES))
