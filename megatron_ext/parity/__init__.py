@@ -6,13 +6,15 @@ gradient before clipping, the loss, and the parameters after a plain SGD step (l
 factor) and after an AdamW step whose clip binds. The other side (reference.py) is transformers and autograd, one response at a time.
 """
 
+import json
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deltal_openrlhf.parity.spawn import run_on_ranks
-from megatron_ext.parity.cases import ShardedCase, write_model
+from megatron_ext.parity.cases import TOLERANCES, ShardedCase, write_model
 
 __all__ = ["Result", "ShardedCase", "run_cases"]
 
@@ -28,8 +30,27 @@ class Result:
     adam: float
     norm: float
 
-    def fits(self, gradient: float = 1e-5, parameters: float = 1e-6) -> bool:
-        return self.gradient <= gradient and max(self.loss, self.sgd, self.adam) <= parameters
+    def fits(self) -> bool:
+        gradient, values = TOLERANCES[self.case.dtype]
+        return self.gradient <= gradient and max(self.loss, self.sgd, self.adam) <= values
+
+    def report(self) -> str:
+        """Four lines and a verdict."""
+        gradient, values = TOLERANCES[self.case.dtype]
+        rows = (
+            ("gradient before clipping, relative difference", self.gradient, gradient),
+            ("loss, difference", self.loss, values),
+            ("parameters after an SGD step (lr 1), largest difference", self.sgd, values),
+            ("parameters after a clipped AdamW step, largest difference", self.adam, values),
+        )
+        lines = [
+            f"{name:<60} {value:.1e}  allowed {limit:.0e}{'' if value <= limit else '  TOO LARGE'}"
+            for name, value, limit in rows
+        ]
+        verdict = (
+            "the sharded update is the update of one process" if self.fits() else "the sharded update is another one"
+        )
+        return "\n".join([*lines, f"norm of the gradient {self.norm:.3f}: {verdict}"])
 
 
 def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result]:
@@ -50,8 +71,11 @@ def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result
 
 
 def _train(rank: int, cases: list[tuple[int, ShardedCase]], folder: str) -> None:
-    import json
-
+    with open(
+        os.path.join(folder, f"rank-{rank}.log"), "w"
+    ) as log:  # Megatron-Core's warnings and the host's bars, on every rank
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     from safetensors.torch import save_file
 
     from megatron_ext.parity.sharded import train
@@ -66,8 +90,6 @@ def _train(rank: int, cases: list[tuple[int, ShardedCase]], folder: str) -> None
 
 
 def _compare(case: ShardedCase, folder: Path) -> Result:
-    import json
-
     from safetensors.torch import load_file
 
     from megatron_ext.parity.reference import largest_difference, relative_difference, train

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from deltal_openrlhf.parity.cases import VOCABULARY
+from deltal_openrlhf.parity.cases import VOCABULARY, make_batch
 from deltal_openrlhf.parity.cases import Case as LossCase
 from megatron_ext.layout import ParallelLayout
 
-MODELS = ("qwen2", "qwen3", "llama", "qwen3_moe")
+CLASSES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "qwen3_moe": "Qwen3Moe"}
+MODELS = tuple(CLASSES)
 WRONG = ("micro-batch", "scale")
 # Adam: a clip that binds; eps keeps elements without signal from being blown up to a full step.
 ADAM = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.01}
 MAX_NORM = 0.5
+# dtype: (relative difference of gradients, difference of loss and parameters). In bf16, from its 8 bits and steps of length lr.
+TOLERANCES = {"fp32": (1e-5, 1e-6), "bf16": (0.05, 0.05)}
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,34 @@ class ShardedCase:
     def world(self) -> int:
         return self.layout.replica * self.data_parallel
 
+    def check(self) -> None:
+        """Raise ValueError, one line, for what the tiny model or the batch cannot be cut into."""
+        if self.data_parallel < 1:
+            raise ValueError(f"--dp is {self.data_parallel}, allowed is 1 or more")
+        self.layout.check_sizes()
+        self.layout.check_world(self.world)
+        self.layout.check_model(model_config(self))
+        loss = self.loss
+        for flag, value in (("--alpha", loss.alpha), ("--scope", loss.scope)):
+            if value is not None and loss.mode != "deltal":
+                raise ValueError(f"{flag} is {value} with --mode {loss.mode}; it is allowed with deltal only")
+        if loss.alpha is not None and not 0 <= loss.alpha <= 1:
+            raise ValueError(f"--alpha is {loss.alpha:g}, allowed is a number from 0 to 1")
+        if loss.dual_clip is not None and not loss.dual_clip > 1:
+            raise ValueError(f"--dual-clip is {loss.dual_clip:g}, allowed is a number above 1")
+        if self.loss.micro < 1:
+            raise ValueError(f"--micro-batch-size is {self.loss.micro}, allowed is 1 or more")
+        longest = max(len(row["ids"]) for row in make_batch(False, self.seed)) + self.layout.row_multiple
+        if self.max_tokens is not None and self.max_tokens < longest:
+            raise ValueError(
+                f"--max-tokens is {self.max_tokens}, allowed is {longest} or more: the longest response, padded"
+            )
+
     def __str__(self) -> str:
         parts = [self.layout.describe(), f"data {self.data_parallel}", self.model, str(self.loss)]
-        for name in ("packed", "tied", "recompute", "max_tokens", "wrong"):
-            if getattr(self, name):
-                parts.append(f"{name}={getattr(self, name)}")
-        return "; ".join(parts)
+        parts += [name for name in ("packed", "tied", "recompute") if getattr(self, name)]
+        parts += [f"{name} {getattr(self, name)}" for name in ("max_tokens", "wrong") if getattr(self, name)]
+        return "; ".join(parts + ([self.dtype] if self.dtype != "fp32" else []))
 
 
 def write_model(case: ShardedCase, folder: Path) -> None:
@@ -52,14 +78,12 @@ def write_model(case: ShardedCase, folder: Path) -> None:
     build_model(case).save_pretrained(folder)
 
 
-def build_model(case: ShardedCase) -> torch.nn.Module:
-    """4 layers, grouped-query attention, every parameter random (also biases and norms, which start as constants)."""
+def model_config(case: ShardedCase) -> Any:
+    """4 layers, grouped-query attention."""
     import transformers
 
-    torch.manual_seed(case.seed)
-    name = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "qwen3_moe": "Qwen3Moe"}[case.model]
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
-    config = getattr(transformers, f"{name}Config")(
+    return getattr(transformers, f"{CLASSES[case.model]}Config")(
         vocab_size=VOCABULARY,
         hidden_size=32,
         intermediate_size=64,
@@ -74,7 +98,14 @@ def build_model(case: ShardedCase) -> torch.nn.Module:
         use_cache=False,
         **(experts if case.model == "qwen3_moe" else {}),
     )
-    model = getattr(transformers, f"{name}ForCausalLM")(config)
+
+
+def build_model(case: ShardedCase) -> torch.nn.Module:
+    """Every parameter random, also biases and norms, which start as constants."""
+    import transformers
+
+    torch.manual_seed(case.seed)
+    model = getattr(transformers, f"{CLASSES[case.model]}ForCausalLM")(model_config(case))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -1,0 +1,120 @@
+"""`python -m megatron_ext.parity`: one sharded step against one process, on this machine. Exit code 0 where they agree, else 1."""
+
+import sys
+
+from deltal_openrlhf.aggregation import MODES, SCOPES
+from deltal_openrlhf.cli.arguments import OneLineParser
+from megatron_ext.layout import ParallelLayout
+from megatron_ext.parity.cases import MODELS, TOLERANCES, WRONG
+
+# As `deltal train` calls what is short here.
+FLAGS = (
+    ("--megatron.virtual_pipeline_parallel_size", "--vpp"),
+    ("--megatron.tensor_parallel_size", "--tp"),
+    ("--megatron.pipeline_parallel_size", "--pp"),
+    ("--megatron.context_parallel_size", "--cp"),
+    ("--megatron.expert_parallel_size", "--ep"),
+    ("--megatron.sequence_parallel", "--sp"),
+)
+PROG = "python -m megatron_ext.parity"
+
+
+def parser() -> OneLineParser:
+    parser = OneLineParser(
+        prog=PROG,
+        description="One optimizer step of ∆L cut over ranks against the same step in one process (transformers and autograd), on a tiny "
+        "model: the gradient before clipping, the loss, and the parameters after an SGD step and after a clipped AdamW step. Starts its "
+        "own processes: gloo on CPUs, NCCL on GPUs. Exits with 1 if they differ.",
+    )
+    layout = parser.add_argument_group("layout, in ranks")
+    layout.add_argument("--tp", type=int, default=1, help="tensor parallel size (default 1)")
+    layout.add_argument("--pp", type=int, default=1, help="pipeline parallel size (default 1)")
+    layout.add_argument("--vpp", type=int, help="model chunks per pipeline rank, 2 or more: the interleaved schedule")
+    layout.add_argument("--cp", type=int, default=1, help="context parallel size (default 1)")
+    layout.add_argument("--ep", type=int, default=1, help="expert parallel size (default 1), with --model qwen3_moe")
+    layout.add_argument(
+        "--dp", type=int, default=1, help="data parallel size (default 1), with the distributed optimizer"
+    )
+    layout.add_argument("--sp", action="store_true", help="sequence parallelism, with --tp 2 or more")
+    batch = parser.add_argument_group("batch and loss")
+    batch.add_argument("--packed", action="store_true", help="packed micro batches (thd) instead of padded ones")
+    batch.add_argument("--micro-batch-size", type=int, default=3, help="responses of a micro batch (default 3)")
+    batch.add_argument("--max-tokens", type=int, help="token budget of a micro batch, in place of --micro-batch-size")
+    batch.add_argument("--mode", choices=MODES, default="deltal", help="loss aggregation (default deltal)")
+    batch.add_argument("--alpha", type=float, help="exponent of deltal (default 0.75)")
+    batch.add_argument("--scope", choices=SCOPES, help="over what deltal normalises (default step)")
+    batch.add_argument("--kl", action="store_true", help="with the k3 KL loss")
+    batch.add_argument("--entropy", action="store_true", help="with the entropy term")
+    batch.add_argument("--dual-clip", type=float, help="with dual clipping at this bound, above 1")
+    batch.add_argument("--correction", choices=("token", "seq"), help="with the importance-sampling correction")
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", choices=MODELS, default="qwen2", help="family of the tiny model (default qwen2)")
+    model.add_argument("--tied", action="store_true", help="input and output embeddings are one tensor")
+    model.add_argument("--recompute", action="store_true", help="activations are computed again in backward")
+    model.add_argument("--dtype", choices=tuple(TOLERANCES), default="fp32", help="of the sharded model (default fp32)")
+    parser.add_argument("--seed", type=int, default=0, help="of the model and the batch (default 0)")
+    parser.add_argument(
+        "--negative-control",
+        choices=WRONG,
+        help="a mistake that has to be noticed, so the exit code has to be 1: weights normalised in each micro batch, or the loss times 2",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=600, help="seconds after which all processes are ended (default 600)"
+    )
+    return parser
+
+
+def _in_our_flags(message: str) -> str:
+    for flag in FLAGS:
+        message = message.replace(*flag)
+    return message
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser()
+    args = arguments.parse_args(argv)
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    from deltal_openrlhf.parity.cases import Case
+    from megatron_ext.parity import ShardedCase, run_cases
+
+    loss = Case(
+        mode=args.mode,
+        alpha=args.alpha,
+        scope=args.scope,
+        micro=args.micro_batch_size,
+        kl=args.kl,
+        entropy=args.entropy,
+        dual_clip=args.dual_clip,
+        correction=args.correction or "off",
+    )
+    case = ShardedCase(
+        layout=ParallelLayout(args.tp, args.pp, args.vpp, args.cp, args.ep, args.sp),
+        data_parallel=args.dp,
+        loss=loss,
+        packed=args.packed,
+        max_tokens=args.max_tokens,
+        model=args.model,
+        tied=args.tied,
+        recompute=args.recompute,
+        dtype=args.dtype,
+        seed=args.seed,
+        wrong=args.negative_control,
+    )
+    try:
+        case.check()
+    except ValueError as error:
+        arguments.error(_in_our_flags(str(error)))
+    print(f"{case}\n{case.world} processes", flush=True)
+    try:
+        result = run_cases([case], timeout=args.timeout)[0]
+    except RuntimeError as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 1
+    print(result.report())
+    return 0 if result.fits() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The sharded update is the update of one process, and the command that says so.
+
+Cases of one number of ranks share their processes: an import of Megatron-Core in each costs more than a case.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from deltal_openrlhf.parity import Case
+from megatron_ext.layout import ParallelLayout as Layout
+from megatron_ext.parity import Result, ShardedCase, run_cases
+
+pytestmark = pytest.mark.timeout(400)
+
+EVERYTHING = {"kl": True, "entropy": True, "dual_clip": 3.0}
+TP2_SP = Layout(tensor=2, sequence_parallel=True)
+ONE = [
+    ShardedCase(),
+    ShardedCase(model="llama", tied=True, packed=True, recompute=True),
+    ShardedCase(model="qwen3_moe", packed=True),
+    ShardedCase(wrong="scale"),
+    ShardedCase(wrong="micro-batch"),
+]
+TWO = [
+    ShardedCase(Layout(tensor=2)),
+    ShardedCase(Layout(tensor=2), model="llama", loss=Case(micro=3, correction="seq", **EVERYTHING)),
+    ShardedCase(TP2_SP, model="qwen3", tied=True, recompute=True, loss=Case(mode="token-mean", micro=3)),
+    ShardedCase(TP2_SP, packed=True, loss=Case(mode="seq-mean-token-sum-norm", micro=5)),
+    ShardedCase(Layout(pipeline=2), loss=Case(mode="seq-mean-token-mean", micro=3, holes=True)),
+    ShardedCase(Layout(pipeline=2), packed=True, max_tokens=60, tied=True, loss=Case(micro=3, scope="rollout")),
+    ShardedCase(Layout(pipeline=2, virtual_pipeline=2), packed=True, model="qwen3"),
+    ShardedCase(
+        Layout(pipeline=2, virtual_pipeline=2), tied=True, loss=Case(micro=3, correction="token", **EVERYTHING)
+    ),
+    ShardedCase(data_parallel=2, loss=Case(micro=3, scope="group")),
+    ShardedCase(data_parallel=2, packed=True, max_tokens=50, model="qwen3", loss=Case(micro=3, filtering=True)),
+    ShardedCase(Layout(context=2), loss=Case(micro=3, alpha=1.0)),
+    ShardedCase(
+        Layout(context=2), packed=True, loss=Case(mode="seq-mean-token-mean", micro=3, correction="seq", **EVERYTHING)
+    ),
+    ShardedCase(Layout(expert=2), data_parallel=2, model="qwen3_moe", packed=True),
+    ShardedCase(TP2_SP, packed=True, wrong="scale"),
+    ShardedCase(Layout(pipeline=2), packed=True, wrong="micro-batch"),
+    ShardedCase(data_parallel=2, wrong="micro-batch"),
+    ShardedCase(Layout(context=2), wrong="scale"),
+]
+FOUR = [
+    ShardedCase(Layout(tensor=2, pipeline=2, sequence_parallel=True), packed=True),
+    ShardedCase(Layout(pipeline=2, context=2), packed=True),
+    ShardedCase(Layout(tensor=2), data_parallel=2, packed=True, model="qwen3", loss=Case(micro=3, scope="group")),
+]
+CASES = ONE + TWO + FOUR
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[ShardedCase, Result]:
+    return {result.case: result for result in run_cases(CASES, timeout=300)}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.wrong is None], ids=str)
+def test_sharded_update_is_the_update_of_one_process(results, case):
+    result = results[case]
+    assert result.norm > 0.5  # above the clip of the AdamW step, which has to bind
+    assert result.gradient <= 1e-5
+    assert max(result.loss, result.sgd, result.adam) <= 1e-6
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.wrong], ids=str)
+def test_negative_controls_are_far_off(results, case):
+    result = results[case]
+    assert result.gradient > 0.1
+    assert result.sgd > 1e-3
+    assert not result.fits()
+    if case.wrong == "scale":  # what a test of parameters after a clipped Adam step would not see
+        assert result.adam <= 1e-6
+
+
+def command(*flags: str) -> subprocess.CompletedProcess:
+    arguments = [sys.executable, "-m", "megatron_ext.parity", "--timeout", "200", *flags]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+
+
+def test_command_says_that_they_agree():
+    run = command("--tp", "2", "--sp", "--packed", "--alpha", "0.5", "--seed", "3")
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert (
+        lines[0]
+        == "tensor 2 (sequence parallel), pipeline 1, context 1; data 1; qwen2; mode=deltal alpha=0.5 micro=3; packed"
+    )
+    assert lines[1] == "2 processes"
+    assert lines[2].startswith("gradient before clipping, relative difference")
+    assert lines[-1].endswith("the sharded update is the update of one process")
+    assert len(lines) == 7
+
+
+def test_command_notices_a_wrong_scale():
+    run = command("--negative-control", "scale")
+    assert run.returncode == 1, run.stderr
+    assert run.stdout.count("TOO LARGE") == 3
+    assert "the sharded update is another one" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--tp 3", "num_attention_heads is 4, which is no multiple of --tp, 3"),
+        ("--pp 3", "num_hidden_layers is 4, which is no multiple of --pp, 3"),
+        ("--sp", "--sp is set with --tp 1"),
+        ("--vpp 2", "--vpp is 2 with --pp 1"),
+        ("--ep 2 --dp 2", "--ep is 2, but the model (qwen2) has no experts"),
+        ("--mode token-mean --alpha 0.5", "--alpha is 0.5 with --mode token-mean"),
+        ("--alpha 2", "--alpha is 2, allowed is a number from 0 to 1"),
+        ("--max-tokens 10", "--max-tokens is 10, allowed is "),
+        ("--micro-batch-size 0", "--micro-batch-size is 0, allowed is 1 or more"),
+        ("--dual-clip 0.5", "--dual-clip is 0.5, allowed is a number above 1"),
+        ("--dp 0", "--dp is 0, allowed is 1 or more"),
+    ],
+)
+def test_bad_flags_are_one_line(flags, says, capsys):
+    from megatron_ext.parity.__main__ import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(flags.split())
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
