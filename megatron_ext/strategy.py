@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from megatron_ext.engine import Engine
 
 
+CLIENT_STATES = "client_states.pt"
+
+
 class MegatronStrategy(DeltaLStrategy):
     """One copy per worker; the policy's worker sets `engine` and `schedule`."""
 
@@ -100,8 +103,10 @@ class MegatronStrategy(DeltaLStrategy):
         if self.is_rank_0():
             os.makedirs(target)
         torch_dist_barrier_and_cuda_sync()
-        checkpoint.save(self.engine, target, {"schedule": self.schedule.state_dict(), "client_state": client_state})
+        checkpoint.save(self.engine, target, {"schedule": self.schedule.state_dict()})
         if self.is_rank_0():
+            # The data position holds a tensor.
+            torch.save(client_state or {}, os.path.join(target, CLIENT_STATES))
             self._write_ckpt_metric(target, metric_value, metric_key=metric_key)
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **kwargs: Any) -> tuple[str | None, dict]:
@@ -118,7 +123,7 @@ class MegatronStrategy(DeltaLStrategy):
         folder = os.path.join(load_dir, tag)
         state = checkpoint.load(self.engine, folder)
         self.schedule.load_state_dict(state["schedule"])
-        return folder, state["client_state"]
+        return folder, torch.load(os.path.join(folder, CLIENT_STATES), weights_only=True)
 
     def save_model(self, model: Any, tokenizer: Any, output_dir: str, **kwargs: Any) -> None:
         """A Hugging Face folder, written by rank 0."""

@@ -41,8 +41,10 @@ def train(case: Case, rank: int, world: int) -> dict:
     return outcome
 
 
-def build_trainer(case: Case, max_norm: float = 0.0, model: torch.nn.Module | None = None) -> DeltaLPPOTrainer:
-    """The host's trainer with our loss, on a fresh DeepSpeed engine in this process's group."""
+def build_trainer(
+    case: Case, max_norm: float = 0.0, model: torch.nn.Module | None = None, eps: float = 1e-8
+) -> DeltaLPPOTrainer:
+    """The host's trainer with our loss, on a fresh DeepSpeed engine in this process's group. eps: of AdamW."""
     args = arguments(case)
     strategy = _strategy_class(case)(
         seed=1,
@@ -56,7 +58,7 @@ def build_trainer(case: Case, max_norm: float = 0.0, model: torch.nn.Module | No
     model = model or make_model(case.lora)
     actor, ema = Actor(model.bfloat16() if case.bf16 else model), None
     actor.packing_samples, actor.temperature, actor.is_vlm = args.ds.packing_samples, 1.0, False
-    adam = {"lr": 1e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0}
+    adam = {"lr": 1e-3, "betas": (0.9, 0.95), "eps": eps, "weight_decay": 0.0}
     config = {"optim": "adam", "muon": {}, "adam": adam, "lr_scheduler": "linear" if case.decay else "constant"}
     config |= {"lr_warmup_ratio": 0.0, "min_lr_ratio": 0.1, "max_norm": max_norm, "scheduler_steps": 10}
     actor, optimizer, scheduler = strategy.prepare((actor, config))

@@ -22,15 +22,20 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def train(case: ShardedCase, folder: str) -> dict[str, Any]:
     """gradient, sgd, adam: full tensors by Hugging Face name; loss of the whole optimizer step; norm before clipping."""
+    trainer = build_trainer(case, folder, OptimizerSettings(**ADAM, max_norm=MAX_NORM))
+    trainer.ppo_train(trainer.args.algo.kl.init_coef)
+    return trainer.strategy.outcome
+
+
+def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) -> MegatronPPOTrainer:
+    """The trainer of a run on the model in `folder`, with this rank's responses in its buffer. In a process group of case.world ranks."""
     parallel_state.destroy_model_parallel()
-    strategy = _strategy(case)
+    strategy = _strategy(case, optimizer.max_norm)
     strategy.setup_distributed()
     settings = ModelSettings(folder, DTYPES[case.dtype], chunk_size=7, recompute=case.recompute)
-    engine = Engine(
-        MegatronModel(settings, case.layout), packed=case.packed, optimizer=OptimizerSettings(**ADAM, max_norm=MAX_NORM)
-    )
+    engine = Engine(MegatronModel(settings, case.layout), packed=case.packed, optimizer=optimizer)
     strategy.engine = engine
-    stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=ADAM["lr"])
+    stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=optimizer.lr)
     strategy.schedule = torch.optim.lr_scheduler.ConstantLR(stand_in, factor=1.0)
     trainer = _trainer_class(case)(
         strategy,
@@ -45,8 +50,7 @@ def train(case: ShardedCase, folder: str) -> dict[str, Any]:
     attach_scope_means(samples, trainer.settings, GROUP_SIZE)
     for sample in samples[parallel_state.get_data_parallel_rank() :: case.data_parallel]:
         trainer.replay_buffer.append(sample)
-    trainer.ppo_train(trainer.args.algo.kl.init_coef)
-    return strategy.outcome
+    return trainer
 
 
 def _arguments(case: ShardedCase) -> SimpleNamespace:
@@ -66,7 +70,7 @@ def _arguments(case: ShardedCase) -> SimpleNamespace:
     return args
 
 
-def _strategy(case: ShardedCase) -> MegatronStrategy:
+def _strategy(case: ShardedCase, max_norm: float) -> MegatronStrategy:
     class ParityStrategy(MegatronStrategy):
         def begin_step(self):
             super().begin_step()
@@ -86,7 +90,7 @@ def _strategy(case: ShardedCase) -> MegatronStrategy:
     args = _arguments(case)
     return ParityStrategy(
         seed=1,
-        max_norm=MAX_NORM,
+        max_norm=max_norm,
         micro_train_batch_size=case.loss.micro,
         train_batch_size=args.train.batch_size,
         args=args,
