@@ -70,10 +70,13 @@ def model_inputs(
     slots = tuple(_context_slots(starts, padded, rank, context_size).to(device) for rank in range(context_size))
     rows = 1 if packed else len(keep)
     mine = slots[context_rank]
-    local = (values[mine].view(rows, -1) for values in (tokens, labels, positions, padding))
+    tokens, labels, positions, padding = (
+        values[mine].view(rows, -1) for values in (tokens, labels, positions, padding)
+    )
     borders = torch.tensor([*starts, total], dtype=torch.int32, device=device) if packed else None
     shape = (sequences.shape[0], sequences.shape[1] - 1)
-    return ModelInputs(*local, borders, max(padded), slots, *map(torch.cat, (source, row, column)), shape)
+    places = torch.cat(source), torch.cat(row), torch.cat(column)
+    return ModelInputs(tokens, labels, positions, padding, borders, max(padded), slots, *places, shape)
 
 
 def to_matrix(values: Tensor, inputs: ModelInputs, group: dist.ProcessGroup | None) -> Tensor:

@@ -1,17 +1,21 @@
 """What lets Megatron-Core run without CUDA: names it takes for granted, and stand-ins for Transformer Engine's modules (cpu_modules.py).
 
 Without effect where torch was built for GPUs. deltal_openrlhf/cpu replaces torch.cuda.current_device and the like in every process;
-this adds what only Megatron-Core asks for. Checked against megatron-core 0.16.1.
+this adds what only Megatron-Core asks for.
 """
 
+import functools
+import importlib
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from deltal_openrlhf import cpu
 
-_mode: TorchFunctionMode | None = None
+CHECKED_AGAINST = "torch 2.13.0, megatron-core 0.16.1"
 
 
 class CudaMeansCpu(TorchFunctionMode):
@@ -20,7 +24,7 @@ class CudaMeansCpu(TorchFunctionMode):
     Megatron-Core writes device="cuda" in literals, and sorts gradients into buckets by names like torch.cuda.FloatTensor.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if _is_cuda(kwargs.get("device")):
             kwargs["device"] = torch.device("cpu")
@@ -31,38 +35,9 @@ class CudaMeansCpu(TorchFunctionMode):
         if func is torch.Tensor.to and len(args) > 1 and _is_cuda(args[1]):
             args = (args[0], torch.device("cpu"), *args[2:])
         result = func(*args, **kwargs)
-        if func is torch.Tensor.type and len(args) == 1 and not kwargs and not result.startswith("torch.cuda."):
+        if func is torch.Tensor.type and len(args) == 1 and not kwargs:
             return result.replace("torch.", "torch.cuda.", 1)
         return result
-
-
-def install() -> None:
-    """In this process, until it ends. Call it before Megatron-Core builds anything. Idempotent."""
-    global _mode
-    if _mode is not None or not cpu.is_needed():
-        return
-    cpu.install()
-    import megatron.core.tensor_parallel.random as megatron_random
-    from megatron.core.transformer.moe import moe_utils, token_dispatcher
-
-    # One generator instead of one a device: the tracker of random states and recomputation save and set it.
-    torch.cuda.get_rng_state = lambda *args, **kwargs: torch.get_rng_state()
-    torch.cuda.manual_seed = torch.manual_seed
-    megatron_random._get_cuda_rng_state = lambda *args, **kwargs: torch.get_rng_state()
-    megatron_random._set_cuda_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
-    # Mixture-of-experts layers copy counts of tokens on a stream of their own.
-    torch.cuda.Stream = _Stream
-    torch.cuda.current_stream = lambda *args, **kwargs: _Stream()
-    torch.cuda.stream = lambda stream: nullcontext()
-    torch.Tensor.record_stream = lambda self, stream: None
-    moe_utils.te_general_gemm = None  # without Transformer Engine it asks whether this is None, and has no such name
-    # It moves numbers of tokens off the GPU, as numpy arrays; here they are tensors already, which all_to_all does not take.
-    move = token_dispatcher.maybe_move_tensor_to_cpu
-    token_dispatcher.maybe_move_tensor_to_cpu = lambda tensor, as_numpy=False, record_stream=False: (
-        tensor.numpy() if as_numpy and torch.is_tensor(tensor) else move(tensor, as_numpy, record_stream)
-    )
-    _mode = CudaMeansCpu()
-    _mode.__enter__()
 
 
 class _Stream:
@@ -78,5 +53,70 @@ class _Stream:
         pass
 
 
-def _is_cuda(device) -> bool:
+def _move_as_tensors(move: Callable) -> Callable:
+    """It moves numbers of tokens off the GPU, as numpy arrays; here they are tensors already, which all_to_all does not take."""
+    return lambda tensor, as_numpy=False, record_stream=False: (
+        tensor.numpy() if as_numpy and torch.is_tensor(tensor) else move(tensor, as_numpy, record_stream)
+    )
+
+
+# module:name -> what stands there, made of what stood there.
+REPLACEMENTS: dict[str, Callable[[Any], Any]] = {
+    # One generator instead of one a device: the tracker of random states and recomputation save and set it.
+    "torch:cuda.get_rng_state": lambda original: lambda *args, **kwargs: torch.get_rng_state(),
+    "torch:cuda.manual_seed": lambda original: torch.manual_seed,
+    "megatron.core.tensor_parallel.random:_get_cuda_rng_state": lambda original: (
+        lambda *args, **kwargs: torch.get_rng_state()
+    ),
+    "megatron.core.tensor_parallel.random:_set_cuda_rng_state": lambda original: (
+        lambda state, *args, **kwargs: torch.set_rng_state(state)
+    ),
+    # Mixture-of-experts layers copy counts of tokens on a stream of their own.
+    "torch:cuda.Stream": lambda original: _Stream,
+    "torch:cuda.current_stream": lambda original: lambda *args, **kwargs: _Stream(),
+    "torch:cuda.stream": lambda original: lambda stream: nullcontext(),
+    "torch:Tensor.record_stream": lambda original: lambda self, stream: None,
+    "megatron.core.transformer.moe.token_dispatcher:maybe_move_tensor_to_cpu": _move_as_tensors,
+}
+
+_mode: TorchFunctionMode | None = None
+
+
+def install() -> None:
+    """In this process, and for device="cuda" in this thread, until it ends. Call it before Megatron-Core builds anything. Idempotent.
+
+    Raises ImportError, before anything is replaced, if a name is gone.
+    """
+    global _mode
+    if _mode is not None or not cpu.is_needed():
+        return
+    cpu.install()
+    from megatron.core.transformer.moe import moe_utils
+
+    found = [(*_find(target), make) for target, make in REPLACEMENTS.items()]
+    for owner, name, make in found:
+        setattr(owner, name, make(getattr(owner, name)))
+    moe_utils.te_general_gemm = None  # without Transformer Engine it asks whether this is None, and has no such name
+    _mode = CudaMeansCpu()
+    _mode.__enter__()
+
+
+def _find(target: str) -> tuple[Any, str]:
+    """What holds the name, and the name in it."""
+    module_name, _, path = target.partition(":")
+    *owners, name = path.split(".")
+    try:
+        owner = functools.reduce(getattr, owners, importlib.import_module(module_name))
+        getattr(owner, name)
+    except (ImportError, AttributeError):
+        from megatron.core import __version__
+
+        raise ImportError(
+            f"there is no {module_name}.{path} in torch {torch.__version__}, megatron-core {__version__}; without a GPU it is replaced, "
+            f"as checked against {CHECKED_AGAINST}"
+        ) from None
+    return owner, name
+
+
+def _is_cuda(device: Any) -> bool:
     return isinstance(device, str | torch.device) and str(device).startswith("cuda")

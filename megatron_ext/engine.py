@@ -159,8 +159,7 @@ class Engine:
     def _parts(self, attention_mask: Tensor, max_tokens: int | None) -> list[list[int]]:
         if max_tokens is None:
             return [list(range(len(attention_mask)))]
-        multiple = self.layout.row_multiple
-        lengths = [math.ceil(n / multiple) * multiple for n in attention_mask.sum(-1).tolist()]
+        lengths = [self.layout.padded(max(n, 1)) for n in attention_mask.sum(-1).tolist()]
         return cut_by_tokens(lengths, max_tokens, packed=self.packed)
 
     def _number_to_run(self, number: int) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -48,6 +49,8 @@ def write_model(model: MegatronModel, folder: str, *, write: bool) -> None:
             save_file(tensors, os.path.join(folder, f"shard-{len(shards)}.tmp"), metadata={"format": "pt"})
     if not write:
         return
+    for old in Path(folder).glob("model*.safetensors*"):  # of a model that was here before; transformers might load it
+        old.unlink()
     files = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
     if len(files) == 1:
         files = ["model.safetensors"]

@@ -10,7 +10,7 @@ from typing import Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.features import EXACT, REFUSED, UNTOUCHED, Feature, table
 
-PARITY_TEST, PIPELINE_TEST = "tests/megatron/test_parity.py", "tests/end_to_end"
+PARITY_TEST, PIPELINE_TEST = "tests/megatron/test_parity.py", "tests/end_to_end/test_megatron_run.py"
 
 DONE = (
     Feature("tensor parallel", EXACT, PARITY_TEST, "--megatron.tensor_parallel_size"),
@@ -34,11 +34,15 @@ DONE = (
     Feature("KL loss", EXACT, PARITY_TEST, "--algo.kl.use_loss"),
     Feature("entropy term", EXACT, PARITY_TEST, "--actor.entropy_coef"),
     Feature("multi-turn masks with holes", EXACT, PARITY_TEST, "--train.agent_func_path"),
-    Feature("max_epochs > 1", EXACT, PARITY_TEST, "--train.max_epochs"),
-    Feature("short last rollout", EXACT, PARITY_TEST),
-    Feature("checkpoints resumed with another layout", EXACT, PARITY_TEST, "--ckpt.load_enable"),
+    Feature("max_epochs > 1", EXACT, "tests/megatron/test_against_deepspeed.py", "--train.max_epochs"),
+    Feature("short last rollout", EXACT, "tests/megatron/test_trainer.py"),
+    Feature(
+        "checkpoints resumed with another layout", EXACT, "tests/megatron/test_checkpoint.py", "--ckpt.load_enable"
+    ),
     Feature("reference model, split like the policy", EXACT, PIPELINE_TEST, "--algo.kl.init_coef"),
-    Feature("colocate_all, states in the CPU's memory meanwhile", EXACT, PIPELINE_TEST, "--ds.enable_sleep"),
+    Feature(
+        "states in the CPU's memory while vLLM samples", EXACT, "tests/megatron/test_engine.py", "--ds.enable_sleep"
+    ),
     Feature(
         "MoE auxiliary loss",
         UNTOUCHED,

@@ -78,7 +78,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ),
     ]
     abbreviated = parser._get_option_tuples
-    parser._get_option_tuples = lambda word: [match for match in abbreviated(word) if match[0] not in ours]  # type: ignore[method-assign]
+    parser._get_option_tuples = lambda option_string: [  # type: ignore[method-assign]
+        match for match in abbreviated(option_string) if match[0] not in ours
+    ]
 
 
 def check_unused(args: Any, defaults: dict[str, Any]) -> None:

@@ -112,6 +112,11 @@ class ParallelLayout:
                     f"the model's moe_intermediate_size is {config.moe_intermediate_size}, which is no multiple of the "
                     f"{self.expert_tensor} ranks that share an expert"
                 )
+        if experts and self.tensor > 1 and not self.sequence_parallel:
+            raise ValueError(
+                f"--megatron.tensor_parallel_size is {self.tensor} and the model has experts; Megatron-Core trains them with "
+                "--megatron.sequence_parallel only, set it too"
+            )
 
     def check_world(self, world_size: int, workers: str = "actor") -> None:
         """Raise ValueError where the ranks do not come out even, for dense and for expert layers. workers: actor or ref."""

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# docs/logprob.md: smaller is slower, because each chunk adds to the whole gradient of the weight; larger takes memory for nothing.
+# The largest within the aim for memory (docs/logprob.md); every chunk adds to the whole gradient of the weight.
 DEFAULT_CHUNK_SIZE = 1024
 
 

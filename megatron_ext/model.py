@@ -4,9 +4,9 @@ parts = build_model("Qwen/Qwen2.5-7B", layout, ...)     # after initialize(layou
 for name, tensor in parts.export(): ...                 # (Hugging Face name, full tensor), the same on every rank
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from mbridge.core import llm_bridge  # noqa: E402
 from mbridge.core.bridge import Bridge  # noqa: E402
 from megatron.core import parallel_state, tensor_parallel  # noqa: E402
 from megatron.core.models.gpt.gpt_model import GPTModel  # noqa: E402
+from megatron.core.transformer.moe import router  # noqa: E402
 from transformers import AutoConfig  # noqa: E402
 from transformers.utils.hub import cached_file  # noqa: E402
 
@@ -52,6 +53,13 @@ class PolicyModel(GPTModel):
     temperature: float = 1.0
     chunk_size: int
     want_entropy: bool = False
+
+    def _preprocess(self, *args: Any, padding_mask: Tensor | None = None, **kwargs: Any) -> tuple:
+        """Megatron-Core cuts the padding mask [b, s] for sequence parallelism on the first stage only; the other stages need it too."""
+        if padding_mask is not None and self.config.sequence_parallel and not self.pre_process:
+            group = self.pg_collection.tp
+            padding_mask = padding_mask.chunk(group.size(), dim=1)[group.rank()]
+        return super()._preprocess(*args, padding_mask=padding_mask, **kwargs)
 
     def _postprocess(
         self, hidden_states: Tensor, input_ids: Tensor, position_ids: Tensor, labels: Tensor, *args, **kwargs
@@ -84,6 +92,20 @@ class PolicyModel(GPTModel):
         return torch.stack(values).view(len(values), labels.shape[1], labels.shape[0]).transpose(1, 2)
 
 
+def _count_at_least_one(count_tokens: Callable) -> Callable:
+    """For Megatron-Core's count behind the auxiliary loss: a micro batch of padding only has a loss of 0, not 0 / 0."""
+
+    @wraps(count_tokens)
+    def counted(*args: Any, **kwargs: Any) -> tuple:
+        per_expert, local, total = count_tokens(*args, **kwargs)
+        return per_expert, local, torch.as_tensor(total).clamp(min=1)
+
+    return counted
+
+
+router.get_tokens_per_expert_and_token_count = _count_at_least_one(router.get_tokens_per_expert_and_token_count)
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """What does not depend on how the model is cut. path: a Hugging Face folder, or a name that transformers finds."""
@@ -110,7 +132,8 @@ class MegatronModel:
             self.chunks: list[PolicyModel] = self.bridge.get_model(bf16=False, wrap_with_ddp=False)
         for chunk in self.chunks:
             chunk.temperature, chunk.chunk_size = settings.temperature, settings.chunk_size
-        self.bridge.load_weights(self.chunks, _folder(settings.path))
+        # One tensor at a time: else the first rank of every stage would read all of them into the host's memory.
+        self.bridge.load_weights(self.chunks, _folder(settings.path), memory_efficient=True)
 
     def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         for i, chunk in enumerate(self.chunks):

@@ -50,7 +50,8 @@ class Plan:
 
 def plans(request: Request) -> tuple[list[Plan], Counter[str]]:
     """All possible layouts, best first, and how many are not possible for which reason."""
-    found, refused = [], Counter()
+    found: list[Plan] = []
+    refused: Counter[str] = Counter()
     for layout in _layouts(request):
         try:
             layout.check_sizes()

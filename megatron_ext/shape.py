@@ -47,7 +47,7 @@ class ModelShape:
         if kind not in FAMILIES:
             raise ValueError(f"model_type is {kind}, allowed are {', '.join(FAMILIES)}")
         names = REQUIRED + (OF_EXPERTS if kind == "qwen3_moe" else ())
-        sizes = {name: config.get(name) for name in names}
+        sizes: dict[str, Any] = {name: config.get(name) for name in names}
         sizes["num_key_value_heads"] = config.get("num_key_value_heads") or sizes["num_attention_heads"]
         for name, value in sizes.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -140,7 +140,8 @@ def rank_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> li
     for piece in range(pieces):
         first, last = (stage, piece) == (0, 0), (stage, piece) == (layout.pipeline - 1, pieces - 1)
         dense, expert = _layer(shape, layout)
-        dense, expert, shared = dense * layers, expert * layers, []
+        dense, expert = dense * layers, expert * layers
+        shared: list[int] = []
         # On one stage a tied output layer is the embedding; on two, each has a copy.
         ends = shared if shape.tie_word_embeddings and layout.pipeline > 1 else dense
         if first:
@@ -190,7 +191,7 @@ def _named_in(settings: str) -> str:
     from deltal_openrlhf.host.config_files import read
 
     found = [setting.value for setting in read(settings) if setting.key == "actor.model_name_or_path"]
-    if not found:
+    if not found or not isinstance(found[0], str):
         raise ValueError(f"--model {settings}: it sets no actor.model_name_or_path")
     return found[0]
 

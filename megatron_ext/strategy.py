@@ -30,6 +30,12 @@ class MegatronStrategy(DeltaLStrategy):
     schedule: torch.optim.lr_scheduler.LRScheduler
 
     def setup_distributed(self, timeout: timedelta = timedelta(minutes=60)) -> None:
+        """As the host, and Megatron-Core's groups too. Raises ImportError where Megatron-Core or mbridge is not what was checked."""
+        from megatron_ext import bindings
+
+        problems = bindings.check()
+        if problems:
+            raise ImportError(problems[0])
         from megatron_ext.model import initialize
 
         super().setup_distributed(timeout)

@@ -79,14 +79,13 @@ class MegatronPPOTrainer(DeltaLPPOTrainer):
         Rank by rank different responses may need different numbers of micro batches; empty ones fill up. The order depends on the
         seed and on the number of steps taken, so a resumed run goes on as an uninterrupted one.
         """
-        items = self.replay_buffer.items
-        if not items:
+        items, group = self.replay_buffer.items, self.strategy.ds_device_mesh["dp"].get_group()
+        if self._most(int(not items), group):
             raise RuntimeError(
                 "a short rollout left a rank without any response; use a --data.max_samples that fills the last one"
             )
         generator = torch.Generator().manual_seed(self.strategy.seed + self.actor_scheduler.last_epoch)
         order = torch.randperm(len(items), generator=generator).tolist()
-        group = self.strategy.ds_device_mesh["dp"].get_group()
         per_step = self.args.train.batch_size // dist.get_world_size(group)
         num_steps = self._most(math.ceil(len(order) / per_step), group)
         steps = [order[i * per_step : (i + 1) * per_step] for i in range(num_steps)]
@@ -103,8 +102,7 @@ class MegatronPPOTrainer(DeltaLPPOTrainer):
         if budget is None:
             cut = cut_by_number(len(step), self.args.train.micro_batch_size)
         else:
-            multiple = self.engine.layout.row_multiple
-            lengths = [math.ceil(int(items[i].attention_mask.sum()) / multiple) * multiple for i in step]
+            lengths = [self.engine.layout.padded(int(items[i].attention_mask.sum())) for i in step]
             cut = cut_by_tokens(lengths, budget, packed=self.engine.packed, at_least=at_least)
         return [[step[i] for i in members] for members in cut]
 
@@ -124,8 +122,9 @@ class MegatronPPOTrainer(DeltaLPPOTrainer):
             window = list(islice(micro_batches, len(members)))
             for experience, indices in zip(window, members, strict=True):
                 experience.to_device(torch.device(torch.cuda.current_device()))
-                if not indices:
+                if not indices:  # nothing but padding, so that it adds no auxiliary loss of experts either
                     experience.action_mask = torch.zeros_like(experience.action_mask)
+                    experience.attention_mask = torch.zeros_like(experience.attention_mask)
                     experience.prompts = []
             self.loss_divisor = len(window)
             self._begin_step(window)

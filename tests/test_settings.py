@@ -1,11 +1,14 @@
 """Flags to settings, by the host's own parser; and every refusal in one line."""
 
+from types import SimpleNamespace
+
 import pytest
 from host_arguments import host_arguments
 
-from deltal_openrlhf.host.controller import check_resumed_loss, check_whole_rollouts
+from deltal_openrlhf.host.controller import check_resumed_backend, check_resumed_loss, check_whole_rollouts
 from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, announcements, check_features, table
 from deltal_openrlhf.host.settings import LossSettings
+from megatron_ext.strategy import CLIENT_STATES
 
 # Sizes that fit together: the host's defaults do not (rollout 1024 x 1, train 128, 8 ranks).
 SIZES = (
@@ -160,3 +163,19 @@ def test_a_critic_needs_whole_rollouts():
     with pytest.raises(ValueError, match="20 prompts are no multiple of --rollout.batch_size 8"):
         check_whole_rollouts(args, 20)
     check_whole_rollouts(host_arguments(*SIZES, "--algo.advantage.estimator", "group_norm"), 20)
+
+
+@pytest.mark.parametrize(("saved", "now"), [("deepspeed", "megatron"), ("megatron", "deepspeed")])
+def test_the_other_backends_checkpoint_is_refused_before_ray(tmp_path, saved, now):
+    folder = tmp_path / "_actor" / "global_step5"
+    folder.mkdir(parents=True)
+    if saved == "megatron":
+        (folder / CLIENT_STATES).touch()
+    args = SimpleNamespace(ckpt=SimpleNamespace(path=str(tmp_path)), backend=saved)
+    check_resumed_backend(args, "global_step5")
+    args.backend = now
+    with pytest.raises(
+        ValueError,
+        match=f"global_step5 in --ckpt.path .* was saved with --backend {saved}, this run has --backend {now}",
+    ):
+        check_resumed_backend(args, "global_step5")

@@ -45,7 +45,7 @@ class QuietConsole:
         os.dup2(log, 2)
         os.close(log)
         print(f"log: {self.log_path}", file=self._out)
-        print("starting Ray, vLLM and DeepSpeed (about a minute and a half on 2 cores)", file=self._out)
+        print("starting Ray, vLLM and the trainer (about a minute and a half on 2 cores)", file=self._out)
         self._thread = threading.Thread(target=self._follow, daemon=True, name="console")
         self._thread.start()
 

@@ -21,6 +21,7 @@ from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import SAVED_LOSS
 from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
+from megatron_ext.strategy import CLIENT_STATES
 
 logger = init_logger(__name__)
 
@@ -159,6 +160,17 @@ def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:
         raise ValueError(
             f"the checkpoint was trained with another loss ({'; '.join(differences)}); use the saved values, or "
             "--deltal.allow_changed_loss to go on with the new ones"
+        )
+
+
+def check_resumed_backend(args, tag: str) -> None:
+    """Raise ValueError if the other training backend saved the checkpoint."""
+    folder = os.path.join(args.ckpt.path, "_actor", tag)
+    saved = "megatron" if os.path.exists(os.path.join(folder, CLIENT_STATES)) else "deepspeed"
+    if saved != args.backend:
+        raise ValueError(
+            f"checkpoint {tag} in --ckpt.path {args.ckpt.path} was saved with --backend {saved}, this run has --backend {args.backend}; "
+            "use the saved one, or start from the exported model with another --ckpt.path"
         )
 
 

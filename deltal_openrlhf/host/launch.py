@@ -74,7 +74,7 @@ class _Run:
         import torch
         from openrlhf.utils.config import hierarchize
 
-        from deltal_openrlhf.host.controller import check_resumed_loss, read_saved_loss
+        from deltal_openrlhf.host.controller import check_resumed_backend, check_resumed_loss, read_saved_loss
         from deltal_openrlhf.host.data_files import check_data
         from deltal_openrlhf.host.features import announcements, check_features
         from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
@@ -102,8 +102,10 @@ class _Run:
             if not args.dry_run:
                 before_ray.check_files(args)
             saved = read_saved_loss(args.ckpt.path) if args.ckpt.load_enable else None
-            if saved is not None and not args.deltal.allow_changed_loss:
-                check_resumed_loss(settings, saved[1])
+            if saved is not None:
+                check_resumed_backend(args, saved[0])
+                if not args.deltal.allow_changed_loss:
+                    check_resumed_loss(settings, saved[1])
             if not args.dry_run:
                 probe_reward_services(args)
         except ValueError as error:

@@ -1,7 +1,9 @@
 """`python -m megatron_ext.parity`: one sharded step against one process, on this machine. Exit code 0 where they agree, else 1."""
 
+import os
 import sys
 
+from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.cli.arguments import OneLineParser
 from megatron_ext.layout import ParallelLayout
@@ -52,6 +54,11 @@ def parser() -> OneLineParser:
     model.add_argument("--tied", action="store_true", help="input and output embeddings are one tensor")
     model.add_argument("--recompute", action="store_true", help="activations are computed again in backward")
     model.add_argument("--dtype", choices=tuple(TOLERANCES), default="fp32", help="of the sharded model (default fp32)")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="instead of one case all of a covering set (1, 2 and 4 ranks, with negative controls), as a Markdown table; minutes",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the model and the batch (default 0)")
     parser.add_argument(
         "--negative-control",
@@ -73,12 +80,20 @@ def _in_our_flags(message: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     arguments = parser()
     args = arguments.parse_args(argv)
+    if args.all and (
+        given := [word for word in argv or sys.argv[1:] if word.startswith("--") and word not in ("--all", "--timeout")]
+    ):
+        arguments.error(f"{given[0]} is given with --all, which has cases of its own; only --timeout goes with it")
+    if cpu.is_needed():
+        os.environ.update(cpu.environment())
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     from deltal_openrlhf.parity.cases import Case
     from megatron_ext.parity import ShardedCase, run_cases
 
+    if args.all:
+        return _run_all(args.timeout)
     loss = Case(
         mode=args.mode,
         alpha=args.alpha,
@@ -114,6 +129,28 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(result.report())
     return 0 if result.fits() else 1
+
+
+def _run_all(timeout: float) -> int:
+    import torch
+
+    from megatron_ext.parity import run_cases
+    from megatron_ext.parity.matrix import MATRIX
+
+    gpus = torch.cuda.device_count()
+    print("| case | gradient, relative | loss | after SGD | after AdamW | |\n|---|---|---|---|---|---|", flush=True)
+    as_wanted = True
+    for world in sorted({case.world for case in MATRIX}):
+        if gpus and world > gpus:
+            print(f"(cases of {world} ranks left out: this machine has {gpus} GPUs)")
+            continue
+        for result in run_cases([case for case in MATRIX if case.world == world], timeout=timeout):
+            numbers = " | ".join(f"{value:.0e}" for value in (result.gradient, result.loss, result.sgd, result.adam))
+            agrees = result.fits()
+            as_wanted &= agrees == (result.case.wrong is None)
+            print(f"| {result.case} | {numbers} | {'agrees' if agrees else 'differs'} |", flush=True)
+    print("as it should be" if as_wanted else "NOT as it should be: a case differs, or a negative control agrees")
+    return 0 if as_wanted else 1
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def workspace(tmp_path_factory) -> Path:
     from tokenizers import Regex, pre_tokenizers
 
     folder = tmp_path_factory.mktemp("workspace")
-    words = ["<pad>", "<eos>", "<unk>", *"0123456789abcdefghijklmnopqrstuvwxyz +-=?."]
+    words = ["<pad>", "<eos>", "<unk>", *"0123456789abcdefghijklmnopqrstuvwxyz +-=?.!"]
     write_tiny_model(folder / "model", words, pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"))
     for name, prefix in (("prompts.jsonl", ""), ("bad_prompts.jsonl", "bad ")):
         rows = [json.dumps({"input": f"{prefix}{i}+{i % 7}=", "label": ""}) + "\n" for i in range(64)]
@@ -47,8 +47,16 @@ def workspace(tmp_path_factory) -> Path:
 class Run:
     """One run of the pipeline in its own session. Everything it started is ended when the block ends."""
 
-    def __init__(self, workspace: Path, out: Path, *flags: str, module="deltal_openrlhf.train_ppo_ray", ranks=1):
-        self.out = out
+    def __init__(
+        self,
+        workspace: Path,
+        out: Path,
+        *flags: str,
+        module="deltal_openrlhf.train_ppo_ray",
+        ranks=1,
+        time_limit=TIME_LIMIT,
+    ):
+        self.out, self.time_limit = out, time_limit
         flags = (
             f"--actor.model_name_or_path {workspace}/model --actor.num_nodes 1 --actor.num_gpus_per_node {ranks} "
             f"--ref.num_gpus_per_node {ranks} --vllm.num_engines 1 --reward.remote_url {workspace}/reward.py "
@@ -91,16 +99,16 @@ class Run:
             assert self.process.poll() is None, (
                 f"ended with {self.process.returncode} before {what}:\n{self.text()}\n{self.log()}"
             )
-            assert time.time() - self.started < TIME_LIMIT, (
-                f"no {what} after {TIME_LIMIT} s:\n{self.text()}\n{self.log()}"
+            assert time.time() - self.started < self.time_limit, (
+                f"no {what} after {self.time_limit} s:\n{self.text()}\n{self.log()}"
             )
             time.sleep(0.2)
 
     def wait(self) -> int:
         while self.process.poll() is None:
             self.look()
-            assert time.time() - self.started < TIME_LIMIT, (
-                f"still running after {TIME_LIMIT} s:\n{self.text()}\n{self.log()}"
+            assert time.time() - self.started < self.time_limit, (
+                f"still running after {self.time_limit} s:\n{self.text()}\n{self.log()}"
             )
             time.sleep(0.2)
         return self.process.returncode

@@ -268,6 +268,11 @@ def test_models_that_can_be_cut(layout):
             EXPERTS,
             "moe_intermediate_size is 20, which is no multiple of the 8 ranks that share an expert",
         ),
+        (
+            ParallelLayout(tensor=2),
+            EXPERTS,
+            "--megatron.tensor_parallel_size is 2 and the model has experts; Megatron-Core trains them with --megatron.sequence_parallel",
+        ),
     ],
 )
 def test_models_that_cannot_be_cut_so_are_refused_with_the_numbers(layout, model, says):
@@ -278,5 +283,6 @@ def test_models_that_cannot_be_cut_so_are_refused_with_the_numbers(layout, model
 
 
 def test_a_mixture_of_experts_that_can_be_cut():
-    for layout in (ParallelLayout(expert=3), ParallelLayout(tensor=4), ParallelLayout(tensor=2, pipeline=2, expert=2)):
+    cut = {"tensor": 2, "sequence_parallel": True}
+    for layout in (ParallelLayout(expert=3), ParallelLayout(**cut), ParallelLayout(**cut, pipeline=2, expert=2)):
         layout.check_model(EXPERTS)

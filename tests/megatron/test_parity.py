@@ -8,58 +8,18 @@ import sys
 
 import pytest
 
-from deltal_openrlhf.parity import Case
-from megatron_ext.layout import ParallelLayout as Layout
 from megatron_ext.parity import Result, ShardedCase, run_cases
+from megatron_ext.parity.matrix import MATRIX
 
 pytestmark = pytest.mark.timeout(400)
-
-EVERYTHING = {"kl": True, "entropy": True, "dual_clip": 3.0}
-TP2_SP = Layout(tensor=2, sequence_parallel=True)
-ONE = [
-    ShardedCase(),
-    ShardedCase(model="llama", tied=True, packed=True, recompute=True),
-    ShardedCase(model="qwen3_moe", packed=True),
-    ShardedCase(wrong="scale"),
-    ShardedCase(wrong="micro-batch"),
-]
-TWO = [
-    ShardedCase(Layout(tensor=2)),
-    ShardedCase(Layout(tensor=2), model="llama", loss=Case(micro=3, correction="seq", **EVERYTHING)),
-    ShardedCase(TP2_SP, model="qwen3", tied=True, recompute=True, loss=Case(mode="token-mean", micro=3)),
-    ShardedCase(TP2_SP, packed=True, loss=Case(mode="seq-mean-token-sum-norm", micro=5)),
-    ShardedCase(Layout(pipeline=2), loss=Case(mode="seq-mean-token-mean", micro=3, holes=True)),
-    ShardedCase(Layout(pipeline=2), packed=True, max_tokens=60, tied=True, loss=Case(micro=3, scope="rollout")),
-    ShardedCase(Layout(pipeline=2, virtual_pipeline=2), packed=True, model="qwen3"),
-    ShardedCase(
-        Layout(pipeline=2, virtual_pipeline=2), tied=True, loss=Case(micro=3, correction="token", **EVERYTHING)
-    ),
-    ShardedCase(data_parallel=2, loss=Case(micro=3, scope="group")),
-    ShardedCase(data_parallel=2, packed=True, max_tokens=50, model="qwen3", loss=Case(micro=3, filtering=True)),
-    ShardedCase(Layout(context=2), loss=Case(micro=3, alpha=1.0)),
-    ShardedCase(
-        Layout(context=2), packed=True, loss=Case(mode="seq-mean-token-mean", micro=3, correction="seq", **EVERYTHING)
-    ),
-    ShardedCase(Layout(expert=2), data_parallel=2, model="qwen3_moe", packed=True),
-    ShardedCase(TP2_SP, packed=True, wrong="scale"),
-    ShardedCase(Layout(pipeline=2), packed=True, wrong="micro-batch"),
-    ShardedCase(data_parallel=2, wrong="micro-batch"),
-    ShardedCase(Layout(context=2), wrong="scale"),
-]
-FOUR = [
-    ShardedCase(Layout(tensor=2, pipeline=2, sequence_parallel=True), packed=True),
-    ShardedCase(Layout(pipeline=2, context=2), packed=True),
-    ShardedCase(Layout(tensor=2), data_parallel=2, packed=True, model="qwen3", loss=Case(micro=3, scope="group")),
-]
-CASES = ONE + TWO + FOUR
 
 
 @pytest.fixture(scope="module")
 def results() -> dict[ShardedCase, Result]:
-    return {result.case: result for result in run_cases(CASES, timeout=300)}
+    return {result.case: result for result in run_cases(MATRIX, timeout=300)}
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.wrong is None], ids=str)
+@pytest.mark.parametrize("case", [case for case in MATRIX if case.wrong is None], ids=str)
 def test_sharded_update_is_the_update_of_one_process(results, case):
     result = results[case]
     assert result.norm > 0.5  # above the clip of the AdamW step, which has to bind
@@ -67,7 +27,7 @@ def test_sharded_update_is_the_update_of_one_process(results, case):
     assert max(result.loss, result.sgd, result.adam) <= 1e-6
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.wrong], ids=str)
+@pytest.mark.parametrize("case", [case for case in MATRIX if case.wrong], ids=str)
 def test_negative_controls_are_far_off(results, case):
     result = results[case]
     assert result.gradient > 0.1

@@ -1,0 +1,44 @@
+"""A covering set of cases: every way to cut, with every mode, scope and term of the loss spread over them, and negative controls."""
+
+from deltal_openrlhf.parity.cases import Case
+from megatron_ext.layout import ParallelLayout as Layout
+from megatron_ext.parity.cases import ShardedCase
+
+EVERYTHING = {"kl": True, "entropy": True, "dual_clip": 3.0}
+TP2_SP = Layout(tensor=2, sequence_parallel=True)
+ONE = [
+    ShardedCase(),
+    ShardedCase(model="llama", tied=True, packed=True, recompute=True),
+    ShardedCase(model="qwen3_moe", packed=True),
+    ShardedCase(wrong="scale"),
+    ShardedCase(wrong="micro-batch"),
+]
+TWO = [
+    ShardedCase(Layout(tensor=2)),
+    ShardedCase(Layout(tensor=2), model="llama", loss=Case(micro=3, correction="seq", **EVERYTHING)),
+    ShardedCase(TP2_SP, model="qwen3", tied=True, recompute=True, loss=Case(mode="token-mean", micro=3)),
+    ShardedCase(TP2_SP, packed=True, loss=Case(mode="seq-mean-token-sum-norm", micro=5)),
+    ShardedCase(Layout(pipeline=2), loss=Case(mode="seq-mean-token-mean", micro=3, holes=True)),
+    ShardedCase(Layout(pipeline=2), packed=True, max_tokens=60, tied=True, loss=Case(micro=3, scope="rollout")),
+    ShardedCase(Layout(pipeline=2, virtual_pipeline=2), packed=True, model="qwen3"),
+    ShardedCase(
+        Layout(pipeline=2, virtual_pipeline=2), tied=True, loss=Case(micro=3, correction="token", **EVERYTHING)
+    ),
+    ShardedCase(data_parallel=2, loss=Case(micro=3, scope="group")),
+    ShardedCase(data_parallel=2, packed=True, max_tokens=50, model="qwen3", loss=Case(micro=3, filtering=True)),
+    ShardedCase(Layout(context=2), loss=Case(micro=3, alpha=1.0)),
+    ShardedCase(
+        Layout(context=2), packed=True, loss=Case(mode="seq-mean-token-mean", micro=3, correction="seq", **EVERYTHING)
+    ),
+    ShardedCase(Layout(expert=2), data_parallel=2, model="qwen3_moe", packed=True),
+    ShardedCase(TP2_SP, packed=True, wrong="scale"),
+    ShardedCase(Layout(pipeline=2), packed=True, wrong="micro-batch"),
+    ShardedCase(data_parallel=2, wrong="micro-batch"),
+    ShardedCase(Layout(context=2), wrong="scale"),
+]
+FOUR = [
+    ShardedCase(Layout(tensor=2, pipeline=2, sequence_parallel=True), packed=True),
+    ShardedCase(Layout(pipeline=2, context=2), packed=True),
+    ShardedCase(Layout(tensor=2), data_parallel=2, packed=True, model="qwen3", loss=Case(micro=3, scope="group")),
+]
+MATRIX = (*ONE, *TWO, *FOUR)
