@@ -31,8 +31,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["deltal_openrlhf*", "megatron_ext*"]),
-    # torch alone; the pipeline comes with the extras, so that no build of torch is replaced unasked.
-    install_requires=["torch>=2.4"],
+    # torch, and packaging to compare versions; the pipeline comes with the extras, so that no build of torch is replaced unasked.
+    install_requires=["torch>=2.4", "packaging"],
     extras_require={
         # Without a GPU. The host's own requirements name CUDA packages: scripts/setup.sh installs this set with --no-deps.
         "cpu": [
@@ -57,6 +57,9 @@ setup(
             "datasets",
             "pyarrow",
         ],
+        # --backend megatron. GPUs need Transformer Engine too, which no extra can ask for: it is built against the torch that is
+        # installed, pip install --no-build-isolation 'transformer-engine[pytorch]>=2.9,<2.12'. mbridge imports einops.
+        "megatron": ["megatron-core==0.16.1", "mbridge==0.15.1", "einops"],
         "plots": ["matplotlib"],
         "dev": ["pytest", "pytest-timeout", "ruff", "mypy", "psutil"],
     },

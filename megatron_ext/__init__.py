@@ -1,1 +1,13 @@
-"""Megatron-Core as a training backend with ∆L. For a later release: nothing is here yet."""
+"""Megatron-Core as a training backend of OpenRLHF's pipeline, with the same ∆L update: `deltal train --backend megatron`.
+
+layout.py                          how model and batch are cut
+flags.py, features.py, support.py  the command line: what there is, what is refused, which models and versions
+model.py, export.py                Hugging Face to Megatron-Core and back
+batching.py, logprob.py            responses in, log-probabilities out
+engine.py, schedule.py             one optimizer step, learning rates
+trainer.py, strategy.py, actor.py  what OpenRLHF's workers and controller talk to
+checkpoint.py                      sharded checkpoints
+parity/                            python -m megatron_ext.parity
+plan.py, search.py, memory.py, estimates.py, shape.py   python -m megatron_ext.plan
+bindings.py, cpu.py, cpu_modules.py                     what is relied on in Megatron-Core; running it without a GPU
+"""

@@ -46,7 +46,8 @@ DONE = (
     Feature(
         "MoE auxiliary loss",
         UNTOUCHED,
-        "Megatron-Core's own: of every layer and micro batch by itself, summed over the layers, the mean over micro batches and ranks",
+        "Megatron-Core's own: of every layer and micro batch by itself, summed over the layers, the mean over micro batches and ranks "
+        "(tests/megatron/test_moe.py); transformers, so DeepSpeed, defines it otherwise: a coefficient does not carry over",
         "--actor.aux_loss_coef",
     ),
     Feature(

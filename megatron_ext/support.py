@@ -93,8 +93,8 @@ def _check_positions(config: Any) -> None:
         for name, allowed in LLAMA3_ROPE.items():
             _check(config, f"rope_parameters {name}", rope[name], allowed)
     elif kind != "default":
-        allowed = "default or llama3" if config.model_type == "llama" else "default"
-        _check(config, "rope_parameters rope_type", kind, allowed)
+        kinds = "default or llama3" if config.model_type == "llama" else "default"
+        _check(config, "rope_parameters rope_type", kind, kinds)
     _check(config, "partial_rotary_factor", rope.get("partial_rotary_factor", 1), 1)
 
 

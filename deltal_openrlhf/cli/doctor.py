@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from deltal_openrlhf.cli import enable, machine
+from megatron_ext import support
 
 GIB = 1024**3
 NEEDED_MEMORY = 4 * GIB
@@ -81,6 +82,20 @@ def check_versions() -> Report:
         remedy = "pip install -e '.[rewards]' in the clone"
         problems.append(Problem("math-verify is not installed: no math rewards", remedy, fatal=False))
     return facts, problems
+
+
+def check_megatron() -> Report:
+    """Only --backend megatron needs it: nothing here keeps a run from working."""
+    installed = [f"{name} {found}" for name in (*support.CHECKED, "transformer-engine") if (found := _version(name))]
+    if not installed:
+        return [f"megatron      not installed; for --backend megatron: {support.INSTALL}"], []
+    facts = [f"megatron      {', '.join(installed)}"]
+    try:
+        support.check_installed(on_cpu=_cpu_mode())
+    except ValueError as error:
+        what, _, remedy = str(error).rpartition(": ")
+        return facts, [Problem(what, remedy, fatal=False)]
+    return facts, []
 
 
 def check_device() -> Report:
@@ -198,6 +213,7 @@ def check_enabled() -> Report:
 
 CHECKS: tuple[Callable[[], Report], ...] = (
     check_versions,
+    check_megatron,
     check_device,
     check_resources,
     check_locks,

@@ -25,7 +25,9 @@ print(json.dumps(list(output.outputs[0].token_ids)))
 
 def check(rows: list[dict]) -> None:
     for row in rows:
-        assert abs(row["vllm_kl"]) <= 1e-3  # what vLLM samples from are the trainer's weights
+        # vLLM samples from the trainer's weights: 1.3e-3 before the first update is bfloat16 in this random model, old weights would be
+        # a hundredth and more (`kl` below). scripts/compare_backends.py has a trained one.
+        assert abs(row["vllm_kl"]) <= 2e-3
         assert row["deltal/weight_sum_x_M"] == pytest.approx(1, abs=1e-6)
         assert row["deltal/weight_sum_x_M_min"] == pytest.approx(1, abs=1e-6)
         assert row["deltal/optimizer_steps"] == 2
@@ -49,7 +51,7 @@ def test_tensor_parallel_run_is_killed_and_goes_on_pipeline_parallel(start):
         assert [row["step"] for row in rows] == list(range(1, 9))
         check(rows)
         assert all(row["kl"] >= 0 for row in rows[saved:])
-        assert rows[-1]["kl"] > 0  # the reference model is another one by now
+        assert rows[-1]["kl"] > 0.02  # the reference model is another one by now
         assert run.survivors() == []
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
