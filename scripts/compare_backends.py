@@ -29,7 +29,7 @@ import json, sys
 from vllm import LLM, SamplingParams
 rows = [json.loads(line) for line in open(sys.argv[2]).readlines()[:16]]
 llm = LLM(sys.argv[1], enforce_eager=True, max_model_len=262)
-outputs = llm.generate([row["input"] for row in rows], SamplingParams(temperature=0, max_tokens=64))
+outputs = llm.generate([row["input"] for row in rows], SamplingParams(temperature=0, max_tokens=64), use_tqdm=False)
 json.dump([output.outputs[0].text for output in outputs], open(sys.argv[3], "w"))
 """
 

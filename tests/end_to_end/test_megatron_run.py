@@ -18,7 +18,7 @@ LOAD = """
 import json, sys
 from vllm import LLM, SamplingParams
 llm = LLM(sys.argv[1], enforce_eager=True, max_model_len=40)
-output = llm.generate(["1+1="], SamplingParams(temperature=0, max_tokens=8, ignore_eos=True))[0]
+output = llm.generate(["1+1="], SamplingParams(temperature=0, max_tokens=8, ignore_eos=True), use_tqdm=False)[0]
 print(json.dumps(list(output.outputs[0].token_ids)))
 """
 
