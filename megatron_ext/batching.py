@@ -75,6 +75,7 @@ def model_inputs(
     )
     borders = torch.tensor([*starts, total], dtype=torch.int32, device=device) if packed else None
     shape = (sequences.shape[0], sequences.shape[1] - 1)
+    # `longest` as it is: rounded up it could equal all tokens of the row, for which Megatron-Core counts positions over all responses.
     places = torch.cat(source), torch.cat(row), torch.cat(column)
     return ModelInputs(tokens, labels, positions, padding, borders, max(padded), slots, *places, shape)
 

@@ -31,7 +31,8 @@ CALLED: dict[str, str] = {
     "padding_mask",
     "megatron.core.models.gpt.gpt_model:GPTModel.shared_embedding_or_output_weight": "",
     "megatron.core.parallel_state:initialize_model_parallel": "tensor_model_parallel_size, pipeline_model_parallel_size, "
-    "virtual_pipeline_model_parallel_size, context_parallel_size, expert_model_parallel_size, expert_tensor_parallel_size, order",
+    "virtual_pipeline_model_parallel_size, context_parallel_size, expert_model_parallel_size, expert_tensor_parallel_size, "
+    "distributed_timeout_minutes, order",
     "megatron.core.parallel_state:destroy_model_parallel": "",
     "megatron.core.tensor_parallel:model_parallel_cuda_manual_seed": "seed",
     "megatron.core.tensor_parallel:gather_from_sequence_parallel_region": "input_, group",

@@ -8,7 +8,8 @@ fully_reshardable form). Learning rate, betas and weight decay are not in it: th
 
 Load only checkpoints that you made yourself: Megatron-Core and torch unpickle `.metadata` (and Transformer Engine's extra states).
 
-Errors that one rank sees are raised on all ranks. A rank that dies leaves the others waiting until torch.distributed's timeout.
+Errors that one rank sees are raised on all ranks, but for those of rank 0 in writing common.pt and metadata.json: they, and a rank that
+dies, leave the others waiting until torch.distributed's timeout.
 """
 
 import json
@@ -50,7 +51,8 @@ def save(engine: Engine, folder: str, state: dict) -> None:
     ranks. Raises ValueError for a folder with something in it and for a state that JSON does not keep (nan, inf, tuples, tensors, keys
     that are no strings), RuntimeError where a rank could not write.
 
-    The first data parallel rank gathers and writes 12 bytes per parameter of its part of the model, by way of host memory.
+    The first data parallel rank gathers 12 bytes per parameter of its part of the model in host memory and writes them; at most it has 20
+    there, with what it gathers from.
     """
     text = _on_all_ranks(lambda: _prepare(folder, state))
     for optimizer in _optimizers(engine):

@@ -1,7 +1,8 @@
 """A model that computes log-probabilities and learns, however it is cut: Megatron-Core's schedule, optimizer and reductions.
 
     engine = Engine(model, optimizer=OptimizerSettings(...))
-    norm = engine.train_step(micro_batches, loss)      # one optimizer step
+    engine.gradients(micro_batches, loss)              # forward and backward of one optimizer step
+    engine.update()                                    # clip, and step
     rows = engine.log_probs(micro_batches)             # no gradients
 
 A micro batch is (sequences, attention_mask), each [num_responses, num_tokens], the same on all ranks of a replica. The loss follows
@@ -137,7 +138,11 @@ class Engine:
             (k, rows) for k, micro_batch in enumerate(micro_batches) for rows in self._parts(micro_batch[1], max_tokens)
         ]
         whole = [(micro_batches[k][0][rows], micro_batches[k][1][rows]) for k, rows in parts]
-        whole += [whole[-1]] * (self._number_to_run(len(whole)) - len(whole))
+        # Nothing but padding fills up.
+        padding = torch.zeros(1, 1, dtype=torch.long, device=torch.cuda.current_device())
+        whole += [(padding, padding)] * (self._number_to_run(len(whole)) - len(whole))
+        if not whole:
+            return []
         collected: list[Tensor] = []
 
         def collect(number: int, log_probs: Tensor, entropies: None) -> tuple[Tensor, dict]:
@@ -146,9 +151,7 @@ class Engine:
 
         self._run(whole, collect, entropy=False, forward_only=True)
         outputs = [torch.zeros(s.shape[0], s.shape[1] - 1, device=s.device) for s, _ in micro_batches]
-        for (k, rows), values in zip(
-            parts, collected, strict=False
-        ):  # on the last stage; behind them the repeated ones
+        for (k, rows), values in zip(parts, collected, strict=False):  # on the last stage; behind them what filled up
             outputs[k][rows] = values.to(outputs[k].dtype)
         if self.layout.pipeline > 1:
             last = parallel_state.get_pipeline_model_parallel_last_rank()
@@ -174,7 +177,12 @@ class Engine:
     # ── Sleep: with everything on the same GPUs, vLLM has the memory while responses are sampled ──
 
     def offload(self) -> None:
-        """Optimizer state and fp32 main parameters to the CPU, gradients away; the parameters stay, forward passes and vLLM need them."""
+        """Optimizer state and fp32 main parameters to the CPU, gradients away; the parameters stay, forward passes and vLLM need them.
+
+        Of bf16 models: the main parameters of an fp32 model are views of the parameters, which Megatron-Core's move would cut off.
+        """
+        if torch.cuda.is_available() and self.config.params_dtype is not torch.bfloat16:
+            raise ValueError(f"a model in {self.config.params_dtype} cannot be offloaded, allowed is torch.bfloat16")
         for chunk in self.chunks:
             chunk.offload_grad_buffers()
         self.optimizer.offload_to_cpu()

@@ -2,16 +2,15 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers.utils.hub import cached_file
 
 from deltal_openrlhf.files import write_atomically
 from megatron_ext.model import MegatronModel
+from megatron_ext.model_files import copy_settings
 
 BUCKET_BYTES = 1024**3
 SHARD_BYTES = 4 * 1024**3
@@ -35,18 +34,16 @@ def write_model(model: MegatronModel, folder: str, *, write: bool) -> None:
     """Collective. Where `write` is true: configuration, generation settings and the weights in shards, with their index."""
     if write:
         os.makedirs(folder, exist_ok=True)
-        for name in ("config.json", "generation_config.json"):
-            source = cached_file(model.settings.path, name, _raise_exceptions_for_missing_entries=name == "config.json")
-            if source:
-                shutil.copyfile(source, os.path.join(folder, name))
+        copy_settings(model.settings.path, folder, model.settings.dtype)
     shards: list[list[str]] = []
     total = 0
-    for bucket in buckets(model.export(), SHARD_BYTES):
+    # Off the GPU one by one; a rank that does not write keeps sizes only.
+    kept = ((name, tensor.to("cpu" if write else "meta", copy=True).contiguous()) for name, tensor in model.export())
+    for bucket in buckets(kept, SHARD_BYTES):
         shards.append([name for name, _ in bucket])
         total += sum(tensor.nbytes for _, tensor in bucket)
         if write:
-            tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in bucket}
-            save_file(tensors, os.path.join(folder, f"shard-{len(shards)}.tmp"), metadata={"format": "pt"})
+            save_file(dict(bucket), os.path.join(folder, f"shard-{len(shards)}.tmp"), metadata={"format": "pt"})
     if not write:
         return
     for old in Path(folder).glob("model*.safetensors*"):  # of a model that was here before; transformers might load it

@@ -41,14 +41,17 @@ DONE = (
     ),
     Feature("reference model, split like the policy", EXACT, PIPELINE_TEST, "--algo.kl.init_coef"),
     Feature(
-        "states in the CPU's memory while vLLM samples", EXACT, "tests/megatron/test_engine.py", "--ds.enable_sleep"
-    ),
-    Feature(
         "MoE auxiliary loss",
         UNTOUCHED,
         "Megatron-Core's own: of every layer and micro batch by itself, summed over the layers, the mean over micro batches and ranks "
         "(tests/megatron/test_moe.py); transformers, so DeepSpeed, defines it otherwise: a coefficient does not carry over",
         "--actor.aux_loss_coef",
+    ),
+    Feature(
+        "states in the CPU's memory while vLLM samples",
+        UNTOUCHED,
+        "Megatron-Core moves them; the next step is the same in tests/megatron/test_engine.py, where without a GPU only gradients move",
+        "--ds.enable_sleep",
     ),
     Feature(
         "GSPO",
@@ -85,10 +88,14 @@ REFUSED_FLAGS: tuple[tuple[str, str, str], ...] = (
         "Megatron-Core trains all parameters",
     ),
     ("EMA", "train.enable_ema train.ema_beta", "there is no second model to average into"),
-    ("Muon", "actor.optim", "the distributed optimizer is Adam"),
+    (
+        "Muon",
+        "actor.optim actor.muon.lr actor.muon.momentum actor.muon.ns_steps",
+        "the distributed optimizer is Adam",
+    ),
     (
         "dynamic batch",
-        "train.dynamic_batch_enable",
+        "train.dynamic_batch_enable train.max_tokens_per_gpu rollout.max_tokens_per_gpu",
         "micro batches by tokens are --megatron.max_tokens_per_micro_batch here",
     ),
     (

@@ -6,6 +6,7 @@ from typing import Any
 from megatron_ext.layout import ParallelLayout
 
 BACKENDS = ("deepspeed", "megatron")
+# The largest within the aim for memory (docs/logprob.md); every chunk adds to the whole gradient of the output layer.
 DEFAULT_CHUNK_SIZE = 1024
 """Tokens whose logits exist at a time."""
 

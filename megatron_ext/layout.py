@@ -112,6 +112,13 @@ class ParallelLayout:
                     f"the model's moe_intermediate_size is {config.moe_intermediate_size}, which is no multiple of the "
                     f"{self.expert_tensor} ranks that share an expert"
                 )
+            if self.expert_tensor != self.tensor and (
+                self.expert == 1 or (self.tensor == 1 and self.expert_tensor > 1)
+            ):
+                raise ValueError(
+                    f"one expert would be cut over {self.expert_tensor} ranks and the other layers over {self.tensor}, which mbridge "
+                    f"cannot export; set --megatron.expert_parallel_size to {self.context}, or leave out context or pipeline parallelism"
+                )
         if experts and self.tensor > 1 and not self.sequence_parallel:
             raise ValueError(
                 f"--megatron.tensor_parallel_size is {self.tensor} and the model has experts; Megatron-Core trains them with "

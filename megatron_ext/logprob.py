@@ -16,9 +16,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# The largest within the aim for memory (docs/logprob.md); every chunk adds to the whole gradient of the weight.
-DEFAULT_CHUNK_SIZE = 1024
-
 
 def chunked_logprobs(
     hidden: Tensor,

@@ -1,11 +1,12 @@
 """A Hugging Face model on Megatron-Core: built in its parts, filled, and given back under its Hugging Face names. By way of mbridge.
 
-parts = build_model("Qwen/Qwen2.5-7B", layout, ...)     # after initialize(layout)
-for name, tensor in parts.export(): ...                 # (Hugging Face name, full tensor), the same on every rank
+model = MegatronModel(ModelSettings("Qwen/Qwen2.5-7B", ...), layout)     # after initialize(layout)
+for name, tensor in model.export(): ...                                  # (Hugging Face name, full tensor), the same on every rank
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial, wraps
 from typing import Any
 
@@ -17,6 +18,7 @@ from deltal_openrlhf.host.rebind import rebound
 from megatron_ext import cpu as megatron_cpu
 from megatron_ext.layout import RANK_ORDER, ParallelLayout, num_experts
 from megatron_ext.logprob import chunked_logprobs
+from megatron_ext.model_files import folder_of
 
 megatron_cpu.install()
 
@@ -27,11 +29,13 @@ from megatron.core import parallel_state, tensor_parallel  # noqa: E402
 from megatron.core.models.gpt.gpt_model import GPTModel  # noqa: E402
 from megatron.core.transformer.moe import router  # noqa: E402
 from transformers import AutoConfig  # noqa: E402
-from transformers.utils.hub import cached_file  # noqa: E402
 
 
-def initialize(layout: ParallelLayout, seed: int) -> None:
-    """Megatron-Core's process groups, on top of torch.distributed's. seed: of its random states (dropout is off in these models)."""
+def initialize(layout: ParallelLayout, seed: int, timeout: timedelta = timedelta(minutes=60)) -> None:
+    """Megatron-Core's process groups, on top of torch.distributed's. seed: of its random states (dropout is off in these models).
+
+    timeout: of its collectives.
+    """
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=layout.tensor,
         pipeline_model_parallel_size=layout.pipeline,
@@ -40,6 +44,7 @@ def initialize(layout: ParallelLayout, seed: int) -> None:
         expert_model_parallel_size=layout.expert,
         expert_tensor_parallel_size=layout.expert_tensor,
         order=RANK_ORDER,
+        distributed_timeout_minutes=round(timeout.total_seconds() / 60),
     )
     tensor_parallel.model_parallel_cuda_manual_seed(seed)
 
@@ -103,9 +108,6 @@ def _count_at_least_one(count_tokens: Callable) -> Callable:
     return counted
 
 
-router.get_tokens_per_expert_and_token_count = _count_at_least_one(router.get_tokens_per_expert_and_token_count)
-
-
 @dataclass(frozen=True)
 class ModelSettings:
     """What does not depend on how the model is cut. path: a Hugging Face folder, or a name that transformers finds."""
@@ -128,12 +130,17 @@ class MegatronModel:
         self.settings, self.layout = settings, layout
         self.bridge = _bridge(settings, layout)
         self.config = self.bridge.config
+        if self.config.num_moe_experts and not hasattr(router.get_tokens_per_expert_and_token_count, "__wrapped__"):
+            # Called in every forward pass, so until the process ends.
+            router.get_tokens_per_expert_and_token_count = _count_at_least_one(
+                router.get_tokens_per_expert_and_token_count
+            )
         with rebound(llm_bridge, "GPTModel", PolicyModel):
             self.chunks: list[PolicyModel] = self.bridge.get_model(bf16=False, wrap_with_ddp=False)
         for chunk in self.chunks:
             chunk.temperature, chunk.chunk_size = settings.temperature, settings.chunk_size
         # One tensor at a time: else the first rank of every stage would read all of them into the host's memory.
-        self.bridge.load_weights(self.chunks, _folder(settings.path), memory_efficient=True)
+        self.bridge.load_weights(self.chunks, folder_of(settings.path), memory_efficient=True)
 
     def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         for i, chunk in enumerate(self.chunks):
@@ -150,11 +157,6 @@ class MegatronModel:
             if name not in seen:  # tied embeddings are there twice, on the first stage and on the last
                 seen.add(name)
                 yield name, tensor.detach()
-
-
-def _folder(path: str) -> str:
-    config = cached_file(path, "config.json")
-    return str(config)[: -len("/config.json")]
 
 
 def _bridge(settings: ModelSettings, layout: ParallelLayout) -> Bridge:

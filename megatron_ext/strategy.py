@@ -40,7 +40,7 @@ class MegatronStrategy(DeltaLStrategy):
 
         super().setup_distributed(timeout)
         self.layout = ParallelLayout.from_args(self.args)
-        initialize(self.layout, self.seed)
+        initialize(self.layout, self.seed, timeout)
 
     @property
     def ring_attn_group(self) -> dist.ProcessGroup:

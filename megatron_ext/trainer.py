@@ -62,6 +62,7 @@ class MegatronPPOTrainer(DeltaLPPOTrainer):
 
     def ppo_train(self, kl_ctl: float) -> dict:
         self.kl_ctl = kl_ctl
+        self._epochs_left = self.max_epochs
         self._plan_epoch()
         return super().ppo_train(kl_ctl)
 
@@ -132,7 +133,9 @@ class MegatronPPOTrainer(DeltaLPPOTrainer):
             infos = deepspeed_trainer.step_counts(window, strategy, mask_fn)
             self._statuses = self._take_step(window, infos)
             yield from zip(window, infos, strict=True)
-        self._plan_epoch()
+        self._epochs_left -= 1
+        if self._epochs_left:
+            self._plan_epoch()
 
     def _take_step(self, window: list[Experience], infos: list[dict]) -> list[dict]:
         """Forward, backward and update. Returns what the host reports of every micro batch, on all ranks."""

@@ -27,7 +27,8 @@ from pathlib import Path
 import torch
 
 from deltal_openrlhf.parity import run_on_ranks
-from megatron_ext.logprob import DEFAULT_CHUNK_SIZE, chunked_logprobs
+from megatron_ext.flags import DEFAULT_CHUNK_SIZE
+from megatron_ext.logprob import chunked_logprobs
 
 TIMEOUT = 4 * 3600.0
 PRODUCTS = {"plain": 3, "chunked": 4, "liger-mean": 3, "liger-none": 4}

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import pytest
 from host_arguments import host_arguments
 
-from deltal_openrlhf.host.controller import check_resumed_backend, check_resumed_loss, check_whole_rollouts
+from deltal_openrlhf.host.controller import (
+    DeltaLController,
+    check_resumed_backend,
+    check_resumed_loss,
+    check_whole_rollouts,
+)
 from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, announcements, check_features, table
 from deltal_openrlhf.host.settings import LossSettings
 from megatron_ext.strategy import CLIENT_STATES
@@ -165,6 +170,23 @@ def test_a_critic_needs_whole_rollouts():
     check_whole_rollouts(host_arguments(*SIZES, "--algo.advantage.estimator", "group_norm"), 20)
 
 
+def test_a_run_that_was_killed_in_its_first_save_starts_anew(tmp_path):
+    class Host:
+        def init_checkpoint_states(
+            self,
+        ):  # as BasePPOTrainer's, where the folder is there and the workers found no checkpoint
+            return {} if self.args.ckpt.load_enable else {"episode": 0, "global_step": 0}
+
+    class Controller(DeltaLController, Host):
+        def _check_workers(self):
+            pass
+
+    controller = Controller()
+    controller.args = host_arguments("--loss_agg", "deltal", "--ckpt.load_enable", "--ckpt.output_dir", str(tmp_path))
+    assert controller.init_checkpoint_states() == {"episode": 0, "global_step": 0}
+    assert controller.args.ckpt.load_enable
+
+
 @pytest.mark.parametrize(("saved", "now"), [("deepspeed", "megatron"), ("megatron", "deepspeed")])
 def test_the_other_backends_checkpoint_is_refused_before_ray(tmp_path, saved, now):
     folder = tmp_path / "_actor" / "global_step5"
@@ -179,3 +201,5 @@ def test_the_other_backends_checkpoint_is_refused_before_ray(tmp_path, saved, no
         match=f"global_step5 in --ckpt.path .* was saved with --backend {saved}, this run has --backend {now}",
     ):
         check_resumed_backend(args, "global_step5")
+    with pytest.raises(ValueError, match="global_step9 is not there, though `latest` beside it names it"):
+        check_resumed_backend(args, "global_step9")

@@ -18,6 +18,7 @@ while they are built or run (actor.py, trainer.py, controller.py).
 """
 
 import argparse
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -46,6 +47,15 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.training_step": "self, experience, kl_ctl, step, loss_batch_info",
     "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.init_model_from_pretrained": "self, strategy, pretrain, max_steps, vllm_engines",
     "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.save_checkpoint": "self, tag, client_states, metric_value, metric_key",
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.fit": "self, kl_ctl",
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.save_model": "self",
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.reload_states": "self",
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.offload_states": "self",
+    "openrlhf.trainer.ray.launcher:ReferenceModelActor.init_model_from_pretrained": "self, strategy, pretrain",
+    "openrlhf.trainer.ray.launcher:BaseModelActor._setup_distributed": "self, strategy",
+    "openrlhf.trainer.ray.launcher:BaseModelActor.execute_batch": "self, method_name, all_data, start_idx, end_idx",
+    "openrlhf.trainer.ray.launcher:RayActorGroup.__init__": "self, num_nodes, num_gpus_per_node, ray_actor_type, pg, num_gpus_per_actor, "
+    "duplicate_actors, resources, num_resources_per_node",
     "openrlhf.trainer.ppo_utils.replay_buffer:NaiveReplayBuffer.setup_dynamic_batch": "self, strategy",
     "openrlhf.trainer.ppo_utils.replay_buffer:NaiveReplayBuffer.collate_fn": "self, batch",
     "openrlhf.trainer.ppo_trainer:PPOTrainer.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
@@ -61,6 +71,11 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.utils.deepspeed:DeepspeedStrategy.backward": "self, loss, model, _optimizer, kwargs",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.optimizer_step": "self, _optimizer, model, _scheduler, name, kwargs",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.get_grad_norm": "self, model",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.setup_distributed": "self, timeout",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.save_model": "self, model, tokenizer, output_dir, kwargs",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.load_ckpt": "self, model, load_dir, tag, load_module_strict, load_optimizer_states, "
+    "load_lr_scheduler_states, load_module_only",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy._write_ckpt_metric": "self, ckpt_dir, metric_value, metric_key",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.get_ds_train_config": "self, optim_dict, max_norm",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.moving_average": "self, model, model_ema, beta, device",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.save_ckpt": "self, model, save_dir, tag, max_num, max_mem, client_state, save_latest, "
@@ -147,16 +162,18 @@ def _resolve(module_name: str, path: str) -> Any:
 
 
 class _ChosenByFlags:
-    """A class of the host's that stands under its name before the flags are read: made, or asked for options, it chooses then."""
+    """Stands under the name of a class of the host's before the flags are read; chooses the class when it is first used."""
 
     def __init__(self, choose: Callable[[], Any]) -> None:
-        self._choose = choose
+        self._choose = functools.cache(choose)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._choose()(*args, **kwargs)
 
-    def options(self, **options: Any) -> Any:
-        return self._choose().options(**options)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._choose(), name)
 
     def __reduce__(self) -> tuple:
         # The host's groups of workers keep it and travel to the controller.

@@ -39,6 +39,10 @@ class DeltaLController:
         self.settings = LossSettings.from_args(self.args)
         self._check_workers()
         states = super().init_checkpoint_states()
+        if not states:
+            # The folder is there, a checkpoint is not: the run was killed while it saved its first one.
+            with rebound(self.args.ckpt, "load_enable", False):
+                states = super().init_checkpoint_states()
         step = states["global_step"]
         if step and not self.args.deltal.allow_changed_loss:
             check_resumed_loss(self.settings, states.get("deltal"))
@@ -166,6 +170,10 @@ def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:
 def check_resumed_backend(args, tag: str) -> None:
     """Raise ValueError if the other training backend saved the checkpoint."""
     folder = os.path.join(args.ckpt.path, "_actor", tag)
+    if not os.path.isdir(folder):
+        raise ValueError(
+            f"{folder} is not there, though `latest` beside it names it; restore it, or name a complete checkpoint in `latest`"
+        )
     saved = "megatron" if os.path.exists(os.path.join(folder, CLIENT_STATES)) else "deepspeed"
     if saved != args.backend:
         raise ValueError(

@@ -196,7 +196,8 @@ def check_batch_sizes(args: Any) -> None:
 
     rollout_flags = "--rollout.batch_size x --rollout.n_samples_per_prompt"
     need(rollout_flags, rollout, "--train.batch_size", step)
-    if args.train.dynamic_batch_enable:
+    if args.train.dynamic_batch_enable or args.backend == "megatron":
+        # Micro batches of any size.
         need("--train.batch_size", step, "the number of data-parallel ranks", data_parallel)
         return
     need("--train.batch_size", step, "ranks x --train.micro_batch_size", data_parallel * args.train.micro_batch_size)

@@ -76,9 +76,9 @@ def build_trainer(
     )
 
 
-def experiences(case: Case, seed: int = 0) -> list[Experience]:
-    """The whole rollout batch, one response each."""
-    return [_experience(i, row, case) for i, row in enumerate(make_batch(case.holes, seed))]
+def experiences(case: Case, rows: list[dict] | None = None) -> list[Experience]:
+    """The whole rollout batch, one response each. rows: of make_batch by default."""
+    return [_experience(i, row, case) for i, row in enumerate(rows or make_batch(case.holes))]
 
 
 def arguments(case: Case) -> SimpleNamespace:

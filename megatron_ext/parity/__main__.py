@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES, SCOPES
@@ -53,7 +54,12 @@ def parser() -> OneLineParser:
     model.add_argument("--model", choices=MODELS, default="qwen2", help="family of the tiny model (default qwen2)")
     model.add_argument("--tied", action="store_true", help="input and output embeddings are one tensor")
     model.add_argument("--recompute", action="store_true", help="activations are computed again in backward")
-    model.add_argument("--dtype", choices=tuple(TOLERANCES), default="fp32", help="of the sharded model (default fp32)")
+    model.add_argument(
+        "--dtype",
+        choices=tuple(TOLERANCES),
+        help="of the sharded model; default fp32 without GPUs and bf16 with them, where Transformer Engine's attention takes fp32 neither "
+        "packed nor with --cp",
+    )
     parser.add_argument(
         "--all",
         action="store_true",
@@ -81,11 +87,18 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser()
     args = arguments.parse_args(argv)
     if args.all and (
-        given := [word for word in argv or sys.argv[1:] if word.startswith("--") and word not in ("--all", "--timeout")]
+        given := [
+            word
+            for word in argv or sys.argv[1:]
+            if word.startswith("--") and word not in ("--all", "--timeout", "--dtype")
+        ]
     ):
-        arguments.error(f"{given[0]} is given with --all, which has cases of its own; only --timeout goes with it")
+        arguments.error(
+            f"{given[0]} is given with --all, which has cases of its own; only --dtype and --timeout go with it"
+        )
     if cpu.is_needed():
         os.environ.update(cpu.environment())
+    dtype = args.dtype or ("fp32" if cpu.is_needed() else "bf16")
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -93,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     from megatron_ext.parity import ShardedCase, run_cases
 
     if args.all:
-        return _run_all(args.timeout)
+        return _run_all(dtype, args.timeout)
     loss = Case(
         mode=args.mode,
         alpha=args.alpha,
@@ -113,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         model=args.model,
         tied=args.tied,
         recompute=args.recompute,
-        dtype=args.dtype,
+        dtype=dtype,
         seed=args.seed,
         wrong=args.negative_control,
     )
@@ -131,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if result.fits() else 1
 
 
-def _run_all(timeout: float) -> int:
+def _run_all(dtype: str, timeout: float) -> int:
     import torch
 
     from megatron_ext.parity import run_cases
@@ -144,7 +157,8 @@ def _run_all(timeout: float) -> int:
         if gpus and world > gpus:
             print(f"(cases of {world} ranks left out: this machine has {gpus} GPUs)")
             continue
-        for result in run_cases([case for case in MATRIX if case.world == world], timeout=timeout):
+        cases = [replace(case, dtype=dtype) for case in MATRIX if case.world == world]
+        for result in run_cases(cases, timeout=timeout):
             numbers = " | ".join(f"{value:.0e}" for value in (result.gradient, result.loss, result.sgd, result.adam))
             agrees = result.fits()
             as_wanted &= agrees == (result.case.wrong is None)

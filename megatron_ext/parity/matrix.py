@@ -24,7 +24,7 @@ TWO = [
     ShardedCase(
         Layout(pipeline=2, virtual_pipeline=2), tied=True, loss=Case(micro=3, correction="token", **EVERYTHING)
     ),
-    ShardedCase(data_parallel=2, loss=Case(micro=3, scope="group")),
+    ShardedCase(data_parallel=2, loss=Case(micro=3, scope="group", correction="token", **EVERYTHING)),
     ShardedCase(data_parallel=2, packed=True, max_tokens=50, model="qwen3", loss=Case(micro=3, filtering=True)),
     ShardedCase(Layout(context=2), loss=Case(micro=3, alpha=1.0)),
     ShardedCase(
@@ -39,6 +39,6 @@ TWO = [
 FOUR = [
     ShardedCase(Layout(tensor=2, pipeline=2, sequence_parallel=True), packed=True),
     ShardedCase(Layout(pipeline=2, context=2), packed=True),
-    ShardedCase(Layout(tensor=2), data_parallel=2, packed=True, model="qwen3", loss=Case(micro=3, scope="group")),
+    ShardedCase(Layout(context=2), data_parallel=2, packed=True, tied=True, max_tokens=60, model="qwen3"),
 ]
 MATRIX = (*ONE, *TWO, *FOUR)

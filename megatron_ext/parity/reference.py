@@ -3,15 +3,14 @@
 import torch
 from torch import Tensor
 
-from deltal_openrlhf.parity.cases import make_batch
 from deltal_openrlhf.parity.reference import reference_loss, reference_weights
-from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, build_model
+from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, build_model, make_rows
 
 
 def train(case: ShardedCase) -> dict:
     """gradient, sgd, adam: by Hugging Face name; loss; norm."""
     model = build_model(case)
-    batch = make_batch(case.loss.holes, case.seed)
+    batch = make_rows(case)
     everyone = list(range(len(batch)))
     weights = reference_weights(case.loss, batch, everyone)
     tokens = sum(int(row["mask"].sum()) for row in batch)

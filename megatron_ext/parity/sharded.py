@@ -13,7 +13,7 @@ from deltal_openrlhf.parity.cases import GROUP_SIZE
 from deltal_openrlhf.parity.real import arguments, experiences
 from megatron_ext.engine import Engine, OptimizerSettings
 from megatron_ext.model import MegatronModel, ModelSettings
-from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase
+from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, make_rows
 from megatron_ext.strategy import MegatronStrategy
 from megatron_ext.trainer import MegatronActor, MegatronPPOTrainer
 
@@ -46,7 +46,7 @@ def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) 
         micro_train_batch_size=case.loss.micro,
         dataloader_pin_memory=False,
     )
-    samples = experiences(case.loss, case.seed)
+    samples = experiences(case.loss, make_rows(case))
     attach_scope_means(samples, trainer.settings, GROUP_SIZE)
     for sample in samples[parallel_state.get_data_parallel_rank() :: case.data_parallel]:
         trainer.replay_buffer.append(sample)

@@ -88,8 +88,8 @@ REFUSED = {
     "of tensor x context x pipeline parallel size, 2 x 1 x 1 = 2",
     f"{E} 3": f"{E} is 3, but there are 8 data x 1 context parallel ranks = 8; allowed is a divisor",
     f"{P} 2 {E} 2": f"{E} is 2 with {P} 2; with pipeline stages experts spread over one stage of one replica",
-    # 8 ranks, a copy on 4: 2 data parallel ranks; 16 responses are no multiple of 2 x 16.
-    f"{T} 4 --train.micro_batch_size 16": "--train.batch_size is 16, which is no multiple of ranks x --train.micro_batch_size, 32",
+    # 8 ranks, a copy on 1.
+    "--train.batch_size 4": "--train.batch_size is 4, which is no multiple of the number of data-parallel ranks, 8",
     # The model
     "--actor.model_name_or_path mistral": "--backend megatron does not know the model type mistral, allowed are qwen2, qwen3, llama",
     "--actor.model_name_or_path none/of/these": "--actor.model_name_or_path is none/of/these, allowed is a folder with a config.json or "
@@ -125,7 +125,12 @@ DEEPSPEEDS = {
     "train.enable_ema": ("", "no second model"),
     "train.ema_beta": ("0.5", "no second model"),
     "actor.optim": ("muon", "Adam"),
+    "actor.muon.lr": ("0.1", "Adam"),
+    "actor.muon.momentum": ("0.5", "Adam"),
+    "actor.muon.ns_steps": ("4", "Adam"),
     "train.dynamic_batch_enable": ("", BUDGET),
+    "train.max_tokens_per_gpu": ("4096", BUDGET),
+    "rollout.max_tokens_per_gpu": ("4096", BUDGET),
     "ds.ring_attn_size": ("2", C),
     "ds.ring_attn_head_stride": ("2", C),
     "ds.tensor_parallel_size": ("2", T),
@@ -151,7 +156,8 @@ ACCEPTED = {
     f"{C} 8": "tensor 1, pipeline 1, context 8, data parallel 1",
     f"{T} 2 {P} 2 {C} 2 --ds.packing_samples": "tensor 2, pipeline 2, context 2, data parallel 1",
     f"{E} 2 --actor.model_name_or_path experts": "tensor 1, pipeline 1, context 1, expert 2, data parallel 8",
-    f"{T} 2 {P} 2 {E} 2 --actor.model_name_or_path experts --actor.aux_loss_coef 0.01": "tensor 2, pipeline 2, context 1, expert 2, data "
+    f"{T} 2 --megatron.sequence_parallel {P} 2 {E} 2 --actor.model_name_or_path experts --actor.aux_loss_coef 0.01": "tensor 2 (sequence "
+    "parallel), pipeline 2, context 1, expert 2, data "
     "parallel 2",
     f"{T} 2 --algo.kl.init_coef 0.1 --ref.num_gpus_per_node 6": "tensor 2, pipeline 1, context 1, data parallel 4",
     # 16 responses on 4 data parallel ranks; with DeepSpeed there would be 8 ranks, and 8 x 4 is no divisor.

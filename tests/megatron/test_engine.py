@@ -79,6 +79,20 @@ def log_probs_of_all_layouts(folder):
     return found
 
 
+def nothing_to_do(folder):
+    """Workers whose share of a short rollout is empty: all of them, and one of two that exchange tokens with each other."""
+    import torch.distributed as dist
+
+    found = {}
+    for name in ("one", "pp2", "interleaved"):
+        engine = make_engine(f"{folder}/qwen3", LAYOUTS[name], packed=True, learns=False)
+        found[name] = len(engine.log_probs([]))
+    engine = make_engine(f"{folder}/moe", dict(expert=2), packed=True, learns=False)
+    mine = make_batch() if dist.get_rank() == 0 else []
+    found["experts"] = [list(values.shape) for values in engine.log_probs(mine)]
+    return found
+
+
 def loss(number, log_probs, entropy):
     return -log_probs.sum() / 20
 
@@ -169,6 +183,7 @@ def on_rank(rank, folder):
     start(folder)
     return {
         "log_probs": log_probs_of_all_layouts(folder),
+        "nothing": nothing_to_do(folder),
         "recomputed": recomputed(folder),
         "slept": {dtype: slept(folder, dtype) for dtype in ("float32", "bfloat16")},
         "tiny": many_tiny_micro_batches(folder),
@@ -178,7 +193,7 @@ def on_rank(rank, folder):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engine")
-    write_models(folder, "qwen3")
+    write_models(folder, "qwen3", "moe")
     return run_on_ranks(2, on_rank, str(folder), timeout=180)
 
 
@@ -193,6 +208,12 @@ def test_log_probs_are_those_of_transformers(results, name, packed, tokens):
             assert most <= tokens and number > 3
         else:
             assert most > BUDGET and number == (4 if name == "interleaved" else 3)
+
+
+def test_a_worker_without_responses_returns_nothing_and_holds_nobody_up(results):
+    shapes = [[len(sequences), sequences.shape[1] - 1] for sequences, _ in make_batch()]
+    for rank, found in enumerate(results):
+        assert found["nothing"] == {"one": 0, "pp2": 0, "interleaved": 0, "experts": shapes if rank == 0 else []}
 
 
 def test_recomputation_changes_no_gradient(results):

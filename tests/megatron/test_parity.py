@@ -14,9 +14,21 @@ from megatron_ext.parity.matrix import MATRIX
 pytestmark = pytest.mark.timeout(400)
 
 
+BF16 = [ShardedCase(dtype="bf16", packed=True, seed=seed) for seed in (0, 1, 2)]
+BF16 += [ShardedCase(dtype="bf16", wrong=wrong) for wrong in ("micro-batch", "scale")]
+
+
 @pytest.fixture(scope="module")
 def results() -> dict[ShardedCase, Result]:
-    return {result.case: result for result in run_cases(MATRIX, timeout=300)}
+    return {result.case: result for result in run_cases([*MATRIX, *BF16], timeout=300)}
+
+
+@pytest.mark.parametrize("case", BF16, ids=str)
+def test_bf16_tells_right_from_wrong(results, case):
+    """As on GPUs, where packed rows and context parallelism need it."""
+    result = results[case]
+    assert result.fits() == (case.wrong is None)
+    assert result.gradient > 0.3 if case.wrong else result.gradient <= 0.05
 
 
 @pytest.mark.parametrize("case", [case for case in MATRIX if case.wrong is None], ids=str)
@@ -64,10 +76,33 @@ def test_command_notices_a_wrong_scale():
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        "--tp 8 --sp --packed --dtype bf16",
+        "--tp 4 --pp 4 --cp 2 --sp --packed --recompute",
+        "--tp 3 --pp 3 --vpp 2",
+        "--tp 8 --cp 4 --sp --packed",
+        "--model qwen3_moe --ep 8 --dp 8",
+    ],
+)
+def test_the_tiny_model_can_be_cut_as_large_ones_are(flags, monkeypatch):
+    from megatron_ext import parity
+    from megatron_ext.parity.__main__ import main
+
+    asked = []
+    monkeypatch.setattr(
+        parity, "run_cases", lambda cases, timeout: asked.extend(cases) or [Result(cases[0], 0, 0, 0, 0, 1)]
+    )
+    assert main(flags.split()) == 0
+    case = asked[0]
+    assert f"--tp {case.layout.tensor}" in flags or case.layout.tensor == 1
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ("--tp 3", "num_attention_heads is 4, which is no multiple of --tp, 3"),
-        ("--pp 3", "num_hidden_layers is 4, which is no multiple of --pp, 3"),
+        ("--tp 0", "--tp is 0, allowed is 1 or more"),
+        ("--model qwen3_moe --tp 2", "--tp is 2 and the model has experts; Megatron-Core trains them with --sp only"),
         ("--sp", "--sp is set with --tp 1"),
         ("--vpp 2", "--vpp is 2 with --pp 1"),
         ("--ep 2 --dp 2", "--ep is 2, but the model (qwen2) has no experts"),
