@@ -131,14 +131,14 @@ WITHOUT_A_FLAG = (
     Feature(
         "critic",
         REFUSED,
-        "there is no value model; allowed are the other estimators",
+        "there is no value model; gae is OpenRLHF's default, set another: group_norm, rloo, reinforce_baseline, dr_grpo or reinforce",
         "--algo.advantage.estimator gae",
         lambda args: args.algo.advantage.estimator == "gae",
     ),
     Feature(
         "reward model on GPUs",
         REFUSED,
-        "rewards come from --reward.remote_url or --train.agent_func_path, one of which has to be set",
+        "set --reward.remote_url or --train.agent_func_path: rewards come from a file, a service or an agent",
         "--reward.model_name_or_path",
         lambda args: not (args.reward.remote_url or args.train.agent_func_path),
     ),

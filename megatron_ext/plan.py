@@ -1,4 +1,4 @@
-"""Which layouts of a model fit on how many GPUs, on paper: python -m megatron_ext.plan --model MODEL --gpus 64 --gpu-memory 80
+"""Which layouts of a model fit on how many GPUs, on paper: python -m megatron_ext.plan --model M --gpus 8 --gpu-memory 80 --max-length 8192
 
     python -m megatron_ext.plan --model configs/models/qwen2.5-32b.json --gpus 32 --gpu-memory 80 --max-length 33792
     python -m megatron_ext.plan --model Qwen/Qwen3-30B-A3B --gpus 64 --gpu-memory 80 --max-length 16384 --json

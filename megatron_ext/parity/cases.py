@@ -1,13 +1,14 @@
 """What is compared: a layout, a loss, a model, and the wrong ways that have to be noticed."""
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from deltal_openrlhf.parity.cases import VOCABULARY, make_batch
+from deltal_openrlhf.parity.cases import NUM_RESPONSES, VOCABULARY, make_batch
 from deltal_openrlhf.parity.cases import Case as LossCase
 from megatron_ext.layout import ParallelLayout
 
@@ -47,9 +48,16 @@ class ShardedCase:
 
     def check(self) -> None:
         """Raise ValueError, one line, for what the tiny model or the batch cannot be cut into."""
-        if self.data_parallel < 1:
-            raise ValueError(f"--dp is {self.data_parallel}, allowed is 1 or more")
+        if not 1 <= self.data_parallel <= NUM_RESPONSES:
+            raise ValueError(
+                f"--dp is {self.data_parallel}, allowed is 1 to {NUM_RESPONSES}, the responses of the batch"
+            )
         self.layout.check_sizes()
+        most = torch.cuda.device_count() or 4 * (os.cpu_count() or 1)
+        if self.world > most:
+            raise ValueError(
+                f"the layout has {self.world} ranks, allowed are up to {most} here: one a GPU of this machine, without GPUs four a core"
+            )
         self.layout.check_world(self.world)
         self.layout.check_model(model_config(self))
         loss = self.loss
@@ -60,6 +68,19 @@ class ShardedCase:
             raise ValueError(f"--alpha is {loss.alpha:g}, allowed is a number from 0 to 1")
         if loss.dual_clip is not None and not loss.dual_clip > 1:
             raise ValueError(f"--dual-clip is {loss.dual_clip:g}, allowed is a number above 1")
+        if self.wrong == "micro-batch" and loss.mode != "deltal":
+            raise ValueError(
+                f"--negative-control micro-batch with --mode {loss.mode} is not noticed for sure; it is allowed with deltal only"
+            )
+        if (
+            self.wrong == "micro-batch"
+            and loss.micro >= NUM_RESPONSES // self.data_parallel
+            and self.max_tokens is None
+        ):
+            raise ValueError(
+                f"--negative-control micro-batch with --micro-batch-size {loss.micro} is one micro batch, which is no mistake; allowed is "
+                f"less than {NUM_RESPONSES // self.data_parallel}, the responses of a rank"
+            )
         if self.loss.micro < 1:
             raise ValueError(f"--micro-batch-size is {self.loss.micro}, allowed is 1 or more")
         longest = max(len(row["ids"]) for row in make_batch(False, self.seed)) + self.layout.row_multiple

@@ -87,7 +87,7 @@ def test_every_flag_of_deepspeed_and_of_the_reference_is_used_or_refused():
 def test_rewards_need_a_source_and_a_run_a_model(real):
     line = refusal(real["no reward"])
     assert (
-        "--reward.model_name_or_path (reward model on GPUs) does not go with --backend megatron: rewards come from"
+        "--reward.model_name_or_path (reward model on GPUs) does not go with --backend megatron: set --reward.remote_url or"
         in line
     )
     assert "--actor.model_name_or_path is None, allowed is a folder" in refusal(real["no model"])

@@ -90,6 +90,7 @@ def test_the_tiny_model_can_be_cut_as_large_ones_are(flags, monkeypatch):
     from megatron_ext.parity.__main__ import main
 
     asked = []
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr(
         parity, "run_cases", lambda cases, timeout: asked.extend(cases) or [Result(cases[0], 0, 0, 0, 0, 1)]
     )
@@ -111,7 +112,13 @@ def test_the_tiny_model_can_be_cut_as_large_ones_are(flags, monkeypatch):
         ("--max-tokens 10", "--max-tokens is 10, allowed is "),
         ("--micro-batch-size 0", "--micro-batch-size is 0, allowed is 1 or more"),
         ("--dual-clip 0.5", "--dual-clip is 0.5, allowed is a number above 1"),
-        ("--dp 0", "--dp is 0, allowed is 1 or more"),
+        ("--dp 0", "--dp is 0, allowed is 1 to 16, the responses of the batch"),
+        ("--tp 8 --pp 8 --cp 8 --dp 16", "the layout has 8192 ranks, allowed are up to "),
+        ("--negative-control micro-batch --mode token-mean", "it is allowed with deltal only"),
+        (
+            "--negative-control micro-batch --micro-batch-size 16",
+            "is one micro batch, which is no mistake; allowed is less than 16",
+        ),
     ],
 )
 def test_bad_flags_are_one_line(flags, says, capsys):
