@@ -110,7 +110,7 @@ RUNS |= {flags: [*MATH, "--dry-run", *flags.split()] for flags in BAD_NUMBERS}
 def real(tmp_path_factory) -> dict[str, tuple]:
     """name -> (exit status, stdout, stderr) of every run."""
     folder = tmp_path_factory.mktemp("empty")
-    (folder / "saved" / "_actor").mkdir(parents=True)
+    (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
     process = subprocess.run(
         [sys.executable, "-c", REAL, str(ROOT)],
