@@ -172,15 +172,22 @@ def _trainer_class(case: Case):
                 self.trained_on.append([])
             return status
 
+    if case.wrong == "micro-batch":
+        return normalised_by_micro_batch(ParityTrainer)
+    return ParityTrainer
+
+
+def normalised_by_micro_batch(trainer_class: type[DeltaLPPOTrainer]) -> type[DeltaLPPOTrainer]:
+    """The mistake of a negative control: each micro batch's weights are normalised by themselves."""
+
+    class Wrong(trainer_class):
         def _set_weights(self, micro_batches):
-            if case.wrong != "micro-batch":
-                return super()._set_weights(micro_batches)
-            for rows in micro_batches:  # each micro batch normalised by itself
+            for rows in micro_batches:
                 super()._set_weights([rows])
             for weights in self._weights:
                 weights /= self.loss_divisor
 
-    return ParityTrainer
+    return Wrong
 
 
 def _experience(number: int, row: dict, case: Case):

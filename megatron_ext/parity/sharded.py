@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deltal_openrlhf.host.controller import attach_scope_means
 from deltal_openrlhf.parity.cases import GROUP_SIZE
-from deltal_openrlhf.parity.real import arguments, experiences
+from deltal_openrlhf.parity.real import arguments, experiences, normalised_by_micro_batch
 from megatron_ext.engine import Engine, OptimizerSettings
 from megatron_ext.model import MegatronModel, ModelSettings
 from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, make_rows
@@ -37,7 +37,8 @@ def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) 
     strategy.engine = engine
     stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=optimizer.lr)
     strategy.schedule = torch.optim.lr_scheduler.ConstantLR(stand_in, factor=1.0)
-    trainer = _trainer_class(case)(
+    trainer_class = normalised_by_micro_batch(MegatronPPOTrainer) if case.wrong == "micro-batch" else MegatronPPOTrainer
+    trainer = trainer_class(
         strategy,
         MegatronActor(engine),
         ema_model=None,
@@ -95,19 +96,6 @@ def _strategy(case: ShardedCase, max_norm: float) -> MegatronStrategy:
         train_batch_size=args.train.batch_size,
         args=args,
     )
-
-
-def _trainer_class(case: ShardedCase) -> type[MegatronPPOTrainer]:
-    class ParityTrainer(MegatronPPOTrainer):
-        def _set_weights(self, micro_batches):
-            if case.wrong != "micro-batch":
-                return super()._set_weights(micro_batches)
-            for rows in micro_batches:  # each micro batch normalised by itself
-                super()._set_weights([rows])
-            for weights in self._weights:
-                weights /= self.loss_divisor
-
-    return ParityTrainer
 
 
 def _whole_loss(losses: list[float]) -> float:
