@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from deltal_openrlhf.files import write_atomically
@@ -38,10 +39,10 @@ def make_start(folder: Path, steps: int) -> None:
     """A model after `steps` supervised steps."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from deltal_openrlhf.quickstart import model, supervised
+    from deltal_openrlhf.quickstart import model, sizes, supervised
 
-    def build(tokenizer) -> LlamaForCausalLM:
-        config = model.build_model(tokenizer).config.to_dict()
+    def build(tokenizer, size) -> LlamaForCausalLM:
+        config = model.build_model(tokenizer, size).config.to_dict()
         return LlamaForCausalLM(LlamaConfig(**(config | {"attention_bias": False, "num_hidden_layers": 4})))
 
     def progress(step: int) -> None:
@@ -50,7 +51,7 @@ def make_start(folder: Path, steps: int) -> None:
 
     tokenizer = model.build_tokenizer()
     with rebound(supervised, "build_model", build):
-        trained = supervised.train(tokenizer, seed=0, steps=steps, progress=progress)
+        trained = supervised.train(tokenizer, replace(sizes.CPU, steps=steps), seed=0, progress=progress)
     model.save(trained, tokenizer, folder)
 
 

@@ -7,9 +7,11 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.distributions import Categorical
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, label, split_of
@@ -20,12 +22,16 @@ from deltal_openrlhf.quickstart import (
     model,
     report,
     shuffled_reward,
+    sizes,
     stages,
     supervised,
     task,
     training,
 )
 from deltal_openrlhf.rewards.countdown_reward import reward_func
+from deltal_openrlhf.sampling import sample
+
+TASK = sizes.CPU.task
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +53,11 @@ def test_traces():
     rng = random.Random(0)
     answered, lengths = 0, []
     for _ in range(2000):
-        problem = task.draw(rng, "train")
-        prompt, response = task.prompt(*problem), task.trace(problem, rng)
+        problem = TASK.draw(rng, "train")
+        prompt, response = task.prompt(*problem), TASK.trace(problem, rng)
         words = response.split()
-        assert set(words) | set(prompt.split()) <= set(task.WORDS)
-        assert len(prompt.split()) == task.WORDS_A_PROMPT
+        assert set(words) | set(prompt.split()) <= set(TASK.words)
+        assert len(prompt.split()) == TASK.longest_prompt
         has_answer = "<answer>" in words
         assert grade(prompt, response, problem) == float(has_answer)
         assert grade(prompt, response, problem._replace(target=problem.target + 1)) == 0.0
@@ -67,7 +73,7 @@ def test_traces():
         answered += has_answer
         lengths.append(len(words) + 1)
     assert 0.4 < answered / 2000 < 0.75
-    assert max(lengths) <= task.MAX_NEW_TOKENS and sorted(lengths)[1900] > 5 * sorted(lengths)[100]
+    assert max(lengths) <= TASK.max_new_tokens and sorted(lengths)[1900] > 5 * sorted(lengths)[100]
 
 
 def test_longest_trace_fits():
@@ -78,9 +84,9 @@ def test_longest_trace_fits():
         def choice(self, attempts):
             return next(a for a in attempts if a.value != 9)
 
-    words = len(task.trace(Problem((1, 2, 3), 9), NeverLucky()).split())
-    assert words == task.MAX_ATTEMPTS * 10
-    assert words + 1 <= task.MAX_NEW_TOKENS and 23 * 10 + 9 + 9 + 1 <= task.MAX_NEW_TOKENS
+    words = len(TASK.trace(Problem((1, 2, 3), 9), NeverLucky()).split())
+    assert words == TASK.max_attempts * 10
+    assert words + 1 <= TASK.max_new_tokens and 23 * 10 + 9 + 9 + 1 <= TASK.max_new_tokens
 
 
 def test_attempts_against_brute_force():
@@ -93,23 +99,23 @@ def test_attempts_against_brute_force():
                 value = eval(f"{between} {second} {c}")  # noqa: S307
                 if all(0 <= x <= 42 and x == int(x) for x in (between, value)):
                     values.add(int(value))
-    assert set(task.attempts((2, 3, 7))) == values
+    assert set(TASK.attempts((2, 3, 7))) == values
 
 
 def test_held_out_problems():
-    problems = task.held_out(256)
-    assert len(set(problems)) == 256 and problems == task.held_out(256)
-    assert all(split_of(*p) == "test" and p.target in task.attempts(tuple(sorted(p.numbers))) for p in problems)
+    problems = TASK.held_out(256)
+    assert len(set(problems)) == 256 and problems == TASK.held_out(256)
+    assert all(split_of(*p) == "test" and p.target in TASK.attempts(p.numbers) for p in problems)
     rng = random.Random(0)
-    assert all(split_of(*task.draw(rng, "train")) == "train" for _ in range(500))
+    assert all(split_of(*TASK.draw(rng, "train")) == "train" for _ in range(500))
 
 
 def test_checkpoint_loads_as_the_host_loads_it(folder):
     tokenizer, config = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).config
-    assert tokenizer.eos_token == "<eos>" and len(tokenizer) == config.vocab_size == len(task.WORDS) + 3
+    assert tokenizer.eos_token == "<eos>" and len(tokenizer) == config.vocab_size == len(TASK.words) + 3
     assert AutoModelForCausalLM.from_pretrained(folder).generation_config.eos_token_id == tokenizer.eos_token_id
     assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.bfloat16
-    assert len(tokenizer("1 2 3 make [6] :", add_special_tokens=False)["input_ids"]) == task.WORDS_A_PROMPT
+    assert len(tokenizer("1 2 3 make [6] :", add_special_tokens=False)["input_ids"]) == TASK.longest_prompt
 
 
 def test_round_trip_from_the_saved_folder(folder):
@@ -117,8 +123,8 @@ def test_round_trip_from_the_saved_folder(folder):
     tokenizer, rng = AutoTokenizer.from_pretrained(folder), random.Random(1)
     graded = set()
     for _ in range(50):
-        problem = task.draw(rng, "train")
-        prompt, response = task.prompt(*problem), task.trace(problem, rng)
+        problem = TASK.draw(rng, "train")
+        prompt, response = task.prompt(*problem), TASK.trace(problem, rng)
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         ids = ids + tokenizer(response, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
         query = tokenizer.decode(ids, skip_special_tokens=False)
@@ -128,7 +134,7 @@ def test_round_trip_from_the_saved_folder(folder):
 
 
 def test_a_tokenizer_that_loses_words_is_refused(folder, monkeypatch, tmp_path):
-    monkeypatch.setattr(task, "WORDS", [w for w in task.WORDS if w != "7"])
+    monkeypatch.setattr(task.Task, "words", [w for w in TASK.words if w != "7"])
     tokenizer = model.build_tokenizer()
     with pytest.raises(ValueError, match="<unk>"):
         model.save(model.build_model(tokenizer), tokenizer, tmp_path / "start")
@@ -150,12 +156,12 @@ def test_supervised_start_learns():
     tokenizer = model.build_tokenizer()
 
     def loss(trained):
-        tokens, weights = next(supervised._batches(tokenizer, random.Random(5)))
+        tokens, weights = next(supervised._batches(tokenizer, sizes.CPU, random.Random(5)))
         logits = trained(input_ids=tokens[:, :-1]).logits
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
         return ((losses * weights.flatten()).sum() / weights.sum()).item()
 
-    once, again, longer = (supervised.train(tokenizer, seed=1, steps=n) for n in (1, 1, 8))
+    once, again, longer = (supervised.train(tokenizer, replace(sizes.CPU, steps=n), seed=1) for n in (1, 1, 8))
     assert all(torch.equal(a, b) for a, b in zip(once.parameters(), again.parameters(), strict=True))
     assert loss(longer) < loss(once) - 0.3
 
@@ -164,22 +170,41 @@ def test_sampling_drops_finished_rows_and_follows_the_model(folder):
     """Logits so peaked that sampling is greedy: each row is what the model gives it alone, with and without rows that end early."""
     net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     net.lm_head.weight.data *= 1e5
-    prompts = torch.randint(3, 50, (40, 6), generator=torch.Generator().manual_seed(0))
-    never, generator = -1, torch.Generator().manual_seed(0)
-    whole = evaluate.sample(net, prompts, 30, never, generator)
-    for prompt, response in zip(prompts.tolist(), whole, strict=True):
-        logits = net(input_ids=torch.tensor([prompt + response])).logits[0, 5:-1]
-        assert logits.argmax(-1).tolist() == response
-    end = whole[0][7]
-    cut = [r[: r.index(end) + 1] if end in r else r for r in whole]
-    assert len({len(r) for r in cut}) > 3
-    assert evaluate.sample(net, prompts, 30, end, generator) == cut
+    generator = torch.Generator().manual_seed(0)
+    prompts = torch.randint(3, 50, (40, 6), generator=generator).tolist()
+
+    def respond(prompts, *eos):
+        return sample(net, prompts, max_new_tokens=30, eos=eos, generator=generator)
+
+    uneven = [prompt[: 2 + i % 5] for i, prompt in enumerate(prompts)]  # padded on the left inside
+    for rows in (prompts, uneven):
+        whole = respond(rows)
+        for prompt, response in zip(rows, whole, strict=True):
+            logits = net(input_ids=torch.tensor([prompt + response.tokens])).logits[0, len(prompt) - 1 : -1]
+            assert logits.argmax(-1).tolist() == response.tokens and not response.finished
+        end, other_end = whole[0].tokens[7], whole[1].tokens[9]
+        for response, cut in zip(whole, respond(rows, end, other_end), strict=True):
+            last = next((i for i, token in enumerate(response.tokens) if token in (end, other_end)), None)
+            assert cut.tokens == response.tokens[: None if last is None else last + 1]
+            assert cut.finished == (last is not None)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_entropy_is_that_of_the_sampled_tokens_distributions(folder, temperature):
+    net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    prompts, generator = [[5, 6], [7, 8, 9, 10]], torch.Generator().manual_seed(0)
+    responses = sample(net, prompts, max_new_tokens=9, eos=[], generator=generator, temperature=temperature)
+    for prompt, response in zip(prompts, responses, strict=True):
+        logits = net(input_ids=torch.tensor([prompt + response.tokens])).logits[0, len(prompt) - 1 : -1]
+        assert response.entropy == pytest.approx(
+            Categorical(logits=logits / temperature).entropy().sum().item(), rel=1e-4
+        )
 
 
 def test_evaluation_of_an_untrained_model(folder):
-    result = evaluate.evaluate(folder, task.held_out(6), samples=3, max_new_tokens=20)
+    result = evaluate.evaluate(folder, TASK.held_out(6), samples=3, max_new_tokens=20)
     assert result["correct"] == [[0] * 3] * 6 and len(result["lengths"]) == 18
-    assert evaluate.evaluate(folder, task.held_out(6), samples=3, max_new_tokens=20) == result
+    assert evaluate.evaluate(folder, TASK.held_out(6), samples=3, max_new_tokens=20) == result
 
 
 def test_intervals():
@@ -301,9 +326,8 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
         (checkpoint / "metrics.jsonl").write_text(json.dumps({"step": 1, **dict.fromkeys(keys, 1.0)}) + "\n")
 
     monkeypatch.setattr(training, "train", copy_start)
-    monkeypatch.setattr(task, "SUPERVISED_STEPS", 2)
+    monkeypatch.setattr(sizes, "CPU", replace(sizes.CPU, steps=2, task=replace(TASK, max_new_tokens=30)))
     monkeypatch.setattr(task, "HELD_OUT", 4)
-    monkeypatch.setattr(task, "MAX_NEW_TOKENS", 30)
     arguments = ["--out", str(tmp_path / "out"), "--steps", "2"]
     assert command_line.main(arguments) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -61,16 +61,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from deltal_openrlhf.quickstart import heavy, intervals, task, training
+    from deltal_openrlhf.quickstart import heavy, intervals, sizes, task, training
     from deltal_openrlhf.quickstart.stages import in_child, run_stage
 
     out: Path = args.out
+    size = sizes.CPU
     start_folder, checkpoint = out / "start", out / "checkpoint"
-    problems = task.held_out(task.HELD_OUT)
+    problems = size.task.held_out(task.HELD_OUT)
     groups = [task.same_problem(problem) for problem in problems]
     print(f"quickstart: about 6 minutes on 2 cores, all of it in {out}", flush=True)
 
-    start_settings = {"format": FORMAT, "seed": args.seed, "supervised_steps": task.SUPERVISED_STEPS}
+    start_settings = {"format": FORMAT, "seed": args.seed, "supervised_steps": size.steps}
     loss = ["--loss_agg", args.loss_agg] + (["--alpha", str(args.alpha)] if args.loss_agg == "deltal" else [])
     train_settings = {**start_settings, "loss": loss, "steps": args.steps, "control": args.shuffle_rewards}
 
@@ -96,14 +97,14 @@ def _run(args: argparse.Namespace) -> int:
         out / "start.json",
         "supervised start",
         start_settings,
-        lambda: in_child(heavy.supervised_start, args.seed, task.SUPERVISED_STEPS, start_folder),
+        lambda: in_child(heavy.supervised_start, size, args.seed, start_folder),
         start_folder,
     )
     before = run_stage(
         out / "before.json",
         "accuracy before",
         start_settings,
-        lambda: in_child(heavy.evaluation, start_folder, problems, task.MAX_NEW_TOKENS),
+        lambda: in_child(heavy.evaluation, start_folder, problems, size.task.max_new_tokens),
     )
     accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
     print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
@@ -122,7 +123,7 @@ def _run(args: argparse.Namespace) -> int:
         out / "after.json",
         "accuracy after",
         train_settings,
-        lambda: in_child(heavy.evaluation, checkpoint, problems, task.MAX_NEW_TOKENS),
+        lambda: in_child(heavy.evaluation, checkpoint, problems, size.task.max_new_tokens),
     )
 
     _report(args, loss, groups, [start, before, trained, after])

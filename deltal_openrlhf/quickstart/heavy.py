@@ -3,17 +3,19 @@
 import time
 from pathlib import Path
 
+from deltal_openrlhf.quickstart.sizes import Size
 
-def supervised_start(seed: int, steps: int, folder: Path) -> dict:
+
+def supervised_start(size: Size, seed: int, folder: Path) -> dict:
     """Train the start model on traces and save it in `folder`."""
     import torch
 
     from deltal_openrlhf.quickstart import model, supervised
 
     torch.set_num_threads(1)
-    tokenizer = model.build_tokenizer()
-    trained = supervised.train(tokenizer, seed=seed, steps=steps, progress=_Progress("  supervised step", steps))
-    model.save(trained, tokenizer, folder)
+    tokenizer = model.build_tokenizer(size)
+    trained = supervised.train(tokenizer, size, seed=seed, progress=_Progress("  supervised step", size.steps))
+    model.save(trained, tokenizer, folder, size)
     return {}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deltal_openrlhf.data.countdown import label
 from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.quickstart import shuffled_reward, task
+from deltal_openrlhf.quickstart import shuffled_reward, sizes, task
 from deltal_openrlhf.rewards import countdown_reward
 
 PROMPTS = 16
@@ -32,7 +32,7 @@ def write_prompts(path: Path, *, steps: int, seed: int, chance: float | None) ->
     rng = random.Random(f"prompts {seed}")  # another stream than the supervised traces'
     rows = []
     for _ in range(steps * PROMPTS):
-        problem = task.draw(rng, "train")
+        problem = sizes.CPU.task.draw(rng, "train")
         answer = label(*problem) if chance is None else shuffled_reward.chance_label(*problem, chance)
         rows.append({"input": task.prompt(*problem), "label": answer, "datasource": "countdown"})
     write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
@@ -43,6 +43,7 @@ def command(
 ) -> list[str]:
     """The command line. start: checkpoint to train. loss: flags of the loss aggregation, such as ["--loss_agg", "deltal"]."""
     reward = shuffled_reward if control else countdown_reward
+    countdown = sizes.CPU.task
     flags = {
         "actor.model_name_or_path": start,
         "actor.num_nodes": 1,
@@ -56,8 +57,8 @@ def command(
         "data.input_key": "input",
         "data.label_key": "label",
         "data.max_samples": steps * PROMPTS,
-        "data.max_len": task.WORDS_A_PROMPT + task.MAX_NEW_TOKENS,
-        "rollout.max_new_tokens": task.MAX_NEW_TOKENS,
+        "data.max_len": countdown.longest_prompt + countdown.max_new_tokens,
+        "rollout.max_new_tokens": countdown.max_new_tokens,
         "rollout.temperature": 1.0,
         "rollout.n_samples_per_prompt": SAMPLES,
         "rollout.batch_size": PROMPTS,

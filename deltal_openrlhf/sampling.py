@@ -1,0 +1,84 @@
+"""Responses from a transformers model, without an engine: exact weights, any dtype, one process. For small models and measurements.
+
+`deltal eval` and training sample with vLLM.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+
+class Response(NamedTuple):
+    """tokens: ids with the end token. finished: ended by itself. entropy: sum over its tokens of their distribution's entropy, nats."""
+
+    tokens: list[int]
+    finished: bool
+    entropy: float
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos: Collection[int],
+    generator: torch.Generator,
+    temperature: float = 1.0,
+) -> list[Response]:
+    """One response to each prompt at the given temperature (above 0), all in one batch.
+
+    prompts: token ids, not empty. generator: on the model's device; the responses depend on it and on the batch, so the same call gives
+    the same responses.
+    """
+    device = model.device
+    tokens, mask = _left_padded(prompts, device)
+    positions = None if mask is None else (mask.cumsum(-1) - 1).clamp(min=0)
+    ends = torch.tensor(sorted(eos), device=device)
+    responses: list[list[int]] = [[] for _ in prompts]
+    finished = [False] * len(prompts)
+    entropies = torch.zeros(len(prompts), device=device)
+    alive = torch.arange(len(prompts), device=device)
+    cache = DynamicCache(config=model.config)
+    for _ in range(max_new_tokens):
+        output = model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits = output.logits[:, -1].float() / temperature
+        chances = logits.softmax(-1)
+        # Where a chance is 0 its logit may be -inf.
+        entropies[alive] += logits.logsumexp(-1) - torch.where(chances > 0, chances * logits, 0.0).sum(-1)
+        tokens = torch.multinomial(chances, 1, generator=generator)
+        ended = torch.isin(tokens[:, 0], ends)
+        for row, token, end in zip(alive.tolist(), tokens[:, 0].tolist(), ended.tolist(), strict=True):
+            responses[row].append(token)
+            finished[row] = end
+        # Most responses are short: only those still running stay in the batch.
+        running = (~ended).nonzero()[:, 0]
+        if len(running) == 0:
+            break
+        if len(running) < len(alive):
+            cache.batch_select_indices(running)
+            alive, tokens = alive[running], tokens[running]
+        if mask is not None and positions is not None:
+            mask = torch.cat([mask[running], mask.new_ones(len(running), 1)], dim=1)
+            positions = positions[running, -1:] + 1
+    return [Response(*parts) for parts in zip(responses, finished, entropies.tolist(), strict=True)]
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Tokens [B, P], and their mask, None where all prompts have the same length."""
+    longest = max(map(len, prompts))
+    tokens = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    if all(len(prompt) == longest for prompt in prompts):
+        return tokens, None
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    return tokens, mask
