@@ -124,6 +124,7 @@ NO_PART_OF_IT = (
     "data.prompt_split",
     "deltal.allow_changed_loss",
     "deltal.reward_wait",
+    "deltal.save_rollouts",
     "dry_run",
     "ds.adam_offload",
     "ds.attn_implementation",

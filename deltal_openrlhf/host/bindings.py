@@ -63,6 +63,7 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.train_step": "self, rollout_samples, global_step",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer._compute_rollout_stats": "self, experiences",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_logs_and_checkpoints": "self, global_step, logs_dict, client_states",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_best_checkpoint": "self, eval_metrics, global_step, client_states",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.init_checkpoint_states": "self",
     "openrlhf.trainer.ppo_trainer_async:TrainingActor.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
     "reward_model_group, reference_model_group, vllm_engines, vllm_lock, rollout_queue, rollout_slots",

@@ -2,7 +2,7 @@
 
 - Whole rollout batches pass through it before they are cut into micro batches and spread over ranks: here the scopes rollout and
   group take their means, and a missing reward stops the run (the host swallows the exception of a reward function).
-- Every PPO step's status passes through it: one JSON line each.
+- Every PPO step's status passes through it, and every evaluation: one JSON line each. On request the responses are saved too.
 - Checkpoint states pass through it: a run goes on only with the loss it was saved with.
 """
 
@@ -16,8 +16,9 @@ from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.aggregation import scope_means
-from deltal_openrlhf.host.metrics_file import SILENT_STEPS, MetricsFile, silence
+from deltal_openrlhf.host.metrics_file import EVALS, SILENT_STEPS, MetricsFile, silence
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import SAVED_LOSS
 from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
@@ -47,6 +48,8 @@ class DeltaLController:
         if step and not self.args.deltal.allow_changed_loss:
             check_resumed_loss(self.settings, states.get("deltal"))
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
+        self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
+        self.rollout_files = RolloutFiles(self.args, self.settings)
         return states
 
     def _check_workers(self) -> None:
@@ -60,6 +63,7 @@ class DeltaLController:
 
     def train_step(self, rollout_samples, global_step: int):
         self._check_rewards(rollout_samples)
+        self.rollout_files.save_if_due(rollout_samples, global_step + 1)
         if self.args.critic.model_name_or_path and len(rollout_samples) % self.args.train.batch_size:
             # Seen before the start where that is possible (check_whole_rollouts); dynamic filtering and async runs are not.
             raise RuntimeError(
@@ -106,6 +110,12 @@ class DeltaLController:
             logger.warning(note)
         self.metrics_file.append({"step": global_step, "total_steps": self.total_steps, "time": time.time(), **numbers})
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
+
+    def save_best_checkpoint(self, eval_metrics, global_step, client_states=None) -> None:
+        """The host comes here with every evaluation: after its own one in sync, with that of the generating actor in async training."""
+        numbers = {k: v for k, v in eval_metrics.items() if isinstance(v, int | float)}
+        self.evals_file.append({"step": global_step, "time": time.time(), **numbers})
+        super().save_best_checkpoint(eval_metrics, global_step, client_states)
 
 
 class DeltaLPPOTrainer(DeltaLController, ppo_trainer.PPOTrainer.__ray_metadata__.modified_class):

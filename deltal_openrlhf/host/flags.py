@@ -22,6 +22,7 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     _add_recipe_flags(parser)
     _add_loss_flags(parser)
     _add_reward_flags(parser)
+    _add_measurement_flags(parser)
     megatron_flags.add_flags(parser)
 
 
@@ -82,6 +83,12 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         "stay in advantages, KL and entropy",
     )
     group.add_argument(
+        "--deltal.sgd",
+        action="store_true",
+        help="plain SGD at --actor.adam.lr, without momentum or weight decay, in place of --actor.optim; for comparisons: Adam hides "
+        "the scale of the gradient",
+    )
+    group.add_argument(
         "--deltal.allow_changed_loss",
         action="store_true",
         help="go on from a checkpoint although it was trained with another mode, alpha, scope or M",
@@ -104,6 +111,17 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long a reward from an http(s) --reward.remote_url may take, all tries included, before the run stops and names the "
         "address and the reason; default 120",
+    )
+
+
+def _add_measurement_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("measurement", "for deltal diagnose: docs/diagnose.md")
+    group.add_argument(
+        "--deltal.save_rollouts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="save the responses of the first and of every Nth PPO step as JSON lines in rollouts/ of --ckpt.output_dir; default 0: none",
     )
 
 

@@ -78,6 +78,7 @@ class _Run:
         from deltal_openrlhf.host.data_files import check_data
         from deltal_openrlhf.host.features import announcements, check_features
         from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
+        from deltal_openrlhf.host.rollout_files import check_save_rollouts
 
         args = hierarchize(flat)
         if not args.dry_run and not self.on_cpu and not torch.cuda.device_count() and not _cluster_at_hand():
@@ -94,6 +95,7 @@ class _Run:
                 args.ds.tensor_parallel_size = layout.replica
             check_features(args, settings)
             check_reward_source(args)
+            check_save_rollouts(args)
             check_data(args)
             before_ray.check_numbers(args)
             before_ray.check_placement(args)

@@ -1,4 +1,7 @@
-"""metrics.jsonl in the run folder (--ckpt.output_dir): one JSON object a PPO step, so that plots need no service."""
+"""metrics.jsonl in the run folder (--ckpt.output_dir): one JSON object a PPO step, so that plots need no service.
+
+evals.jsonl beside it: one JSON object an evaluation (--eval.dataset, --eval.steps).
+"""
 
 import json
 import math
@@ -8,6 +11,7 @@ from collections.abc import Sequence
 from deltal_openrlhf.files import write_atomically
 
 NAME = "metrics.jsonl"
+EVALS = "evals.jsonl"
 
 
 def read_metrics(path: str) -> list[dict]:
@@ -40,14 +44,14 @@ def silence(rows: Sequence[dict]) -> str | None:
 class MetricsFile:
     """Appends lines. A resumed run first drops the steps after its checkpoint; a fresh one moves an old file aside."""
 
-    def __init__(self, folder: str, *, resumed_step: int) -> None:
+    def __init__(self, folder: str, *, resumed_step: int, name: str = NAME) -> None:
         os.makedirs(folder, exist_ok=True)
-        self.path = os.path.join(folder, NAME)
+        self.path = os.path.join(folder, name)
         if not os.path.exists(self.path):
             return
         if not resumed_step:
             begun = int(read_metrics(self.path)[0]["time"]) if read_metrics(self.path) else 0
-            os.replace(self.path, os.path.join(folder, f"metrics.{begun}.jsonl"))
+            os.replace(self.path, os.path.join(folder, f"{name.removesuffix('.jsonl')}.{begun}.jsonl"))
             return
         kept = [row for row in read_metrics(self.path) if row["step"] <= resumed_step]
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))

@@ -7,18 +7,21 @@ from deltal_openrlhf import __version__
 from deltal_openrlhf.aggregation import MODES, SCOPES, check_alpha, check_max_length
 
 HOST_MODES = ("token-mean", "seq-mean-token-mean")
+ADDED_LATER = {"sgd": False}
+"""Fields that older checkpoints do not have, with what those were trained with."""
 DEFAULT_ALPHA = 0.75
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """How the policy loss of this run is aggregated.
+    """How the policy loss of this run is aggregated, and whether plain SGD follows it.
 
     mode: one of aggregation.MODES.
     alpha: exponent of `deltal`, None in the other modes.
     scope: over what `deltal` normalises (aggregation.SCOPES), None in the other modes.
     max_length: M in tokens. The host's own two modes do not use it; it scales the logged sum of weights there.
     overlong_filtering: responses cut off by the length limit take no part in the policy loss.
+    sgd: plain SGD in place of the host's optimizer.
     """
 
     mode: str
@@ -26,6 +29,7 @@ class LossSettings:
     scope: str | None
     max_length: float
     overlong_filtering: bool
+    sgd: bool = False
 
     @classmethod
     def from_args(cls, args: Any) -> "LossSettings":
@@ -71,6 +75,7 @@ class LossSettings:
             scope=scope,
             max_length=_flag("--deltal.max_length", check_max_length, longest),
             overlong_filtering=bool(given.overlong_filtering),
+            sgd=_sgd(args),
         )
 
     @property
@@ -90,7 +95,8 @@ class LossSettings:
             )
         else:
             line = f"loss aggregation {self.mode}, M {self.max_length:g}"
-        return line + (", responses cut off by the length limit are filtered" if self.overlong_filtering else "")
+        line += ", responses cut off by the length limit are filtered" if self.overlong_filtering else ""
+        return line + (", plain SGD" if self.sgd else "")
 
     def to_dict(self) -> dict:
         """For a checkpoint."""
@@ -105,10 +111,26 @@ class LossSettings:
         if saved is None:
             # Saved without this package, so with one of the host's own modes, but not known which.
             return [] if not self.weighted else ["mode: not saved with the checkpoint, now " + self.mode]
-        now = self.to_dict()
+        now, saved = self.to_dict(), ADDED_LATER | saved
         # The host's two modes do not depend on M.
         keys = [k for k in now if not (k == "max_length" and self.mode in HOST_MODES)]
         return [f"{k}: saved {saved.get(k)}, now {now[k]}" for k in keys if saved.get(k) != now[k]]
+
+
+def _sgd(args: Any) -> bool:
+    """Whether --deltal.sgd is set. Raises ValueError where the host's DeepSpeed engine would not take plain SGD for it."""
+    if not args.deltal.sgd:
+        return False
+    for flag, value, allowed in (
+        ("backend", args.backend, "deepspeed"),
+        ("actor.optim", args.actor.optim, "adam"),
+        ("actor.adam.weight_decay", args.actor.adam.weight_decay, 0),
+    ):
+        if value != allowed:
+            raise ValueError(f"--{flag} is {value}, allowed with --deltal.sgd is {allowed}")
+    if args.algo.advantage.estimator == "gae":
+        raise ValueError("--algo.advantage.estimator is gae, allowed with --deltal.sgd is any without a critic")
+    return True
 
 
 def _flag(flag: str, check, value: float) -> float:

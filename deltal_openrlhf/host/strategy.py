@@ -30,6 +30,9 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def get_ds_train_config(self, *args, **kwargs) -> dict:
         config = super().get_ds_train_config(*args, **kwargs)
+        if self.args.deltal.sgd and "optimizer" in config:
+            config["optimizer"] = {"type": "SGD", "params": {"lr": config["optimizer"]["params"]["lr"]}}
+            config["zero_allow_untested_optimizer"] = True  # exact with ZeRO: tests/test_compare_sgd.py
         if self.use_dynamic_batch and self.stage in (1, 2):
             # DeepSpeed's default takes every backward for a boundary and keeps the last micro batch's gradient only.
             config["managed_gradient_accumulation"] = False

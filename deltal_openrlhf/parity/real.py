@@ -93,6 +93,7 @@ def arguments(case: Case) -> SimpleNamespace:
             max_length=BIG_M if case.mode in ("deltal", "seq-mean-token-sum-norm") else None,
             overlong_filtering=case.filtering,
             allow_changed_loss=False,
+            sgd=False,
         ),
         train=space(
             seed=1,

@@ -1,0 +1,93 @@
+"""--deltal.save_rollouts N: the responses of the first and of every Nth PPO step, for `deltal diagnose`.
+
+<--ckpt.output_dir>/rollouts/step_000020.jsonl holds what step 20 trains on: sampled after 19 optimizer updates by the policy (in an
+asynchronous run by an earlier policy in part). Training does not depend on these files: what fails here is said once and the run goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
+from openrlhf.utils.logging_utils import init_logger
+
+from deltal_openrlhf import rollouts
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.rollouts import Header, Rollout
+
+logger = init_logger(__name__)
+
+FOLDER = "rollouts"
+
+
+class RolloutFiles:
+    """Of one run."""
+
+    def __init__(self, args: Any, settings: LossSettings) -> None:
+        self._args, self._settings = args, settings
+        self._failed = False
+
+    def save_if_due(self, rollout_samples: Sequence[Experience], step: int) -> None:
+        """At the first and every Nth step. The first failure is logged; a later one may pass, and is tried again."""
+        every = self._args.deltal.save_rollouts
+        if not every or (step != 1 and step % every):
+            return
+        try:
+            self.save(rollout_samples, step)
+        except (OSError, ValueError) as error:
+            if not self._failed:
+                logger.warning(f"rollouts of step {step} are not saved, the run goes on (said once): {error}")
+            self._failed = True
+
+    def save(self, rollout_samples: Sequence[Experience], step: int) -> None:
+        """rollout_samples: single-response Experiences, the responses to a prompt together. step: that trains on them, from 1.
+
+        Raises OSError, and ValueError for a reward that is no finite number.
+        """
+        args, n = self._args, self._args.rollout.n_samples_per_prompt
+        header = Header(
+            step=step,
+            model=args.actor.model_name_or_path,
+            temperature=args.rollout.temperature,
+            n_samples_per_prompt=n,
+            max_new_tokens=args.rollout.max_new_tokens,
+            loss=self._settings.to_dict(),
+        )
+        # Rewards as the advantages see them: with the run's length penalties, which the host applies later, in place.
+        rewarded = [replace(sample, rewards=sample.rewards.float().clone(), info={}) for sample in rollout_samples]
+        apply_length_penalties(rewarded, args)
+        path = Path(args.ckpt.output_dir) / FOLDER / f"step_{step:06d}.jsonl"
+        rollouts.write(path, header, (_rollout(sample, i // n, i % n) for i, sample in enumerate(rewarded)))
+
+
+def _rollout(sample: Experience, prompt_index: int, number: int) -> Rollout:
+    mask = sample.action_mask[0].bool()
+    log_probs = None
+    if sample.rollout_log_probs is not None:
+        log_probs = [round(value, 6) for value in sample.rollout_log_probs[0][mask].tolist()]
+    return Rollout(
+        prompt_index=prompt_index,
+        sample=number,
+        prompt=sample.prompts[0],
+        label=sample.labels[0],
+        token_ids=sample.sequences[0].tolist(),
+        action_mask=mask.int().tolist(),
+        reward=sample.rewards[0].item(),
+        truncated=bool(sample.truncated[0]),
+        log_probs=log_probs,
+        images=bool(sample.images and sample.images[0]),
+    )
+
+
+def check_save_rollouts(args: Any) -> None:
+    """Raise ValueError for --deltal.save_rollouts below 0, or where rewards come only after the rollout. args: hierarchical."""
+    every = args.deltal.save_rollouts
+    if every < 0:
+        raise ValueError(f"--deltal.save_rollouts is {every}, allowed is 0 (off) or a number of PPO steps")
+    if every and not args.reward.remote_url and not args.train.agent_func_path:
+        raise ValueError(
+            f"--deltal.save_rollouts is {every}, but rewards come from a reward model; it is allowed with --reward.remote_url or "
+            "--train.agent_func_path"
+        )
