@@ -1,0 +1,207 @@
+"""`deltal diagnose`: bias and variance of the aggregation methods on one's own model, with intervals."""
+
+import argparse
+import math
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deltal_openrlhf.cli.arguments import OneLineParser
+
+PROG = "deltal diagnose"
+ADVANTAGES = ("group_norm", "dr_grpo", "rloo")
+EPILOG = """\
+Into --out go report.html, plots/ and findings.json, and what an interrupted run needs to go on: the same command does. With another
+model, other prompts or another sampling or projection the folder is refused; --batch_prompts, --advantage and --max_length may change,
+they only concern the statistics. --rollouts reads what a training run saved with --deltal.save_rollouts; --model is then the checkpoint
+that sampled them.
+
+  deltal diagnose --model runs/base --data data/countdown/train.jsonl --out runs/base/diagnose
+  deltal diagnose --model runs/a/ckpt/global_step19_hf --rollouts runs/a/rollouts/step_000020.jsonl --out runs/a/diagnose
+"""
+DEFAULTS = {"prompts": 128, "n": 8, "max_new_tokens": 1024, "temperature": 1.0, "reward": "auto", "batch_size": 64}
+"""Of the flags that only --data takes (--prompts apart), so that one that was given with --rollouts is seen."""
+
+QUIET = ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog=PROG,
+        usage="deltal diagnose --model FOLDER --data FILE [FILE ...] --out DIR [options]\n"
+        "       deltal diagnose --model FOLDER --rollouts FILE.jsonl --out DIR [options]",
+        description="Gradients of single responses: how their variance grows with length, and what each aggregation method makes of them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="folder of a checkpoint, or a name on the Hugging Face hub")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="FILE",
+        help=".jsonl or .parquet with input, label and datasource, as deltal data writes; prompts are taken at random",
+    )
+    parser.add_argument("--rollouts", type=Path, metavar="FILE", help="responses that a training run saved")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--prompts", type=int, help="default 128; of --rollouts all")
+    parser.add_argument("--n", type=int, help="responses to each prompt (default 8)")
+    parser.add_argument("--max_new_tokens", type=int, help="longest response in tokens (default 1024)")
+    parser.add_argument("--temperature", type=float, help="of sampling and of the gradients, above 0 (default 1)")
+    parser.add_argument(
+        "--reward",
+        metavar="auto|FILE.py",
+        help="auto (default): by the label, as deltal eval grades; or a file with reward_func, as --reward.remote_url takes",
+    )
+    parser.add_argument("--batch_size", type=int, help="responses sampled at a time (default 64)")
+    parser.add_argument(
+        "--batch_prompts",
+        type=int,
+        default=16,
+        help="prompts in one optimizer step's batch (default 16); 4 batches are needed",
+    )
+    parser.add_argument(
+        "--advantage", choices=ADVANTAGES, default="group_norm", help="the host's estimator (default group_norm)"
+    )
+    parser.add_argument(
+        "--max_length",
+        type=float,
+        help="M in tokens (default: --max_new_tokens, or M of the run that saved the rollouts)",
+    )
+    parser.add_argument(
+        "--projection",
+        default="auto",
+        metavar="auto|full|WIDTH",
+        help="gradients whole (full), or a random sketch of WIDTH values (a power of two) for each layer type; auto (default): what fits",
+    )
+    parser.add_argument(
+        "--memory_gb",
+        type=float,
+        default=4.0,
+        help="what may be used beyond the model and one response's activations (default 4)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of prompts, responses, projection and bootstrap (default 0)"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda or cuda:N")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit status: 0, 2 (bad input), 130 (interrupted), 1 (a reward file failed, or memory did not suffice)."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        _check_flags(args)
+        signal.signal(signal.SIGTERM, _raise_interrupt)
+        return _diagnose(args, shlex.join([*PROG.split(), *argv]))
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
+    except ValueError as error:
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        below = "\n" if sys.stdout.isatty() else ""  # the line of progress
+        print(f"{below}{PROG}: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _diagnose(args: argparse.Namespace, command: str) -> int:
+    # Here, so that --help and wrong flags do not wait for torch.
+    import torch
+
+    from deltal_openrlhf import cpu
+
+    variables = cpu.environment()  # taken before transformers is imported
+    os.environ.update({name: variables[name] for name in (*QUIET, *(("DS_ACCELERATOR",) if cpu.is_needed() else ()))})
+
+    from deltal_openrlhf.diagnostics import rewarding
+    from deltal_openrlhf.diagnostics.responses import Sampling
+    from deltal_openrlhf.diagnostics.run import Request, diagnose
+    from deltal_openrlhf.diagnostics.sources import FromPrompts, FromSaved
+    from deltal_openrlhf.evaluation import checkpoint
+
+    device = _device(args.device)
+    if not args.rollouts:
+        rewarding.check_reward(args.reward)
+    folder = checkpoint.locate(args.model)
+    if args.rollouts:
+        source = FromSaved(args.rollouts, args.prompts, args.seed)
+    else:
+        how = Sampling(args.prompts, args.n, args.max_new_tokens, args.temperature, args.batch_size, args.seed)
+        source = FromPrompts(args.model, folder, args.data, how, args.reward)
+    request = Request(
+        model=args.model,
+        folder=folder,
+        out=args.out,
+        batch_prompts=args.batch_prompts,
+        advantage=args.advantage,
+        max_length=args.max_length,
+        projection=args.projection,
+        memory_gb=args.memory_gb,
+        seed=args.seed,
+        device=torch.device(device),
+        command=command,
+    )
+    try:
+        diagnose(request, source)
+    except (rewarding.RewardFailed, torch.OutOfMemoryError) as error:
+        print(f"{PROG}: stopped: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    if bool(args.data) == bool(args.rollouts):
+        raise ValueError("one of --data and --rollouts is needed" + (", not both" if args.data else ""))
+    if args.rollouts:
+        for name in DEFAULTS:
+            if name != "prompts" and getattr(args, name) is not None:
+                raise ValueError(f"--{name} goes with --data only: --rollouts {args.rollouts} holds the responses")
+    else:
+        for name, value in DEFAULTS.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
+    for name, least in (
+        ("prompts", 1),
+        ("n", 2),
+        ("max_new_tokens", 1),
+        ("batch_size", 1),
+        ("batch_prompts", 1),
+        ("seed", 0),
+    ):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} is {value}, allowed is {least} or more")
+    for name in ("temperature", "max_length", "memory_gb"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"--{name} is {value}, allowed is a number above 0")
+    if args.projection not in ("auto", "full") and not _is_power_of_two(args.projection):
+        raise ValueError(
+            f"--projection is {args.projection}, allowed are auto, full and a width that is a power of two"
+        )
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out}: is a file, wanted is a folder")
+
+
+def _is_power_of_two(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) >= 2 and int(text).bit_count() == 1
+
+
+def _device(name: str) -> str:
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda" if gpus else "cpu"
+    allowed = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
+    if name not in allowed:
+        raise ValueError(f"--device is {name}, allowed here are auto, {', '.join(allowed)}")
+    return name
+
+
+def _raise_interrupt(signum, frame) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,74 @@
+"""The answer of `deltal diagnose` in plain sentences, none of which says more than its interval."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deltal_openrlhf.reports.numbers import Estimate, estimate_text, is_missing, number
+
+SHOWN_ALPHA = 1.0
+"""The ∆L of the answer: alpha 1, scope step, has the least variance if variance grows in proportion to length."""
+
+
+def sentences(findings: Mapping[str, Any]) -> list[str]:
+    """Variance, noise and bias; the recommendation stands beside them."""
+    found = [growth(findings["variance"]["with_advantage"]["all"])]
+    method = next(
+        (m for m in findings["estimators"] if (m["kind"], m["alpha"], m["scope"]) == ("deltal", SHOWN_ALPHA, "step")),
+        None,
+    )
+    if method is not None:
+        found += [noise(method), bias(method)]
+    return found
+
+
+def growth(fit: Mapping[str, Any]) -> str:
+    beta = fit["beta"]
+    if is_missing(beta):
+        return "How the variance of a response's gradient grows with its length L could not be fitted."
+    said = f"The variance of a response's gradient goes with its length as L^β, β = {estimate_text(beta)}"
+    side = _side(beta, 1.0)
+    if not beta["resolved"]:
+        return f"{said}: not resolved, the interval is too wide to tell how it grows."
+    if side is None:
+        return f"{said}: growth in proportion to the length (β = 1) lies inside of the interval."
+    return f"{said}: {'faster' if side > 0 else 'slower'} than in proportion to the length (β = 1 lies outside of the interval)."
+
+
+def noise(method: Mapping[str, Any]) -> str:
+    ratio, name = method["cv_ratio"], method["name"]
+    if is_missing(ratio):
+        return f"Noise of {name} against that of Dr. GRPO norm: not resolved, these data give no ratio."
+    said = (
+        f"A batch gradient of {name} has {estimate_text(ratio)} times the coefficient of variation of Dr. GRPO norm's "
+        "(noise relative to the mean)"
+    )
+    side = _side(ratio, 1.0)
+    if not ratio["resolved"] or side is None:
+        return f"{said}: not resolved, these data do not tell which of the two is noisier."
+    return f"{said}: {'less' if side < 0 else 'more'} noise."
+
+
+def bias(method: Mapping[str, Any]) -> str:
+    relative, power, name = method["relative_bias"], method["detectable_bias"], method["name"]
+    seen = (
+        "how small a bias they would have shown cannot be said"
+        if power is None
+        else f"they would have shown one of {number(power)} of its norm or more with 80 % chance"
+    )
+    if is_missing(relative):
+        return f"Bias of {name}: not resolved, these data give no value."
+    size = f"relative size {estimate_text(relative)}"
+    if not is_missing(method["cosine"]):
+        size += f", cosine {estimate_text(method['cosine'])}"
+    if not relative["resolved"]:
+        return f"No bias of {name} against Dr. GRPO norm was resolved ({size}); that is no proof of none: {seen}."
+    return f"{name} is biased: its mean gradient is not that of Dr. GRPO norm ({size})."
+
+
+def _side(estimate: Estimate, of: float) -> int | None:
+    """1: the whole interval lies above `of`; -1: below; None: it holds it, or has no end there."""
+    if estimate["low"] is not None and estimate["low"] > of:
+        return 1
+    if estimate["high"] is not None and estimate["high"] < of:
+        return -1
+    return None

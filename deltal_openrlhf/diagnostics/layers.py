@@ -1,0 +1,52 @@
+"""Layer type of every parameter of a transformers model: by what its module is and what it is called.
+
+q k v qkv o    attention: queries, keys, values, all three fused, and the output projection
+mlp            feed-forward layers; of a mixture of experts the experts and their router
+norm           layer norms, those of queries and keys included
+embedding      tokens and positions; a head that shares the token embedding's weight counts here
+head           the output layer, where it has a weight of its own
+other          what none of these names
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from torch import nn
+from transformers import PreTrainedModel
+
+ATTENTION: Mapping[str, str] = MappingProxyType(
+    {
+        **{"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o"},
+        **{"qkv_proj": "qkv", "query_key_value": "qkv", "c_attn": "qkv", "Wqkv": "qkv", "W_pack": "qkv"},
+        **{"c_proj": "o", "dense": "o"},
+    }
+)
+"""Modules within an attention block."""
+ATTENTION_BLOCKS = ("attn", "self_attn", "attention", "self_attention")
+MLP_BLOCKS = ("mlp", "feed_forward", "ffn", "experts", "block_sparse_moe", "fc1", "fc2")
+
+
+def layer_types(model: PreTrainedModel) -> dict[str, str]:
+    """Parameter name -> one of sample.TYPES, for the names of model.named_parameters(), which gives a shared weight once."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    modules = dict(model.named_modules())
+    types = {}
+    for name, _ in model.named_parameters():
+        path = name.split(".")
+        owner = modules[name.rpartition(".")[0]]
+        types[name] = _type(owner, path[:-1], is_embedding=owner is embedding, is_head=owner is head)
+    return types
+
+
+def _type(owner: nn.Module, path: list[str], *, is_embedding: bool, is_head: bool) -> str:
+    if is_embedding or isinstance(owner, nn.Embedding):
+        return "embedding"
+    if is_head:
+        return "head"
+    if "norm" in type(owner).__name__.lower():
+        return "norm"
+    if path[-1] in ATTENTION and any(block in ATTENTION_BLOCKS for block in path):
+        return ATTENTION[path[-1]]
+    if any(block in MLP_BLOCKS for block in path):
+        return "mlp"
+    return "other"

@@ -1,0 +1,198 @@
+"""Plots of `deltal diagnose` that compare methods: one row for each, or ∆L against alpha."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from deltal_openrlhf.reports import palette
+from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, legend, new_figure, png, rows, shortened, values_at
+from deltal_openrlhf.reports.numbers import is_missing
+from deltal_openrlhf.reports.palette import Look
+
+REFERENCE = "seq-mean-token-sum-norm"
+"""Dr. GRPO norm: the plain mean of the responses' gradients, up to a constant."""
+
+HOLLOW = "Hollow: not resolved."
+
+KINDS = ("baseline", "deltal", "comparison")
+
+
+class MethodPlot(NamedTuple):
+    name: str
+    title: str
+    label: str
+    """Of the axis with the values."""
+    field: str
+    line: float | None = None
+    """A dashed reference line."""
+    log: bool = False
+    with_reference: bool = True
+    """Whether the reference has a row: not where every value is taken relative to it."""
+
+
+SHORT_LONG = (("norm_short", "short responses", palette.SKY), ("norm_long", "long responses", palette.VERMILION))
+
+CV = MethodPlot("cv", "Coefficient of variation of a batch gradient", "CV = √E|G − E G|² / |E G|", "cv")
+COSINE = MethodPlot(
+    "bias_cosine",
+    "Bias: cosine of the mean gradient\nwith that of Dr. GRPO norm",
+    "cos(E G, E G of Dr. GRPO norm)",
+    "cosine",
+    line=1.0,
+    with_reference=False,
+)
+RELATIVE_BIAS = MethodPlot(
+    "relative_bias",
+    "Bias relative to the mean gradient of\nDr. GRPO norm (ref)",
+    "|E G − E G_ref| / |E G_ref|",
+    "relative_bias",
+    line=0.0,
+    with_reference=False,
+)
+NORM_RATIO = MethodPlot(
+    "norm_ratio",
+    "Gradient norm, long over short responses",
+    "√E|G|², long / short",
+    "norm_ratio",
+    line=1.0,
+    log=True,
+)
+CV_RATIO = MethodPlot(
+    "cv_ratio",
+    "Coefficient of variation relative to\nthat of Dr. GRPO norm",
+    "CV / CV of Dr. GRPO norm",
+    "cv_ratio",
+    line=1.0,
+    with_reference=False,
+)
+BATCH_COSINE = MethodPlot(
+    "batch_cosine",
+    "Direction of one batch: expected cosine with\nthe mean gradient of Dr. GRPO norm",
+    "E cos(G, E G of Dr. GRPO norm)",
+    "batch_cosine_reference",
+)
+
+
+def sorted_methods(estimators: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Baselines, ∆L by scope with alpha ascending, comparisons."""
+
+    def key(method: Mapping[str, Any]) -> tuple[int, int, float]:
+        if method["kind"] != "deltal":
+            return KINDS.index(method["kind"]), 0, 0.0
+        return KINDS.index("deltal"), list(palette.SCOPES).index(method["scope"]), method["alpha"]
+
+    return sorted(estimators, key=key)
+
+
+def row_name(method: Mapping[str, Any]) -> str:
+    """With the scope where it is not the usual one, and a star where the scale is another by design."""
+    scope = method["scope"]
+    other_scope = method["kind"] == "deltal" and scope != "step" and scope not in method["name"]
+    return (
+        shortened(method["name"])
+        + (f" ({scope})" if other_scope else "")
+        + ("" if method["comparable_scale"] else " *")
+    )
+
+
+def sizes(findings: Mapping[str, Any]) -> str:
+    sample = findings["sample"]
+    return f"n = {sample['responses']:,} responses, {sample['batches']} batches; bars: 95 %"
+
+
+def how(findings: Mapping[str, Any], starred: bool = False) -> str:
+    sample = findings["sample"]
+    star = " *: of another scale by design, so that only its direction is compared." if starred else ""
+    return (
+        f"n = {sample['responses']:,} responses to {sample['prompts']:,} prompts, as {sample['batches']} disjoint batches in each of "
+        f"{sample['partitions']:,} random partitions. Bars: 95 % intervals, an arrow where they go on. {HOLLOW}{star}"
+    )
+
+
+def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
+    methods = _with_value(findings, plot.field, plot.with_reference)
+    if not methods:
+        return _no_plot(plot.title)
+    figure, (axes,) = new_figure(f"{plot.title}\n{sizes(findings)}", 1.35 + 0.2 * len(methods))
+    powers = [m["detectable_bias"] if plot is RELATIVE_BIAS else None for m in methods]
+    series = Series(None, [m[plot.field] for m in methods], [_look(m) for m in methods])
+    rows(axes, [row_name(m) for m in methods], [series], plot.line, plot.log, include=powers)
+    marks = [(power, row) for row, power in enumerate(powers) if power is not None]
+    if marks:
+        axes.plot(*zip(*marks, strict=True), "|", color="black", markersize=9, label="bias that would have been seen")
+        legend(figure, axes, 1)
+    axes.set_xlabel(plot.label)
+    caption = how(findings, any(not m["comparable_scale"] for m in methods))
+    if marks:
+        caption += " Upright mark: the bias that these data would have shown with 80 % chance."
+    return Plot(plot.name, png(figure), f"{_flat(plot.title)}, one row for each method, with intervals.", caption)
+
+
+def short_and_long(findings: Mapping[str, Any]) -> Plot | NoPlot:
+    """Two values for each method: its gradient norm on prompts with short and with long responses."""
+    title = "Gradient norm of batches of prompts with\nshort and with long responses"
+    methods = sorted_methods(findings["estimators"])
+    methods = [m for m in methods if not all(is_missing(m[field]) for field, _, _ in SHORT_LONG)]
+    if not methods:
+        return _no_plot(title)
+    figure, (axes,) = new_figure(f"{title}\n{sizes(findings)}", 1.6 + 0.25 * len(methods))
+    series = [Series(name, [m[field] for m in methods], look) for field, name, look in SHORT_LONG]
+    rows(axes, [row_name(m) for m in methods], series, None, log=True)
+    axes.set_xlabel("√E|G|²")
+    legend(figure, axes, 2)
+    caption = "The third of the prompts with the shortest responses and that with the longest. "
+    caption += how(findings, any(not m["comparable_scale"] for m in methods))
+    return Plot("norm_by_length", png(figure), f"{_flat(title)}, one row for each method, with intervals.", caption)
+
+
+def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
+    """∆L against alpha for each scope; the baselines to the right of it."""
+    methods = _with_value(findings, plot.field, plot.with_reference)
+    deltal = [m for m in methods if m["kind"] == "deltal"]
+    if not deltal:
+        return _no_plot(plot.title)
+    alphas = sorted({m["alpha"] for m in deltal})
+    step = (alphas[-1] - alphas[0]) / max(1, len(alphas) - 1) or 1.0
+    series = []
+    for i, (scope, look) in enumerate(palette.SCOPES.items()):
+        of = [m for m in deltal if m["scope"] == scope]
+        if of:
+            # A little beside each other, or bars would cover bars.
+            xs = [m["alpha"] + 0.16 * step * (i - 1) for m in of]
+            series.append((xs, Series(f"scope {scope}", [m[plot.field] for m in of], look)))
+    baselines = [m for m in methods if m["kind"] == "baseline"]
+    beside = [alphas[-1] + 1.4 * step * (i + 1) for i in range(len(baselines))]
+    series += [([x], Series(m["name"], [m[plot.field]], _look(m))) for x, m in zip(beside, baselines, strict=True)]
+    figure, (axes,) = new_figure(f"{plot.title}\n{sizes(findings)}", 3.9)
+    values_at(axes, series, plot.line)
+    ticks: list[float] = [a for a in alphas if len(alphas) < 5 or 2 * a == round(2 * a)]
+    labels = [f"{a:g}" for a in ticks]
+    if baselines:
+        axes.axvline(alphas[-1] + 0.8 * step, color="#bbbbbb", linewidth=0.8)
+        ticks, labels = [*ticks, sum(beside) / len(beside)], [*labels, "baselines"]
+    axes.set_xticks(ticks, labels)
+    axes.set_xlabel("α of ∆L")
+    axes.set_ylabel(plot.label)
+    legend(figure, axes, 3)
+    caption = how(findings) + (
+        " Dashed: equal to Dr. GRPO norm, which is ∆L with α = 0." if plot.line is not None else ""
+    )
+    return Plot(plot.name, png(figure), f"{_flat(plot.title)}, against alpha for each scope, with intervals.", caption)
+
+
+def _with_value(findings: Mapping[str, Any], field: str, with_reference: bool) -> list[Mapping[str, Any]]:
+    methods = sorted_methods(findings["estimators"])
+    return [m for m in methods if not is_missing(m[field]) and (with_reference or m["mode"] != REFERENCE)]
+
+
+def _look(method: Mapping[str, Any]) -> Look:
+    if method["kind"] == "deltal":
+        return palette.SCOPES[method["scope"]]
+    return palette.FIXED.get(method["name"], palette.GREY)
+
+
+def _no_plot(title: str) -> NoPlot:
+    return NoPlot(f"Left out, for want of values: {_flat(title)}.")
+
+
+def _flat(title: str) -> str:
+    return " ".join(title.split())

@@ -1,0 +1,168 @@
+"""The estimators that are compared: weights of one optimizer step, and advantages.
+
+A method gives one optimizer step the gradient G = sum_i x_i A_i s_i. The weights x_i come from deltal_openrlhf.aggregation; this
+file only says which, and adds what the comparisons change:
+
+    OPO                   arXiv 2505.23585: advantages r - sum(L r) / sum(L), weights of Dr. GRPO norm
+    λ-GRPO                arXiv 2510.06870: token-mean times f_i, f = n softmax(h^λ) over a prompt's n responses, h = 1 + r z,
+                          z = (L - mean) / std of the prompt's lengths. λ is learned there; here it is fixed at +1 (prefers long
+                          responses) and -1 (short ones), with r = 1/9, which is a public reimplementation's
+    Balanced aggregation  arXiv 2605.04077: per prompt the token mean over the responses of positive and over those of negative
+                          advantage, weighted n_pos/n and n_neg/n; then the mean over prompts
+
+In every one of them the weights of a step are a fixed profile times one number of that step, x_i = scale(step) u_i: within a step only
+the normaliser depends on the other responses. So the gradient of a step is scale * sum over its prompts of v_p, v_p = sum of u_i A_i s_i
+over the prompt's responses, and batch statistics need the [P, P] inner products of v_p only. With u_i the weights of one step over the
+whole sample, 1 / scale is the step's share of the whole normaliser (of tokens, of responses, of sum_j L_j^-alpha), which adds up over
+the prompts of the step.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from deltal_openrlhf.aggregation import response_weights, scope_means
+from deltal_openrlhf.diagnostics.partitions import Partitions
+
+ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+SCOPES = ("step", "rollout", "group")
+REFERENCE = "seq-mean-token-sum-norm"
+LAMBDA_REACH = 1 / 9
+
+
+@dataclass(frozen=True)
+class Method:
+    key: str
+    name: str
+    mode: str
+    """one of aggregation.MODES, or the name of the comparison"""
+    kind: str
+    """baseline, deltal or comparison"""
+    weights: str
+    """one of aggregation.MODES: whose weights are taken"""
+    alpha: float | None = None
+    scope: str | None = None
+    advantage: str | None = None
+    """of its own (opo); None is the sample's"""
+    length_preference: float | None = None
+    """λ of λ-GRPO"""
+    comparable_scale: bool = False
+    """its mean is meant to be the reference's vector, not only its direction"""
+
+
+def all_methods() -> list[Method]:
+    """The baselines (the reference is the last of them), ∆L over alpha and scope, the comparisons. alpha 0 is the reference."""
+    baselines = [
+        Method("token-mean", "DAPO norm", "token-mean", "baseline", "token-mean"),
+        Method("seq-mean-token-mean", "GRPO norm", "seq-mean-token-mean", "baseline", "seq-mean-token-mean"),
+        Method(REFERENCE, "Dr. GRPO norm", REFERENCE, "baseline", REFERENCE, comparable_scale=True),
+    ]
+    deltal = [
+        Method(
+            f"deltal-{alpha:g}-{scope}",
+            f"∆L {alpha:g}" + ("" if scope == "step" else f" ({scope})"),
+            "deltal",
+            "deltal",
+            "deltal",
+            alpha=alpha,
+            scope=scope,
+            comparable_scale=True,
+        )
+        for scope in SCOPES
+        for alpha in ALPHAS
+    ]
+    comparisons = [
+        Method("opo", "OPO", "opo", "comparison", REFERENCE, advantage="opo"),
+        Method(
+            "lambda-grpo-long", "λ-GRPO (fixed λ = 1)", "lambda-grpo", "comparison", "token-mean", length_preference=1.0
+        ),
+        Method(
+            "lambda-grpo-short",
+            "λ-GRPO (fixed λ = -1)",
+            "lambda-grpo",
+            "comparison",
+            "token-mean",
+            length_preference=-1.0,
+        ),
+        Method("balanced-aggregation", "Balanced aggregation", "balanced-aggregation", "comparison", REFERENCE),
+    ]
+    return baselines + deltal + comparisons
+
+
+def lambda_factors(lengths: np.ndarray, preference: float) -> np.ndarray:
+    """f_i of λ-GRPO, [prompts, n], mean 1 in each prompt. lengths: [prompts, n]; a prompt of equal lengths has f = 1."""
+    std = lengths.std(axis=1, keepdims=True)
+    z = (lengths - lengths.mean(axis=1, keepdims=True)) / np.where(std > 0, std, 1)
+    h = np.maximum(1 + LAMBDA_REACH * z, LAMBDA_REACH)  # |z| < sqrt(n), so this bound takes no part up to n = 65
+    logits = h**preference
+    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return lengths.shape[1] * softmax / softmax.sum(axis=1, keepdims=True)
+
+
+def balanced_factors(lengths: np.ndarray, advantages: np.ndarray, max_length: float) -> np.ndarray:
+    """What turns Dr. GRPO norm's 1 / (N M) into (1 / prompts) (n_sign / n) / (tokens of that sign). Arguments and result: [prompts, n]."""
+    factors = np.zeros(lengths.shape)
+    for sign in (advantages > 0, advantages < 0):
+        tokens = (lengths * sign).sum(axis=1, keepdims=True)
+        factors += sign * max_length * sign.sum(axis=1, keepdims=True) / np.maximum(tokens, 1)
+    return factors
+
+
+@dataclass(frozen=True)
+class StepWeights:
+    """Weights x_i of a method for steps made of whole prompts.
+
+    lengths: [P, n]. factors: [P, n], what a comparison multiplies the weights with; None is 1.
+    """
+
+    method: Method
+    lengths: np.ndarray
+    max_length: float
+    factors: np.ndarray | None = None
+
+    def profile(self) -> np.ndarray:
+        """u_i [P, n]: the weights of one step over the whole sample."""
+        weights = self._of(self.lengths)
+        return weights if self.factors is None else weights * self.factors
+
+    def scales(self, partitions: Partitions) -> np.ndarray:
+        """x_i / u_i of each step, [R, batches]; 0 for a step without a trained token. A block of batches is one rollout.
+
+        The scope rollout takes the mean of L^-alpha over the rollout: the weights are those of one step of the whole rollout, but for
+        the number of responses.
+        """
+        normaliser = self.shares[partitions.steps].sum(axis=2)
+        if self.method.scope == "rollout":
+            rollouts = partitions.rollouts()
+            counts = (self.lengths > 0).sum(axis=1)
+            responses, of_rollout = counts[partitions.steps].sum(axis=2), counts[rollouts].sum(axis=2)
+            normaliser = self.shares[rollouts].sum(axis=2) * responses / np.maximum(of_rollout, 1)
+        return np.divide(1.0, normaliser, out=np.zeros_like(normaliser), where=normaliser > 0)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """[P]: 1 / scale of the step that holds this prompt alone; 0 where it has no trained token."""
+        whole = self._of(self.lengths)
+        alone = np.stack([self._of(lengths[None])[0] for lengths in self.lengths])
+        longest = self.lengths.argmax(axis=1)[:, None]
+        whole, alone = (np.take_along_axis(weights, longest, axis=1)[:, 0] for weights in (whole, alone))
+        return np.divide(whole, alone, out=np.zeros_like(whole), where=alone > 0)
+
+    def _of(self, lengths: np.ndarray) -> np.ndarray:
+        """x_i of one optimizer step over these responses, before the factors; the step is its own rollout. lengths: [prompts, n].
+
+        alpha above 1 is for measurement and not offered in training, so aggregation.py refuses it; L^-alpha is (L^alpha)^-1.
+        """
+        method, alpha = self.method, self.method.alpha
+        if alpha is not None and alpha > 1:
+            lengths, alpha = lengths**alpha, 1.0
+        flat, means = torch.from_numpy(lengths.reshape(-1)), None
+        if method.scope == "group" and alpha is not None:
+            groups = torch.arange(len(lengths)).repeat_interleave(lengths.shape[1])
+            means = scope_means(flat, groups, alpha=alpha)
+        weights = response_weights(
+            flat, mode=method.weights, alpha=alpha, max_length=self.max_length, scope_means=means
+        )
+        return weights.numpy().reshape(lengths.shape)

@@ -1,0 +1,55 @@
+"""Prompts dealt out into batches at random."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """R random partitions of prompts into batches.
+
+    steps: int [R, batches, B], the prompts of each batch. num_prompts: P. block: number of consecutive batches that are one block;
+    batches of a block are not independent of each other (they share the normaliser of a rollout).
+    """
+
+    steps: np.ndarray
+    num_prompts: int
+    block: int = 1
+
+    @classmethod
+    def draw(
+        cls, prompts: np.ndarray, batch_prompts: int, count: int, num_prompts: int, rng: np.random.Generator
+    ) -> "Partitions":
+        """`count` partitions of `prompts`, any number of them. Prompts that do not fill a batch are left out, others each time."""
+        batches = len(prompts) // batch_prompts
+        order = rng.permuted(np.tile(prompts, (count, 1)), axis=1)[:, : batches * batch_prompts]
+        return cls(order.reshape(count, batches, batch_prompts), num_prompts)
+
+    def in_blocks(self, size: int) -> "Partitions":
+        """The same partitions in blocks of `size` batches, without the batches that do not fill a block."""
+        return Partitions(self.steps[:, : self.steps.shape[1] // size * size], self.num_prompts, size)
+
+    @property
+    def blocks(self) -> int:
+        return self.steps.shape[1] // self.block
+
+    def rollouts(self) -> np.ndarray:
+        """int [R, batches, block * B]: the prompts of each batch's block."""
+        count, batches, width = self.steps.shape
+        return np.repeat(self.steps.reshape(count, self.blocks, self.block * width), self.block, axis=1)
+
+    def block_of(self) -> np.ndarray:
+        """int [R, P]: the block that holds each prompt, `blocks` where none does."""
+        count, _, width = self.steps.shape
+        found = np.full((count, self.num_prompts), self.blocks)
+        block = np.repeat(np.arange(self.blocks), self.block * width)
+        np.put_along_axis(found, self.steps.reshape(count, -1), block[None], axis=1)
+        return found
+
+    def membership(self) -> np.ndarray:
+        """float64 [R, batches, P], 1 where the batch holds the prompt."""
+        count, batches, _ = self.steps.shape
+        member = np.zeros((count, batches, self.num_prompts))
+        np.put_along_axis(member, self.steps, 1.0, axis=2)
+        return member

@@ -1,0 +1,167 @@
+"""The plots of `deltal diagnose`, from its findings (see analyse.py)."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from deltal_openrlhf.diagnostics import method_plots
+from deltal_openrlhf.diagnostics.method_plots import HOLLOW, by_alpha, by_method, short_and_long
+from deltal_openrlhf.reports import palette
+from deltal_openrlhf.reports.figures import (
+    REFERENCE,
+    NoPlot,
+    Plot,
+    Series,
+    bar,
+    draw,
+    legend,
+    limits,
+    log_axis,
+    new_figure,
+    png,
+    rows,
+    shortened,
+)
+from deltal_openrlhf.reports.numbers import estimate_text, is_missing
+from deltal_openrlhf.reports.palette import Look
+
+ADVANTAGE = {
+    "with_advantage": ("with advantage", palette.BLUE),
+    "without_advantage": ("without advantage", palette.ORANGE),
+}
+
+
+def plots(findings: Mapping[str, Any]) -> list[Plot | NoPlot]:
+    """All plots in the order of the page; a sentence in place of one whose values are all null."""
+    return draw(
+        partial(make, findings)
+        for make in (
+            _variance,
+            _beta,
+            partial(by_method, plot=method_plots.CV),
+            partial(by_alpha, plot=method_plots.CV_RATIO),
+            partial(by_method, plot=method_plots.COSINE),
+            partial(by_method, plot=method_plots.RELATIVE_BIAS),
+            partial(by_alpha, plot=method_plots.BATCH_COSINE),
+            short_and_long,
+            partial(by_method, plot=method_plots.NORM_RATIO),
+            _covariance,
+        )
+    )
+
+
+def _sizes(findings: Mapping[str, Any]) -> str:
+    sample = findings["sample"]
+    return f"n = {sample['responses']:,} responses, {sample['prompts']:,} prompts; bars: 95 %"
+
+
+def _variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
+    fits = {key: findings["variance"][key].get("all") for key in ADVANTAGE}
+    drawn = {
+        key: fit for key, fit in fits.items() if fit and any((b["variance"]["value"] or 0) > 0 for b in fit["bins"])
+    }
+    if not drawn:
+        return NoPlot("Left out, for want of values: variance of a response's gradient against its length.")
+    height = 0.9 + 2.4 * len(drawn)
+    figure, panels = new_figure(
+        f"Variance of a response's gradient\n{_sizes(findings)}", height, len(drawn), sharex=True
+    )
+    bins = [b for fit in drawn.values() for b in fit["bins"]]
+    hidden = sum((b["variance"]["value"] or 0) <= 0 for b in bins)
+    for axes, (key, fit) in zip(panels, drawn.items(), strict=True):
+        name, look = ADVANTAGE[key]
+        _bins(axes, fit, look)
+        axes.set_title(f"{name}: β = {estimate_text(fit['beta'])}", loc="left")
+        axes.set_ylabel("Var(g)")
+    panels[-1].set_xlabel("response length L (tokens)")
+    panels[-1].set_xlim(limits([v for b in bins for v in (b["from"], b["to"])], [], log=True))
+    log_axis(panels[-1].xaxis)
+    used = "; ".join(
+        f"{ADVANTAGE[key][0]} {fit['responses']:,} responses to {fit['prompts']:,} prompts"
+        for key, fit in drawn.items()
+    )
+    caption = f"Bins of lengths: bars across are a bin's range, bars upwards 95 % intervals. Solid: fit c·L^β. Dashed: β = 1. n: {used}."
+    if hidden:
+        caption += f" Not above 0, so in the table only: {hidden} of {len(bins)} bins."
+    return Plot(
+        "variance", png(figure), "Variance of a response's gradient against its length, both axes logarithmic.", caption
+    )
+
+
+def _bins(axes: Axes, fit: Mapping[str, Any], look: Look) -> None:
+    """Bins with their intervals, the fit, and a line of slope 1 through its middle."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    beta, intercept, bins = fit["beta"]["value"], fit["intercept"], fit["bins"]
+    ends = [bins[0]["length"], bins[-1]["length"]]
+    fitted = [] if beta is None or intercept is None else [math.exp(intercept) * x**beta for x in ends]
+    variances = [b["variance"] for b in bins if (b["variance"]["value"] or 0) > 0]
+    intervals = [v[key] for v in variances for key in ("low", "high")]
+    axes.set_ylim(limits([*(v["value"] for v in variances), *fitted], intervals, log=True))
+    for b in bins:
+        value = b["variance"]["value"]
+        if (value or 0) > 0:
+            bar(axes, b["length"], b["variance"], look, horizontal=False)
+            axes.plot([b["from"], b["to"]], [value, value], color=look.color, linewidth=1.2, alpha=0.5)
+    if fitted:
+        axes.plot(ends, fitted, color="black", linewidth=1.2)
+        middle = math.sqrt(fitted[0] * fitted[1] / (ends[0] * ends[1]))
+        axes.plot(ends, [middle * x for x in ends], **REFERENCE)
+    log_axis(axes.yaxis)
+
+
+def _beta(findings: Mapping[str, Any]) -> Plot | NoPlot:
+    by_key = findings["variance"]
+    types = list(dict.fromkeys(t for key in ADVANTAGE for t in by_key[key]))
+    series = [
+        Series(name, [by_key[key].get(t, {}).get("beta") for t in types], look)
+        for key, (name, look) in ADVANTAGE.items()
+    ]
+    if all(is_missing(estimate) for one in series for estimate in one.estimates):
+        return NoPlot("Left out, for want of values: β by layer type.")
+    figure, (axes,) = new_figure(f"Growth of the variance by layer type\n{_sizes(findings)}", 1.6 + 0.36 * len(types))
+    rows(axes, [shortened(t) for t in types], series, reference=1.0)
+    axes.set_xlabel("β of Var(g) = c·L^β")
+    legend(figure, axes, 2)
+    caption = f"Dashed: β = 1, a variance in proportion to the length. {_sizes(findings)} intervals. {HOLLOW}"
+    return Plot(
+        "beta_by_type",
+        png(figure),
+        "Exponent beta by layer type, with and without the advantage, with intervals.",
+        caption,
+    )
+
+
+def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
+    by_key = findings["covariance"]
+    sorts = {"within": ("same prompt", palette.VERMILION), "between": ("different prompts", palette.SKY)}
+    drawn = {
+        key: by_type
+        for key, by_type in by_key.items()
+        if any(not is_missing(covariance[sort]) for covariance in by_type.values() for sort in sorts)
+    }
+    if not drawn:
+        return NoPlot("Left out, for want of values: correlation of the gradients of two responses.")
+    longest = max(map(len, drawn.values()))
+    title = f"Correlation of two responses' gradients\n{_sizes(findings)}"
+    figure, panels = new_figure(title, 1.5 + (0.5 + 0.34 * longest) * len(drawn), len(drawn))
+    for axes, (key, by_type) in zip(panels, drawn.items(), strict=True):
+        series = [Series(name, [c[sort] for c in by_type.values()], look) for sort, (name, look) in sorts.items()]
+        rows(axes, [shortened(t) for t in by_type], series, reference=0.0)
+        axes.set_title(ADVANTAGE[key][0], loc="left")
+    panels[-1].set_xlabel("mean of ⟨g, g′⟩ / (|g| |g′|)")
+    legend(figure, panels[0], 2)
+    pairs = "; ".join(
+        f"{ADVANTAGE[key][0]} {by_type['all']['pairs_within']:,} of the same prompt, {by_type['all']['pairs_between']:,} of different ones"
+        for key, by_type in drawn.items()
+    )
+    caption = f"Dashed: 0, independent. Pairs: {pairs}. Bars: 95 % intervals. {HOLLOW}"
+    return Plot(
+        "covariance",
+        png(figure),
+        "Correlation of the gradients of two responses, by layer type, with intervals.",
+        caption,
+    )

@@ -1,0 +1,80 @@
+"""What the intervals say about alpha, and no more than that.
+
+Criterion: E cos(G, EF), the direction of one batch's gradient G against the mean of the plain unweighted estimator (alpha 0, Dr. GRPO
+norm). It holds bias and noise together: an alpha that reduces noise is of no use where it turns the mean away. |EF| is the same for
+every alpha, so alphas are compared by E<G, EF>/|G|, paired over prompts and batches.
+"""
+
+import math
+
+from deltal_openrlhf.diagnostics.jackknife import Combination, Replicates
+
+CRITERION = "largest mean cosine between the gradient of one batch and the mean gradient of the plain unweighted estimator (alpha 0)"
+
+
+def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
+    """The entry `recommendation` of findings.json.
+
+    Args:
+        moments: named by str(alpha), E<G, EF>/|G| of ∆L with that alpha and scope step; and "reference_mean", |EF|^2.
+        alphas: the ones to choose from.
+        responses: how many the sample holds.
+
+    Candidates are the alphas that the best one does not beat with its 95 % interval; every alpha where |EF|^2 itself cannot be told
+    from 0. more_responses: how many more would separate the two best, if their difference stays and its error falls with the root
+    of the number; None where that cannot be said.
+    """
+    best, second = sorted(alphas, key=lambda alpha: moments[str(alpha)].value, reverse=True)[:2]
+    lead = {alpha: moments[str(best)] - moments[str(alpha)] for alpha in alphas}
+    mean = moments["reference_mean"]
+    mean_resolved = mean.value > mean.margin
+    candidates = [alpha for alpha in alphas if not mean_resolved or lead[alpha].value <= lead[alpha].margin]
+    if len(candidates) == 1:
+        text = (
+            f"alpha {best:g}: on this sample one batch's gradient points closest to the plain mean gradient with it, and closer than "
+            f"with each other alpha at 95 %. This is about the direction of one update of this model, not about training."
+        )
+        return _entry(best, candidates, text, None)
+    needed = max(_factor(lead[second]), 0.0 if mean_resolved else _factor(mean))
+    more = _two_digits(responses * (needed - 1)) if needed > 1 and math.isfinite(needed) else None
+    how_many = (
+        "how many more responses would do cannot be said" if more is None else f"about {more:,} more responses would do"
+    )
+    if not mean_resolved:
+        text = (
+            "Not resolved: the mean gradient cannot be told from 0, so no alpha can be preferred to another; "
+            f"{how_many}, if the estimates stay what they are."
+        )
+    elif len(candidates) == len(alphas):
+        text = (
+            f"Not resolved: no alpha from {min(alphas):g} to {max(alphas):g} points the gradient of one batch measurably closer to the "
+            f"plain mean gradient than the others; to separate the two best, {how_many}, if their difference stays what it is."
+        )
+    else:
+        text = (
+            f"Between {min(candidates):g} and {max(candidates):g}: the other values of alpha point one batch's gradient measurably less "
+            f"towards the plain mean gradient; to separate the two best, {how_many}. This is about the direction of one update of "
+            "this model, not about training."
+        )
+    return _entry(None, candidates, text, more)
+
+
+def _entry(alpha: float | None, candidates: list[float], text: str, more_responses: int | None) -> dict:
+    return {
+        "alpha": alpha,
+        "candidates": candidates,
+        "resolved": alpha is not None,
+        "criterion": CRITERION,
+        "text": text,
+        "more_responses": more_responses,
+    }
+
+
+def _factor(number: Combination) -> float:
+    """How many times the sample it takes until the number is its margin; inf where it is not above 0."""
+    return (number.margin / number.value) ** 2 if number.value > 0 else math.inf
+
+
+def _two_digits(number: float) -> int:
+    digits = max(math.floor(math.log10(number)) - 1, 0) if number >= 1 else 0
+    return max(round(number / 10**digits) * 10**digits, 1)

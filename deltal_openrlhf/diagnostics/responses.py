@@ -1,0 +1,114 @@
+"""First stage of a diagnosis: responses of the model to prompts, graded, appended to rollouts.jsonl batch by batch."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PreTrainedModel
+
+from deltal_openrlhf import rollouts
+from deltal_openrlhf.diagnostics.folder import ROLLOUTS, DiagnosisFolder, Stopwatch
+from deltal_openrlhf.diagnostics.progress import Progress
+from deltal_openrlhf.diagnostics.rewarding import Rewarder
+from deltal_openrlhf.evaluation.checkpoint import Prompt
+from deltal_openrlhf.rollouts import Header, Rollout
+from deltal_openrlhf.sampling import sample
+
+STAGE = "sampling"
+
+
+class Sampling(NamedTuple):
+    prompts: int
+    n: int  # responses to each prompt
+    max_new_tokens: int
+    temperature: float
+    batch_size: int  # responses sampled at a time
+    seed: int
+
+    @property
+    def prompts_a_batch(self) -> int:
+        return max(1, self.batch_size // self.n)
+
+
+class Task(NamedTuple):
+    prompt: Prompt
+    label: str
+
+
+def is_complete(folder: DiagnosisFolder, how: Sampling) -> bool:
+    path = folder.path / ROLLOUTS
+    return path.exists() and _whole_batches(path, how)[0] == how.prompts
+
+
+def sample_missing(
+    folder: DiagnosisFolder,
+    tasks: Sequence[Task],
+    how: Sampling,
+    model: PreTrainedModel,
+    eos: Collection[int],
+    rewarder: Rewarder,
+    header: Header,
+    prog: str,
+) -> None:
+    """Go on after the last whole batch. What is drawn depends on the seed and the batch's number only."""
+    path = folder.path / ROLLOUTS
+    done, size = _whole_batches(path, how) if path.exists() else (0, 0)
+    progress = Progress(f"{prog}: sampling", "prompts", [1.0] * len(tasks), done=done)
+    with open(path, "ab") as file:
+        file.truncate(size)
+        if not size:
+            file.write(rollouts.header_line(header).encode())
+        watch = Stopwatch()
+        for start in range(done, len(tasks), how.prompts_a_batch):
+            batch = tasks[start : start + how.prompts_a_batch]
+            generator = torch.Generator(model.device).manual_seed(_seed_of(how.seed, start))
+            responses = sample(
+                model,
+                [task.prompt.token_ids for task in batch for _ in range(how.n)],
+                max_new_tokens=how.max_new_tokens,
+                eos=eos,
+                generator=generator,
+                temperature=how.temperature,
+            )
+            lines = []
+            for i, task in enumerate(batch):
+                mine = responses[i * how.n : (i + 1) * how.n]
+                rewards = rewarder(task.prompt, task.label, [response.tokens for response in mine])
+                for k, (response, reward) in enumerate(zip(mine, rewards, strict=True)):
+                    lines.append(rollouts.rollout_line(_rollout(start + i, k, task, response, reward)))
+            file.write("".join(lines).encode())
+            file.flush()
+            folder.append({"stage": STAGE, "prompts": start + len(batch), "seconds": watch.lap()})
+            progress.update(start + len(batch))
+
+
+def _rollout(prompt_index: int, sample: int, task: Task, response: Any, reward: float) -> Rollout:
+    prompt, tokens = task.prompt.token_ids, response.tokens
+    return Rollout(
+        prompt_index=prompt_index,
+        sample=sample,
+        prompt=task.prompt.text,
+        label=task.label,
+        token_ids=[*prompt, *tokens],
+        action_mask=[0] * (len(prompt) - 1) + [1] * len(tokens),
+        reward=reward,
+        truncated=not response.finished,
+    )
+
+
+def _whole_batches(path: Path, how: Sampling) -> tuple[int, int]:
+    """Prompts whose batches are whole, and the bytes of the file up to there. A kill may have cut the last batch short."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    prompts = max(0, len(lines) - 1) // how.n
+    if prompts < how.prompts:  # the last batch of all may be smaller
+        prompts = prompts // how.prompts_a_batch * how.prompts_a_batch
+    return prompts, sum(map(len, lines[: 1 + prompts * how.n])) if lines else 0
+
+
+def _seed_of(seed: int, first_prompt: int) -> int:
+    """Of one batch. 0 to 2^63 - 1."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{first_prompt}".encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,96 @@
+"""Rewards of sampled responses: by their problem's label, or by a reward file as --reward.remote_url takes it."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deltal_openrlhf.evaluation.checkpoint import Prompt
+from deltal_openrlhf.rewards.grader import Grader
+from deltal_openrlhf.rewards.scoring import submit
+
+AUTO = "auto"
+
+Rewarder = Callable[[Prompt, str, Sequence[Sequence[int]]], list[float]]
+"""(prompt, label, tokens of its responses) -> their rewards."""
+
+
+class RewardFailed(Exception):
+    """A reward file raised, or gave no number; its message is one line."""
+
+
+def check_reward(reward: str) -> None:
+    """Raises ValueError, in one line, for a file that is not there, and where the grader's package is missing."""
+    if reward == AUTO:
+        if find_spec("math_verify") is None:
+            raise ValueError(
+                "math-verify is not installed, --reward auto needs it: pip install -e '.[rewards]' in the clone"
+            )
+    elif not reward.endswith(".py"):
+        raise ValueError(
+            f"--reward is {reward}, allowed are {AUTO} and a .py file with reward_func(queries, prompts, labels)"
+        )
+    elif not Path(reward).is_file():
+        raise ValueError(f"--reward: not there: {reward}")
+
+
+def reward_digest(reward: str) -> str:
+    """What identifies it: "auto", or the file's SHA-256."""
+    return AUTO if reward == AUTO else sha256(Path(reward).read_bytes()).hexdigest()
+
+
+def rewarder(reward: str, tokenizer: Any) -> Rewarder:
+    """tokenizer: that of the model. Raises ValueError for a reward file that cannot be loaded."""
+    if reward == AUTO:
+        return _by_label(tokenizer)
+    return _by_function(reward, _load_function(reward), tokenizer)
+
+
+def _by_label(tokenizer: Any) -> Rewarder:
+    """1 or 0, graded as `deltal eval` does."""
+    grader = Grader()  # its processes end with this one
+
+    def rewards(prompt: Prompt, label: str, responses: Sequence[Sequence[int]]) -> list[float]:
+        texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in responses]
+        pending = [submit(grader, text, label) for text in texts]
+        return [float(grade.result().equal) for grade in pending]
+
+    return rewards
+
+
+def _by_function(name: str, function: Callable[..., Any], tokenizer: Any) -> Rewarder:
+    """One response at a time with its special tokens, as the host calls it."""
+
+    def reward(prompt: Prompt, label: str, tokens: Sequence[int]) -> float:
+        query = tokenizer.decode([*prompt.token_ids, *tokens], skip_special_tokens=False)
+        try:
+            rewards = torch.as_tensor(function([query], [prompt.text], [label])["rewards"]).float()
+            if rewards.numel() != 1 or not rewards.isfinite().all():
+                raise ValueError(f"reward_func gave {rewards.tolist()} for 1 response, allowed is one finite number")
+        # The user's code, which may raise anything and give anything.
+        except Exception as error:
+            raise RewardFailed(f"no reward from {name}: {_one_line(error)}") from error
+        return rewards.item()
+
+    return lambda prompt, label, responses: [reward(prompt, label, tokens) for tokens in responses]
+
+
+def _load_function(path: str) -> Callable[..., Any]:
+    """reward_func of the file, loaded as the host loads it."""
+    spec = importlib.util.spec_from_file_location("reward_func", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return module.reward_func
+    # The user's code, which may raise anything.
+    except Exception as error:
+        raise ValueError(f"--reward {path} cannot be loaded: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,188 @@
+"""The whole of `deltal diagnose`: responses, their gradients, Gram matrices, findings, report. Every stage goes on where it was."""
+
+import functools
+import json
+import resource
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from deltal_openrlhf.diagnostics import gram, page, plan, score_rows
+from deltal_openrlhf.diagnostics.analyse import analyse
+from deltal_openrlhf.diagnostics.folder import GRAM, ROWS, DiagnosisFolder, Stopwatch
+from deltal_openrlhf.diagnostics.gradients import Scores, load_model
+from deltal_openrlhf.diagnostics.layers import layer_types
+from deltal_openrlhf.diagnostics.plan import ModelShape, Plan
+from deltal_openrlhf.diagnostics.progress import Progress
+from deltal_openrlhf.diagnostics.sample import GradientSample
+from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
+from deltal_openrlhf.diagnostics.sources import Source
+from deltal_openrlhf.evaluation import checkpoint
+from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.rollouts import Rollout
+
+PROG = "deltal diagnose"
+FINDINGS, REPORT = "findings.json", "report.html"
+MIN_BATCHES = 4
+"""Disjoint batches that the statistics need."""
+LOG_PROB_TOLERANCE = 0.01
+"""Nats a token by which the model may differ from the sampler of saved rollouts before that is said; bfloat16 in vLLM stays below."""
+PACKAGES = ("deltal-openrlhf", "torch", "transformers", "numpy", "scipy")
+
+
+class Request(NamedTuple):
+    """How it is measured, in the words of the flags."""
+
+    model: str
+    folder: Path  # of the model
+    out: Path
+    batch_prompts: int
+    advantage: str
+    max_length: float | None  # None: the source's
+    projection: str  # auto, full or a width
+    memory_gb: float
+    seed: int
+    device: torch.device
+    command: str
+
+
+def diagnose(request: Request, source: Source) -> dict[str, Any]:
+    """Writes into request.out and returns what findings.json holds.
+
+    Raises ValueError, in one line, for input that is not as it should be, before the model's weights are read.
+    """
+    _check_request(request, source)
+    shape = plan.read_shape(request.folder)
+    source.check_vocabulary(shape.vocabulary)
+    budget = plan.make_plan(shape, source.shape.responses, request.memory_gb, request.projection)
+    settings = {
+        **source.settings,
+        "seed": request.seed,
+        "projection": "full" if budget.width is None else budget.width,
+        "model_files": checkpoint.checksums(request.folder),
+    }
+    if not (request.out / GRAM).exists():
+        plan.check_disk(request.out, budget.rows_bytes - _size(request.out / ROWS))
+    with DiagnosisFolder(request.out, settings) as work:
+        print(f"{PROG}: {source.shape.describe()}; {plan.describe(budget, shape)}", flush=True)
+        rollouts, sample = _measure(request, source, budget, work)
+        difference = score_rows.mean_log_prob_difference(work, rollouts)
+        if difference is not None and abs(difference) > LOG_PROB_TOLERANCE:
+            print(
+                f"{PROG}: warning: the mean log-probability of a token under {request.model} differs by {difference:.3f} nats from that of "
+                "the sampler: it is not the model that sampled these rollouts",
+                flush=True,
+            )
+        watch = Stopwatch()
+        found = analyse(
+            sample,
+            advantage=request.advantage,
+            max_length=request.max_length or source.longest,
+            batch_prompts=request.batch_prompts,
+            seed=request.seed,
+            progress=_analysis_progress(),
+        )
+        work.append({"stage": "statistics", "seconds": watch.lap()})
+        findings = {
+            "format": found.pop("format"),
+            "source": _facts(request, source, budget, shape, work, difference),
+            **found,
+        }
+        page.write_report(findings, request.out)
+        write_atomically(request.out / FINDINGS, json.dumps(findings, indent=1, allow_nan=False) + "\n")
+    print(f"{PROG}: {findings['recommendation']['text']}", flush=True)
+    print(f"{PROG}: in {request.out}: {REPORT}, {FINDINGS}, plots", flush=True)
+    return findings
+
+
+def _measure(
+    request: Request, source: Source, budget: Plan, work: DiagnosisFolder
+) -> tuple[list[Rollout], GradientSample]:
+    load = functools.cache(lambda: load_model(request.folder, request.device))
+    rollouts = source.read(work, load, PROG)
+    _check_signal(rollouts, source.shape.n)
+    if not (request.out / GRAM).exists():
+        model = load()
+        sketch = Sketch(model, layer_types(model), budget.width, request.seed)
+        with Scores(model, sketch, temperature=source.temperature, tokens_a_pass=budget.tokens_a_pass) as scores:
+            score_rows.compute_missing(work, rollouts, scores, sketch.dim, PROG)
+        watch = Stopwatch()
+        rows = np.memmap(request.out / ROWS, np.float32, "r", shape=(len(rollouts), sketch.dim))
+        gram.save_grams(request.out / GRAM, gram.gram_matrices(rows, sketch.columns, budget.block_bytes))
+        work.append({"stage": "Gram matrices", "seconds": watch.lap()})
+    (request.out / ROWS).unlink(missing_ok=True)
+    sample = GradientSample(
+        lengths=np.array([rollout.length for rollout in rollouts]),
+        rewards=np.array([rollout.reward for rollout in rollouts], dtype=np.float64),
+        groups=np.arange(len(rollouts)) // source.shape.n,
+        truncated=np.array([rollout.truncated for rollout in rollouts]),
+        grams=gram.load_grams(request.out / GRAM),
+    )
+    return rollouts, sample
+
+
+def _facts(
+    request: Request, source: Source, budget: Plan, shape: ModelShape, work: DiagnosisFolder, difference: float | None
+) -> dict[str, Any]:
+    kind = "full" if budget.width is None else "sketch"
+    seconds = work.seconds()
+    facts = {
+        "model": request.model,
+        "parameters": shape.parameters,
+        **source.facts,
+        "seed": request.seed,
+        "projection": {"kind": kind, "width": budget.width, "relative_error": relative_error(budget.width)},
+        "seconds": sum(seconds.values()),
+        "seconds_by_stage": seconds,
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / plan.GB,
+        "device": str(request.device),
+        "log_prob_difference": difference,
+        "versions": {package: version(package) for package in PACKAGES},
+        "command": request.command,
+    }
+    if request.device.type == "cuda":
+        facts["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated(request.device) / plan.GB
+    return facts
+
+
+def _analysis_progress() -> Callable[[int, int], None]:
+    """Made with the first call, which says how much there is to do. Its steps take different times: no estimate."""
+    shown: list[Progress] = []
+
+    def update(done: int, total: int) -> None:
+        if not shown:
+            shown.append(Progress(f"{PROG}: statistics", "steps", total=total))
+        shown[0].update(done)
+
+    return update
+
+
+def _check_request(request: Request, source: Source) -> None:
+    prompts, n, batch = source.shape.prompts, source.shape.n, request.batch_prompts
+    if prompts < MIN_BATCHES * batch:
+        raise ValueError(
+            f"{prompts} prompts make {prompts // batch} disjoint batches of --batch_prompts {batch}, wanted are {MIN_BATCHES} at least: "
+            f"{MIN_BATCHES * batch} prompts, or --batch_prompts up to {max(1, prompts // MIN_BATCHES)}"
+        )
+    if n < 2:
+        raise ValueError(f"{n} response to each prompt gives no advantage, allowed are 2 or more")
+    if request.max_length is None and source.longest is None:
+        raise ValueError("the rollouts do not say how long a response may be: --max_length M in tokens is needed")
+
+
+def _check_signal(rollouts: Sequence[Rollout], n: int) -> None:
+    """Before hours of gradients."""
+    rewards = [rollout.reward for rollout in rollouts]
+    if all(len(set(rewards[i : i + n])) == 1 for i in range(0, len(rewards), n)):
+        raise ValueError(
+            f"all {n} responses to a prompt have the same reward, for each of {len(rewards) // n} prompts (mean reward "
+            f"{sum(rewards) / len(rewards):g}): no advantage, nothing to measure"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,49 @@
+"""One colour and one marker for each method, the same in all plots of all reports.
+
+The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart with any colour vision; the marker tells them apart without any.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Look(NamedTuple):
+    color: str
+    marker: str
+
+
+BLACK, GREEN, ORANGE, BLUE = Look("#000000", "s"), Look("#009E73", "^"), Look("#E69F00", "v"), Look("#0072B2", "o")
+VERMILION, PURPLE, SKY, GREY = Look("#D55E00", "D"), Look("#CC79A7", "P"), Look("#56B4E9", "p"), Look("#7F7F7F", "d")
+
+FIXED = {
+    "Dr. GRPO norm": BLACK,
+    "GRPO norm": GREEN,
+    "DAPO norm": ORANGE,
+    "∆L 1": BLUE,
+    "∆L 0.75": VERMILION,
+    "∆L 0.5": PURPLE,
+    "∆L 0.25": SKY,
+}
+
+SCOPES = {"step": BLUE, "rollout": VERMILION, "group": PURPLE}
+"""∆L by scope, where the values of alpha stand side by side."""
+
+OTHERS = (SKY, VERMILION, PURPLE, BLUE, GREY, GREEN, ORANGE, BLACK)
+"""For methods of other names, in this order, first those that no method of the report has."""
+
+_MORE_MARKERS = "*<>hX"
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """The look of every method: fixed for the known ones, the next free one for others. More than eight share colours, not markers."""
+    unique = list(dict.fromkeys(names))
+    found = {name: FIXED[name] for name in unique if name in FIXED}
+    free = [look for look in OTHERS if look not in found.values()]
+    for i, name in enumerate(name for name in unique if name not in FIXED):
+        again = i - len(free)
+        found[name] = (
+            free[i]
+            if again < 0
+            else Look(OTHERS[again % len(OTHERS)].color, _MORE_MARKERS[(again // len(OTHERS)) % len(_MORE_MARKERS)])
+        )
+    return {name: found[name] for name in unique}

@@ -1,0 +1,74 @@
+"""`deltal diagnose` in a process of its own that a test can kill. The process comes from a fork server that has the imports already."""
+
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["diagnose_child", "deltal_openrlhf.diagnostics.run"])
+
+
+def quick_analysis(sample, *, progress, **settings):
+    """In place of the statistics: what they were given."""
+    progress(1, 1)
+    return {
+        "format": 1,
+        "settings": settings,
+        "lengths": sample.lengths.tolist(),
+        "rewards": sample.rewards.tolist(),
+        "groups": sample.groups.tolist(),
+        "truncated": sample.truncated.tolist(),
+        "sums": {kind: float(gram.astype(np.float64).sum()) for kind, gram in sample.grams.items()},
+        "recommendation": {"text": "none"},
+    }
+
+
+def be_quick(patch) -> None:
+    """No statistics, no report, and rows that are on the disk soon. patch: as pytest's monkeypatch.setattr."""
+    from deltal_openrlhf.diagnostics import run, score_rows
+
+    patch(run, "analyse", quick_analysis)
+    patch(run.page, "write_report", lambda findings, folder: None)
+    patch(score_rows, "SYNC_EVERY", 0.02)
+
+
+def _target(argv: list[str], log: Path) -> None:
+    import torch
+
+    from deltal_openrlhf.cli.diagnose import main
+
+    torch.set_num_threads(1)
+    be_quick(setattr)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    sys.exit(main(argv))
+
+
+def start(argv: list[str], log: Path):
+    """Its output goes to the end of `log`."""
+    process = SERVER.Process(target=_target, args=(argv, log))
+    process.start()
+    return process
+
+
+def _hold(folder: Path, settings: dict, ready) -> None:
+    from deltal_openrlhf.diagnostics.folder import DiagnosisFolder
+
+    with DiagnosisFolder(folder, settings):
+        ready.set()
+        time.sleep(60)
+
+
+def hold(folder: Path, settings: dict):
+    """A process that has the folder open until it is killed."""
+    ready = SERVER.Event()
+    process = SERVER.Process(target=_hold, args=(folder, settings, ready))
+    process.start()
+    assert ready.wait(60)
+    return process
