@@ -39,7 +39,7 @@ def test_metadata():
     [
         ([], 2, "usage: deltal COMMAND"),
         (["--help"], 0, "train"),
-        (["tarin"], 2, "deltal: unknown command 'tarin', allowed are data, train, eval, grade, "),
+        (["tarin"], 2, "deltal: unknown command 'tarin', allowed are data, train, eval, diagnose, "),
         (["doctor", "--help"], 0, "Changes nothing"),
         (["enable", "--force"], 2, "unrecognized arguments: --force"),
     ],

@@ -15,6 +15,14 @@ COMMANDS = {
         "deltal_openrlhf.cli.eval",
         "accuracy of a checkpoint on eval files with vLLM, and the comparison of two results",
     ),
+    "diagnose": (
+        "deltal_openrlhf.cli.diagnose",
+        "bias and variance of the aggregation methods on the gradients of a model, with a report",
+    ),
+    "compare": (
+        "deltal_openrlhf.cli.compare",
+        "training runs of several methods side by side: equal starts, prompts and seeds; paired differences with intervals",
+    ),
     "grade": ("deltal_openrlhf.cli.grade", "grade a file of answers against gold answers"),
     "serve-rewards": (
         "deltal_openrlhf.cli.serve_rewards",

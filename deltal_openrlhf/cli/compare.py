@@ -1,0 +1,99 @@
+"""`deltal compare`: training runs of several methods side by side, with paired differences and their intervals."""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deltal_openrlhf.cli.arguments import OneLineParser
+from deltal_openrlhf.comparison.pool import ENGINES
+from deltal_openrlhf.comparison.run import COMPARISON, overview, plan, run_comparison
+from deltal_openrlhf.comparison.spec import read_spec
+
+PROG = "deltal compare"
+EPILOG = """\
+The file says what is compared (docs/compare.md); flags of this command line win over it. Into --out go the runs, comparison.json and
+the report. The same command goes on where it was interrupted; runs that were begun with other settings are refused.
+
+  deltal compare configs/compare/countdown.yaml --start runs/starts/start0 runs/starts/start1 --out runs/compare
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog=PROG,
+        description="Train every method on the same prompts from the same starts and seeds, and compare.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE.yaml", help="the experiment, such as configs/compare/countdown.yaml")
+    parser.add_argument("--start", nargs="+", metavar="DIR", help="checkpoints to start from, in place of the file's")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for runs and report")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="loop: one process a run, transformers only; pipeline: deltal train (Ray, vLLM, DeepSpeed)",
+    )
+    parser.add_argument("--workers", type=int, help="runs at once (default: one a core for loop, 1 for pipeline)")
+    parser.add_argument("--arm", nargs="+", metavar="NAME", help="run only these arms")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="in place of the file's")
+    parser.add_argument("--retry_crashed", action="store_true", help="run those again that crashed")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and end")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit status: 0, 1 (a run crashed), 2 (bad input), 130 (interrupted)."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    try:
+        return _compare(args, argv)
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
+    except ValueError as error:
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print(f"{PROG}: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    spec = read_spec(args.file, engine=args.engine, starts=args.start, seeds=args.seeds)
+    arms = spec.chosen_arms(args.arm)
+    workers = args.workers if args.workers is not None else _default_workers(spec.engine)
+    if workers < 1:
+        raise ValueError(f"--workers is {workers}, allowed is 1 or more")
+    if args.dry_run:
+        print(plan(spec, arms, args.out))
+        return 0
+    comparison = run_comparison(
+        spec,
+        arms,
+        args.out,
+        ENGINES[spec.engine],
+        workers=workers,
+        retry_crashed=args.retry_crashed,
+        command=shlex.join([*PROG.split(), *argv]),
+    )
+    print(overview(comparison))
+    print(f"report and {COMPARISON}: {args.out}")
+    chosen = {arm.name for arm in arms}
+    crashed = [
+        run for arm in comparison["arms"] if arm["name"] in chosen for m in arm["methods"] for run in m["crashed"]
+    ]
+    if crashed:
+        print(f"{PROG}: {len(crashed)} runs crashed; --retry_crashed runs them again", file=sys.stderr)
+    return 1 if crashed else 0
+
+
+def _default_workers(engine: str) -> int:
+    return len(os.sched_getaffinity(0)) if ENGINES[engine].in_process else 1
+
+
+def _raise_interrupt(signum, frame) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,65 @@
+"""The answer of `deltal compare` in plain sentences: which differences are resolved, and on how many runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deltal_openrlhf.comparison.plots import HEADLINES, METRICS
+from deltal_openrlhf.reports.numbers import count, estimate_text
+
+Arm = Mapping[str, Any]
+
+LISTED = 6
+"""Resolved differences, or unfinished runs, that are spelled out; the tables hold all."""
+
+
+def differences(arm: Arm) -> list[tuple[str, list[str]]]:
+    """For each metric a sentence, and differences with interval and n: all of families; of methods those resolved in the first metric."""
+    return [_of_metric(arm, metric, spelled_out=metric == HEADLINES[0]) for metric in HEADLINES]
+
+
+def _of_metric(arm: Arm, metric: str, spelled_out: bool) -> tuple[str, list[str]]:
+    families, pairs = (
+        [pair for pair in arm[key] if pair["metric"] == metric and pair["n"] > 0] for key in ("families", "pairs")
+    )
+    parts = [
+        f"of {count(len(found), 'difference')} between {kind} {_resolved(found)}"
+        for kind, found in (("families", families), ("methods", pairs))
+        if found
+    ]
+    name = METRICS.get(metric, metric)
+    name = f"{name[0].upper()}{name[1:]}"
+    if not parts:
+        return f"{name}: no two methods have runs with the same starting point and seed.", []
+    listed = [_line(pair, "family ") for pair in families]
+    if spelled_out:
+        resolved = [_line(pair) for pair in pairs if pair["difference"]["resolved"]]
+        listed += resolved[:LISTED]
+        if len(resolved) > LISTED:
+            listed.append(f"{len(resolved) - LISTED} more in the table")
+    return f"{name}: {'; '.join(parts)}. {_sizes([*families, *pairs])}", listed
+
+
+def _resolved(pairs: Sequence[Mapping[str, Any]]) -> str:
+    found = sum(pair["difference"]["resolved"] for pair in pairs)
+    return f"{found or 'none'} {'is' if found <= 1 else 'are'} resolved"
+
+
+def _sizes(pairs: Sequence[Mapping[str, Any]]) -> str:
+    ns = sorted({pair["n"] for pair in pairs})
+    if ns[-1] < 2:
+        return "With one pair of runs there is no interval, so nothing can be resolved."
+    between = f"{ns[0]}" if len(ns) == 1 else f"{ns[0]} to {ns[-1]}"
+    return f"Each on {between} pairs of runs with the same starting point and seed."
+
+
+def _line(pair: Mapping[str, Any], kind: str = "") -> str:
+    end = "" if pair["difference"]["resolved"] else ", not resolved"
+    return f"{kind}{pair['b']} − {kind}{pair['a']}: {estimate_text(pair['difference'], '+')}, n = {pair['n']}{end}"
+
+
+def unfinished(runs: Sequence[str]) -> str:
+    names = ", ".join(runs[:LISTED]) + (
+        f" and {len(runs) - LISTED} more (all in comparison.json)" if len(runs) > LISTED else ""
+    )
+    verb = "is" if len(runs) == 1 else "are"
+    return f"Not finished: {count(len(runs), 'run')} {verb} missing, and all below holds without: {names}."

@@ -1,0 +1,92 @@
+"""Every set of flags is checked before anything starts: in a process of its own, which imports the host; the parent stays small.
+
+`python -m deltal_openrlhf.comparison.checks ENGINE` reads a list of flag sets (JSON) from stdin and writes a list of messages, null where
+there is nothing to refuse.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import yaml
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.comparison.grid import Job
+from deltal_openrlhf.comparison.tether import tethered
+
+
+def check_flags(engine: str, jobs: Sequence[Job]) -> None:
+    """Raise ValueError, in one line, for the first of these runs whose flags the engine or `deltal train` refuses."""
+    words = [sys.executable, "-m", __spec__.name, engine]
+    process = tethered(words, signal.SIGKILL, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+    try:
+        out, err = process.communicate(json.dumps([job.flags for job in jobs]))
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode:
+        raise RuntimeError(f"the flags could not be checked: {err.strip().splitlines()[-1:] or process.returncode}")
+    for job, message in zip(jobs, json.loads(out.splitlines()[-1]), strict=True):
+        if message:
+            raise ValueError(f"arm {job.arm!r}, method {job.method!r}: {message}")
+
+
+def main(engine: str) -> None:
+    if cpu.is_needed():
+        os.environ.update(cpu.environment())
+        cpu.install()
+    check = {"loop": _loop_message, "pipeline": _pipeline_message}[engine]
+    messages = [check(flags) for flags in json.loads(sys.stdin.read())]
+    print(json.dumps(messages))
+
+
+def _loop_message(flags: Mapping[str, Any]) -> str | None:
+    from deltal_openrlhf.comparison.arguments import check_loop_flags
+
+    try:
+        check_loop_flags(flags)
+    except ValueError as error:
+        return _without_place(str(error))
+    return None
+
+
+def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
+    """What `deltal train --dry-run` says, and files that are missing, which it only notes."""
+    from deltal_openrlhf.comparison.arguments import read_flags
+    from deltal_openrlhf.host import launch
+    from deltal_openrlhf.host.before_ray import missing_files
+
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "flags.yaml"
+        file.write_text(yaml.safe_dump(dict(flags), allow_unicode=True), encoding="utf-8")
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            try:
+                launch.main(["--config", str(file), "--dry-run"])
+            except SystemExit as stop:
+                code = stop.code
+    if code:
+        lines = said.getvalue().strip().splitlines()
+        return _without_place(
+            lines[-1].removeprefix("deltal train: ").removeprefix("error: ").replace(f"{file}:", "line ")
+        )
+    missing = missing_files(read_flags(flags)[0])
+    return missing[0] if missing else None
+
+
+def _without_place(message: str) -> str:
+    """The file is ours; the user knows the flags by their names."""
+    return re.sub(r" \(set in line \d+\)|^line \d+: ", "", message)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

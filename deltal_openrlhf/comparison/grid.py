@@ -1,0 +1,109 @@
+"""The runs of an experiment: each has a name, which is its folder under --out, and its flags of `deltal train`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deltal_openrlhf.comparison.spec import Arm, Spec
+
+SEED, START = "train.seed", "actor.model_name_or_path"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run. learning_rate: the one under trial, None for a run of the comparison itself."""
+
+    name: str
+    arm: str
+    family: str
+    method: str
+    start: str
+    seed: int
+    learning_rate: float | None
+    flags: dict[str, Any]
+
+
+def slug(label: str) -> str:
+    """The label as a folder's name: "∆L 0.75" is deltal-0.75."""
+    text = re.sub("[∆Δ]", "delta", label).lower()
+    return re.sub(r"[^\w.]+", "-", text, flags=re.ASCII).strip("-.")
+
+
+def start_names(spec: Spec) -> dict[str, str]:
+    """Start -> its name: the last part of its path, or all of it where another start ends alike."""
+    rates = [arm.learning_rate.starts for arm in spec.arms if arm.learning_rate]
+    starts = list(dict.fromkeys(start for group in (*(arm.starts for arm in spec.arms), *rates) for start in group))
+    short = {start: Path(start).resolve().name for start in starts}
+    alike = {name for name in short.values() if list(short.values()).count(name) > 1}
+    return {start: slug(start if name in alike else name) for start, name in short.items()}
+
+
+def check_names(spec: Spec) -> None:
+    """Raise ValueError for two labels that would share a folder."""
+    groups: list[tuple[str, Iterable[str]]] = [("arms", [arm.name for arm in spec.arms])]
+    groups += [(f"methods of arm {arm.name!r}", arm.methods) for arm in spec.arms]
+    groups += [(f"families of arm {arm.name!r}", arm.families) for arm in spec.arms]
+    for what, labels in groups:
+        seen: dict[str, str] = {}
+        for label in labels:
+            folder = slug(label)
+            if not folder:
+                raise ValueError(f"{what}: {label!r} has no letter or digit that could name a folder")
+            if folder in seen:
+                raise ValueError(f"{what}: {seen[folder]!r} and {label!r} would share the folder {folder}")
+            seen[folder] = label
+    names = start_names(spec)
+    for start, name in names.items():
+        same = [other for other, other_name in names.items() if other_name == name and other != start]
+        if same:
+            raise ValueError(f"starts {start} and {same[0]} would share the folder {name}")
+
+
+def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
+    """The runs that choose a family's learning rate: its first method, on separate seeds. Empty where there is nothing to choose."""
+    rate = arm.learning_rate
+    if rate is None or len(rate.choices) == 1:
+        return []
+    method = arm.families[family][0]
+    folder = f"learning_rates/{slug(arm.name)}/{slug(family)}"
+    return [
+        Job(
+            name=f"{folder}/lr{choice:g}/{names[start]}/seed{seed}",
+            arm=arm.name,
+            family=family,
+            method=method,
+            start=start,
+            seed=seed,
+            learning_rate=choice,
+            flags=_flags(arm, method, choice, start, seed),
+        )
+        for seed in rate.seeds
+        for start in rate.starts
+        for choice in rate.choices
+    ]
+
+
+def grid_jobs(arm: Arm, family: str, rate: float | None, names: dict[str, str]) -> list[Job]:
+    """The runs of a family's methods at the learning rate, None for that of the flags: all methods of a seed, then the next seed."""
+    return [
+        Job(
+            name=f"runs/{slug(arm.name)}/{names[start]}/{slug(method)}/seed{seed}",
+            arm=arm.name,
+            family=family,
+            method=method,
+            start=start,
+            seed=seed,
+            learning_rate=None,
+            flags=_flags(arm, method, rate, start, seed),
+        )
+        for seed in arm.seeds
+        for start in arm.starts
+        for method in arm.families[family]
+    ]
+
+
+def _flags(arm: Arm, method: str, rate: float | None, start: str, seed: int) -> dict[str, Any]:
+    chosen = {} if rate is None or arm.learning_rate is None else {arm.learning_rate.flag: rate}
+    return arm.flags | arm.methods[method] | chosen | {START: start, SEED: seed}

@@ -1,0 +1,268 @@
+"""One training run in one process, for many seeds on a small machine: rollouts from transformers, rewards from the reward file, the updates
+of updates.py in float32.
+
+It takes the flags of `deltal train` (arguments.py says which) and writes metrics.jsonl and evals.jsonl under the host's names. Of one
+seed, every method sees the same prompts in the same order and draws with the same random numbers.
+"""
+
+import importlib.util
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from openrlhf.datasets.prompts_dataset import preprocess_data
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from deltal_openrlhf.comparison.arguments import check_loop_flags
+from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
+from deltal_openrlhf.host.controller import EQUAL_REWARDS
+from deltal_openrlhf.host.metrics_file import EVALS
+from deltal_openrlhf.host.metrics_file import NAME as METRICS
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.sampling import sample
+
+SAMPLES_AT_ONCE = 1024
+"""Responses of an evaluation in one batch."""
+
+
+class Prompt(NamedTuple):
+    text: str
+    label: str
+    datasource: str
+    token_ids: list[int]
+
+
+class Graded(NamedTuple):
+    """The responses to some prompts, one after the other. tokens: ids with the end token. entropy: summed over tokens, nats."""
+
+    prompts: list[Prompt]
+    tokens: list[list[int]]
+    finished: list[bool]
+    entropy: list[float]
+    rewards: torch.Tensor
+
+
+def run(
+    flags: Mapping[str, Any], folder: Path, progress: Callable[[int, int], None] = lambda step, steps: None
+) -> dict:
+    """Train with these flags; metrics go into `folder`. Returns {"steps": PPO steps}. Raises ValueError for flags, RuntimeError for a run.
+
+    progress: called with the PPO steps done and all of them.
+    """
+    args, settings = check_loop_flags(flags)
+    return Run(args, settings).train(folder, progress)
+
+
+class Run:
+    """args: the host's hierarchical arguments."""
+
+    def __init__(self, args: Any, settings: LossSettings) -> None:
+        self.args, self.settings = args, settings
+        start = args.actor.model_name_or_path
+        self.tokenizer = AutoTokenizer.from_pretrained(start)
+        self.model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, attn_implementation="sdpa").eval()
+        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        _check_no_dropout(self.model, start)
+        ends = self.model.generation_config.eos_token_id
+        self.eos = ends if isinstance(ends, list) else [self.tokenizer.eos_token_id if ends is None else ends]
+        self.reward_func = _reward_function(args.reward.remote_url)
+        self.prompts = self._read(args.data.prompt_dataset)
+        self.held_out = self._read(args.eval.dataset) if args.eval.dataset else []
+        rollouts = len(self.prompts) // args.rollout.batch_size
+        if not rollouts:
+            raise ValueError(
+                f"--data.prompt_dataset {args.data.prompt_dataset} gives {len(self.prompts)} prompts (--data.max_samples "
+                f"{args.data.max_samples}), fewer than one --rollout.batch_size of {args.rollout.batch_size}"
+            )
+        self.steps = rollouts * args.train.num_episodes
+        responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+        self.updater = PolicyUpdater(
+            self.model, args, settings, responses // args.train.batch_size * args.train.max_epochs * self.steps
+        )
+
+    def train(self, folder: Path, progress: Callable[[int, int], None]) -> dict:
+        args = self.args
+        folder.mkdir(parents=True, exist_ok=True)
+        shuffled = random.Random(args.train.seed)
+        draws = torch.Generator(self.model.device).manual_seed(args.train.seed)
+        cuts = torch.Generator().manual_seed(args.train.seed)
+        step = 0
+        with (
+            open(folder / METRICS, "w", encoding="utf-8") as metrics,
+            open(folder / EVALS, "w", encoding="utf-8") as evals,
+        ):
+            for _ in range(args.train.num_episodes):
+                order = shuffled.sample(self.prompts, len(self.prompts))
+                for first in range(0, len(order) - args.rollout.batch_size + 1, args.rollout.batch_size):
+                    begun = time.monotonic()
+                    step += 1
+                    graded = self.respond(
+                        order[first : first + args.rollout.batch_size],
+                        args.rollout.n_samples_per_prompt,
+                        args.rollout.temperature,
+                        draws,
+                    )
+                    row = self.learn(graded, cuts)
+                    row["timing/step_total"] = time.monotonic() - begun
+                    _write(metrics, {"step": step, "total_steps": self.steps, "time": time.time(), **row})
+                    if self.held_out and args.eval.steps > 0 and step % args.eval.steps == 0:
+                        _write(evals, {"step": step, **self.evaluate(step)})
+                    progress(step, self.steps)
+        return {"steps": step}
+
+    def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
+        """n graded responses to each prompt."""
+        rows = [prompt for prompt in prompts for _ in range(n)]
+        responses = [
+            response
+            for i in range(0, len(rows), SAMPLES_AT_ONCE)
+            for response in sample(
+                self.model,
+                [row.token_ids for row in rows[i : i + SAMPLES_AT_ONCE]],
+                max_new_tokens=self.args.rollout.max_new_tokens,
+                eos=self.eos,
+                generator=generator,
+                temperature=temperature,
+            )
+        ]
+        queries = self.tokenizer.batch_decode(
+            [row.token_ids + response.tokens for row, response in zip(rows, responses, strict=True)],
+            skip_special_tokens=False,
+        )
+        found = self.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
+        rewards = torch.as_tensor(found["rewards"] if isinstance(found, dict) else found, dtype=torch.float32)
+        if rewards.shape != (len(rows),) or not bool(torch.isfinite(rewards).all()):
+            raise RuntimeError(
+                f"{self.args.reward.remote_url} gave rewards of shape {tuple(rewards.shape)} for {len(rows)} responses, or not finite ones"
+            )
+        return Graded(
+            rows,
+            [r.tokens for r in responses],
+            [r.finished for r in responses],
+            [r.entropy for r in responses],
+            rewards,
+        )
+
+    def learn(self, graded: Graded, generator: torch.Generator) -> dict[str, float]:
+        """One PPO step: advantages and optimizer steps. Returns its metrics."""
+        rollout, spread = self.rollout(graded)
+        orders = [
+            torch.randperm(len(graded.tokens), generator=generator).tolist() for _ in range(self.args.train.max_epochs)
+        ]
+        status = self.updater.update(rollout, orders)
+        lengths = torch.tensor([len(tokens) for tokens in graded.tokens], dtype=torch.float64)
+        truncated = 1 - sum(graded.finished) / len(graded.finished)
+        return {
+            "rollout/reward_mean": graded.rewards.mean().item(),
+            "rollout/response_length_mean": lengths.mean().item(),
+            "rollout/truncated_rate": truncated,
+            "rollout/num_samples": float(len(lengths)),
+            "entropy_loss": math.fsum(graded.entropy) / lengths.sum().item(),
+            "deltal/response_length_mean": lengths.mean().item(),
+            "deltal/response_length_p50": lengths.quantile(0.5).item(),
+            "deltal/response_length_p95": lengths.quantile(0.95).item(),
+            "deltal/response_length_max": lengths.max().item(),
+            "deltal/filtered_share": (rollout.lengths == 0).double().mean().item(),
+            "deltal/groups_without_signal": (spread < EQUAL_REWARDS).double().mean().item(),
+            **status,
+        }
+
+    def rollout(self, graded: Graded) -> tuple[Rollout, torch.Tensor]:
+        """What is trained on, with the host's own advantages, and the standard deviation of every response's group [N]."""
+        lengths = torch.tensor([len(tokens) for tokens in graded.tokens])
+        truncated = ~torch.tensor(graded.finished)
+        mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+        experience = Experience(
+            action_mask=mask,
+            rewards=graded.rewards.clone(),
+            kl=torch.zeros(mask.shape),
+            response_length=lengths.float(),
+            truncated=truncated,
+            index=list(range(len(lengths))),
+        )
+        _Advantages(self.args).compute_advantages_and_returns([experience])
+        trained = torch.where(truncated, 0, lengths) if self.settings.overlong_filtering else lengths
+        rollout = Rollout(
+            sequences=[p.token_ids + tokens for p, tokens in zip(graded.prompts, graded.tokens, strict=True)],
+            prompt_lengths=[len(prompt.token_ids) for prompt in graded.prompts],
+            lengths=trained,
+            advantages=experience.advantages[:, 0],
+        )
+        return rollout, experience.info["group_reward_std"]
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Accuracy on --eval.dataset, under the host's names. The random numbers of a step are the same for every method."""
+        n = self.args.eval.n_samples_per_prompt
+        generator = torch.Generator(self.model.device).manual_seed(1_000_003 * self.args.train.seed + step)
+        graded = self.respond(self.held_out, n, self.args.eval.temperature, generator)
+        found: dict[str, float] = {}
+        for name in dict.fromkeys(prompt.datasource for prompt in self.held_out):
+            rows = [i for i, prompt in enumerate(graded.prompts) if prompt.datasource == name]
+            rewards = graded.rewards[rows].view(-1, n)
+            found[f"eval_{name}_pass{n}"] = rewards.amax(-1).mean().item()
+            found[f"eval_{name}_pass1"] = rewards.mean().item()
+            found[f"eval_{name}_response_length_mean"] = sum(len(graded.tokens[i]) for i in rows) / len(rows)
+        return {**found, "eval_num_samples": float(len(graded.tokens))}
+
+    def _read(self, path: str) -> list[Prompt]:
+        data = self.args.data
+        template = self.tokenizer.apply_chat_template if data.apply_chat_template else None
+        prompts = []
+        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines()[: data.max_samples], 1):
+            try:
+                row = json.loads(line)
+                text, label = preprocess_data(row, data.input_template, data.input_key, data.label_key, template)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}: line {number}: {type(error).__name__}: {error}") from error
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if not ids or len(ids) + self.args.rollout.max_new_tokens > data.max_len:
+                raise ValueError(
+                    f"{path}: line {number}: the prompt has {len(ids)} tokens, allowed are 1 to "
+                    f"{data.max_len - self.args.rollout.max_new_tokens} (--data.max_len minus --rollout.max_new_tokens)"
+                )
+            prompts.append(Prompt(text, label, row.get("datasource", "default"), ids))
+        return prompts
+
+
+class _Advantages(RemoteExperienceMaker):
+    """The host's advantages of outcome rewards (length penalties, reward clip, group baselines), without its workers."""
+
+    def __init__(self, args: Any) -> None:
+        self.strategy = SimpleNamespace(args=args)
+        self.args = args
+        self.advantage_estimator = args.algo.advantage.estimator
+        self.kl_ctl = SimpleNamespace(value=0.0)
+
+
+def _reward_function(path: str) -> Callable:
+    spec = importlib.util.spec_from_file_location("reward_func", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "reward_func"):
+        raise ValueError(f"--reward.remote_url {path}: has no function reward_func(queries, prompts, labels)")
+    return module.reward_func
+
+
+def _check_no_dropout(model: torch.nn.Module, name: str) -> None:
+    """Sampling and updates run in eval mode."""
+    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    if any(rates) or getattr(model.config, "attention_dropout", 0):
+        raise ValueError(
+            f"--actor.model_name_or_path {name} has dropout, which the single-process loop does not apply; set it to 0"
+        )
+
+
+def _write(file: Any, row: dict) -> None:
+    file.write(json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n")
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,254 @@
+"""The report of `deltal compare`: report.html and plots/*.png, from comparison.json alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from deltal_openrlhf.comparison.answer import differences, unfinished
+from deltal_openrlhf.comparison.plots import METRICS, plots
+from deltal_openrlhf.reports import html
+from deltal_openrlhf.reports.figures import NoPlot, Plot
+from deltal_openrlhf.reports.numbers import count, rate, seconds
+from deltal_openrlhf.reports.write import write_page
+
+Arm = Mapping[str, Any]
+
+ENGINES = {
+    "loop": "a single-process loop that makes the same updates as the OpenRLHF pipeline",
+    "pipeline": "the OpenRLHF pipeline",
+}
+
+SIZES = {
+    "rollout.batch_size": "{} prompts",
+    "data.prompt_dataset": "from {}",
+    "rollout.n_samples_per_prompt": "{} responses to each",
+    "rollout.max_new_tokens": "of at most {} tokens",
+    "train.batch_size": "{} responses an optimizer step",
+}
+"""Flags that say what one PPO step is, where the comparison sets them."""
+
+MEASURES = {
+    "final": "final accuracy",
+    "auc": "mean accuracy over all steps",
+    "largest_drop": "largest drop",
+    "monotonicity": "monotonicity",
+    "length": "length (tokens)",
+    "entropy": "entropy (nats a token)",
+    "grad_norm": "gradient norm",
+    "clip_share": "share of steps clipped",
+}
+
+DEFINITIONS = (
+    (
+        "Run",
+        "One method from one starting point with one seed. At a seed all methods see the same prompts in the same "
+        "order, for the same number of steps.",
+    ),
+    (
+        "Learning rate",
+        "Chosen for each family of methods by the highest score, on seeds that no other run uses.",
+    ),
+    (
+        "Accuracy",
+        "Mean reward of the responses sampled in one PPO step; held-out: on prompts that are not trained on.",
+    ),
+    (
+        "Final accuracy",
+        "Held-out accuracy after the last step where it was measured, else the mean reward of the last fifth of the "
+        "steps.",
+    ),
+    (
+        "Mean accuracy over all steps (AUC)",
+        "Mean of the accuracy curve.",
+    ),
+    (
+        "Largest drop",
+        "Largest fall of the smoothed accuracy curve below its running maximum.",
+    ),
+    (
+        "Monotonicity",
+        "Spearman's rank correlation of accuracy with the step.",
+    ),
+    (
+        "Length, entropy, gradient norm",
+        "Means of the last fifth of the steps; the gradient norm is taken before clipping.",
+    ),
+    (
+        "Difference",
+        "X − Y is the value of X minus that of Y, paired: the mean over pairs of runs with the same starting point and seed.",
+    ),
+    (
+        "Over starting points",
+        "Mean and t interval over the means of the starting points: the interval that speaks for other starting points.",
+    ),
+    (
+        "Intervals",
+        "95 % t intervals over runs, over pairs for differences. Not corrected for their number: of 20 differences "
+        "that are none, one comes out as resolved on average.",
+    ),
+    (
+        "p",
+        "Sign-flip permutation test of the pairs' differences; p (Holm): corrected for the number of comparisons of this metric.",
+    ),
+    (
+        "Not resolved",
+        "The interval of the difference holds 0, or there is no interval: these runs cannot tell the two apart, which"
+        " is no proof that they are equal.",
+    ),
+)
+
+
+def write_report(comparison: dict, folder: Path) -> None:
+    """Write folder/report.html and folder/plots/*.png. comparison: comparison.json of `deltal compare`."""
+    found = plots(comparison)
+    common = _common_flags(comparison["arms"])
+    text = html.page(
+        "Training runs side by side",
+        [
+            *(
+                [html.box("warning", [html.paragraph(unfinished(comparison["unfinished"]))])]
+                if comparison["unfinished"]
+                else []
+            ),
+            html.paragraph(what_was_measured(comparison)),
+            _answer(comparison),
+            *(
+                part
+                for arm, of_arm in zip(comparison["arms"], found, strict=True)
+                for part in _arm(arm, of_arm, common)
+            ),
+            html.heading("How it was computed"),
+            html.definitions(DEFINITIONS),
+            html.heading("Settings"),
+            *([html.preformatted(comparison["command"])] if "command" in comparison else []),
+            html.preformatted(json.dumps(comparison["spec"], indent=2, ensure_ascii=False)),
+        ],
+    )
+    write_page(folder, text, [plot for of_arm in found for plot in of_arm])
+
+
+def what_was_measured(comparison: Mapping[str, Any]) -> str:
+    arms, starts = comparison["arms"], comparison["starts"]
+    methods = list(dict.fromkeys(m["name"] for arm in arms for m in arm["methods"]))
+    each_arm = "; ".join(f"{arm['name']}, {count(arm['steps'], 'PPO step')} a run" for arm in arms)
+    runs = sum(m["runs"] for arm in arms for m in arm["methods"])
+    crashed = sum(len(m["crashed"]) for arm in arms for m in arm["methods"])
+    common = _common_flags(arms)
+    sizes = [words.format(common[flag]) for flag, words in SIZES.items() if flag in common]
+    return " ".join(
+        [
+            f"{count(len(methods), 'method')} ({', '.join(methods)}) in {count(len(arms), 'arm')} ({each_arm}),",
+            f"from {count(len(starts), 'starting point')} ({', '.join(starts)}), in {ENGINES[comparison['engine']]}.",
+            *([f"Each step: {', '.join(sizes)}."] if sizes else []),
+            f"{count(runs, 'run')} finished, {crashed or 'none'} crashed; {seconds(comparison['seconds'])} in all runs,",
+            f"{seconds(comparison['cpu_seconds'])} of processor time.",
+        ]
+    )
+
+
+def _common_flags(arms: Sequence[Arm]) -> dict[str, Any]:
+    first, *others = [arm["flags"] for arm in arms] or [{}]
+    return {flag: value for flag, value in first.items() if all(o.get(flag, None) == value for o in others)}
+
+
+def _answer(comparison: Mapping[str, Any]) -> Markup:
+    parts: list[Markup] = []
+    for arm in comparison["arms"]:
+        parts.append(html.heading(f"Arm {arm['name']}", 3))
+        for sentence, listed in differences(arm):
+            parts.append(html.paragraph(sentence))
+            if listed:
+                parts.append(html.bullets(listed))
+    note = (
+        "X − Y: the value of X minus that of Y. In brackets: 95 % intervals, not corrected for the number of comparisons. "
+        "Not resolved: these runs cannot tell the two apart."
+    )
+    return html.box("answer", [*parts, html.paragraph(note, "note")])
+
+
+def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) -> list[Markup]:
+    own = [f"{flag} {value}" for flag, value in arm["flags"].items() if flag not in common]
+    crashed = sum(len(method["crashed"]) for method in arm["methods"])
+    warnings = [
+        *([f"{count(crashed, 'run')} crashed: see the table of crashed runs."] if crashed else []),
+        *arm.get("warnings", []),
+    ]
+    about = [
+        f"{count(arm['steps'], 'PPO step')} a run; {seconds(arm['seconds'])} in all runs, "
+        f"{seconds(arm['cpu_seconds'])} of processor time."
+    ]
+    if own:
+        about.append(f"Flags of its own: {', '.join(own)}.")
+    if "final_from" in arm:
+        about.append(f"Final accuracy: {_final(arm)}.")
+    return [
+        html.heading(f"Arm {arm['name']}"),
+        html.paragraph(" ".join(about)),
+        *([html.box("warning", map(html.paragraph, warnings))] if warnings else []),
+        html.plots(found),
+        *_tables(arm),
+    ]
+
+
+def _final(arm: Arm) -> str:
+    if arm["final_from"] == "held_out":
+        return f"held-out, after step {arm['final_step']}"
+    return "mean reward of the last fifth of the steps"
+
+
+def _tables(arm: Arm) -> list[Markup]:
+    name = arm["name"]
+    metrics = dict.fromkeys(pair["metric"] for pair in [*arm["families"], *arm["pairs"]])
+    crashed = [[crash["run"], m["name"], html.Text(crash["reason"])] for m in arm["methods"] for crash in m["crashed"]]
+    return [
+        html.table(
+            f"Methods, arm {name}",
+            ["method", "family", "learning rate", "runs", "crashed", *MEASURES.values()],
+            [
+                [
+                    m["name"],
+                    m["family"],
+                    _rate(m["learning_rate"]),
+                    m["runs"],
+                    len(m["crashed"]),
+                    *(m[key] for key in MEASURES),
+                ]
+                for m in arm["methods"]
+            ],
+        ),
+        *(_pairs(arm, metric) for metric in metrics),
+        *_learning_rates(arm),
+        *([html.table(f"Crashed runs, arm {name}", ["run", "method", "reason"], crashed)] if crashed else []),
+    ]
+
+
+def _pairs(arm: Arm, metric: str) -> Markup:
+    """Families, then methods."""
+    rows = []
+    for key, kind in (("families", "family "), ("pairs", "")):
+        for pair in arm[key]:
+            if pair["metric"] == metric:
+                name = f"{kind}{pair['b']} − {kind}{pair['a']}"
+                wins = f"{pair['wins']} of {pair['n']}"
+                over_starts = pair.get("difference_over_starts")
+                rows.append([name, pair["difference"], over_starts, pair["n"], wins, pair["p"], pair.get("p_holm")])
+    header = ["X − Y", "difference", "over starting points", "pairs", "X higher in", "p", "p (Holm)"]
+    return html.table(f"Paired differences in {METRICS.get(metric, metric)}, arm {arm['name']}", header, rows)
+
+
+def _learning_rates(arm: Arm) -> list[Markup]:
+    if not arm["learning_rates"]:
+        return [html.paragraph("No learning rate was chosen here: all runs take the one in their flags.", "note")]
+    rows = [
+        [of["family"], _rate(of["lr"]), of["score"], of["runs"], of.get("crashed", 0), "chosen" if of["chosen"] else ""]
+        for of in arm["learning_rates"]
+    ]
+    header = ["family", "learning rate", "score", "runs", "crashed", ""]
+    return [html.table(f"Choice of the learning rate, arm {arm['name']}", header, rows)]
+
+
+def _rate(value: float | None) -> str | None:
+    return None if value is None else rate(value)

@@ -1,0 +1,105 @@
+"""Engine: one run of `deltal train`, in a process of its own. An interrupted run goes on from its last checkpoint."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from deltal_openrlhf.comparison.state import CONSOLE
+from deltal_openrlhf.comparison.tether import tethered
+from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.host.metrics_file import EVALS, NAME, read_metrics
+
+FLAGS, CHECKPOINTS = "flags.yaml", "ckpt"
+TAG = "global_step"
+"""A checkpoint's name begins so; the step follows."""
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the processes' CPU time."""
+
+
+def run(flags: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Train; console, metrics.jsonl, evals.jsonl and the trained model go into `folder`. Returns {"steps", "cpu_seconds"}.
+
+    Raises RuntimeError with the command's own reason if it fails.
+    """
+    write_atomically(folder / FLAGS, yaml.safe_dump(dict(flags), allow_unicode=True))
+    # In a session of its own: Ctrl-C reaches the parent, which ends us, and then the kernel tells the command to end.
+    process = tethered(command(folder), signal.SIGTERM, start_new_session=True)
+    seconds = _wait(process)
+    if process.returncode:
+        raise RuntimeError(_reason(folder / CONSOLE, process.returncode))
+    rows = read_metrics(str(folder / NAME)) if (folder / NAME).exists() else []
+    if not rows:
+        raise RuntimeError("deltal train ended without a training step: the prompts do not fill one rollout")
+    if missing := _missing_evaluations(flags, folder, rows[-1]["step"]):
+        raise RuntimeError(f"evals.jsonl has no evaluation after step {missing[0]}")
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # only there to go on from
+    return {"steps": rows[-1]["step"], "cpu_seconds": seconds}
+
+
+def command(folder: Path) -> list[str]:
+    """The command line; the run's flags are in folder/flags.yaml."""
+    ours = {"config": folder / FLAGS, "ckpt.output_dir": folder, "ckpt.path": folder / CHECKPOINTS}
+    words = [word for name, value in ours.items() for word in (f"--{name}", str(value))]
+    # Checkpoints are only to go on from: none is kept for its score.
+    words += ["--ckpt.best_metric_key", "none", "--ckpt.load_enable"]
+    return [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *words]
+
+
+def can_go_on(folder: Path, flags: Mapping[str, Any]) -> bool:
+    """Whether an interrupted run has left a checkpoint to go on from.
+
+    A run that was interrupted between a checkpoint and the evaluation after the same step would not make up for that one: then `latest`
+    is set back to the checkpoint before it.
+    """
+    latest = folder / CHECKPOINTS / "_actor" / "latest"
+    if not latest.is_file():
+        return False
+    newest = int(latest.read_text(encoding="utf-8").strip().removeprefix(TAG))
+    steps = [int(path.name.removeprefix(TAG)) for path in latest.parent.glob(f"{TAG}*")]
+    whole = [step for step in steps if step <= newest and not _missing_evaluations(flags, folder, step)]
+    if whole:
+        write_atomically(latest, f"{TAG}{max(whole)}")
+    return bool(whole)
+
+
+def _wait(process: subprocess.Popen) -> float:
+    """CPU seconds of the process and all its descendants, which end in several ways, so they are watched. Less by the last half second."""
+    taken: dict[psutil.Process, float] = {}
+    root = psutil.Process(process.pid)
+    while True:
+        try:
+            for one in (root, *root.children(recursive=True)):
+                times = one.cpu_times()
+                taken[one] = times.user + times.system
+        except psutil.NoSuchProcess:
+            pass  # it ended while we looked; the others are looked at again
+        try:
+            process.wait(LOOK_EVERY)
+            return sum(taken.values())
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _reason(console: Path, code: int) -> str:
+    """What the command said last about its end."""
+    lines = console.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line for line in lines if re.match(r"deltal train: (stopped|error): ", line)]
+    return said[-1] if said else f"deltal train ended with exit code {code}"
+
+
+def _missing_evaluations(flags: Mapping[str, Any], folder: Path, steps: int) -> list[int]:
+    """The steps up to this one after which there should have been an evaluation."""
+    every = int(flags.get("eval.steps") or -1)
+    if not flags.get("eval.dataset") or every <= 0:
+        return []
+    path = folder / EVALS
+    found = {row["step"] for row in read_metrics(str(path))} if path.exists() else set()
+    return [step for step in range(every, steps + 1, every) if step not in found]

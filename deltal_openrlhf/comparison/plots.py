@@ -1,0 +1,215 @@
+"""The plots of `deltal compare`, for each arm, from comparison.json."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from deltal_openrlhf.reports import palette
+from deltal_openrlhf.reports.figures import (
+    NoPlot,
+    Plot,
+    Series,
+    curves,
+    draw,
+    legend,
+    limits,
+    log_axis,
+    new_figure,
+    png,
+    rows,
+    shortened,
+    values_at,
+)
+from deltal_openrlhf.reports.numbers import count, is_missing, rate
+from deltal_openrlhf.reports.palette import Look
+
+Arm = Mapping[str, Any]
+
+METRICS = {
+    "final": "final accuracy",
+    "auc": "mean accuracy over all steps",
+    "largest_drop": "largest drop of accuracy",
+    "monotonicity": "monotonicity of accuracy",
+}
+"""Of paired differences, as words. Others by their own name."""
+
+HEADLINES = ("final", "auc")
+"""Those that are drawn and spelled out: more is better."""
+
+
+class CurvePlot(NamedTuple):
+    key: str
+    title: str
+    label: str
+    log: bool = False
+
+
+CURVES = (
+    CurvePlot("accuracy", "Accuracy on the training prompts", "mean reward"),
+    CurvePlot("held_out", "Held-out accuracy", "accuracy, held-out prompts"),
+    CurvePlot("length", "Response length", "mean length (tokens)"),
+    CurvePlot("entropy", "Entropy of the policy", "mean entropy (nats a token)"),
+    # Methods differ in scale by design, up to the factor mean(L) / M.
+    CurvePlot("grad_norm", "Gradient norm, before clipping", "gradient norm", log=True),
+)
+
+
+def plots(comparison: Mapping[str, Any]) -> list[list[Plot | NoPlot]]:
+    """For each arm its plots in the order of the page; a sentence in place of one whose values are all missing."""
+    arms = comparison["arms"]
+    looks = palette.looks(method["name"] for arm in arms for method in arm["methods"])
+    return [draw(_of_arm(arm, f"{i}_{_slug(arm['name'])}", looks)) for i, arm in enumerate(arms, start=1)]
+
+
+def _of_arm(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> list[Callable[[], Plot | NoPlot]]:
+    found: list[Callable[[], Plot | NoPlot]] = [partial(_curves, arm, plot, prefix, looks) for plot in CURVES]
+    found += [partial(_differences, arm, metric, prefix) for metric in HEADLINES]
+    if arm["learning_rates"]:
+        found.append(partial(_learning_rates, arm, prefix, looks))
+    return found
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "arm"
+
+
+def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -> Plot | NoPlot:
+    of = {m["name"]: m["curves"][plot.key] for m in arm["methods"] if _has_values(m["curves"].get(plot.key))}
+    if not of:
+        return NoPlot(f"Left out, for want of values: {plot.title.lower()}.")
+    banded = {name for name, curve in of.items() if any(v is not None for v in curve["low"] or [])}
+    lines = -(-len(of) // 2)
+    ns = sorted({curve["n"] for curve in of.values()})
+    bands = "bands: 95 % intervals" if banded else "no interval"
+    title = f"{plot.title} · {shortened(arm['name'], 18)}\n{_span(ns, 'run')} a method; {bands}"
+    figure, (axes,) = new_figure(title, 3.4 + 0.2 * lines)
+    axes.set_yscale("log" if plot.log else "linear", **({"nonpositive": "clip"} if plot.log else {}))
+    means = [v for curve in of.values() for v in curve["mean"]]
+    ends = [v for curve in of.values() for key in ("low", "high") for v in curve[key] or []]
+    axes.set_ylim(limits(means, ends, plot.log))
+    curves(axes, of, looks)
+    axes.set_xlabel("PPO step")
+    axes.set_ylabel(plot.label)
+    if plot.log:
+        log_axis(axes.yaxis)
+    legend(figure, axes, 2)
+    caption = f"Lines: mean over runs. Bands: 95 % t interval over runs, at each step. n: {_runs(of)}."
+    if len(banded) < len(of):
+        caption += " Without a band: one run only, so no interval."
+    if plot.key == "grad_norm":
+        caption += " Methods differ in scale by design."
+    return Plot(
+        f"{prefix}_{plot.key}",
+        png(figure),
+        f"{plot.title} against the PPO step, by method, arm {arm['name']}.",
+        caption,
+    )
+
+
+def _has_values(curve: Mapping[str, Any] | None) -> bool:
+    return curve is not None and any(v is not None for v in curve["mean"])
+
+
+def _runs(of: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{name} {count(curve['n'], 'run')}" for name, curve in of.items())
+
+
+def _differences(arm: Arm, metric: str, prefix: str) -> Plot | NoPlot:
+    """Forest plot of b - a: families first, then methods."""
+    title = f"paired differences in {METRICS.get(metric, metric)}"
+    found = [
+        (pair, look)
+        for key, look in (("families", palette.BLACK), ("pairs", palette.BLUE))
+        for pair in arm[key]
+        if pair["metric"] == metric and not is_missing(pair["difference"])
+    ]
+    if not found:
+        return NoPlot(f"Left out, for want of values: {title}.")
+    pairs = [pair for pair, _ in found]
+    ns = sorted({pair["n"] for pair in pairs})
+    n = _span(ns, "pair")
+    labels = [
+        f"{shortened(pair['b'], 20)}\n− {shortened(pair['a'], 20)}" + ("" if len(ns) == 1 else f" ({pair['n']})")
+        for pair in pairs
+    ]
+    bars = "bars: 95 %" if any(_has_interval(pair["difference"]) for pair in pairs) else "no intervals"
+    heading = f"{title[0].upper()}{title[1:]}\n{shortened(arm['name'], 28)} · {n}; {bars}"
+    figure, (axes,) = new_figure(heading, 1.2 + 0.44 * len(pairs))
+    rows(
+        axes, labels, [Series(None, [pair["difference"] for pair in pairs], [look for _, look in found])], reference=0.0
+    )
+    families = sum(look is palette.BLACK for _, look in found)
+    if 0 < families < len(pairs):
+        axes.axhline(families - 0.5, color="#bbbbbb", linewidth=0.8)
+    axes.set_xlabel("difference")
+    caption = (
+        f"Pairs of runs with the same starting point and seed; {n}. Right of 0: the one named first is better. "
+        "Squares: means of two families. Bars: 95 % t intervals, not corrected for the number of comparisons. Hollow: not resolved."
+    )
+    return Plot(
+        f"{prefix}_difference_{_slug(metric)}", png(figure), f"{heading.splitlines()[0]}, arm {arm['name']}.", caption
+    )
+
+
+def _learning_rates(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> Plot | NoPlot:
+    tried = [of for of in arm["learning_rates"] if not is_missing(of["score"])]
+    if not tried:
+        return NoPlot("Left out, for want of values: choice of the learning rate.")
+    families = list(dict.fromkeys(one["family"] for one in tried))
+    series = []
+    for i, family in enumerate(families):
+        of = sorted((one for one in tried if one["family"] == family), key=lambda one: one["lr"])
+        # A little beside each other, or bars would cover bars.
+        xs = [one["lr"] * 1.05 ** (i - (len(families) - 1) / 2) for one in of]
+        series.append(
+            (xs, of, Series(shortened(family), [one["score"] for one in of], _family_look(arm, family, looks)))
+        )
+    n = _span(sorted({one["runs"] for one in tried}), "run")
+    bars = "bars: 95 % intervals" if any(_has_interval(one["score"]) for one in tried) else "no intervals"
+    title = f"Choice of the learning rate · {shortened(arm['name'], 20)}\n{n} a value; {bars}"
+    figure, (axes,) = new_figure(title, 3.5)
+    axes.set_xscale("log")
+    values_at(axes, [(xs, one) for xs, _, one in series], reference=None)
+    chosen = [
+        (x, one["score"]["value"])
+        for xs, of, _ in series
+        for x, one in zip(xs, of, strict=True)
+        if one["chosen"] and one["score"]["value"] is not None
+    ]
+    if chosen:
+        ring: dict[str, Any] = {
+            "markersize": 13,
+            "markerfacecolor": "none",
+            "markeredgecolor": "black",
+            "linestyle": "none",
+        }
+        axes.plot(*zip(*chosen, strict=True), marker="o", label="chosen", clip_on=False, **ring)
+    axes.set_xlim(limits([x for xs, _, _ in series for x in xs], [], log=True))
+    rates = sorted({one["lr"] for one in tried})
+    axes.set_xticks(rates, [rate(lr) for lr in rates], rotation=45 if len(rates) > 5 else 0)
+    axes.minorticks_off()
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("score")
+    legend(figure, axes, 2)
+    caption = f"On seeds of its own. {n} a value. Bars: 95 % intervals, none (hollow) where there is one run. Ring: chosen for the family."
+    return Plot(
+        f"{prefix}_learning_rate",
+        png(figure),
+        f"Score against the learning rate, by family, arm {arm['name']}.",
+        caption,
+    )
+
+
+def _has_interval(estimate: Mapping[str, Any]) -> bool:
+    return estimate["low"] is not None or estimate["high"] is not None
+
+
+def _span(ns: Sequence[int], unit: str) -> str:
+    return f"n = {count(ns[0], unit)}" if len(ns) == 1 else f"n = {ns[0]} to {count(ns[-1], unit)}"
+
+
+def _family_look(arm: Arm, family: str, looks: Mapping[str, Look]) -> Look:
+    """That of the family's first method."""
+    members: Sequence[str] = [m["name"] for m in arm["methods"] if m["family"] == family]
+    return looks[members[0]] if members else palette.GREY

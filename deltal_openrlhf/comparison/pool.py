@@ -1,0 +1,154 @@
+"""Long-lived worker processes (worker.py) that run jobs: one that dies is replaced, none is left behind."""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from deltal_openrlhf.comparison.grid import Job
+from deltal_openrlhf.comparison.tether import tethered
+
+GRACE = 30.0
+"""Seconds that a run of the pipeline may take to end its Ray processes."""
+
+
+class Engine(NamedTuple):
+    """How runs are trained. target: MODULE:FUNCTION of (flags, folder). in_process: in the worker itself, on one thread."""
+
+    target: str
+    in_process: bool
+
+
+ENGINES = {
+    "loop": Engine("deltal_openrlhf.comparison.loop:run", in_process=True),
+    "pipeline": Engine("deltal_openrlhf.comparison.pipeline:run", in_process=False),
+}
+
+
+class Outcome(NamedTuple):
+    """result: of result.json, with "steps" or "crashed"."""
+
+    job: Job
+    result: dict[str, Any]
+
+
+class _Worker:
+    def __init__(self, engine: Engine) -> None:
+        words = [sys.executable, "-m", "deltal_openrlhf.comparison.worker", engine.target]
+        threads = {"OMP_NUM_THREADS": "1"} if engine.in_process else {}
+        self.process = tethered(
+            words + ["--in_process"] * engine.in_process,
+            signal.SIGKILL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | threads,
+            text=True,
+        )
+        self.job: Job | None = None
+        self.begun = 0.0
+
+    def start(self, job: Job, folder: Path) -> None:
+        self.job, self.begun = job, time.monotonic()
+        try:
+            self.process.stdin.write(json.dumps({"flags": job.flags, "folder": str(folder)}) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return  # it is dead, which outcome() will say
+
+    def outcome(self) -> Outcome:
+        """Of the job, once the worker's answer or its end is there to read."""
+        line = self.process.stdout.readline()
+        if line.endswith("\n"):
+            result = json.loads(line)
+        else:
+            result = {"seconds": time.monotonic() - self.begun, "cpu_seconds": 0.0, "crashed": self._death()}
+        job, self.job = self.job, None
+        return Outcome(job, result)
+
+    def _death(self) -> str:
+        code = self.process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"its process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"its process ended with exit code {code}; console.txt says more"
+
+
+class Pool:
+    """Context manager. `size` jobs at once, under `out`."""
+
+    def __init__(self, engine: Engine, size: int, out: Path) -> None:
+        self._engine, self._size, self._out = engine, size, out
+        self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
+
+    def run(self, next_job: Callable[[], Job | None]) -> Iterator[Outcome]:
+        """Outcomes as they come. next_job: asked whenever a worker is free; None: there is none until another outcome, if at all."""
+        while True:
+            while sum(worker.job is not None for worker in self._workers) < self._size:
+                job = next_job()
+                if job is None:
+                    break
+                self._free_worker().start(job, self._out / job.name)
+            if not any(worker.job for worker in self._workers):
+                return
+            for key, _ in self._selector.select():
+                worker: _Worker = key.data
+                idle = worker.job is None
+                if not idle:
+                    yield worker.outcome()
+                if idle or worker.process.poll() is not None:
+                    self._forget(worker)
+
+    def _free_worker(self) -> _Worker:
+        for worker in self._workers:
+            if worker.job is None and worker.process.poll() is None:
+                return worker
+        worker = _Worker(self._engine)
+        self._workers.append(worker)
+        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        return worker
+
+    def _forget(self, worker: _Worker) -> None:
+        self._selector.unregister(worker.process.stdout)
+        worker.process.wait()
+        worker.process.stdout.close()
+        self._workers.remove(worker)
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all workers at once, and wait for what they had started: it ends itself when its worker is gone."""
+        interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        try:
+            self._end()
+        finally:
+            signal.signal(signal.SIGINT, interrupts)
+
+    def _end(self) -> None:
+        started: list[psutil.Process] = []
+        for worker in self._workers:
+            try:
+                process = psutil.Process(worker.process.pid)
+                started += process.children(recursive=True)
+            except psutil.NoSuchProcess:
+                continue
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.wait()
+        _, alive = psutil.wait_procs(started, timeout=GRACE)
+        for process in alive:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(alive, timeout=GRACE)

@@ -1,0 +1,149 @@
+"""A whole comparison: check, run what is not done, report."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from deltal_openrlhf.comparison import curves
+from deltal_openrlhf.comparison.checks import check_flags
+from deltal_openrlhf.comparison.grid import Job, check_names, grid_jobs, start_names
+from deltal_openrlhf.comparison.pool import Engine, Outcome, Pool
+from deltal_openrlhf.comparison.results import read_run
+from deltal_openrlhf.comparison.schedule import Schedule
+from deltal_openrlhf.comparison.spec import Arm, Spec
+from deltal_openrlhf.comparison.state import locked
+from deltal_openrlhf.comparison.summary import summarize
+from deltal_openrlhf.files import write_atomically
+
+COMPARISON = "comparison.json"
+
+
+def run_comparison(
+    spec: Spec,
+    arms: Sequence[Arm],
+    out: Path,
+    engine: Engine,
+    *,
+    workers: int,
+    retry_crashed: bool,
+    command: str,
+    check: Callable[[str, Sequence[Job]], None] = check_flags,
+    write_report: Callable[[dict[str, Any], Path], Any] | None = None,
+) -> dict[str, Any]:
+    """Run the arms and write the report; returns comparison.json. Raises ValueError, in one line, for what is refused.
+
+    command: what made it, for the report. check: of the flags. write_report: of comparison.page by default.
+    """
+    check_names(spec)
+    with locked(out):
+        schedule = Schedule(spec, arms, out, retry_crashed=retry_crashed)
+        ended, total = schedule.total()
+        print(f"{total} runs, {ended} of them done before; {workers} at once; in {out}", flush=True)
+        if ended < total:
+            check(spec.engine, distinct_flags(spec, arms))
+            with Pool(engine, workers, out) as pool:
+                for outcome in pool.run(schedule.next_job):
+                    _record(schedule, arms, outcome, workers)
+        comparison = summarize(schedule) | {"command": command}
+        write_atomically(out / COMPARISON, json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        if write_report is None:
+            from deltal_openrlhf.comparison.page import write_report  # matplotlib is slow to import
+        write_report(comparison, out)
+    return comparison
+
+
+def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
+    """One run for each arm and method, at the first seed and start: what differs otherwise cannot be refused."""
+    names = start_names(spec)
+    return [
+        job
+        for arm in arms
+        for family in arm.families
+        for job in grid_jobs(arm, family, arm.learning_rate.choices[0] if arm.learning_rate else None, names)
+        if (job.seed, job.start) == (arm.seeds[0], arm.starts[0])
+    ]
+
+
+def plan(spec: Spec, arms: Sequence[Arm], out: Path, check: Callable = check_flags) -> str:
+    """What would run, as text: --dry-run. Raises ValueError as run_comparison does."""
+    check_names(spec)
+    schedule = Schedule(spec, arms, out)
+    check(spec.engine, distinct_flags(spec, arms))
+    shared = {flag: value for flag, value in arms[0].flags.items() if all(arm.flags.get(flag) == value for arm in arms)}
+    lines = ["all arms", *_flag_lines(shared)]
+    for arm in arms:
+        groups = [schedule.jobs(arm, family) for family in arm.families]
+        trials, runs = sum(len(group[0]) for group in groups), sum(len(group[1]) for group in groups)
+        first = f", after {trials} that choose learning rates" if trials else ""
+        lines.append(
+            f"{arm.name}: {runs} runs, {len(arm.methods)} methods x {len(arm.starts)} starts x {len(arm.seeds)} seeds{first}"
+        )
+        lines += _flag_lines({flag: value for flag, value in arm.flags.items() if flag not in shared})
+        for family, members in arm.families.items():
+            for method in members:
+                flags = " ".join(f"--{flag} {value}" for flag, value in arm.methods[method].items())
+                lines.append(f"  {method} (family {family}): {flags}")
+    ended, total = schedule.total()
+    return "\n".join([*lines, f"{total} runs, {ended} of them done"])
+
+
+def _flag_lines(flags: dict[str, Any]) -> list[str]:
+    return [f"  --{flag} {value}" for flag, value in flags.items()]
+
+
+def _record(schedule: Schedule, arms: Sequence[Arm], outcome: Outcome, workers: int) -> None:
+    """Keep a result; one line about it."""
+    job, result = outcome
+    choice = schedule.finish(job, result)
+    if "crashed" in result:
+        said = f"crashed: {result['crashed']}"
+    else:
+        said = f"{_score(schedule.out / job.name)}, {result['seconds']:.0f} s"
+    ended, total = schedule.total()
+    left = _time_left(schedule, arms, workers)
+    end = f"; about {timedelta(seconds=round(left))} left" if left else ""
+    print(f"[{ended}/{total}] {job.name}: {said}{end}", flush=True)
+    if choice is not None and choice.table:
+        rate = "none" if choice.rate is None else f"{choice.rate:g}"
+        print(f"{job.arm}, {job.family}: learning rate {rate}", flush=True)
+
+
+def overview(comparison: dict[str, Any]) -> str:
+    """Final accuracy and area under the curve of each method, as text."""
+    lines = []
+    for arm in comparison["arms"]:
+        lines.append(f"{arm['name']} ({arm['steps']} steps)")
+        width = max(len(method["name"]) for method in arm["methods"])
+        for method in arm["methods"]:
+            crashed = f", {len(method['crashed'])} crashed" if method["crashed"] else ""
+            numbers = "  ".join(f"{name} {_interval(method[name])}" for name in ("final", "auc"))
+            lines.append(f"  {method['name']:<{width}}  {numbers}  ({method['runs']} runs{crashed})")
+        lines += [f"  {warning}" for warning in arm["warnings"]]
+    return "\n".join(lines)
+
+
+def _interval(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "-"
+    ends = "" if estimate["low"] is None else f" [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return f"{estimate['value']:.3f}{ends}"
+
+
+def _score(folder: Path) -> str:
+    found = curves.measures(*read_run(folder))
+    return ", ".join(f"{name} {found[name]:.3f}" for name in ("final", "auc") if found[name] is not None)
+
+
+def _time_left(schedule: Schedule, arms: Sequence[Arm], workers: int) -> float:
+    """Seconds: each run to come takes the mean of its arm's finished ones (of all finished ones before there is any)."""
+    known = {arm.name: schedule.seconds(arm) for arm in arms}
+    everything = [value for values in known.values() for value in values]
+    if not everything:
+        return 0.0
+    work = 0.0
+    for arm in arms:
+        values = known[arm.name] or everything
+        work += schedule.left(arm) * sum(values) / len(values)
+    return work / workers

@@ -1,0 +1,120 @@
+"""Which run is next: for each arm first those that choose learning rates, then, family by family as its rate is known, the comparison's.
+
+A worker that would wait for a learning rate takes a run of the next arm.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deltal_openrlhf.comparison import pipeline, rates, state
+from deltal_openrlhf.comparison.grid import Job, grid_jobs, rate_jobs, start_names
+from deltal_openrlhf.comparison.spec import Arm, Spec
+
+
+class Schedule:
+    """All runs of the experiment with their results, under `out`; those of `arms` are to be run."""
+
+    def __init__(self, spec: Spec, arms: Sequence[Arm], out: Path, *, retry_crashed: bool = False) -> None:
+        """Raises ValueError if one of the runs was begun with other settings."""
+        self.spec, self.out = spec, out
+        self.results: dict[str, dict[str, Any]] = {}
+        self.chosen: dict[tuple[str, str], rates.Choice] = {}
+        self._arms, self._retry = arms, retry_crashed
+        self._names = start_names(spec)
+        self._settings = state.Settings(spec.engine)
+        self._jobs: dict[tuple[str, str], tuple[list[Job], list[Job]]] = {}
+        self._begun: set[str] = set()
+        for arm in spec.arms:
+            for family in arm.families:
+                self._jobs[arm.name, family] = rate_jobs(arm, family, self._names), []
+                self._look_up(self._jobs[arm.name, family][0])
+                self._choose(arm, family)
+
+    def jobs(self, arm: Arm, family: str) -> tuple[list[Job], list[Job]]:
+        """(runs that choose the learning rate, runs of the comparison). While the rate is not known the latter lack it in their flags."""
+        trials, runs = self._jobs[arm.name, family]
+        return trials, runs or grid_jobs(arm, family, None, self._names)
+
+    def next_job(self) -> Job | None:
+        """The next run, its folder made ready; None if none can begin now."""
+        for job in self._ready():
+            if job.name not in self._begun and job.name not in self.results:
+                folder = self.out / job.name
+                # One that crashed begins anew, whatever it has left.
+                interrupted = state.read_result(folder) is None and pipeline.can_go_on(folder, job.flags)
+                state.begin(folder, self._settings.of(job), keep=interrupted)
+                self._begun.add(job.name)
+                return job
+        return None
+
+    def finish(self, job: Job, result: dict[str, Any]) -> rates.Choice | None:
+        """Record a run's result. Returns the family's choice of a learning rate if this made it."""
+        state.end(self.out / job.name, result)
+        self.results[job.name] = result
+        arm = next(arm for arm in self.spec.arms if arm.name == job.arm)
+        if job.learning_rate is not None:
+            self._choose(arm, job.family)
+            return self.chosen.get((arm.name, job.family))
+        return None
+
+    def left(self, arm: Arm) -> float:
+        """Runs of the arm that are to come; one that is running counts half."""
+        names = [
+            job.name
+            for family in arm.families
+            if (arm.name, family) not in self.chosen or self.chosen[arm.name, family].usable
+            for group in self.jobs(arm, family)
+            for job in group
+            if job.name not in self.results
+        ]
+        return sum(0.5 if name in self._begun else 1.0 for name in names)
+
+    def total(self) -> tuple[int, int]:
+        """(ended, all) runs of the arms that are to be run."""
+        names = [
+            job.name
+            for arm in self._arms
+            for family in arm.families
+            for group in self.jobs(arm, family)
+            for job in group
+        ]
+        return sum(name in self.results for name in names), len(names)
+
+    def seconds(self, arm: Arm) -> list[float]:
+        """Wall seconds of the arm's finished runs."""
+        names = [job.name for family in arm.families for group in self.jobs(arm, family) for job in group]
+        return [
+            self.results[name]["seconds"]
+            for name in names
+            if name in self.results and "crashed" not in self.results[name]
+        ]
+
+    def _ready(self) -> list[Job]:
+        order = []
+        for arm in self._arms:
+            order += [job for family in arm.families for job in self._jobs[arm.name, family][0]]
+            # All families of a seed, then the next seed.
+            runs = [job for family in arm.families for job in self._jobs[arm.name, family][1]]
+            order += sorted(runs, key=lambda job: arm.seeds.index(job.seed))
+        return order
+
+    def _look_up(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            result = state.earlier_result(self.out / job.name, self._settings.of(job))
+            if result is not None and not (self._retry and "crashed" in result and self._is_to_run(job)):
+                self.results[job.name] = result
+
+    def _is_to_run(self, job: Job) -> bool:
+        return any(arm.name == job.arm for arm in self._arms)
+
+    def _choose(self, arm: Arm, family: str) -> None:
+        """Once all its trials have ended, fix the family's learning rate and thereby its runs."""
+        trials, runs = self._jobs[arm.name, family]
+        if runs or any(job.name not in self.results for job in trials):
+            return
+        choice = rates.choose(arm, family, trials, self.results, self.out)
+        self.chosen[arm.name, family] = choice
+        if choice.usable:
+            runs += grid_jobs(arm, family, choice.rate, self._names)
+            self._look_up(runs)

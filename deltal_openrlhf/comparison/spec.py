@@ -1,0 +1,266 @@
+"""The experiment: one YAML file, read and checked. docs/compare.md describes it.
+
+Engine, starts and seeds of the command line win over the file, also over those of single arms.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deltal_openrlhf.comparison.yaml_values import read_yaml
+
+ENGINES = ("loop", "pipeline")
+SCORES = ("auc", "final")
+KEYS = ("engine", "starts", "seeds", "flags", "methods", "families", "learning_rate", "arms")
+ARM_KEYS = ("flags", "methods", "families", "learning_rate", "starts", "seeds")
+RATE_KEYS = ("flag", "choices", "seeds", "starts", "by")
+ALIASES = {"loss_agg": "actor.loss_agg_mode", "alpha": "deltal.alpha"}
+SET_HERE = {
+    "train.seed": "the seeds",
+    "actor.model_name_or_path": "the starts",
+    "ckpt.output_dir": "--out",
+    "ckpt.path": "--out",
+    "ckpt.load_enable": "deltal compare itself",
+    "ckpt.best_metric_key": "deltal compare itself",
+    "dry-run": "the command line",
+    "config": "the command line",
+}
+ONLY_ARM = "main"
+"""Name of the arm of a file without arms."""
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """How it is chosen, once for each family. choices: ascending; with one of them there is nothing to choose. by: auc or final."""
+
+    flag: str
+    choices: tuple[float, ...]
+    seeds: tuple[int, ...]
+    starts: tuple[str, ...]
+    by: str
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Methods under equal conditions. flags: those that all its runs share. families: name -> its methods, in order."""
+
+    name: str
+    flags: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    families: dict[str, tuple[str, ...]]
+    learning_rate: LearningRate | None
+    starts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def family(self, method: str) -> str:
+        return next(name for name, members in self.families.items() if method in members)
+
+
+@dataclass(frozen=True)
+class Spec:
+    engine: str
+    arms: tuple[Arm, ...]
+
+    def chosen_arms(self, names: Sequence[str] | None) -> tuple[Arm, ...]:
+        """The arms of these names, all for None. Raises ValueError for an unknown name."""
+        for name in names or ():
+            _known("--arm", name, [arm.name for arm in self.arms])
+        return tuple(arm for arm in self.arms if names is None or arm.name in names)
+
+
+def read_spec(
+    path: str,
+    *,
+    engine: str | None = None,
+    starts: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Spec:
+    """The experiment of a file. The arguments are those of the command line. Raises ValueError in one line that names what is wrong."""
+    given = read_yaml(path)
+    try:
+        return _spec(given, engine, starts, seeds)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _spec(given: dict[str, Any], engine: str | None, starts: Sequence[str] | None, seeds: Sequence[int] | None) -> Spec:
+    for key in given:
+        _known("key", key, KEYS)
+    engine = engine or given.get("engine", "loop")
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}, allowed are {', '.join(ENGINES)}")
+    methods = {label: _flags(f"method {label!r}", flags) for label, flags in _mapping(given, "methods").items()}
+    if not methods:
+        raise ValueError("methods: there is none; wanted is `label: {flags}`")
+    whole = Arm(
+        name=ONLY_ARM,
+        flags=_flags("flags", given.get("flags")),
+        methods=methods,
+        families=_families("families", given.get("families"), methods),
+        learning_rate=None,
+        starts=_texts("starts", starts or given.get("starts")),
+        seeds=_seeds("seeds", seeds or given.get("seeds")),
+    )
+    rate = given.get("learning_rate")
+    arms = _mapping(given, "arms") or {ONLY_ARM: {}}
+    forced = {key for key, value in (("starts", starts), ("seeds", seeds)) if value}
+    return Spec(engine, tuple(_arm(name, own or {}, whole, rate, forced) for name, own in arms.items()))
+
+
+def _arm(name: str, own: Any, whole: Arm, rate: Any, forced: set[str]) -> Arm:
+    what = f"arm {name!r}"
+    if not isinstance(own, dict):
+        raise ValueError(f"{what} is {own!r}, wanted are keys ({', '.join(ARM_KEYS)})")
+    for key in own:
+        _known(f"{what}: key", key, ARM_KEYS)
+    arm = replace(whole, name=name, flags=whole.flags | _flags(f"{what}: flags", own.get("flags")))
+    if "methods" in own:
+        chosen = _texts(f"{what}: methods", own["methods"])
+        for label in chosen:
+            _known(f"{what}: method", label, whole.methods)
+        arm = replace(arm, methods={label: flags for label, flags in whole.methods.items() if label in chosen})
+    if "families" in own:
+        arm = replace(arm, families=_families(f"{what}: families", own["families"], arm.methods))
+    else:
+        left = {
+            family: tuple(label for label in members if label in arm.methods)
+            for family, members in whole.families.items()
+        }
+        arm = replace(arm, families={family: members for family, members in left.items() if members})
+    if "starts" in own and "starts" not in forced:
+        arm = replace(arm, starts=_texts(f"{what}: starts", own["starts"]))
+    if "seeds" in own and "seeds" not in forced:
+        arm = replace(arm, seeds=_seeds(f"{what}: seeds", own["seeds"]))
+    _check_starts(what, arm.starts)
+    for label, flags in arm.methods.items():
+        for flag in own.get("flags") and _flags(what, own["flags"]) or ():
+            if flag in flags:
+                raise ValueError(f"{what} sets {flag}, and so does method {label!r}: only one of them may")
+    return replace(arm, learning_rate=_learning_rate(what, rate, own, arm))
+
+
+def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm) -> LearningRate | None:
+    merged: dict[str, Any] = {}
+    for where, part in (("learning_rate", rate), (f"{what}: learning_rate", own.get("learning_rate", {}))):
+        if part is None:
+            merged = {}
+            continue
+        if not isinstance(part, dict):
+            raise ValueError(f"{where} is {part!r}, wanted are keys ({', '.join(RATE_KEYS)})")
+        for key in part:
+            _known(f"{where}: key", key, RATE_KEYS)
+        merged |= part
+    if not merged.get("choices"):
+        return None
+    choices = merged["choices"]
+    if not isinstance(choices, list) or not all(_is_rate(value) for value in choices):
+        raise ValueError(f"{what}: learning_rate: choices is {choices!r}, wanted are numbers above 0")
+    if len(set(choices)) < len(choices):
+        raise ValueError(f"{what}: learning_rate: choices {choices} has one twice")
+    flag, by = merged.get("flag", "actor.adam.lr"), merged.get("by", "auc")
+    if by not in SCORES:
+        raise ValueError(f"{what}: learning_rate: by is {by!r}, allowed are {', '.join(SCORES)}")
+    for label, flags in arm.methods.items():
+        if flag in flags:
+            raise ValueError(f"{what}: method {label!r} sets {flag}, which learning_rate chooses")
+    seeds: tuple[int, ...] = ()
+    if len(choices) > 1:
+        seeds = _seeds(f"{what}: learning_rate: seeds", merged.get("seeds"))
+        shared = sorted(set(seeds) & set(arm.seeds))
+        if shared:
+            raise ValueError(
+                f"{what}: learning_rate: seed {shared[0]} is one of the comparison's seeds; the rate is chosen on others"
+            )
+    starts = _texts(f"{what}: learning_rate: starts", merged.get("starts") or list(arm.starts[:1]))
+    _check_starts(f"{what}: learning_rate", starts)
+    return LearningRate(flag, tuple(sorted(map(float, choices))), seeds, starts, by)
+
+
+def _families(what: str, given: Any, methods: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Without any, each method is a family of its own."""
+    if given is None:
+        return {label: (label,) for label in methods}
+    if not isinstance(given, dict):
+        raise ValueError(f"{what} is {given!r}, wanted is `family: [methods]`")
+    families = {family: _texts(f"{what}: {family!r}", members) for family, members in given.items()}
+    of: dict[str, str] = {}
+    for family, members in families.items():
+        for label in members:
+            _known(f"{what}: {family!r}: method", label, methods)
+            if label in of:
+                raise ValueError(f"{what}: method {label!r} is in two families, {of[label]!r} and {family!r}")
+            of[label] = family
+    for label in methods:
+        if label not in of:
+            raise ValueError(f"{what}: method {label!r} is in no family")
+    return families
+
+
+def _flags(what: str, given: Any) -> dict[str, Any]:
+    """Flags without dashes, flat, under the names that the host gives them."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ValueError(f"{what} is {given!r}, wanted is `flag: value`")
+    flat: dict[str, Any] = {}
+    for key, value in _flatten(given, ()):
+        flag = ALIASES.get(key, key)
+        if flag in flat:
+            raise ValueError(f"{what}: {flag} is set twice")
+        if flag in SET_HERE:
+            raise ValueError(f"{what}: {flag} is set by {SET_HERE[flag]}; leave it out")
+        flat[flag] = value
+    return flat
+
+
+def _flatten(given: dict[str, Any], above: tuple[str, ...]) -> Iterable[tuple[str, Any]]:
+    for key, value in given.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, (*above, key))
+        else:
+            yield ".".join((*above, key)), value
+
+
+def _check_starts(what: str, starts: Iterable[str]) -> None:
+    for start in starts:
+        if not (Path(start) / "config.json").is_file():
+            raise ValueError(f"{what}: start {start} is no folder with a config.json")
+
+
+def _mapping(given: dict[str, Any], key: str) -> dict[str, Any]:
+    value = given.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{key} is {value!r}, wanted is `name: ...`")
+    return value or {}
+
+
+def _texts(what: str, given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not given or any(isinstance(v, list | dict | None) for v in given):
+        raise ValueError(f"{what} is {given!r}, wanted is a list with at least one name")
+    texts = tuple(map(str, given))
+    for text in texts:
+        if texts.count(text) > 1:
+            raise ValueError(f"{what}: {text!r} is there twice")
+    return texts
+
+
+def _seeds(what: str, given: Any) -> tuple[int, ...]:
+    whole = isinstance(given, list | tuple) and all(type(seed) is int and seed >= 0 for seed in given)
+    if not whole or not given or len(set(given)) < len(given):
+        raise ValueError(f"{what} is {given!r}, wanted is a list of different whole numbers, 0 or more")
+    return tuple(given)
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _known(what: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"the nearest known one is {nearest[0]!r}" if nearest else f"known are {', '.join(known)}"
+        raise ValueError(f"{what} {name!r} is unknown; {hint}")

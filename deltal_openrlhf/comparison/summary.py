@@ -1,0 +1,127 @@
+"""comparison.json: everything that the report shows, of the runs that are there."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from deltal_openrlhf.comparison import curves, paired
+from deltal_openrlhf.comparison.grid import Job, start_names
+from deltal_openrlhf.comparison.results import read_run
+from deltal_openrlhf.comparison.schedule import Schedule
+from deltal_openrlhf.comparison.spec import Arm
+
+FORMAT = 1
+MEASURES = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
+CURVES = {
+    "accuracy": curves.ACCURACY,
+    "length": curves.LENGTH,
+    "entropy": curves.ENTROPY,
+    "grad_norm": curves.GRAD_NORM,
+}
+
+
+def summarize(schedule: Schedule) -> dict[str, Any]:
+    """The whole of it, as JSON without NaN and inf. An arm without a finished run is left out; its runs are listed as unfinished."""
+    arms = [_arm(schedule, arm) for arm in schedule.spec.arms]
+    unfinished = [
+        job.name
+        for arm in schedule.spec.arms
+        for family in arm.families
+        for group in schedule.jobs(arm, family)
+        for job in group
+        if job.name not in schedule.results
+    ]
+    return {
+        "format": FORMAT,
+        "engine": schedule.spec.engine,
+        "spec": {"engine": schedule.spec.engine, "arms": [asdict(arm) for arm in schedule.spec.arms]},
+        "seconds": sum(result["seconds"] for result in schedule.results.values()),
+        "cpu_seconds": sum(result["cpu_seconds"] for result in schedule.results.values()),
+        "unfinished": unfinished,
+        "starts": list(start_names(schedule.spec).values()),
+        "arms": [arm for arm in arms if arm is not None],
+    }
+
+
+class _Run:
+    """A finished run of the comparison."""
+
+    def __init__(self, schedule: Schedule, job: Job, start: str) -> None:
+        rows, evals = read_run(schedule.out / job.name)
+        self.key: paired.Key = (start, job.seed)
+        self.measures = curves.measures(rows, evals)
+        self.steps = rows[-1]["step"]
+        self.held_out = curves.held_out(evals)
+        self.series = {name: curves.series(rows, metric) for name, metric in CURVES.items()}
+
+
+def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:
+    names = start_names(schedule.spec)
+    trials, jobs = ([job for family in arm.families for job in schedule.jobs(arm, family)[group]] for group in (0, 1))
+    ended = [job for job in [*trials, *jobs] if job.name in schedule.results]
+    runs: dict[str, list[_Run]] = {method: [] for method in arm.methods}
+    for job in jobs:
+        if "steps" in schedule.results.get(job.name, {}):
+            runs[job.method].append(_Run(schedule, job, names[job.start]))
+    there = [run for group in runs.values() for run in group]
+    if not ended:
+        return None
+    results = [schedule.results[job.name] for job in ended]
+    choices = [schedule.chosen[arm.name, family] for family in arm.families if (arm.name, family) in schedule.chosen]
+    last = max((max(run.held_out) for run in there if run.held_out), default=None)
+    return {
+        "name": arm.name,
+        "flags": arm.flags,
+        "steps": max((run.steps for run in there), default=0),
+        "final_from": "reward" if last is None else "held_out",
+        "final_step": last,
+        "seconds": sum(result["seconds"] for result in results),
+        "cpu_seconds": sum(result["cpu_seconds"] for result in results),
+        "warnings": [choice.warning for choice in choices if choice.warning],
+        "learning_rates": [row for choice in choices for row in choice.table],
+        "methods": [_method(schedule, arm, method, runs[method], jobs) for method in arm.methods],
+        **_comparisons(arm, runs),
+    }
+
+
+def _method(schedule: Schedule, arm: Arm, method: str, runs: Sequence[_Run], jobs: Sequence[Job]) -> dict[str, Any]:
+    family = arm.family(method)
+    choice = schedule.chosen.get((arm.name, family))
+    rule = arm.learning_rate
+    flag = rule.flag if rule else "actor.adam.lr"
+    rate = choice.rate if choice and choice.rate is not None else (arm.flags | arm.methods[method]).get(flag)
+    crashed = [
+        {"run": job.name, "reason": schedule.results[job.name]["crashed"]}
+        for job in jobs
+        if job.method == method and "crashed" in schedule.results.get(job.name, {})
+    ]
+    shown = {}
+    if runs:
+        shown = {name: curves.band([run.series[name] for run in runs]) for name in CURVES}
+        if any(run.held_out for run in runs):
+            shown["held_out"] = curves.band([run.held_out for run in runs])
+    return {
+        "name": method,
+        "family": family,
+        "learning_rate": rate,
+        "runs": len(runs),
+        "crashed": crashed,
+        **{name: curves.estimate([run.measures[name] for run in runs]) for name in MEASURES},
+        "curves": shown,
+    }
+
+
+def _comparisons(arm: Arm, runs: dict[str, list[_Run]]) -> dict[str, Any]:
+    """Pairs of methods, and of families where at least one has several methods."""
+
+    def of_method(method: str, metric: str) -> paired.Values:
+        return {run.key: run.measures[metric] for run in runs[method]}
+
+    def of_family(family: str, metric: str) -> paired.Values:
+        return paired.mean_over([of_method(method, metric) for method in arm.families[family]])
+
+    several = any(len(members) > 1 for members in arm.families.values())
+    return {
+        "pairs": paired.all_pairs(list(arm.methods), of_method),
+        "families": paired.all_pairs(list(arm.families), of_family) if several else [],
+    }

@@ -1,0 +1,23 @@
+"""Processes that do not outlive the one that started them, whatever kills it. Linux."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def tethered(words: Sequence[str], how: signal.Signals, **arguments: Any) -> subprocess.Popen:
+    """subprocess.Popen(words, **arguments); the kernel sends the process the signal `how` as soon as this one is gone."""
+    prctl, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+
+    def tie() -> None:
+        if prctl(_PR_SET_PDEATHSIG, int(how)) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        if os.getppid() != parent:  # gone before the kernel knew
+            os.kill(os.getpid(), how)
+
+    return subprocess.Popen(words, preexec_fn=tie, **arguments)

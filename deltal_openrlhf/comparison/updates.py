@@ -1,0 +1,180 @@
+"""The policy updates of one rollout in one process: the same as the pipeline's, without engine, ranks or micro-batch divisors.
+
+The loss is the host's (clip, dual clip) with the weights of deltal_openrlhf/aggregation.py; the optimizer, its parameter groups and the
+learning-rate schedule are those that the host asks DeepSpeed for. tests/test_compare_loop.py holds the result to the real trainer.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from openrlhf.models import PolicyLoss
+from openrlhf.models.utils import log_probs_from_logits
+from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_parameters
+from torch import Tensor
+from transformers import PreTrainedModel, get_scheduler
+
+from deltal_openrlhf.aggregation import response_weights, scope_means
+from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.host.trainer import StepStatistics
+
+MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768}
+"""Padded tokens of a forward pass; the update does not depend on it. On a CPU small ones are fastest: they stay in the cache."""
+
+_WITH_LEAST_RATE = ("cosine_with_min_lr", "cosine_warmup_with_min_lr")
+
+
+@dataclass
+class Rollout:
+    """The responses of one rollout batch, those to a prompt one after the other.
+
+    sequences: token ids of prompt and response. prompt_lengths: tokens of the prompts. lengths: [N], trained tokens L_i, 0 for a filtered
+    response. advantages: [N], one for all tokens of a response.
+    """
+
+    sequences: list[list[int]]
+    prompt_lengths: list[int]
+    lengths: Tensor
+    advantages: Tensor
+
+
+class PolicyUpdater:
+    """Model, optimizer and schedule of one run. total_steps: optimizer steps of the whole run, for the schedule."""
+
+    def __init__(self, model: PreTrainedModel, args: Any, settings: LossSettings, total_steps: int) -> None:
+        self.model, self.args, self.settings = model, args, settings
+        adam = args.actor.adam
+        if args.deltal.sgd:
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=adam.lr)
+        else:
+            groups = get_optimizer_grouped_parameters(model, adam.weight_decay)
+            self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=tuple(adam.betas), eps=adam.eps)
+        name = args.actor.lr_scheduler
+        self.schedule = get_scheduler(
+            name,
+            self.optimizer,
+            num_warmup_steps=math.ceil(total_steps * args.actor.lr_warmup_ratio),
+            num_training_steps=total_steps,
+            scheduler_specific_kwargs={"min_lr_rate": args.actor.min_lr_ratio} if name in _WITH_LEAST_RATE else {},
+        )
+        low, high = args.actor.eps_clip_low_high or (args.actor.eps_clip,) * 2
+        self.loss = ResponseWeightedPolicyLoss(
+            PolicyLoss(clip_eps_low=low, clip_eps_high=high, dual_clip=args.actor.dual_clip)
+        )
+
+    def update(self, rollout: Rollout, orders: list[list[int]]) -> dict[str, float]:
+        """All optimizer steps of a rollout. orders: for each epoch its responses in the order in which they are trained on.
+
+        Returns metrics under the host's names. Raises RuntimeError if the loss or the gradient is not finite.
+        """
+        size = self.args.train.batch_size
+        steps = [order[i : i + size] for order in orders for i in range(0, len(order), size)]
+        means = self._scope_means(rollout)
+        # A response of advantage 0 gives no gradient: its length counts in the weights, its tokens need no pass.
+        silent = set((rollout.advantages == 0).nonzero()[:, 0].tolist())
+        # Before the first update they are what the update's own pass computes.
+        old = self._old_log_probs(rollout, silent) if len(steps) > 1 else None
+        statistics = StepStatistics()
+        tokens = clipped = kl = 0.0
+        for rows in steps:
+            weights = self._weights(rollout.lengths[rows], None if means is None else means[rows])
+            statistics.add_weights(weights, self.settings.max_length)
+            taken = [(row, x) for row, x in zip(rows, weights.tolist(), strict=True) if x > 0 and row not in silent]
+            self.optimizer.zero_grad(set_to_none=False)
+            for part in self._micro_batches(rollout, [row for row, _ in taken]):
+                x = dict(taken)
+                count, ratio, divergence = self._backward(rollout, part, [x[row] for row in part], old)
+                tokens, clipped, kl = tokens + count, clipped + ratio * count, kl + divergence * count
+            self._step(statistics, skip=not bool(weights.any()))
+        return {
+            "ppo_clip_ratio": clipped / max(tokens, 1),
+            "ppo_kl": kl / max(tokens, 1),
+            "actor_lr": self.schedule.get_last_lr()[0],
+            **statistics.summary(),
+        }
+
+    def _scope_means(self, rollout: Rollout) -> Tensor | None:
+        if self.settings.mode != "deltal" or self.settings.scope == "step":
+            return None
+        groups = torch.arange(len(rollout.lengths)) // self.args.rollout.n_samples_per_prompt
+        return scope_means(
+            rollout.lengths, groups if self.settings.scope == "group" else None, alpha=self.settings.alpha
+        )
+
+    def _weights(self, lengths: Tensor, means: Tensor | None) -> Tensor:
+        settings = self.settings
+        return response_weights(
+            lengths, mode=settings.mode, alpha=settings.alpha, max_length=settings.max_length, scope_means=means
+        )
+
+    def _micro_batches(self, rollout: Rollout, rows: list[int]) -> list[list[int]]:
+        """Rows of similar length together, so that there is little padding."""
+        parts: list[list[int]] = []
+        for row in sorted(rows, key=lambda row: len(rollout.sequences[row])):
+            if (
+                parts
+                and (len(parts[-1]) + 1) * len(rollout.sequences[row]) <= MICRO_BATCH_TOKENS[self.model.device.type]
+            ):
+                parts[-1].append(row)
+            else:
+                parts.append([row])
+        return parts
+
+    def _log_probs(self, rollout: Rollout, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the tokens after the first, and where they are a response's: [rows, T - 1] each."""
+        longest = max(len(rollout.sequences[row]) for row in rows)
+        padded = [rollout.sequences[row] + [0] * (longest - len(rollout.sequences[row])) for row in rows]
+        tokens = torch.tensor(padded, device=self.model.device)
+        places = torch.arange(1, longest)
+        first = torch.tensor([rollout.prompt_lengths[row] for row in rows])[:, None]
+        end = torch.tensor([len(rollout.sequences[row]) for row in rows])[:, None]
+        mask = ((places >= first) & (places < end)).to(tokens.device)
+        # Right padding needs no attention mask: attention is causal.
+        logits = self.model(input_ids=tokens, use_cache=False).logits[:, :-1].float()
+        return log_probs_from_logits(logits, tokens[:, 1:], temperature=self.args.rollout.temperature), mask
+
+    @torch.no_grad()
+    def _old_log_probs(self, rollout: Rollout, silent: set[int]) -> dict[int, Tensor]:
+        rows = [row for row in range(len(rollout.sequences)) if row not in silent]
+        found = {}
+        for part in self._micro_batches(rollout, rows):
+            log_probs, _ = self._log_probs(rollout, part)
+            found.update(
+                {row: values[: len(rollout.sequences[row]) - 1] for row, values in zip(part, log_probs, strict=True)}
+            )
+        return found
+
+    def _backward(
+        self, rollout: Rollout, rows: list[int], weights: list[float], old: dict[int, Tensor] | None
+    ) -> tuple[float, float, float]:
+        """Add the rows' gradient. Returns their tokens, the share of them that was clipped, and the divergence from the old policy."""
+        log_probs, mask = self._log_probs(rollout, rows)
+        before = log_probs.detach()
+        if old is not None:
+            before = torch.nn.utils.rnn.pad_sequence([old[row] for row in rows], batch_first=True)
+        advantages = rollout.advantages[rows].to(log_probs)[:, None].expand_as(log_probs)
+        self.loss.weights = torch.tensor(weights, device=log_probs.device)
+        one = torch.ones((), device=log_probs.device)
+        loss, ratio, kl, _, _ = self.loss(log_probs, before, advantages, mask, batch_num_tokens=one)
+        if not bool(torch.isfinite(loss)):
+            raise RuntimeError(f"the loss is {loss.item()}; stopped before the optimizer step")
+        loss.backward()
+        return mask.sum().item(), ratio.item(), kl.item()
+
+    def _step(self, statistics: StepStatistics, skip: bool) -> None:
+        """One optimizer step. A step without any response left advances the schedule only."""
+        limit = self.args.actor.max_norm
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            raise RuntimeError("the gradient norm is inf or nan; stopped before the optimizer step")
+        statistics.grad_norm.append(norm.item())
+        statistics.clipped.append(float(0 < limit < norm.item()))
+        if skip:
+            statistics.skipped += 1
+        else:
+            if limit > 0:
+                torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), limit, norm)
+            self.optimizer.step()
+        self.schedule.step()

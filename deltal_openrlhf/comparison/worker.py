@@ -1,0 +1,69 @@
+"""`python -m deltal_openrlhf.comparison.worker MODULE:FUNCTION`: runs one job after the other; pool.py starts it.
+
+A line on stdin is a job, {"flags": ..., "folder": ...}; FUNCTION(flags, folder) trains and returns {"steps": n, ...}. A line on
+stdout is its outcome, {"seconds", "cpu_seconds", "steps"} or {"seconds", "cpu_seconds", "crashed": reason}. What a job prints goes to its
+console.txt. With --in_process the host is imported here, so the CPU layer has to be there first.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.comparison.state import CONSOLE
+
+LONGEST_REASON = 500
+
+
+def main(argv: list[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    target, in_process = argv[0], "--in_process" in argv
+    function = None
+    for line in sys.stdin:
+        job = json.loads(line)
+        folder = Path(job["folder"])
+        _redirect(folder / CONSOLE)
+        if function is None:
+            function = _load(target, in_process)
+        answers.write(json.dumps(_run(function, job["flags"], folder)) + "\n")
+
+
+def _load(target: str, in_process: bool) -> Any:
+    """The engine. Raises whatever keeps it from being imported: no job could run here."""
+    if in_process and cpu.is_needed():
+        os.environ.update(cpu.environment())
+        cpu.install()
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _run(function: Any, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
+    begun, begun_cpu = time.monotonic(), time.process_time()
+    try:
+        outcome = function(flags, folder)
+    except BaseException as error:  # noqa: BLE001 - a job's failure is its outcome, whatever it raised
+        traceback.print_exc()
+        outcome = {"crashed": " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]}
+    # An engine that trains in other processes says itself what they took.
+    return {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - begun_cpu, **outcome}
+
+
+def _redirect(path: Path) -> None:
+    """Send stdout and stderr, also those of child processes, to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    os.close(file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
