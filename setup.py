@@ -60,7 +60,8 @@ setup(
         # --backend megatron. GPUs need Transformer Engine too, which no extra can ask for: it is built against the torch that is
         # installed, pip install --no-build-isolation 'transformer-engine[pytorch]>=2.9,<2.12'. mbridge imports einops.
         "megatron": ["megatron-core==0.16.1", "mbridge==0.15.1", "einops"],
-        "plots": ["matplotlib"],
+        # Plots, and what `deltal diagnose` and `deltal compare` need.
+        "plots": ["matplotlib", "scipy", "markupsafe"],
         "dev": ["pytest", "pytest-timeout", "ruff", "mypy", "psutil"],
     },
     entry_points={

@@ -1,0 +1,331 @@
+"""docs/results from the output of `deltal diagnose` and `deltal compare`: one line for each claim, with interval and verdict. No number is
+typed by hand.
+
+    python scripts/make_results.py --diagnose "starting model=runs/diagnose/start" "after 20 steps=runs/diagnose/mid" \
+        --compare runs/compare --out docs/results
+
+A verdict follows from the 95 % interval alone: the claim holds if the whole interval agrees with it, does not if none of it does, and is
+not resolved otherwise. With several samples all have to agree.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deltal_openrlhf.files import write_all_atomically
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not resolved"
+PLOTS = ("variance.png", "cv_ratio.png")
+"""Of the first sample; they are shown."""
+WIDEST = 0.5
+"""An exponent whose interval is wider says nothing about being 1."""
+
+HEAD = """# The paper's claims, measured
+
+Claims of arXiv 2509.07558 on a small but real task: countdown with three numbers, responses of 1 to 256 tokens, a Llama of 187 thousand
+parameters with a short supervised start, binary rewards, 16 prompts x 8 responses a step. Small models answer questions about the
+estimator; they do not tell how a 7B model trains. All of it comes from these commands on 2 cores without a GPU:
+
+    python scripts/make_starts.py --seeds 0 1 2 --out runs/starts
+    deltal compare configs/compare/countdown.yaml --out runs/compare
+    python -m deltal_openrlhf.quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
+    deltal diagnose --model runs/starts/start0 --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/start
+    deltal diagnose --model runs/mid/checkpoint --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/mid
+    python scripts/make_results.py --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid" --compare runs/compare
+
+Every number stands with its 95 % interval. A verdict follows from the interval alone: the claim holds if all of it agrees, does not if
+none of it does, and is not resolved otherwise. The same bench for one GPU (34M parameters, 3 to 4 numbers, responses to 2,048 tokens) is in
+configs/compare/countdown-gpu.yaml; no GPU was at hand, it was not run."""
+
+AGAINST = """## What goes against the method
+
+- **GRPO norm and ∆L with alpha = 1 have the same direction** in every optimizer step: their weights differ by one positive factor. Adam
+  mostly cancels it, so what separates them is the size of the step, under clipping, with SGD, or between the steps of one rollout. What ∆L 1
+  gains over Dr. GRPO norm in one step, GRPO norm gains too.
+- The paper's reviewers noted that on CountDown with the 7B model GRPO norm is ahead of ∆L
+  ([OpenReview](https://openreview.net/forum?id=weM68cZfMl)). Nothing here says otherwise.
+- "Unbiased" holds under the paper's assumption, that the expected gradient of a response does not depend on its length. The table shows how
+  far it is met here."""
+
+Estimate = Mapping[str, Any]
+
+
+class Row(NamedTuple):
+    claim: str
+    measured: str
+    verdict: str
+
+
+def text(estimate: Estimate, sign: str = "") -> str:
+    """0.559 [0.488, 0.646]"""
+    if estimate["value"] is None:
+        return "not defined"
+    low, high = ("?" if estimate[end] is None else f"{estimate[end]:{sign}.3f}" for end in ("low", "high"))
+    return f"{estimate['value']:{sign}.3f} [{low}, {high}]"
+
+
+def below(limit: float) -> Callable[[Estimate], str]:
+    """Verdict on "the number is below limit"."""
+
+    def verdict(estimate: Estimate) -> str:
+        if estimate["high"] is not None and estimate["high"] < limit:
+            return HOLDS
+        return FAILS if estimate["low"] is not None and estimate["low"] > limit else OPEN
+
+    return verdict
+
+
+def above(limit: float) -> Callable[[Estimate], str]:
+    def verdict(estimate: Estimate) -> str:
+        if estimate["low"] is not None and estimate["low"] > limit:
+            return HOLDS
+        return FAILS if estimate["high"] is not None and estimate["high"] < limit else OPEN
+
+    return verdict
+
+
+def equal_to(value: float, widest: float) -> Callable[[Estimate], str]:
+    """Verdict on "the number is value": holds if the interval contains it and is not wider than `widest`."""
+
+    def verdict(estimate: Estimate) -> str:
+        low, high = estimate["low"], estimate["high"]
+        if low is None or high is None:
+            return OPEN
+        if not low <= value <= high:
+            return FAILS
+        return HOLDS if high - low <= widest else OPEN
+
+    return verdict
+
+
+def together(verdicts: Sequence[str]) -> str:
+    """Of all samples: what all of them say, and otherwise each."""
+    return verdicts[0] if len(set(verdicts)) == 1 else "; ".join(verdicts)
+
+
+class Diagnosis:
+    """findings.json of each sample. name -> findings."""
+
+    def __init__(self, samples: Mapping[str, Mapping[str, Any]]) -> None:
+        self.samples = samples
+
+    def estimates(self, read: Callable[[Mapping[str, Any]], Estimate]) -> list[Estimate]:
+        return [read(findings) for findings in self.samples.values()]
+
+    def row(self, claim: str, read: Callable[[Mapping[str, Any]], Estimate], verdict: Callable[[Estimate], str]) -> Row:
+        found = self.estimates(read)
+        return Row(claim, "; ".join(map(text, found)), together([verdict(estimate) for estimate in found]))
+
+    def of_method(self, claim: str, key: str, field: str, verdict: Callable[[Estimate], str]) -> Row:
+        return self.row(claim, lambda findings: method(findings, key)[field], verdict)
+
+    def unbiased(self, alpha: str) -> Row:
+        """The whole bias, and beside it the length of the mean and the bias that would have been seen."""
+        parts, verdicts = [], []
+        for findings in self.samples.values():
+            found = method(findings, f"deltal-{alpha}-step")
+            detectable = found["detectable_bias"]
+            parts.append(
+                f"relative bias {text(found['relative_bias'])}, cosine {text(found['cosine'])}, length of the mean "
+                f"{text(found['relative_norm'])}; a bias of {detectable:.2f} would have been seen"
+            )
+            biased = (
+                found["relative_bias"]["resolved"] or found["cosine"]["resolved"] or found["relative_norm"]["resolved"]
+            )
+            verdicts.append(FAILS if biased else OPEN)
+        return Row(f"∆L {alpha} is unbiased", "; ".join(parts), together(verdicts))
+
+    def rows(self) -> list[Row]:
+        ratio = "CV / CV of Dr. GRPO norm"
+        return [
+            self.row(
+                "the variance of a response's gradient grows in proportion to its length: β = 1 (with advantage)",
+                lambda f: f["variance"]["with_advantage"]["all"]["beta"],
+                equal_to(1, WIDEST),
+            ),
+            self.row(
+                "the same without advantage",
+                lambda f: f["variance"]["without_advantage"]["all"]["beta"],
+                equal_to(1, WIDEST),
+            ),
+            self.row(
+                "gradients of responses are independent: correlation of two responses to one prompt is 0",
+                lambda f: f["covariance"]["with_advantage"]["all"]["within"],
+                equal_to(0, 0.1),
+            ),
+            self.unbiased("1"),
+            self.unbiased("0.75"),
+            self.of_method(
+                f"∆L 1 has a lower CV than Dr. GRPO norm: {ratio} < 1", "deltal-1-step", "cv_ratio", below(1)
+            ),
+            self.of_method(f"∆L 0.75 as well: {ratio} < 1", "deltal-0.75-step", "cv_ratio", below(1)),
+            self.of_method(
+                f"DAPO norm has the CV of Dr. GRPO norm: {ratio} = 1", "token-mean", "cv_ratio", equal_to(1, 0.1)
+            ),
+            self.of_method(
+                "the update of GRPO norm shrinks with length: norm of long / of short batches < 1",
+                "seq-mean-token-mean",
+                "norm_ratio",
+                below(1),
+            ),
+            self.of_method("that of DAPO norm as well", "token-mean", "norm_ratio", below(1)),
+            self.of_method("that of ∆L 1 does not: 1", "deltal-1-step", "norm_ratio", equal_to(1, WIDEST)),
+        ]
+
+
+def method(findings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    return next(entry for entry in findings["estimators"] if entry["key"] == key)
+
+
+def pair(arm: Mapping[str, Any], kind: str, a: str, b: str, metric: str) -> Mapping[str, Any] | None:
+    """The difference b - a, turned round if it stands the other way; None if it is not there."""
+    for entry in arm[kind]:
+        if entry["metric"] != metric:
+            continue
+        if (entry["a"], entry["b"]) == (a, b):
+            return entry
+        if (entry["a"], entry["b"]) == (b, a):
+            turned = {key: _turned(entry[key]) for key in ("difference", "difference_over_starts") if key in entry}
+            return {**entry, **turned, "a": a, "b": b, "wins": entry["n"] - entry["wins"]}
+    return None
+
+
+def _turned(estimate: Estimate) -> dict[str, Any]:
+    def negative(value: float | None) -> float | None:
+        return None if value is None else -value
+
+    ends = {"value": "value", "low": "high", "high": "low"}
+    return {**estimate, **{name: negative(estimate[other]) for name, other in ends.items()}}
+
+
+class Claim(NamedTuple):
+    """kind: families or pairs of comparison.json; the measured difference is b - a."""
+
+    text: str
+    kind: str
+    a: str
+    b: str
+    metric: str
+    verdict: Callable[[Estimate], str]
+
+
+CLAIMS = (
+    Claim(
+        "∆L and GRPO norm end higher than Dr. GRPO and DAPO norm", "families", "alpha 0", "alpha 1", "final", above(0)
+    ),
+    Claim("their accuracy over the whole run is higher", "families", "alpha 0", "alpha 1", "auc", above(0)),
+    Claim("they rise more steadily (Spearman's rho)", "families", "alpha 0", "alpha 1", "monotonicity", above(0)),
+    Claim("their largest drop is smaller", "families", "alpha 0", "alpha 1", "largest_drop", below(0)),
+    Claim("∆L 1 ends higher than Dr. GRPO norm", "pairs", "Dr. GRPO norm", "∆L 1", "final", above(0)),
+    Claim("∆L 1 ends higher than DAPO norm", "pairs", "DAPO norm", "∆L 1", "final", above(0)),
+    Claim("∆L 1 ends higher than GRPO norm", "pairs", "GRPO norm", "∆L 1", "final", above(0)),
+    Claim("∆L 0.75 ends higher than GRPO norm", "pairs", "GRPO norm", "∆L 0.75", "final", above(0)),
+    Claim("∆L 1 ends higher than ∆L 0.75", "pairs", "∆L 0.75", "∆L 1", "final", above(0)),
+)
+
+
+def training_rows(arm: Mapping[str, Any]) -> list[Row]:
+    """The claims about training that this arm has runs for."""
+    rows = []
+    for claim in CLAIMS:
+        found = pair(arm, claim.kind, claim.a, claim.b, claim.metric)
+        if found is None or not found["n"]:
+            continue
+        measured = f"{text(found['difference'], '+')}, n = {found['n']}, {found['wins']} of them higher"
+        if "difference_over_starts" in found:
+            measured += f"; over starting points {text(found['difference_over_starts'], '+')}"
+        rows.append(Row(claim.text, measured, claim.verdict(found["difference"])))
+    return rows
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def methods_table(arm: Mapping[str, Any]) -> str:
+    columns = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
+    rows = [
+        [
+            entry["name"],
+            f"{entry['learning_rate']:g}",
+            str(entry["runs"]) + (f" ({len(entry['crashed'])} crashed)" if entry["crashed"] else ""),
+            *(text(entry[name]) for name in columns),
+        ]
+        for entry in arm["methods"]
+        if entry["runs"]
+    ]
+    return table(["method", "learning rate", "runs", *(name.replace("_", " ") for name in columns)], rows)
+
+
+def sample_text(name: str, findings: Mapping[str, Any]) -> str:
+    sample, source = findings["sample"], findings["source"]
+    lengths = sample["lengths"]
+    return (
+        f"- **{name}**: `{source['command']}`, {source['seconds']:.0f} s. {sample['responses']} responses to {sample['prompts']} prompts, "
+        f"{source['parameters']:,} parameters, accuracy {sample['reward_mean']:.3f}, lengths p5 {lengths['p5']:.0f}, median "
+        f"{lengths['p50']:.0f}, p95 {lengths['p95']:.0f}, max {lengths['max']:.0f}, {sample['truncated']:.1%} cut off, "
+        f"{sample['prompts_without_signal']:.1%} of the prompts without signal. alpha: {findings['recommendation']['text']}"
+    )
+
+
+def arm_text(arm: Mapping[str, Any]) -> str:
+    changed = ("train.batch_size", "deltal.sgd", "actor.max_norm")
+    flags = ", ".join(f"`--{name} {arm['flags'][name]}`" for name in changed if name in arm["flags"])
+    notes = [f"- {warning}" for warning in arm.get("warnings", [])]
+    return "\n\n".join(
+        [
+            f"### {arm['name']}",
+            f"{arm['steps']} PPO steps, {flags}; {arm['cpu_seconds'] / 60:.0f} core-minutes with the choice of learning rates.",
+            *(["\n".join(notes)] if notes else []),
+            table(["claim", "measured: paired difference", "verdict"], training_rows(arm)),
+            methods_table(arm),
+        ]
+    )
+
+
+def one_update(folders: Mapping[str, Path]) -> str:
+    samples = {name: json.loads((folder / "findings.json").read_text()) for name, folder in folders.items()}
+    columns = f"measured ({'; '.join(samples)})" if len(samples) > 1 else "measured"
+    return "\n\n".join(
+        [
+            "## One update: `deltal diagnose`",
+            "\n".join(sample_text(name, findings) for name, findings in samples.items()),
+            table(["claim", columns, "verdict"], Diagnosis(samples).rows()),
+            *(f"![{name}](plots/{name})" for name in PLOTS),
+        ]
+    )
+
+
+def training(comparison: Mapping[str, Any]) -> str:
+    arms = [arm for arm in comparison["arms"] if any(entry["runs"] for entry in arm["methods"])]
+    said = f"`{comparison['command']}`, {len(comparison['starts'])} starting points."
+    if comparison["unfinished"]:
+        said += f" **Not finished: {len(comparison['unfinished'])} runs are missing.**"
+    return "\n\n".join(["## Training: `deltal compare`", said, *map(arm_text, arms)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--diagnose", nargs="+", required=True, metavar="NAME=DIR", help="results of deltal diagnose")
+    parser.add_argument("--compare", type=Path, metavar="DIR", help="result of deltal compare")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), metavar="DIR")
+    args = parser.parse_args()
+    folders = {name: Path(folder) for name, _, folder in (entry.partition("=") for entry in args.diagnose)}
+    parts, copied = [HEAD, one_update(folders)], {}
+    for name, folder in folders.items():
+        copied[args.out / f"diagnose_{name.replace(' ', '_')}.json"] = (folder / "findings.json").read_bytes()
+    for name in PLOTS:
+        copied[args.out / "plots" / name] = (next(iter(folders.values())) / "plots" / name).read_bytes()
+    if args.compare:
+        parts.append(training(json.loads((args.compare / "comparison.json").read_text())))
+        copied[args.out / "comparison.json"] = (args.compare / "comparison.json").read_bytes()
+    parts.append(AGAINST)
+    copied[args.out / "README.md"] = ("\n\n".join(parts) + "\n").encode()
+    write_all_atomically(copied)
+
+
+if __name__ == "__main__":
+    main()
