@@ -42,8 +42,8 @@ configs/compare/countdown-gpu.yaml; no GPU was at hand, it was not run."""
 AGAINST = """## What goes against the method
 
 - **GRPO norm and ∆L with alpha = 1 have the same direction** in every optimizer step: their weights differ by one positive factor. Adam
-  mostly cancels it, so what separates them is the size of the step, under clipping, with SGD, or between the steps of one rollout. What ∆L 1
-  gains over Dr. GRPO norm in one step, GRPO norm gains too.
+  mostly cancels it, so what separates them is the size of the step, under clipping, with SGD, or between the steps of one rollout. What
+  ∆L 1 gains over Dr. GRPO norm in one step, GRPO norm gains too.
 - The paper's reviewers noted that on CountDown with the 7B model GRPO norm is ahead of ∆L
   ([OpenReview](https://openreview.net/forum?id=weM68cZfMl)). Nothing here says otherwise.
 - "Unbiased" holds under the paper's assumption, that the expected gradient of a response does not depend on its length. The table shows how

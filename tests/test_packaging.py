@@ -158,3 +158,14 @@ def test_setup_drops_what_a_killed_pip_left_half_copied(tmp_path, fake_python):
     process = setup(tmp_path / "venv", PYTHON=str(fake_python), DELTAL_SETUP_CPU="1", FAIL_AT="nowhere")
     assert process.returncode == 0, process.stderr
     assert [path.name for path in packages.iterdir()] == ["whole-1.0.dist-info"]
+
+
+@pytest.mark.parametrize("command", [["diagnose", "--model", "m", "--data", "d"], ["compare", "file.yaml"]])
+def test_without_the_packages_of_the_report_a_command_ends_before_its_work(tmp_path, command):
+    """`pip install -e .` alone has no scipy."""
+    hidden = "import sys; sys.modules['scipy'] = None; "
+    code = f"{hidden}from deltal_openrlhf.cli.main import main; sys.exit(main({[*command, '--out', str(tmp_path)]}))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
+    assert line.endswith("scipy is not installed, the report needs it: pip install -e '.[plots]' in the clone")

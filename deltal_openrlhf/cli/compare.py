@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.cli.arguments import OneLineParser
+from deltal_openrlhf.cli.arguments import OneLineParser, check_report_packages
 from deltal_openrlhf.comparison.pool import ENGINES
-from deltal_openrlhf.comparison.run import COMPARISON, overview, plan, run_comparison
 from deltal_openrlhf.comparison.spec import read_spec
 
 PROG = "deltal compare"
@@ -63,6 +62,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    check_report_packages()
+    from deltal_openrlhf.comparison.run import COMPARISON, overview, plan, run_comparison
+
     spec = read_spec(args.file, engine=args.engine, starts=args.start, seeds=args.seeds)
     arms = spec.chosen_arms(args.arm)
     workers = args.workers if args.workers is not None else _default_workers(spec.engine)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.cli.arguments import OneLineParser
+from deltal_openrlhf.cli.arguments import OneLineParser, check_report_packages
 
 PROG = "deltal diagnose"
 ADVANTAGES = ("group_norm", "dr_grpo", "rloo")
@@ -95,6 +95,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     try:
         _check_flags(args)
+        check_report_packages()
         signal.signal(signal.SIGTERM, _raise_interrupt)
         return _diagnose(args, shlex.join([*PROG.split(), *argv]))
     except OSError as error:
