@@ -113,15 +113,15 @@ def files_of(folder, *flags):
     return RolloutFiles(args, LossSettings.from_args(args))
 
 
-def test_a_run_saves_the_first_and_every_nth_step(tmp_path):
+def test_a_run_saves_the_steps_that_follow_its_checkpoints(tmp_path):
     files = files_of(tmp_path, "--deltal.save_rollouts", "3", "--loss_agg", "deltal")
     for step in range(1, 8):
         files.save_if_due(host_samples(), step)
     names = sorted(path.name for path in (tmp_path / "rollouts").iterdir())
-    assert names == ["step_000001.jsonl", "step_000003.jsonl", "step_000006.jsonl"]
+    assert names == ["step_000001.jsonl", "step_000004.jsonl", "step_000007.jsonl"]
     header, read = rollouts.read(tmp_path / "rollouts" / names[1])
-    assert header.loss["mode"] == "deltal" and header.loss["max_length"] == 8 and header.step == 3
-    assert header == Header(3, "runs/base", 0.7, 2, 8, header.loss)
+    assert header.loss["mode"] == "deltal" and header.loss["max_length"] == 8 and header.step == 4
+    assert header == Header(4, "runs/base", 0.7, 2, 8, header.loss)
     for rollout, expected in zip(read, example(), strict=True):
         places = [t for t, trained in enumerate(expected.action_mask) if trained]
         assert rollout.log_probs == [round(-t / 3, 6) for t in places]
@@ -180,10 +180,10 @@ def test_the_controller_saves_what_it_trains_on(tmp_path):
     controller.args = run_arguments(tmp_path, "--deltal.save_rollouts", "20")
     controller.settings = LossSettings.from_args(controller.args)
     controller.rollout_files = RolloutFiles(controller.args, controller.settings)
-    for steps_taken in (0, 18, 19):
+    for steps_taken in (0, 19, 20):
         controller.train_step(host_samples(), steps_taken)
     names = sorted(path.name for path in (tmp_path / "rollouts").iterdir())
-    assert names == ["step_000001.jsonl", "step_000020.jsonl"]
+    assert names == ["step_000001.jsonl", "step_000021.jsonl"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ they only concern the statistics. --rollouts reads what a training run saved wit
 that sampled them.
 
   deltal diagnose --model runs/base --data data/countdown/train.jsonl --out runs/base/diagnose
-  deltal diagnose --model runs/a/ckpt/global_step19_hf --rollouts runs/a/rollouts/step_000020.jsonl --out runs/a/diagnose
+  deltal diagnose --model runs/a/ckpt/global_step20_hf --rollouts runs/a/rollouts/step_000021.jsonl --out runs/a/diagnose
 """
 DEFAULTS = {"prompts": 128, "n": 8, "max_new_tokens": 1024, "temperature": 1.0, "reward": "auto", "batch_size": 64}
 """Of the flags that only --data takes (--prompts apart), so that one that was given with --rollouts is seen."""

@@ -83,6 +83,7 @@ SIGNATURES: dict[str, str] = {
     "metric_value, metric_key",
     "openrlhf.utils.deepspeed:DeepspeedStrategy._read_ckpt_metric": "self, ckpt_dir",
     "openrlhf.utils.config:hierarchize": "args",
+    "openrlhf.trainer.ppo_utils.length_penalty:apply_length_penalties": "experiences, args",
     "openrlhf.trainer.ray:create_vllm_engines": "num_engines, tensor_parallel_size, pretrain, seed, full_determinism, "
     "enable_prefix_caching, enforce_eager, max_model_len, shared_pg, gpu_memory_utilization, vllm_enable_sleep, logprobs_mode, "
     "agent_func_path, remote_rm_url, max_images_per_prompt",

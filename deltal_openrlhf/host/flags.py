@@ -121,7 +121,8 @@ def _add_measurement_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="save the responses of the first and of every Nth PPO step as JSON lines in rollouts/ of --ckpt.output_dir; default 0: none",
+        help="save the responses of PPO steps 1, N + 1, 2 N + 1, ... as JSON lines in rollouts/ of --ckpt.output_dir: with "
+        "--ckpt.save_steps N and --ckpt.save_hf there are the weights that sampled them; default 0: none",
     )
 
 

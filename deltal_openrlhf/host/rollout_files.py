@@ -1,7 +1,9 @@
-"""--deltal.save_rollouts N: the responses of the first and of every Nth PPO step, for `deltal diagnose`.
+"""--deltal.save_rollouts N: the responses of PPO steps 1, N + 1, 2 N + 1, ..., for `deltal diagnose`.
 
-<--ckpt.output_dir>/rollouts/step_000020.jsonl holds what step 20 trains on: sampled after 19 optimizer updates by the policy (in an
-asynchronous run by an earlier policy in part). Training does not depend on these files: what fails here is said once and the run goes on.
+With --ckpt.save_steps N there are the weights that sampled them.
+
+<--ckpt.output_dir>/rollouts/step_000021.jsonl holds what step 21 trains on: sampled by the policy after step 20 (in an asynchronous run
+by an earlier policy in part). Training does not depend on these files: what fails here is said once and the run goes on.
 """
 
 from collections.abc import Sequence
@@ -30,9 +32,9 @@ class RolloutFiles:
         self._failed = False
 
     def save_if_due(self, rollout_samples: Sequence[Experience], step: int) -> None:
-        """At the first and every Nth step. The first failure is logged; a later one may pass, and is tried again."""
+        """At steps 1, N + 1, ... The first failure is logged; a later one may pass, and is tried again."""
         every = self._args.deltal.save_rollouts
-        if not every or (step != 1 and step % every):
+        if not every or (step - 1) % every:
             return
         try:
             self.save(rollout_samples, step)

@@ -79,7 +79,7 @@ def test_a_comparison_in_the_pipeline(compared):
 def test_diagnose_reads_what_the_run_saved(compared, workspace, tmp_path):
     (run,) = compared.rglob("seed0")
     saved = sorted(path.name for path in (run / "rollouts").iterdir())
-    assert saved == ["step_000001.jsonl", "step_000002.jsonl"]
+    assert saved == ["step_000001.jsonl", "step_000003.jsonl"]
     first = run / "rollouts" / "step_000001.jsonl"
     words = ("--rollouts", first, "--batch_prompts", "1")
     said = deltal("diagnose", "--model", workspace / "model", *words, "--out", tmp_path / "start")
