@@ -5,7 +5,7 @@ typed by hand.
         --compare runs/compare --out docs/results
 
 A verdict follows from the 95 % interval alone: the claim holds if the whole interval agrees with it, does not if none of it does, and is
-not resolved otherwise. With several samples all have to agree.
+not resolved otherwise.
 """
 
 import argparse
@@ -53,9 +53,14 @@ Estimate = Mapping[str, Any]
 
 
 class Row(NamedTuple):
+    """A claim, and of each sample what was measured and its verdict."""
+
     claim: str
-    measured: str
-    verdict: str
+    measured: list[str]
+    verdicts: list[str]
+
+    def cells(self) -> list[str]:
+        return [self.claim, *(f"{m}: **{v}**" for m, v in zip(self.measured, self.verdicts, strict=True))]
 
 
 def text(estimate: Estimate, sign: str = "") -> str:
@@ -100,11 +105,6 @@ def equal_to(value: float, widest: float) -> Callable[[Estimate], str]:
     return verdict
 
 
-def together(verdicts: Sequence[str]) -> str:
-    """Of all samples: what all of them say, and otherwise each."""
-    return verdicts[0] if len(set(verdicts)) == 1 else "; ".join(verdicts)
-
-
 class Diagnosis:
     """findings.json of each sample. name -> findings."""
 
@@ -116,7 +116,7 @@ class Diagnosis:
 
     def row(self, claim: str, read: Callable[[Mapping[str, Any]], Estimate], verdict: Callable[[Estimate], str]) -> Row:
         found = self.estimates(read)
-        return Row(claim, "; ".join(map(text, found)), together([verdict(estimate) for estimate in found]))
+        return Row(claim, [text(estimate) for estimate in found], [verdict(estimate) for estimate in found])
 
     def of_method(self, claim: str, key: str, field: str, verdict: Callable[[Estimate], str]) -> Row:
         return self.row(claim, lambda findings: method(findings, key)[field], verdict)
@@ -135,7 +135,7 @@ class Diagnosis:
                 found["relative_bias"]["resolved"] or found["cosine"]["resolved"] or found["relative_norm"]["resolved"]
             )
             verdicts.append(FAILS if biased else OPEN)
-        return Row(f"∆L {alpha} is unbiased", "; ".join(parts), together(verdicts))
+        return Row(f"∆L {alpha} is unbiased", parts, verdicts)
 
     def rows(self) -> list[Row]:
         ratio = "CV / CV of Dr. GRPO norm"
@@ -236,7 +236,7 @@ def training_rows(arm: Mapping[str, Any]) -> list[Row]:
         measured = f"{text(found['difference'], '+')}, n = {found['n']}, {found['wins']} of them higher"
         if "difference_over_starts" in found:
             measured += f"; over starting points {text(found['difference_over_starts'], '+')}"
-        rows.append(Row(claim.text, measured, claim.verdict(found["difference"])))
+        rows.append(Row(claim.text, [measured], [claim.verdict(found["difference"])]))
     return rows
 
 
@@ -267,7 +267,7 @@ def sample_text(name: str, findings: Mapping[str, Any]) -> str:
         f"- **{name}**: `{source['command']}`, {source['seconds']:.0f} s. {sample['responses']} responses to {sample['prompts']} prompts, "
         f"{source['parameters']:,} parameters, accuracy {sample['reward_mean']:.3f}, lengths p5 {lengths['p5']:.0f}, median "
         f"{lengths['p50']:.0f}, p95 {lengths['p95']:.0f}, max {lengths['max']:.0f}, {sample['truncated']:.1%} cut off, "
-        f"{sample['prompts_without_signal']:.1%} of the prompts without signal. alpha: {findings['recommendation']['text']}"
+        f"{sample['prompts_without_signal']:.1%} of the prompts without signal. Which alpha: {findings['recommendation']['text']}"
     )
 
 
@@ -280,20 +280,31 @@ def arm_text(arm: Mapping[str, Any]) -> str:
             f"### {arm['name']}",
             f"{arm['steps']} PPO steps, {flags}; {arm['cpu_seconds'] / 60:.0f} core-minutes with the choice of learning rates.",
             *(["\n".join(notes)] if notes else []),
-            table(["claim", "measured: paired difference", "verdict"], training_rows(arm)),
+            table(["claim", "paired difference"], [row.cells() for row in training_rows(arm)]),
             methods_table(arm),
         ]
     )
 
 
+def ratios(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Name of each method of scope step, and of each comparison -> its cv_ratio in every sample."""
+    rows: dict[str, list[str]] = {}
+    for findings in samples.values():
+        for entry in findings["estimators"]:
+            if entry["scope"] in (None, "step"):
+                rows.setdefault(entry["name"], []).append(text(entry["cv_ratio"]))
+    return rows
+
+
 def one_update(folders: Mapping[str, Path]) -> str:
     samples = {name: json.loads((folder / "findings.json").read_text()) for name, folder in folders.items()}
-    columns = f"measured ({'; '.join(samples)})" if len(samples) > 1 else "measured"
     return "\n\n".join(
         [
             "## One update: `deltal diagnose`",
             "\n".join(sample_text(name, findings) for name, findings in samples.items()),
-            table(["claim", columns, "verdict"], Diagnosis(samples).rows()),
+            table(["claim", *samples], [row.cells() for row in Diagnosis(samples).rows()]),
+            "Coefficient of variation of one batch's gradient, as a ratio to that of Dr. GRPO norm:",
+            table(["method", *samples], [[name, *cells] for name, cells in ratios(samples).items()]),
             *(f"![{name}](plots/{name})" for name in PLOTS),
         ]
     )

@@ -56,6 +56,7 @@ def covariances(rng, within, types):
         name: {
             "within": est(within + rng.gauss(0, 0.02), 0.012),
             "between": est(rng.gauss(0, 0.002), 0.003, resolved=False),
+            "excess": est(within + rng.gauss(0, 0.02), 0.013),
             "pairs_within": 3584,
             "pairs_between": 520_192,
         }

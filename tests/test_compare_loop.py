@@ -31,10 +31,13 @@ CONTROLS = [
     (Case(mode="deltal", alpha=1.0, steps=4, wrong="scale"), 0.0),
 ]
 
+WITHOUT_SIGNAL = (Case(mode="deltal", alpha=0.5, adamw=True), 0.05)
+"""Its responses have advantage 0 but for the last rollout: AdamW's step count corrects its averages."""
+
 
 @pytest.fixture(scope="module")
 def differences() -> dict:
-    cases = CASES + CONTROLS
+    cases = [*CASES, *CONTROLS, WITHOUT_SIGNAL]
     return dict(zip(cases, run_on_ranks(1, _train_both, cases, timeout=110)[0], strict=True))
 
 
@@ -48,16 +51,24 @@ def test_three_rollouts_leave_the_parameters_of_the_real_trainer(differences, ca
         assert found["clip_share"] > 0.5
 
 
+def test_steps_without_signal_count_from_the_first(differences):
+    found = differences[WITHOUT_SIGNAL]
+    assert found["norms"][:2] == [0.0, 0.0] < found["norms"][2:]
+    assert found["moved"] > 50 * TOLERANCE
+    assert found["difference"] <= TOLERANCE
+
+
 @pytest.mark.parametrize(("case", "max_norm"), CONTROLS, ids=str)
 def test_a_trainer_with_a_mistake_is_noticed(differences, case, max_norm):
     assert differences[case, max_norm]["difference"] > 10 * TOLERANCE
 
 
 def _train_both(rank: int, cases: list) -> list[dict]:
-    return [_differences(case, max_norm) for case, max_norm in cases]
+    return [_differences(*both, silent=2 if both == WITHOUT_SIGNAL else 0) for both in cases]
 
 
-def _differences(case: Case, max_norm: float) -> dict:
+def _differences(case: Case, max_norm: float, silent: int) -> dict:
+    """silent: rollouts at the beginning whose advantages are 0."""
     from deltal_openrlhf.comparison.updates import PolicyUpdater
     from deltal_openrlhf.host.controller import attach_scope_means
     from deltal_openrlhf.parity import real
@@ -71,6 +82,8 @@ def _differences(case: Case, max_norm: float) -> dict:
     norms, trainer_norms, clipped = [], [], []
     for seed in range(ROLLOUTS):
         rows = make_batch(holes=False, seed=seed)
+        if seed < silent:
+            rows = [row | {"advantage": 0.0} for row in rows]
         _set_old_log_probs(rows, real.parameters(trainer.actor))
         samples = real.experiences(case, rows)
         attach_scope_means(samples, trainer.settings, GROUP_SIZE)

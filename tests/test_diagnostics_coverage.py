@@ -138,7 +138,7 @@ def test_the_number_of_partitions_does_not_set_the_width():
 def test_exponent_and_correlations(planted):
     prompts = 64
     groups = np.repeat(np.arange(prompts), planted.n)
-    betas, plain, pairs = [], [], {"within": [], "between": []}
+    betas, plain, pairs = [], [], {"within": [], "between": [], "excess": []}
     for seed in range(RUNS):
         rng = np.random.default_rng(seed)
         lengths = planted.lengths(rng, prompts)
@@ -157,6 +157,8 @@ def test_exponent_and_correlations(planted):
     for name, true in mean_correlations(planted).items():
         assert covered(pairs[name], true) >= 90
         assert 0.75 < relative_width(pairs[name]) < 1.35
+    if planted.rho == 0:  # independent, and yet pairs of one prompt are correlated: by the mean
+        assert covered(pairs["excess"], 0.0) >= 90 and covered(pairs["within"], 0.0) == 0
 
 
 def mean_correlations(planted, prompts=4000):
@@ -168,7 +170,6 @@ def mean_correlations(planted, prompts=4000):
     squares = (of_prompt**2).sum(axis=1)
     whole = of_prompt.sum(axis=0)
     n = planted.n
-    return {
-        "within": (squares - n).mean() / (n * (n - 1)),
-        "between": (whole @ whole - squares.sum()) / (prompts * (prompts - 1) * n**2),
-    }
+    within = (squares - n).mean() / (n * (n - 1))
+    between = (whole @ whole - squares.sum()) / (prompts * (prompts - 1) * n**2)
+    return {"within": within, "between": between, "excess": within - between}

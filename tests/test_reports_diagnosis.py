@@ -99,6 +99,7 @@ def test_the_tables_hold_every_estimate_of_the_findings(name, diagnoses):
             row = page.row_of("Correlation of the gradients of two responses", f"{name}, {words}")
             check(row["same prompt"], covariance["within"])
             check(row["different prompts"], covariance["between"])
+            check(row["same less different"], covariance["excess"])
 
 
 def test_the_page_of_a_diagnosis_begins_with_what_was_measured_and_the_answer(diagnoses):

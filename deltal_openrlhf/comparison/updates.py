@@ -46,6 +46,9 @@ class PolicyUpdater:
     def __init__(self, model: PreTrainedModel, args: Any, settings: LossSettings, total_steps: int) -> None:
         self.model, self.args, self.settings = model, args, settings
         adam = args.actor.adam
+        for parameter in model.parameters():
+            # Without one AdamW passes a parameter over and does not count the step; the pipeline counts steps without signal from the first.
+            parameter.grad = torch.zeros_like(parameter)
         if args.deltal.sgd:
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=adam.lr)
         else:
@@ -166,7 +169,7 @@ class PolicyUpdater:
     def _step(self, statistics: StepStatistics, skip: bool) -> None:
         """One optimizer step. A step without any response left advances the schedule only."""
         limit = self.args.actor.max_norm
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters()])
         if not bool(torch.isfinite(norm)):
             raise RuntimeError("the gradient norm is inf or nan; stopped before the optimizer step")
         statistics.grad_norm.append(norm.item())

@@ -60,9 +60,14 @@ def bias(method: Mapping[str, Any]) -> str:
     size = f"relative size {estimate_text(relative)}"
     if not is_missing(method["cosine"]):
         size += f", cosine {estimate_text(method['cosine'])}"
-    if not relative["resolved"]:
-        return f"No bias of {name} against Dr. GRPO norm was resolved ({size}); that is no proof of none: {seen}."
-    return f"{name} is biased: its mean gradient is not that of Dr. GRPO norm ({size})."
+    if relative["resolved"] or method["cosine"]["resolved"]:
+        return f"{name} is biased: its mean gradient is not that of Dr. GRPO norm ({size})."
+    if method["comparable_scale"] and method["relative_norm"]["resolved"]:
+        return (
+            f"{name} is biased in length: its mean gradient is {estimate_text(method['relative_norm'])} times as long as that of Dr. GRPO "
+            f"norm. No bias beyond that was resolved ({size}); that is no proof of none: {seen}."
+        )
+    return f"No bias of {name} against Dr. GRPO norm was resolved ({size}); that is no proof of none: {seen}."
 
 
 def _side(estimate: Estimate, of: float) -> int | None:

@@ -7,12 +7,16 @@ batches, and the averages over the batches that do not hold prompt p are what th
 A batch gradient is scale_b * sum of v_p over its prompts (methods.py), so all of it is quadratic forms of [P, P] matrices.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from deltal_openrlhf.diagnostics.jackknife import Replicates
 from deltal_openrlhf.diagnostics.partitions import Partitions
+
+PIECE = 1 << 20
+"""Elements of `membership` at a time: some ten arrays of 8 MB, however many batches the partitions have."""
 
 
 @dataclass(frozen=True)
@@ -91,32 +95,17 @@ def batch_moments(
 
     scales, reference_scales: [R, batches], of the method and of the reference.
     """
-    member = partitions.membership()
-    columns = member.swapaxes(1, 2)
-    own = (member @ method.gram @ columns) * scales[:, :, None] * scales[:, None]
-    cross = (member @ method.cross @ columns) * scales[:, :, None] * reference_scales[:, None]
-    other = (member @ reference.gram @ columns) * reference_scales[:, :, None] * reference_scales[:, None]
-    square = np.maximum(np.diagonal(own, axis1=1, axis2=2), 0)
-    norm = np.sqrt(np.where(square > 0, square, np.inf))[:, :, None]  # a gradient of 0 has cosine 0
-    weights, squares = member @ method.weights, member @ method.squares
-    ess = np.divide(weights**2, squares, out=np.zeros_like(squares), where=squares > 0)
-    leave_out = LeaveOut(partitions)
-    moments = {
-        "square": leave_out.means(square),
-        "mean": leave_out.pairs(own),
-        "cross": leave_out.pairs(cross),
-        "own": leave_out.pairs(own / norm),
-        "toward": leave_out.pairs(cross / norm),
-        "ess": leave_out.means(ess),
-        "reference_square": leave_out.means(np.diagonal(other, axis1=1, axis2=2)),
-        "reference_mean": leave_out.pairs(other),
-    }
+    pieces = [
+        _moments_of_piece(method, reference, scales[place], reference_scales[place], piece)
+        for place, piece in partitions.pieces(PIECE)
+    ]
+    moments = {name: _joined([found[name] for found, _ in pieces]) for name in pieces[0][0]}
     # A pair of prompts at the mean scale; in |G|^2 it counts where one batch holds both.
     width = partitions.steps.shape[2]
     scale, reference_scale = width * scales.mean(), width * reference_scales.mean()
     mean, cross_mean = scale**2 * method.gram, scale * reference_scale * method.cross
     reference_mean = reference_scale**2 * reference.gram
-    together, inverse_norm = 1 - 1 / width, (1 / norm).mean()
+    together, inverse_norm = 1 - 1 / width, np.concatenate([inverse for _, inverse in pieces]).mean()
     pairs = {
         "square": together * mean,
         "mean": mean,
@@ -129,8 +118,47 @@ def batch_moments(
     return Replicates.of(moments, pairs)
 
 
+def _moments_of_piece(
+    method: PromptGradients,
+    reference: PromptGradients,
+    scales: np.ndarray,
+    reference_scales: np.ndarray,
+    partitions: Partitions,
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """The moments of these partitions, and 1 / |G| of each batch."""
+    member = partitions.membership()
+    columns = member.swapaxes(1, 2)
+    own = (member @ method.gram @ columns) * scales[:, :, None] * scales[:, None]
+    cross = (member @ method.cross @ columns) * scales[:, :, None] * reference_scales[:, None]
+    other = (member @ reference.gram @ columns) * reference_scales[:, :, None] * reference_scales[:, None]
+    square = np.maximum(np.diagonal(own, axis1=1, axis2=2), 0)
+    norm = np.sqrt(np.where(square > 0, square, np.inf))[:, :, None]  # a gradient of 0 has cosine 0
+    weights, squares = member @ method.weights, member @ method.squares
+    ess = np.divide(weights**2, squares, out=np.zeros_like(squares), where=squares > 0)
+    leave_out = LeaveOut(partitions)
+    found = {
+        "square": leave_out.means(square),
+        "mean": leave_out.pairs(own),
+        "cross": leave_out.pairs(cross),
+        "own": leave_out.pairs(own / norm),
+        "toward": leave_out.pairs(cross / norm),
+        "ess": leave_out.means(ess),
+        "reference_square": leave_out.means(np.diagonal(other, axis1=1, axis2=2)),
+        "reference_mean": leave_out.pairs(other),
+    }
+    return found, 1 / norm[:, :, 0]
+
+
 def mean_square(method: PromptGradients, scales: np.ndarray, partitions: Partitions) -> Replicates:
     """E|G|^2 alone, as the moment "square"; two blocks of batches are enough for it."""
-    member = partitions.membership()
-    square = np.einsum("rbp,pq,rbq->rb", member, method.gram, member, optimize=True) * scales**2
-    return Replicates.of({"square": LeaveOut(partitions).means(square)}, {})
+    pieces = []
+    for place, piece in partitions.pieces(PIECE):
+        member = piece.membership()
+        square = np.einsum("rbp,pq,rbq->rb", member, method.gram, member, optimize=True) * scales[place] ** 2
+        pieces.append(LeaveOut(piece).means(square))
+    return Replicates.of({"square": _joined(pieces)}, {})
+
+
+def _joined(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    draws, left_out = zip(*pieces, strict=True)
+    return np.concatenate(draws), np.concatenate(left_out)

@@ -1,7 +1,8 @@
 """Are the gradients of two responses independent? Mean correlation <g_i, g_j> / (|g_i| |g_j|) of pairs, with jackknife intervals.
 
 The paper's variance formula (arXiv 2509.07558) adds the variances of responses, which needs pairs of them to be uncorrelated. Responses
-to one prompt share it, and with an advantage also its baseline.
+to one prompt share it, and with an advantage also its baseline. Gradients are not centred: responses to different prompts are independent
+and still have <g_i, g_j> = |E g|^2 > 0 in the mean, so dependence is what pairs of one prompt have beyond pairs of different prompts.
 """
 
 import math
@@ -14,8 +15,8 @@ from deltal_openrlhf.diagnostics.jackknife import Estimate, Z, estimate, undefin
 def correlations(gram: np.ndarray, groups: np.ndarray) -> dict:
     """COV of findings.json. gram: [m, m], <g_i, g_j>. groups: int [m], prompt ids 0..P-1; not every prompt needs a response.
 
-    Gradients of 0 have no direction and are left out. The mean over pairs of responses of one prompt (`within`) and of different
-    prompts (`between`); 95 % intervals from leaving out one prompt at a time; resolved: the interval excludes 0.
+    Gradients of 0 have no direction and are left out. The mean over pairs of responses of one prompt (`within`), of different prompts
+    (`between`), and within - between (`excess`); 95 % intervals from leaving out one prompt at a time; resolved: the interval excludes 0.
     """
     square = np.diagonal(gram)
     used = square > 0
@@ -24,23 +25,33 @@ def correlations(gram: np.ndarray, groups: np.ndarray) -> dict:
     member[ids, np.arange(len(ids))] = 1 / np.sqrt(square[used])
     products = member @ gram[np.ix_(used, used)] @ member.T  # [P, P], sums of correlations over pairs
     count = np.bincount(ids, minlength=len(prompts)).astype(np.float64)
-    within, pairs_within = np.diagonal(products) - count, count * (count - 1)
-    between = products.sum(axis=1) - np.diagonal(products)
-    pairs_between = count * (count.sum() - count)
+    pairs_within, pairs_between = count * (count - 1), count * (count.sum() - count)
+    of_prompt = np.diagonal(products)
+    within = _means(of_prompt - count, pairs_within, times=1)
+    between = _means(products.sum(axis=1) - of_prompt, pairs_between, times=2)
     return {
-        "within": _mean(within.sum(), pairs_within.sum(), within, pairs_within),
-        "between": _mean(between.sum(), pairs_between.sum(), 2 * between, 2 * pairs_between),
+        "within": _jackknife(within),
+        "between": _jackknife(between),
+        "excess": _jackknife(within - between),
         "pairs_within": int(pairs_within.sum()) // 2,
         "pairs_between": int(pairs_between.sum()) // 2,
     }
 
 
-def _mean(total: float, pairs: float, of_prompt: np.ndarray, pairs_of_prompt: np.ndarray) -> Estimate:
-    """total / pairs; of_prompt, pairs_of_prompt: [P], what leaving out a prompt takes away from them."""
-    left = pairs - pairs_of_prompt
-    if pairs == 0 or len(left) < 3 or left.min() <= 0:
+def _means(sums: np.ndarray, pairs: np.ndarray, times: int) -> np.ndarray:
+    """[1 + P]: the mean over all pairs, and without each prompt; nan where there is none. sums, pairs: [P], of each prompt's pairs.
+
+    times: how often a pair of the prompt is in the sums over prompts; a pair of two prompts is in both.
+    """
+    left = np.concatenate([[pairs.sum()], pairs.sum() - times * pairs])
+    total = np.concatenate([[sums.sum()], sums.sum() - times * sums])
+    return np.divide(total, left, out=np.full(len(left), np.nan), where=left > 0)
+
+
+def _jackknife(means: np.ndarray) -> Estimate:
+    """means: [1 + P], of all, and without each prompt."""
+    value, replicates = means[0], means[1:]
+    if len(replicates) < 3 or np.isnan(means).any():
         return undefined()
-    value = total / pairs
-    replicates = (total - of_prompt) / left
-    half = Z * math.sqrt((len(left) - 1) * replicates.var())
+    half = Z * math.sqrt((len(replicates) - 1) * replicates.var())
     return estimate(value, value - half, value + half, resolved=abs(value) > half)

@@ -28,7 +28,8 @@ DEFINITIONS = (
     ),
     (
         "Var(g) = E|g − E g|² = c·L^β",
-        "Fitted to responses without binning; what E g adds is removed by pairs of responses to different prompts.",
+        "Fitted to responses without binning; what E g adds is removed by pairs of responses to different prompts. With advantage "
+        "without the responses whose advantage is 0: prompts whose rewards are all equal take no part.",
     ),
     (
         "Dr. GRPO norm",
@@ -42,6 +43,25 @@ DEFINITIONS = (
         "∆L α",
         "x_i = L_i^−α / (M Σ_j L_j^−α); the sum runs over the scope: the step, the rollout batch, or the responses to"
         " one prompt.",
+    ),
+    (
+        "∆L α above 1",
+        "Measured to see where noise goes; training does not offer it.",
+    ),
+    (
+        "OPO",
+        "Dr. GRPO norm with A_i = r_i − Σ_j L_j r_j / Σ_j L_j over the prompt's responses, not divided by a standard deviation "
+        "(arXiv 2505.23585): its CV differs from Dr. GRPO norm's by both.",
+    ),
+    (
+        "λ-GRPO",
+        "DAPO norm with each x_i times n softmax(h^λ)_i, h = 1 + z / 9, z the length standardised within the prompt (arXiv 2510.06870; "
+        "there λ is learned, here it is fixed).",
+    ),
+    (
+        "Balanced aggregation",
+        "For each prompt the token means over its responses of positive and of negative advantage, weighted by their numbers; the mean "
+        "over prompts (arXiv 2605.04077).",
     ),
     (
         "CV = √E|G − E G|² / |E G|",
@@ -59,7 +79,7 @@ DEFINITIONS = (
     ),
     (
         "Detectable bias",
-        "The relative bias that these data would have shown with 80 % chance in a one-sided test at 5 %.",
+        "The relative bias that these data would have shown with 80 % chance, by an interval that lies above 0.",
     ),
     (
         "Cosine of a batch",
@@ -76,7 +96,8 @@ DEFINITIONS = (
     ),
     (
         "Correlation",
-        "Mean of ⟨g, g′⟩ / (|g| |g′|) over pairs of responses: to the same prompt, and to different prompts.",
+        "Mean of ⟨g, g′⟩ / (|g| |g′|) over pairs of responses: to the same prompt, and to different prompts. Independent responses to "
+        "different prompts have the mean gradient in common and lie above 0; dependence is what the same prompt has beyond them.",
     ),
     (
         "Intervals",
@@ -208,9 +229,9 @@ def _tables(findings: Mapping[str, Any]) -> list[Markup]:
         ),
         html.table(
             "Correlation of the gradients of two responses",
-            ["gradients", "same prompt", "pairs", "different prompts", "pairs"],
+            ["gradients", "same prompt", "pairs", "different prompts", "pairs", "same less different"],
             [
-                [f"{t}, {name}", c["within"], c["pairs_within"], c["between"], c["pairs_between"]]
+                [f"{t}, {name}", c["within"], c["pairs_within"], c["between"], c["pairs_between"], c["excess"]]
                 for key, (name, _) in ADVANTAGE.items()
                 for t, c in findings["covariance"][key].items()
             ],

@@ -1,5 +1,6 @@
 """Prompts dealt out into batches at random."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,14 @@ class Partitions:
     def in_blocks(self, size: int) -> "Partitions":
         """The same partitions in blocks of `size` batches, without the batches that do not fill a block."""
         return Partitions(self.steps[:, : self.steps.shape[1] // size * size], self.num_prompts, size)
+
+    def pieces(self, elements: int) -> Iterator[tuple[slice, "Partitions"]]:
+        """A few partitions at a time, so that `membership` of them has about that many elements, and the places they have in R."""
+        count, batches, _ = self.steps.shape
+        size = max(1, elements // max(1, batches * self.num_prompts))
+        for start in range(0, count, size):
+            place = slice(start, min(start + size, count))
+            yield place, Partitions(self.steps[place], self.num_prompts, self.block)
 
     @property
     def blocks(self) -> int:

@@ -158,7 +158,10 @@ def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         f"{ADVANTAGE[key][0]} {by_type['all']['pairs_within']:,} of the same prompt, {by_type['all']['pairs_between']:,} of different ones"
         for key, by_type in drawn.items()
     )
-    caption = f"Dashed: 0, independent. Pairs: {pairs}. Bars: 95 % intervals. {HOLLOW}"
+    caption = (
+        "Independent: the same prompt gives what different prompts give, which is above 0 where there is a mean gradient. Dashed: 0. "
+        f"Pairs: {pairs}. Bars: 95 % intervals. {HOLLOW}"
+    )
     return Plot(
         "covariance",
         png(figure),

@@ -93,9 +93,10 @@ class FromSaved:
             raise ValueError(f"--rollouts: not there: {path}")
         header, found = rollouts.read(path)
         groups = [found[i : i + header.n_samples_per_prompt] for i in range(0, len(found), header.n_samples_per_prompt)]
-        if prompts is not None:
-            if prompts > len(groups):
-                raise ValueError(f"--prompts is {prompts}, {path} holds {len(groups)}; allowed is up to that")
+        if prompts is not None and prompts > len(groups):
+            raise ValueError(f"--prompts is {prompts}, {path} holds {len(groups)}; allowed is up to that")
+        # All of them in the order of the file, asked for or not: the settings do not tell the two apart, a resumed folder must not either.
+        if prompts is not None and prompts < len(groups):
             groups = random.Random(seed).sample(groups, prompts)
         self._rollouts = [rollout for group in groups for rollout in group]
         self.header = header

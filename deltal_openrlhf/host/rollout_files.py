@@ -38,7 +38,7 @@ class RolloutFiles:
             return
         try:
             self.save(rollout_samples, step)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             if not self._failed:
                 logger.warning(f"rollouts of step {step} are not saved, the run goes on (said once): {error}")
             self._failed = True
@@ -46,7 +46,7 @@ class RolloutFiles:
     def save(self, rollout_samples: Sequence[Experience], step: int) -> None:
         """rollout_samples: single-response Experiences, the responses to a prompt together. step: that trains on them, from 1.
 
-        Raises OSError, and ValueError for a reward that is no finite number.
+        Raises OSError, ValueError for a reward that is no finite number, and TypeError for a label that JSON cannot hold.
         """
         args, n = self._args, self._args.rollout.n_samples_per_prompt
         header = Header(
