@@ -27,12 +27,17 @@ TRAIN_PROMPTS = 4096
 
 
 def write_data(task: Task, out: Path) -> None:
-    """out/train.jsonl and out/held_out.jsonl, as --data.prompt_dataset and --eval.dataset take them."""
+    """out/train.jsonl and out/held_out.jsonl, as --data.prompt_dataset and --eval.dataset take them. Raises ValueError for other ones."""
     rng = random.Random("prompts")
     train = [task.draw(rng, "train") for _ in range(TRAIN_PROMPTS)]
     for name, problems in (("train", train), ("held_out", task.held_out(HELD_OUT))):
         rows = [{"input": prompt(*p), "label": label(*p), "datasource": "countdown"} for p in problems]
-        write_atomically(out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        path, text = out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise ValueError(
+                f"--out is {out}, where {path.name} holds other problems (of another --size?); take another folder"
+            )
+        write_atomically(path, text)
 
 
 def main() -> None:
@@ -46,7 +51,10 @@ def main() -> None:
         parser.error(f"--size is {args.size}; without a GPU allowed is cpu")
     if cpu.is_needed():
         os.environ.update(cpu.environment())
-    write_data(size.task, args.out)
+    try:
+        write_data(size.task, args.out)
+    except ValueError as error:
+        parser.error(str(error))
     for seed in args.seeds:
         folder = args.out / f"start{seed}"
         if folder.exists():

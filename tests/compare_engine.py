@@ -69,13 +69,14 @@ def main() -> int:
     import functools
 
     from deltal_openrlhf.cli import compare
+    from deltal_openrlhf.comparison import run
     from deltal_openrlhf.comparison.pool import Engine
-    from deltal_openrlhf.comparison.run import run_comparison
 
     engine = Engine(f"compare_engine:{sys.argv[1]}", in_process=False)
     compare.ENGINES = {"loop": engine, "pipeline": engine}
-    compare.run_comparison = functools.partial(
-        run_comparison, check=lambda engine, jobs: None, write_report=lambda comparison, out: None
+    # The command imports it when it needs it.
+    run.run_comparison = functools.partial(
+        run.run_comparison, check=lambda engine, jobs: None, write_report=lambda comparison, out: None
     )
     return compare.main(sys.argv[2:])
 

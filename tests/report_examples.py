@@ -32,6 +32,7 @@ def fit(beta, half, responses, prompts, rng, wide=1.0):
                 "to": high,
                 "responses": responses // 8 + (i == 0) * (responses % 8),
                 "variance": est(variance, low=variance * (1 - 0.25 * wide), high=variance * (1 + 0.3 * wide)),
+                "fitted": 3.1e-4 * length**beta,
             }
         )
         low = high
@@ -40,6 +41,7 @@ def fit(beta, half, responses, prompts, rng, wide=1.0):
         "responses": responses,
         "prompts": prompts,
         "bins": bins,
+        "bins_off": 0,
         "intercept": math.log(3.1e-4),
     }
 
@@ -70,7 +72,7 @@ def estimator(name, mode, kind, alpha, scope, noise, bias, rng, *, key=None, com
     ratio = est(noise, 0.05, resolved=abs(noise - 1) > 0.05)
     scale = 2.4e-4 if comparable else 8.8e-3
     return {
-        "key": key or f"{mode}-{alpha}-{scope}",
+        "key": key or f"{mode}-{alpha:g}-{scope}",
         "name": name,
         "mode": mode,
         "alpha": alpha,
@@ -174,6 +176,10 @@ def findings(seed=0, types=TYPES, responses=1024, prompts=128):
             "without_advantage": covariances(rng, 0.21, types),
         },
         "estimators": estimators(rng),
+        "ordering": [
+            {"a": "deltal-1-step", "b": "deltal-0.75-step", "cv_ratio": est(0.957, 0.02)},
+            {"a": "token-mean", "b": "seq-mean-token-sum-norm", "cv_ratio": est(0.999, 0.01, resolved=False)},
+        ],
         "recommendation": {
             "alpha": None,
             "candidates": [0.75, 1.0],
@@ -233,6 +239,8 @@ def null_findings():
     for by_type in found["variance"].values():
         for one in by_type.values():
             one["intercept"] = None
+            for of_bin in one["bins"]:
+                of_bin["fitted"] = None
     return found
 
 

@@ -270,3 +270,9 @@ def test_starts_command(tmp_path, monkeypatch, capsys):
     command(*arguments)
     assert "start3: there, kept" in capsys.readouterr().out
     assert (tmp_path / "start3" / "model.safetensors").read_bytes() == written
+
+    with pytest.raises(SystemExit) as stopped:
+        command("--size", "cpu", "--seeds", "3", "--out", str(tmp_path))
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and len(error.splitlines()) == 1 and "train.jsonl holds other problems" in error
+    assert [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()] == rows

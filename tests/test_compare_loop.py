@@ -164,8 +164,9 @@ def task_flags(tmp_path_factory) -> dict:
     tokenizer = model.build_tokenizer()
     model.save(model.build_model(tokenizer), tokenizer, folder / "start")
     prompts = ["3 4 5 make [35] :", "1 2 3 make [6] :", "7 7 make [14] :", "2 2 2 make [8] :"] * 2
-    lines = [json.dumps({"question": p, "answer": "?", "datasource": f"set{i % 2}"}) for i, p in enumerate(prompts)]
-    (folder / "prompts.jsonl").write_text("".join(line + "\n" for line in lines))
+    # U+2028 is a line separator, but not one of JSON lines.
+    rows = [{"question": p, "answer": "?\u2028", "datasource": f"set{i % 2}"} for i, p in enumerate(prompts)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     (folder / "reward.py").write_text(REWARD)
     return {
         "actor.model_name_or_path": str(folder / "start"),
@@ -257,7 +258,11 @@ def test_advantages_are_those_of_the_host(task_flags):
         ({"rolout.batch_size": 4}, "unknown key 'rolout.batch_size'; the nearest known one is 'rollout.batch_size'"),
         ({"rollout.batch_size": "many"}, "rollout.batch_size"),
         ({"data.max_len": 24}, "line 1: the prompt has 6 tokens, allowed are 1 to 4"),
-        ({"data.max_samples": 3}, "gives 3 prompts (--data.max_samples 3), fewer than one --rollout.batch_size of 4"),
+        (
+            {"data.max_samples": 3},
+            "gives 3 prompts (--data.max_samples 3), allowed in the single-process loop is a multiple",
+        ),
+        ({"data.max_samples": 6}, "of --rollout.batch_size, 4"),
     ],
 )
 def test_what_the_loop_does_not_do_is_refused(task_flags, tmp_path, change, message):

@@ -152,6 +152,7 @@ REFUSED = [
     ("seeds: [0, 1]", "seeds: [0, -1]", "seeds is [0, -1]"),
     ("[4e-4, 1e-4]", "[4e-4, 0]", "choices is [0.0004, 0], wanted are numbers above 0"),
     ("[4e-4, 1e-4]", "[4e-4, 4e-4]", "choices [0.0004, 0.0004] has one twice"),
+    ("[4e-4, 1e-4]", "[4e-4, 4.0000001e-4]", "choices [0.0004, 0.00040000001] has one twice, to six digits"),
     ("alpha: 1.0", "actor.adam.lr: 1", "method '∆L 1' sets actor.adam.lr, which learning_rate chooses"),
     ("deltal.sgd: true", "deltal.alpha: 1", "arm 'SGD' sets deltal.alpha, and so does method '∆L 0.75'"),
     (

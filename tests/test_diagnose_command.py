@@ -23,6 +23,7 @@ from deltal_openrlhf.diagnostics.gram import load_grams
 from deltal_openrlhf.diagnostics.plan import ModelShape, make_plan
 from deltal_openrlhf.diagnostics.progress import Progress
 from deltal_openrlhf.diagnostics.rewarding import rewarder
+from deltal_openrlhf.diagnostics.sources import FromSaved
 from deltal_openrlhf.evaluation.checkpoint import Prompt
 
 PROMPTS, N = 12, 3
@@ -355,6 +356,15 @@ def test_saved_rollouts_give_the_same_gradients_as_fresh_ones(example, finished,
     assert (tmp_path / "out" / GRAM).read_bytes() == (finished / GRAM).read_bytes()
     values, source = found(tmp_path / "out")
     assert values == found(finished)[0] and source["step"] == 0 and source["log_prob_difference"] is None
+
+
+def test_all_prompts_of_saved_rollouts_are_in_one_order_asked_for_or_not(finished):
+    """The settings of the two are the same, so the folder of one goes on with the other: rows must mean the same responses."""
+    whole, asked = (FromSaved(finished / ROLLOUTS, prompts, seed=0) for prompts in (None, PROMPTS))
+    assert whole.settings == asked.settings
+    assert whole.read(None, None, "") == asked.read(None, None, "") == rollouts.read(finished / ROLLOUTS)[1]
+    fewer = FromSaved(finished / ROLLOUTS, PROMPTS - 1, seed=0)
+    assert len(fewer.read(None, None, "")) == (PROMPTS - 1) * N
 
 
 def test_saved_rollouts_of_a_run(example, finished, tmp_path, quick, capsys):

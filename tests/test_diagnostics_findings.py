@@ -44,7 +44,7 @@ def estimates(tree):
 
 def test_the_contract(sample, found):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert list(found) == ["format", "sample", "variance", "covariance", "estimators", "recommendation"]
+    assert list(found) == ["format", "sample", "variance", "covariance", "estimators", "ordering", "recommendation"]
     about = found["sample"]
     assert (about["responses"], about["prompts"], about["responses_per_prompt"]) == (192, 48, 4)
     assert (about["batch_prompts"], about["batches"], about["partitions"], about["rollout_batches"]) == (4, 12, 30, 4)
@@ -97,6 +97,37 @@ def test_identities_between_methods(found):
     assert (
         one["norm_ratio"]["value"] > 0 and dapo["norm_ratio"]["high"] < 1
     )  # token-mean steps less where responses are long
+
+
+def test_the_papers_order_is_made_of_paired_ratios(found):
+    row = rows(found)
+    assert [(entry["a"], entry["b"]) for entry in found["ordering"]] == [
+        ("seq-mean-token-mean", "deltal-1-step"),
+        ("deltal-1-step", "deltal-0.75-step"),
+        ("deltal-0.75-step", "deltal-0.5-step"),
+        ("deltal-0.5-step", "deltal-0.25-step"),
+        ("deltal-0.25-step", "seq-mean-token-sum-norm"),
+        ("token-mean", "seq-mean-token-sum-norm"),
+    ]
+    for entry in found["ordering"]:
+        a, b, ratio = row[entry["a"]]["cv"], row[entry["b"]]["cv"], entry["cv_ratio"]
+        assert ratio["value"] == pytest.approx(a["value"] / b["value"], rel=0.01)
+        # Paired: far narrower than two intervals that know nothing of each other would allow.
+        assert ratio["high"] - ratio["low"] < 0.5 * (a["high"] / b["low"] - a["low"] / b["high"])
+    against_plain = found["ordering"][-1]["cv_ratio"]
+    assert against_plain == pytest.approx(row["token-mean"]["cv_ratio"], rel=1e-9)
+
+
+def test_bins_show_where_no_power_law_holds():
+    """A power law leaves at most an odd bin off its fit. Where responses above the median are ten times as loud, most are."""
+    straight = Planted(beta=1.0, mean=0.5).sample(3, 192)
+    fit = findings(straight)["variance"]["without_advantage"]["all"]
+    assert len(fit["bins"]) == 8 and fit["bins_off"] <= 1
+    fitted = [np.exp(fit["intercept"]) * one["length"] ** fit["beta"]["value"] for one in fit["bins"]]
+    assert [one["fitted"] for one in fit["bins"]] == pytest.approx(fitted, rel=0.02)
+    loud = np.where(straight.lengths > np.median(straight.lengths), 10.0, 1.0)
+    bent = replace(straight, grams={name: gram * loud[:, None] * loud for name, gram in straight.grams.items()})
+    assert findings(bent)["variance"]["without_advantage"]["all"]["bins_off"] >= 4
 
 
 def test_reproducible_with_a_seed(sample, found):
@@ -163,6 +194,7 @@ def test_recommendation_resolves_where_one_alpha_is_best():
     advice = findings(planted.sample(0, 96), batch_prompts=4)["recommendation"]
     assert advice["alpha"] == 1.0 and advice["candidates"] == [1.0] and advice["resolved"]
     assert advice["more_responses"] is None and "not about training" in advice["text"]
+    assert "(0, 0.25, 0.5, 0.75, 1)" in advice["text"]
     # Var does not depend on L, and the mean turns: weights only do harm
     planted = Planted(beta=0.0, mean=0.5, turn=1.0, dimensions=48)
     advice = findings(planted.sample(0, 96), batch_prompts=4)["recommendation"]

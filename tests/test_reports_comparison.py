@@ -134,3 +134,16 @@ def test_the_answer_lists_resolved_differences_with_interval_and_n():
     assert len(listed) == 1 + len(resolved) and all("n = 15" in line and "[" in line for line in listed)
     for pair, line in zip(resolved, listed[1:], strict=True):
         assert line.startswith(f"{pair['b']} − {pair['a']}: {pair['difference']['value']:+.3f}")
+
+
+def test_the_answer_says_where_a_difference_is_not_resolved_over_starting_points():
+    arm = examples.comparison()["arms"][0]
+    resolved = [pair for pair in arm["pairs"] if pair["metric"] == "final" and pair["difference"]["resolved"]]
+    for i, pair in enumerate(resolved):
+        pair["difference_over_starts"]["resolved"] = i == 0
+    sentence, listed = differences(arm)[0]
+    assert f"{len(resolved)} are resolved (1 of them over starting points too)" in sentence
+    assert [line.endswith(", not resolved") for line in listed[1:]] == [False] + [True] * (len(resolved) - 1)
+    for pair in arm["families"] + arm["pairs"]:
+        del pair["difference_over_starts"]
+    assert "over starting points" not in " ".join([differences(arm)[0][0], *differences(arm)[0][1]])

@@ -136,11 +136,13 @@ def test_sentences_say_no_more_than_the_interval():
     e = examples.est
     method = examples.findings()["estimators"][0]
 
-    def fit(*args, **more):
-        return growth({"beta": e(*args, **more)})
+    def fit(*args, off=0, **more):
+        return growth({"beta": e(*args, **more), "bins_off": off, "bins": [{}] * 8})
 
     assert "faster" in fit(1.5, 0.3) and "slower" in fit(0.5, 0.3)
     assert "inside" in fit(1.2, 0.3) and "faster" not in fit(1.2, 0.3)
+    assert "no power law, 3 of 8 bins" in fit(1.0, 0.1, off=3) and "inside" not in fit(1.0, 0.1, off=3)
+    assert "inside" in fit(1.0, 0.1, off=1)
     assert "not resolved" in fit(2.5, 0.9, resolved=False) and "faster" not in fit(2.5, 0.9, resolved=False)
     assert "less noise" in noise({**method, "cv_ratio": e(0.8, 0.1)}) and "more noise" in noise(
         {**method, "cv_ratio": e(1.2, 0.1)}
@@ -149,12 +151,24 @@ def test_sentences_say_no_more_than_the_interval():
         assert "not resolved" in noise({**method, "cv_ratio": ratio}) and "noise." not in noise(
             {**method, "cv_ratio": ratio}
         )
-    none = bias({**method, "relative_bias": e(0.05, low=0.0, high=0.2, resolved=False), "detectable_bias": 0.23})
+    unseen = {
+        "relative_bias": e(0.05, low=0.0, high=0.2, resolved=False),
+        "cosine": e(0.99, low=0.97, high=1.0, resolved=False),
+        "relative_norm": e(1.1, 0.2, resolved=False),
+        "detectable_bias": 0.23,
+    }
+    none = bias({**method, **unseen})
     assert "No bias" in none and "0.23" in none and "no proof" in none
-    assert "is biased" in bias({**method, "relative_bias": e(0.4, 0.1)})
+    assert "is biased" in bias({**method, **unseen, "relative_bias": e(0.4, 0.1)})
+    assert "is biased" in bias({**method, **unseen, "cosine": e(0.9, 0.05)})
+    # A mean of another length is a bias where the scale is meant to be the same, and only there.
+    longer = {**method, **unseen, "relative_norm": e(1.19, low=1.06, high=1.33)}
+    said = bias({**longer, "comparable_scale": True})
+    assert "biased in length" in said and "1.19 [1.06, 1.33] times" in said and "No bias beyond that" in said
+    assert bias({**longer, "comparable_scale": False}).startswith("No bias of")
     assert "not resolved" in bias({**method, "relative_bias": examples.NOTHING, "detectable_bias": None})
     assert "cannot be said" in bias(
-        {**method, "relative_bias": e(0.1, low=0.0, high=None, resolved=False), "detectable_bias": None}
+        {**method, **unseen, "relative_bias": e(0.1, low=0.0, high=None, resolved=False), "detectable_bias": None}
     )
 
 

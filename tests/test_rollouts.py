@@ -168,6 +168,17 @@ def test_a_full_disk_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "rollouts").iterdir()] == ["step_000003.jsonl"]
 
 
+def test_a_label_that_json_cannot_hold_does_not_end_the_run(tmp_path, monkeypatch):
+    files = files_of(tmp_path, "--deltal.save_rollouts", "1")
+    said = []
+    monkeypatch.setattr(rollout_files.logger, "warning", said.append)
+    samples = host_samples()
+    samples[0].labels = [{7}]
+    files.save_if_due(samples, 1)
+    assert len(said) == 1 and "set is not JSON serializable" in said[0]
+    assert not (tmp_path / "rollouts").exists()
+
+
 def test_the_controller_saves_what_it_trains_on(tmp_path):
     class Host:
         def train_step(self, rollout_samples, global_step):

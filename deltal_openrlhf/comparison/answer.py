@@ -8,6 +8,7 @@ from deltal_openrlhf.reports.numbers import count, estimate_text
 
 Arm = Mapping[str, Any]
 
+OVER_STARTS = "difference_over_starts"
 LISTED = 6
 """Resolved differences, or unfinished runs, that are spelled out; the tables hold all."""
 
@@ -40,8 +41,10 @@ def _of_metric(arm: Arm, metric: str, spelled_out: bool) -> tuple[str, list[str]
 
 
 def _resolved(pairs: Sequence[Mapping[str, Any]]) -> str:
-    found = sum(pair["difference"]["resolved"] for pair in pairs)
-    return f"{found or 'none'} {'is' if found <= 1 else 'are'} resolved"
+    resolved = [pair for pair in pairs if pair["difference"]["resolved"]]
+    said = f"{len(resolved) or 'none'} {'is' if len(resolved) <= 1 else 'are'} resolved"
+    over_starts = [pair[OVER_STARTS]["resolved"] for pair in resolved if OVER_STARTS in pair]
+    return f"{said} ({sum(over_starts) or 'none'} of them over starting points too)" if over_starts else said
 
 
 def _sizes(pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -53,8 +56,12 @@ def _sizes(pairs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _line(pair: Mapping[str, Any], kind: str = "") -> str:
-    end = "" if pair["difference"]["resolved"] else ", not resolved"
-    return f"{kind}{pair['b']} − {kind}{pair['a']}: {estimate_text(pair['difference'], '+')}, n = {pair['n']}{end}"
+    line = f"{kind}{pair['b']} − {kind}{pair['a']}: {_estimate(pair['difference'])}, n = {pair['n']}"
+    return f"{line}; over starting points {_estimate(pair[OVER_STARTS])}" if OVER_STARTS in pair else line
+
+
+def _estimate(difference: Mapping[str, Any]) -> str:
+    return estimate_text(difference, "+") + ("" if difference["resolved"] else ", not resolved")
 
 
 def unfinished(runs: Sequence[str]) -> str:

@@ -34,7 +34,8 @@ def check_flags(engine: str, jobs: Sequence[Job]) -> None:
         process.kill()
         process.wait()
     if process.returncode:
-        raise RuntimeError(f"the flags could not be checked: {err.strip().splitlines()[-1:] or process.returncode}")
+        reason = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise RuntimeError(f"the flags could not be checked: {reason}")
     for job, message in zip(jobs, json.loads(out.splitlines()[-1]), strict=True):
         if message:
             raise ValueError(f"arm {job.arm!r}, method {job.method!r}: {message}")

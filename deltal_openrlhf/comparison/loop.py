@@ -77,11 +77,12 @@ class Run:
         self.reward_func = _reward_function(args.reward.remote_url)
         self.prompts = self._read(args.data.prompt_dataset)
         self.held_out = self._read(args.eval.dataset) if args.eval.dataset else []
-        rollouts = len(self.prompts) // args.rollout.batch_size
-        if not rollouts:
+        rollouts, left = divmod(len(self.prompts), args.rollout.batch_size)
+        if left or not rollouts:  # the pipeline ends an episode with a smaller rollout
             raise ValueError(
                 f"--data.prompt_dataset {args.data.prompt_dataset} gives {len(self.prompts)} prompts (--data.max_samples "
-                f"{args.data.max_samples}), fewer than one --rollout.batch_size of {args.rollout.batch_size}"
+                f"{args.data.max_samples}), allowed in the single-process loop is a multiple of --rollout.batch_size, "
+                f"{args.rollout.batch_size}"
             )
         self.steps = rollouts * args.train.num_episodes
         responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
@@ -102,7 +103,7 @@ class Run:
         ):
             for _ in range(args.train.num_episodes):
                 order = shuffled.sample(self.prompts, len(self.prompts))
-                for first in range(0, len(order) - args.rollout.batch_size + 1, args.rollout.batch_size):
+                for first in range(0, len(order), args.rollout.batch_size):
                     begun = time.monotonic()
                     step += 1
                     graded = self.respond(
@@ -217,7 +218,9 @@ class Run:
         data = self.args.data
         template = self.tokenizer.apply_chat_template if data.apply_chat_template else None
         prompts = []
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines()[: data.max_samples], 1):
+        # Not splitlines(): a JSON text may hold other line separators, such as U+2028.
+        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        for number, line in enumerate(lines[: data.max_samples], 1):
             try:
                 row = json.loads(line)
                 text, label = preprocess_data(row, data.input_template, data.input_key, data.label_key, template)

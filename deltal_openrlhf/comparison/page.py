@@ -49,7 +49,8 @@ DEFINITIONS = (
     ),
     (
         "Learning rate",
-        "Chosen for each family of methods by the highest score, on seeds that no other run uses.",
+        "Chosen for each family of methods by the highest score of its first method, on seeds that no other run uses. The intervals of "
+        "differences hold at the chosen learning rates: what chance there is in that choice is not in them.",
     ),
     (
         "Accuracy",
@@ -86,8 +87,8 @@ DEFINITIONS = (
     ),
     (
         "Intervals",
-        "95 % t intervals over runs, over pairs for differences. Not corrected for their number: of 20 differences "
-        "that are none, one comes out as resolved on average.",
+        "95 % t intervals over runs, over pairs for differences, as if all of them were independent: they do not speak for other "
+        "starting points. Not corrected for their number: of 20 differences that are none, one comes out as resolved on average.",
     ),
     (
         "p",

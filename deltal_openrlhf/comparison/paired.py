@@ -1,7 +1,8 @@
 """Differences of two methods, paired by (start, seed): both have seen the same prompts in the same order from the same weights.
 
-The interval takes all pairs as independent. Pairs of one start may be alike, so with three starts or more there is a second interval,
-over the means of the starts: it is the one that speaks for other starts, and it is wide where there are few.
+One seed means the same prompts in the same order and the same random numbers from every start, so the pairs of a seed are not
+independent: the interval is that over the means of the seeds, and speaks for new seeds from these starts. With three starts or more there
+is a second one, over the means of the starts: it is the one that speaks for other starts, and it is wide where there are few.
 """
 
 import itertools
@@ -18,7 +19,7 @@ Values = Mapping[Key, float | None]
 
 METRICS = ("final", "auc", "largest_drop", "monotonicity")
 EXACT_UP_TO = 20
-"""Pairs up to which all sign flips are counted."""
+"""Seeds up to which all sign flips are counted."""
 FLIPS = 100_000
 LEAST_STARTS = 3
 
@@ -30,18 +31,25 @@ def compare(a: Values, b: Values) -> dict[str, Any]:
         for key in a
         if key in b and a[key] is not None and b[key] is not None  # type: ignore[operator]
     }
-    values = list(differences.values())
+    over_seeds, over_starts = _means(differences, 1), _means(differences, 0)
     entry = {
-        "difference": _difference(values),
-        "n": len(values),
-        "wins": sum(value > 0 for value in values),
-        "p": sign_flip_p(values),
+        "difference": _difference(over_seeds),
+        "n": len(differences),
+        "seeds": len(over_seeds),
+        "wins": sum(value > 0 for value in differences.values()),
+        "p": sign_flip_p(over_seeds),
     }
-    starts = dict.fromkeys(start for start, _ in differences)
-    if len(starts) >= LEAST_STARTS:
-        means = [float(np.mean([v for (s, _), v in differences.items() if s == start])) for start in starts]
-        entry["difference_over_starts"] = _difference(means)
+    if len(over_starts) >= LEAST_STARTS:
+        entry["difference_over_starts"] = _difference(over_starts)
     return entry
+
+
+def _means(differences: Mapping[Key, float], part: int) -> list[float]:
+    """The mean of the pairs of each start (part 0) or of each seed (part 1)."""
+    groups: dict[Any, list[float]] = {}
+    for key, value in differences.items():
+        groups.setdefault(key[part], []).append(value)
+    return [float(np.mean(values)) for values in groups.values()]
 
 
 def _difference(values: Sequence[float]) -> dict[str, Any]:

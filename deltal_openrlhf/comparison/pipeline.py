@@ -29,12 +29,14 @@ def run(flags: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     Raises RuntimeError with the command's own reason if it fails.
     """
+    console = folder / CONSOLE
+    said_before = console.stat().st_size if console.exists() else 0  # by an earlier part of an interrupted run
     write_atomically(folder / FLAGS, yaml.safe_dump(dict(flags), allow_unicode=True))
     # In a session of its own: Ctrl-C reaches the parent, which ends us, and then the kernel tells the command to end.
     process = tethered(command(folder), signal.SIGTERM, start_new_session=True)
     seconds = _wait(process)
     if process.returncode:
-        raise RuntimeError(_reason(folder / CONSOLE, process.returncode))
+        raise RuntimeError(_reason(console, said_before, process.returncode))
     rows = read_metrics(str(folder / NAME)) if (folder / NAME).exists() else []
     if not rows:
         raise RuntimeError("deltal train ended without a training step: the prompts do not fill one rollout")
@@ -88,9 +90,9 @@ def _wait(process: subprocess.Popen) -> float:
             continue
 
 
-def _reason(console: Path, code: int) -> str:
-    """What the command said last about its end."""
-    lines = console.read_text(encoding="utf-8", errors="replace").splitlines()
+def _reason(console: Path, said_before: int, code: int) -> str:
+    """What the command said last about its end. said_before: bytes of the console that are not its own."""
+    lines = console.read_bytes()[said_before:].decode("utf-8", errors="replace").splitlines()
     said = [line for line in lines if re.match(r"deltal train: (stopped|error): ", line)]
     return said[-1] if said else f"deltal train ended with exit code {code}"
 

@@ -42,8 +42,8 @@ class Schedule:
             if job.name not in self._begun and job.name not in self.results:
                 folder = self.out / job.name
                 # One that crashed begins anew, whatever it has left.
-                interrupted = state.read_result(folder) is None and pipeline.can_go_on(folder, job.flags)
-                state.begin(folder, self._settings.of(job), keep=interrupted)
+                goes_on = state.is_interrupted(folder) and pipeline.can_go_on(folder, job.flags)
+                state.begin(folder, self._settings.of(job), keep=goes_on)
                 self._begun.add(job.name)
                 return job
         return None

@@ -158,8 +158,8 @@ def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm) -> Learn
     choices = merged["choices"]
     if not isinstance(choices, list) or not all(_is_rate(value) for value in choices):
         raise ValueError(f"{what}: learning_rate: choices is {choices!r}, wanted are numbers above 0")
-    if len(set(choices)) < len(choices):
-        raise ValueError(f"{what}: learning_rate: choices {choices} has one twice")
+    if len({f"{value:g}" for value in choices}) < len(choices):  # as in the names of their runs
+        raise ValueError(f"{what}: learning_rate: choices {choices} has one twice, to six digits")
     flag, by = merged.get("flag", "actor.adam.lr"), merged.get("by", "auc")
     if by not in SCORES:
         raise ValueError(f"{what}: learning_rate: by is {by!r}, allowed are {', '.join(SCORES)}")

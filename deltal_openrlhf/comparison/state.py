@@ -81,10 +81,17 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def is_interrupted(folder: Path) -> bool:
+    """Whether a run was begun here and neither ended nor crashed."""
+    return (folder / SETTINGS).exists() and not (folder / RESULT).exists()
+
+
 def begin(folder: Path, settings: dict[str, Any], *, keep: bool) -> None:
     """Make the folder ready for a run. keep: what an interrupted run has left, else it is removed."""
-    if not keep:
-        shutil.rmtree(folder, ignore_errors=True)
+    if not keep and folder.exists():
+        # First, so that what a kill leaves of the rest is not taken for an interrupted run.
+        (folder / SETTINGS).unlink(missing_ok=True)
+        shutil.rmtree(folder)
     write_atomically(folder / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
 
 

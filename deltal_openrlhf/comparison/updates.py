@@ -47,7 +47,7 @@ class PolicyUpdater:
         self.model, self.args, self.settings = model, args, settings
         adam = args.actor.adam
         for parameter in model.parameters():
-            # Without one AdamW passes a parameter over and does not count the step; the pipeline counts steps without signal from the first.
+            # Without one AdamW passes a parameter over and does not count the step; the pipeline counts all steps, with or without signal.
             parameter.grad = torch.zeros_like(parameter)
         if args.deltal.sgd:
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=adam.lr)

@@ -109,6 +109,7 @@ def analyse(
         "variance": variance,
         "covariance": covariance,
         "estimators": estimators,
+        "ordering": study.ordering(),
         "recommendation": recommend(*study.alphas_of_step(), responses=prompts * n),
     }
 

@@ -9,6 +9,10 @@ SHOWN_ALPHA = 1.0
 """The ∆L of the answer: alpha 1, scope step, has the least variance if variance grows in proportion to length."""
 
 
+LEAST_OFF = 1
+"""Bins whose 95 % interval misses the fit, of about eight, that are no sign of a misfit."""
+
+
 def sentences(findings: Mapping[str, Any]) -> list[str]:
     """Variance, noise and bias; the recommendation stands beside them."""
     found = [growth(findings["variance"]["with_advantage"]["all"])]
@@ -27,6 +31,9 @@ def growth(fit: Mapping[str, Any]) -> str:
         return "How the variance of a response's gradient grows with its length L could not be fitted."
     said = f"The variance of a response's gradient goes with its length as L^β, β = {estimate_text(beta)}"
     side = _side(beta, 1.0)
+    off = fit["bins_off"]
+    if off > LEAST_OFF:
+        return f"{said}: no power law, {off} of {len(fit['bins'])} bins of lengths lie off the fit."
     if not beta["resolved"]:
         return f"{said}: not resolved, the interval is too wide to tell how it grows."
     if side is None:

@@ -31,7 +31,7 @@ def summary(moments: Replicates, *, comparable_scale: bool) -> dict[str, Estimat
     bias, detectable = _relative_bias(moments, comparable_scale)
     return {
         "cv": cv,
-        "cv_ratio": _cv_ratio(moments),
+        "cv_ratio": cv_ratio(moments),
         "cosine": _cosine(moments),
         "relative_norm": _relative_norm(moments),
         "relative_bias": bias,
@@ -79,7 +79,8 @@ def _cv(moments: Replicates) -> Estimate:
     return estimate(cv(value), cv(high), cv(low), resolved=low > 0)
 
 
-def _cv_ratio(moments: Replicates) -> Estimate:
+def cv_ratio(moments: Replicates) -> Estimate:
+    """cv / cv of the reference, from the moments square, mean, reference_square and reference_mean. resolved: the interval excludes 1."""
     # (cv / the reference's)^2 = noise |EF|^2 / (the reference's noise |EG|^2)
     mean, reference_mean = moments["mean"], moments["reference_mean"]
     noise, reference_noise = moments["square"] - mean, moments["reference_square"] - reference_mean

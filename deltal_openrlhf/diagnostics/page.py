@@ -166,6 +166,7 @@ def _answer(findings: Mapping[str, Any]) -> Markup:
 
 def _tables(findings: Mapping[str, Any]) -> list[Markup]:
     methods = sorted_methods(findings["estimators"])
+    names = {m["key"]: m["name"] for m in methods}
 
     def of_methods(caption: str, columns: Mapping[str, str]) -> Markup:
         rows = [
@@ -190,6 +191,11 @@ def _tables(findings: Mapping[str, Any]) -> list[Markup]:
                 "responses_per_batch": "responses a batch",
             },
         ),
+        html.table(
+            "The paper's order of the CV, each against its neighbour, paired",
+            ["CV of", "over that of", "ratio"],
+            [[names[entry["a"]], names[entry["b"]], entry["cv_ratio"]] for entry in findings["ordering"]],
+        ),
         of_methods(
             "Bias against Dr. GRPO norm",
             {
@@ -211,18 +217,18 @@ def _tables(findings: Mapping[str, Any]) -> list[Markup]:
         html.paragraph("*: of another scale by design, so that only its direction is compared.", "note"),
         html.table(
             "Growth of the variance with the length, Var(g) = c·L^β",
-            ["gradients", "β", "log c", "responses", "prompts"],
+            ["gradients", "β", "log c", "responses", "prompts", "bins off the fit"],
             [
-                [f"{t}, {name}", fit["beta"], fit["intercept"], fit["responses"], fit["prompts"]]
+                [f"{t}, {name}", fit["beta"], fit["intercept"], fit["responses"], fit["prompts"], fit["bins_off"]]
                 for key, (name, _) in ADVANTAGE.items()
                 for t, fit in findings["variance"][key].items()
             ],
         ),
         html.table(
             "Variance by length (all parameters)",
-            ["bin", "from (tokens)", "to (tokens)", "mean length", "responses", "Var(g)"],
+            ["bin", "from (tokens)", "to (tokens)", "mean length", "responses", "Var(g)", "fit"],
             [
-                [f"{i}, {name}", b["from"], b["to"], b["length"], b["responses"], b["variance"]]
+                [f"{i}, {name}", b["from"], b["to"], b["length"], b["responses"], b["variance"], b["fitted"]]
                 for key, (name, _) in ADVANTAGE.items()
                 for i, b in enumerate(findings["variance"][key].get("all", {"bins": []})["bins"], start=1)
             ],

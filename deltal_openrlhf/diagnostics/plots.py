@@ -84,6 +84,8 @@ def _variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         for key, fit in drawn.items()
     )
     caption = f"Bins of lengths: bars across are a bin's range, bars upwards 95 % intervals. Solid: fit c·L^β. Dashed: β = 1. n: {used}."
+    off = "; ".join(f"{ADVANTAGE[key][0]} {fit['bins_off']} of {len(fit['bins'])}" for key, fit in drawn.items())
+    caption += f" Bins whose interval misses the fit: {off}."
     if hidden:
         caption += f" Not above 0, so in the table only: {hidden} of {len(bins)} bins."
     return Plot(

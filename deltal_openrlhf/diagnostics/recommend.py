@@ -31,8 +31,9 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
     candidates = [alpha for alpha in alphas if not mean_resolved or lead[alpha].value <= lead[alpha].margin]
     if len(candidates) == 1:
         text = (
-            f"alpha {best:g}: on this sample one batch's gradient points closest to the plain mean gradient with it, and closer than "
-            f"with each other alpha at 95 %. This is about the direction of one update of this model, not about training."
+            f"alpha {best:g} (scope step): on this sample one batch's gradient points closest to the plain mean gradient with it, and "
+            f"closer than with each other alpha that was compared ({_listed(alphas)}) at 95 %, each by itself. This is about the "
+            "direction of one update of this model, not about training."
         )
         return _entry(best, candidates, text, None)
     needed = max(_factor(lead[second]), 0.0 if mean_resolved else _factor(mean))
@@ -73,6 +74,10 @@ def _entry(alpha: float | None, candidates: list[float], text: str, more_respons
 def _factor(number: Combination) -> float:
     """How many times the sample it takes until the number is its margin; inf where it is not above 0."""
     return (number.margin / number.value) ** 2 if number.value > 0 else math.inf
+
+
+def _listed(alphas: list[float]) -> str:
+    return ", ".join(f"{alpha:g}" for alpha in alphas)
 
 
 def _two_digits(number: float) -> int:

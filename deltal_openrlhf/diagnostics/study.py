@@ -9,7 +9,7 @@ from deltal_openrlhf.diagnostics.batches import (
     mean_square,
     prompt_gradients,
 )
-from deltal_openrlhf.diagnostics.estimators import norm, norm_ratio, summary
+from deltal_openrlhf.diagnostics.estimators import cv_ratio, norm, norm_ratio, summary
 from deltal_openrlhf.diagnostics.jackknife import Estimate, Replicates, undefined
 from deltal_openrlhf.diagnostics.methods import (
     REFERENCE,
@@ -20,6 +20,15 @@ from deltal_openrlhf.diagnostics.methods import (
     lambda_factors,
 )
 
+ORDER = (
+    ("seq-mean-token-mean", "deltal-1-step"),
+    ("deltal-1-step", "deltal-0.75-step"),
+    ("deltal-0.75-step", "deltal-0.5-step"),
+    ("deltal-0.5-step", "deltal-0.25-step"),
+    ("deltal-0.25-step", REFERENCE),
+    ("token-mean", REFERENCE),
+)
+"""Neighbours in the paper's order of the CV: GRPO = ∆L 1 <= ∆L with less alpha <= Dr. GRPO = DAPO."""
 RECOMMENDED_UP_TO = 1.0
 """Larger alphas are measured, and not offered in training."""
 
@@ -65,6 +74,7 @@ class BatchStudy:
         self.reference_part = weights.profile() * advantages[self.advantage]
         self.reference_gradients = self._gradients(weights)
         self.toward: dict[float, Replicates] = {}  # of alpha, for the recommendation
+        self.spread: dict[str, Replicates] = {}  # of methods in ORDER
 
     def row(self, method: Method) -> dict:
         """The entry of one method in findings.json."""
@@ -76,6 +86,8 @@ class BatchStudy:
         moments = batch_moments(gradients, self.reference_gradients, scales, self.reference_scales[drawn], partitions)
         if method.key == REFERENCE:
             self.reference_mean = moments.only("reference_mean", as_name="reference_mean")
+        if any(method.key in pair for pair in ORDER):
+            self.spread[method.key] = Replicates.join([moments.only(name, as_name=name) for name in ("square", "mean")])
         alpha = 0.0 if method.key == REFERENCE else method.alpha
         if alpha is not None and alpha <= RECOMMENDED_UP_TO and method.scope in (None, "step"):
             self.toward[alpha] = moments.only("toward", as_name=str(alpha))
@@ -95,6 +107,22 @@ class BatchStudy:
             "norm_long": long,
             "norm_ratio": ratio,
         }
+
+    def ordering(self) -> list[dict]:
+        """The entry `ordering` of findings.json: CV of `a` / CV of `b`, paired, for the neighbours of ORDER."""
+        found = []
+        for a, b in ORDER:
+            one, other = self.spread[a], self.spread[b]
+            moments = Replicates.join(
+                [
+                    one.only("square", as_name="square"),
+                    one.only("mean", as_name="mean"),
+                    other.only("square", as_name="reference_square"),
+                    other.only("mean", as_name="reference_mean"),
+                ]
+            )
+            found.append({"a": a, "b": b, "cv_ratio": cv_ratio(moments)})
+        return found
 
     def alphas_of_step(self) -> tuple[Replicates, list[float]]:
         """What `recommend` takes, of the rows made so far."""

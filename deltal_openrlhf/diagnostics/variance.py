@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from deltal_openrlhf.diagnostics.jackknife import estimate, undefined
+from deltal_openrlhf.diagnostics.jackknife import Estimate, estimate, undefined
 
 RESAMPLES = 500
 BINS, LEAST_IN_BIN = 8, 10
@@ -49,15 +49,19 @@ class LengthFit:
         beta, intercept = gamma_regression(self.log_lengths, y, weights)
         low, high = _percentiles(beta[1:], self.num_prompts)
         found = np.isfinite(beta[0])
+        fitted = np.exp(intercept[0] + beta[0] * self.log_lengths)
+        bins = [self._bin(members, y, weights, fitted if found else None) for members in self.bins]
         return {
             "beta": estimate(beta[0], low, high, resolved=high - low < 1) if found else undefined(),
             "responses": len(self.lengths),
             "prompts": self.num_prompts,
-            "bins": [self._bin(members, y, weights) for members in self.bins],
+            "bins": bins,
+            "bins_off": sum(b["fitted"] is not None and not _holds(b["variance"], b["fitted"]) for b in bins),
             "intercept": float(intercept[0]) if found else None,
         }
 
-    def _bin(self, members: np.ndarray, y: np.ndarray, weights: np.ndarray) -> dict:
+    def _bin(self, members: np.ndarray, y: np.ndarray, weights: np.ndarray, fitted: np.ndarray | None) -> dict:
+        """fitted: c L^beta of each response; a bin's is their mean, which is off where no power law holds."""
         total = weights[:, members].sum(axis=1)
         means = np.divide(
             (weights * y)[:, members].sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0
@@ -70,7 +74,13 @@ class LengthFit:
             "to": float(lengths.max()),
             "responses": len(lengths),
             "variance": estimate(means[0], low, high, resolved=low > 0),
+            "fitted": None if fitted is None else float(fitted[members].mean()),
         }
+
+
+def _holds(estimate: Estimate, value: float) -> bool:
+    low, high = estimate["low"], estimate["high"]
+    return (low is None or low <= value) and (high is None or value <= high)
 
 
 def gamma_regression(log_lengths: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
