@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=ENGINES,
         help="loop: one process a run, transformers only; pipeline: deltal train (Ray, vLLM, DeepSpeed)",
     )
-    parser.add_argument("--workers", type=int, help="runs at once (default: one a core for loop, 1 for pipeline)")
+    parser.add_argument("--workers", type=int, help="runs at once (default: one a core for loop without a GPU, else 1)")
     parser.add_argument("--arm", nargs="+", metavar="NAME", help="run only these arms")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="in place of the file's")
     parser.add_argument("--retry_crashed", action="store_true", help="run those again that crashed")
@@ -94,7 +94,10 @@ def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _default_workers(engine: str) -> int:
-    return len(os.sched_getaffinity(0)) if ENGINES[engine].in_process else 1
+    import torch
+
+    shared = torch.cuda.is_available()  # one GPU for all of them
+    return 1 if shared or not ENGINES[engine].in_process else len(os.sched_getaffinity(0))
 
 
 def _raise_interrupt(signum, frame) -> None:

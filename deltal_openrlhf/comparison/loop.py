@@ -3,6 +3,9 @@ of updates.py in float32.
 
 It takes the flags of `deltal train` (arguments.py says which) and writes metrics.jsonl and evals.jsonl under the host's names. Of one
 seed, every method sees the same prompts in the same order and draws with the same random numbers.
+
+Two metrics are not quite the host's: entropy_loss is that of all tokens as they were sampled, ppo_clip_ratio and ppo_kl leave out responses
+of advantage 0, which have no gradient.
 """
 
 import importlib.util

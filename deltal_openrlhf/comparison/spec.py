@@ -139,10 +139,10 @@ def _arm(name: str, own: Any, whole: Arm, rate: Any, forced: set[str]) -> Arm:
         for flag in own.get("flags") and _flags(what, own["flags"]) or ():
             if flag in flags:
                 raise ValueError(f"{what} sets {flag}, and so does method {label!r}: only one of them may")
-    return replace(arm, learning_rate=_learning_rate(what, rate, own, arm))
+    return replace(arm, learning_rate=_learning_rate(what, rate, own, arm, forced))
 
 
-def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm) -> LearningRate | None:
+def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm, forced: set[str]) -> LearningRate | None:
     merged: dict[str, Any] = {}
     for where, part in (("learning_rate", rate), (f"{what}: learning_rate", own.get("learning_rate", {}))):
         if part is None:
@@ -174,7 +174,8 @@ def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm) -> Learn
             raise ValueError(
                 f"{what}: learning_rate: seed {shared[0]} is one of the comparison's seeds; the rate is chosen on others"
             )
-    starts = _texts(f"{what}: learning_rate: starts", merged.get("starts") or list(arm.starts[:1]))
+    given = None if "starts" in forced else merged.get("starts")
+    starts = _texts(f"{what}: learning_rate: starts", given or list(arm.starts[:1]))
     _check_starts(f"{what}: learning_rate", starts)
     return LearningRate(flag, tuple(sorted(map(float, choices))), seeds, starts, by)
 
