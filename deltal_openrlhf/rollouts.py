@@ -8,12 +8,14 @@ The first line is a header, every other line one response; the n responses to a 
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deltal_openrlhf.files import write_atomically
+
+T = TypeVar("T")
 
 FORMAT = 1
 
@@ -90,7 +92,7 @@ def read(path: Path) -> tuple[Header, list[Rollout]]:
     return header, rollouts
 
 
-def _parsed(path: Path, number: int, line: str, parse):
+def _parsed(path: Path, number: int, line: str, parse: Callable[[dict[str, Any]], T]) -> T:
     try:
         fields_of_line = json.loads(line)
         if not isinstance(fields_of_line, dict):
@@ -127,7 +129,7 @@ def _rollout(values: dict[str, Any]) -> Rollout:
     return rollout
 
 
-def _built(kind, values: dict[str, Any]):
+def _built(kind: type, values: dict[str, Any]) -> Any:
     known = {field.name for field in fields(kind)}
     missing = [
         field.name

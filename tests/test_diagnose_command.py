@@ -180,6 +180,10 @@ def test_other_places_where_input_is_checked(example, finished, tmp_path, monkey
     assert "cannot be loaded: ModuleNotFoundError" in refused(
         capsys, flags(example, tmp_path / "out", reward=tmp_path / "raises.py")
     )
+    (tmp_path / "other.py").write_text("def reward(queries): ...\n")
+    assert "it has no function reward_func(queries, prompts, labels)" in refused(
+        capsys, flags(example, tmp_path / "out", reward=tmp_path / "other.py")
+    )
     missing = saved_flags(example, tmp_path / "none.jsonl", tmp_path / "out")
     assert "--rollouts: not there" in refused(capsys, missing)
     free = type("Usage", (), {"free": 1000})
@@ -196,6 +200,9 @@ def test_a_reward_file_that_fails_stops_the_run_with_one_line(example, tmp_path,
     assert main(flags(example, tmp_path / "out", reward=tmp_path / "reward.py")) == 1
     error = capsys.readouterr().err
     assert error.endswith("no service\n") and error.startswith("deltal diagnose: stopped: no reward from ")
+    (tmp_path / "list.py").write_text("def reward_func(queries, prompts, labels):\n    return [1.0]\n")
+    assert main(flags(example, tmp_path / "out", reward=tmp_path / "list.py")) == 1
+    assert "reward_func gave list, wanted is a dict with 'rewards'" in capsys.readouterr().err
     (tmp_path / "nan.py").write_text(
         "def reward_func(queries, prompts, labels):\n    return {'rewards': [float('nan')]}\n"
     )
@@ -351,8 +358,9 @@ def test_interrupted_it_says_how_to_go_on(number, example, finished, tmp_path, q
     assert_same(out, finished)
 
 
-def test_saved_rollouts_give_the_same_gradients_as_fresh_ones(example, finished, tmp_path, quick):
+def test_saved_rollouts_give_the_same_gradients_as_fresh_ones(example, finished, tmp_path, quick, capsys):
     assert main(saved_flags(example, finished / ROLLOUTS, tmp_path / "out")) == 0
+    assert "the rollouts hold no log-probabilities, so it cannot be checked" in capsys.readouterr().out
     assert (tmp_path / "out" / GRAM).read_bytes() == (finished / GRAM).read_bytes()
     values, source = found(tmp_path / "out")
     assert values == found(finished)[0] and source["step"] == 0 and source["log_prob_difference"] is None

@@ -7,7 +7,7 @@ import pytest
 import report_examples as examples
 from report_page import HOSTILE, numbers, read, same_bytes, shows, stands_alone
 
-from deltal_openrlhf.diagnostics.answer import bias, growth, noise
+from deltal_openrlhf.diagnostics.answer import bias, growth, noise, sentences
 from deltal_openrlhf.diagnostics.method_plots import sorted_methods
 from deltal_openrlhf.diagnostics.page import write_report
 
@@ -130,6 +130,14 @@ def test_findings_without_values_have_sentences_in_place_of_plots(diagnoses):
     assert "could not be fitted" in page.words
     thirds = read(diagnoses / "unresolved")
     assert len(thirds.images) == 8 and thirds.words.count("Left out, for want of values") == 2
+
+
+def test_a_mean_that_cannot_be_told_from_0_is_said_before_what_is_relative_to_it():
+    found = examples.findings()
+    assert not any("too few" in sentence for sentence in sentences(found))
+    reference = next(m for m in found["estimators"] if m["mode"] == "seq-mean-token-sum-norm")
+    reference["cv"] = examples.est(1.8, low=1.3, high=None, resolved=False)
+    assert "too few to tell the mean gradient of Dr. GRPO norm from 0" in sentences(found)[1]
 
 
 def test_sentences_say_no_more_than_the_interval():

@@ -26,11 +26,11 @@ LEAST_STARTS = 3
 
 def compare(a: Values, b: Values) -> dict[str, Any]:
     """b minus a over the pairs that both have: the entry of comparison.json without its names."""
-    differences = {
-        key: b[key] - a[key]
-        for key in a
-        if key in b and a[key] is not None and b[key] is not None  # type: ignore[operator]
-    }
+    differences = {}
+    for key, before in a.items():
+        after = b.get(key)
+        if before is not None and after is not None:
+            differences[key] = after - before
     over_seeds, over_starts = _means(differences, 1), _means(differences, 0)
     entry = {
         "difference": _difference(over_seeds),

@@ -26,7 +26,7 @@ def choose(arm: Arm, family: str, trials: Sequence[Job], results: Mapping[str, d
     rule = arm.learning_rate
     if rule is None or not trials:
         return Choice(rule.choices[0] if rule else None, (), True, None)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for rate in rule.choices:
         jobs = [job for job in trials if job.learning_rate == rate]
         ended = [job for job in jobs if "crashed" not in results[job.name]]

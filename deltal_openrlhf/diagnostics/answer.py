@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deltal_openrlhf.diagnostics.method_plots import REFERENCE
 from deltal_openrlhf.reports.numbers import Estimate, estimate_text, is_missing, number
 
 SHOWN_ALPHA = 1.0
@@ -16,6 +17,12 @@ LEAST_OFF = 1
 def sentences(findings: Mapping[str, Any]) -> list[str]:
     """Variance, noise and bias; the recommendation stands beside them."""
     found = [growth(findings["variance"]["with_advantage"]["all"])]
+    reference = next((m for m in findings["estimators"] if m["mode"] == REFERENCE), None)
+    if reference is not None and not reference["cv"]["resolved"]:
+        found.append(
+            "These responses are too few to tell the mean gradient of Dr. GRPO norm from 0: everything below that is taken relative to it "
+            "is rough."
+        )
     method = next(
         (m for m in findings["estimators"] if (m["kind"], m["alpha"], m["scope"]) == ("deltal", SHOWN_ALPHA, "step")),
         None,
@@ -64,7 +71,7 @@ def bias(method: Mapping[str, Any]) -> str:
     )
     if is_missing(relative):
         return f"Bias of {name}: not resolved, these data give no value."
-    size = f"relative size {estimate_text(relative)}"
+    size = f"relative bias {estimate_text(relative)}"
     if not is_missing(method["cosine"]):
         size += f", cosine {estimate_text(method['cosine'])}"
     if relative["resolved"] or method["cosine"]["resolved"]:

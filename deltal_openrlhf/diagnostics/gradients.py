@@ -1,7 +1,7 @@
 """Score vectors: s_i = gradient of sum_t log pi(y_t | prompt, y_<t) over one response's trained tokens, at the sampling temperature."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -47,9 +47,10 @@ class Scores:
             for name, parameter in model.named_parameters()
         ]
 
-    def _consumer(self, name: str):
+    def _consumer(self, name: str) -> Callable[[nn.Parameter], None]:
         def consume(parameter: nn.Parameter) -> None:
             gradient, parameter.grad = parameter.grad, None
+            assert gradient is not None
             self._sketch.add(name, gradient.contiguous(), self._row)
 
         return consume

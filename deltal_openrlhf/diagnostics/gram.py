@@ -28,7 +28,7 @@ def save_grams(path: Path, grams: Mapping[str, np.ndarray]) -> None:
     """Whole or not at all, without a second copy in memory."""
     beside = path.with_name(path.name + ".tmp")
     with open(beside, "wb") as file:
-        np.savez(file, **grams)
+        np.savez(file, allow_pickle=False, **grams)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)

@@ -9,6 +9,8 @@ import math
 
 from deltal_openrlhf.diagnostics.jackknife import Combination, Replicates
 
+FORESEEABLE = 20
+"""Times the sample; how many more it takes than that cannot be foreseen from it."""
 CRITERION = "largest mean cosine between the gradient of one batch and the mean gradient of the plain unweighted estimator (alpha 0)"
 
 
@@ -38,9 +40,12 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
         return _entry(best, candidates, text, None)
     needed = max(_factor(lead[second]), 0.0 if mean_resolved else _factor(mean))
     more = _two_digits(responses * (needed - 1)) if needed > 1 and math.isfinite(needed) else None
-    how_many = (
-        "how many more responses would do cannot be said" if more is None else f"about {more:,} more responses would do"
-    )
+    if more is None:
+        how_many = "how many more responses would do cannot be said"
+    elif more > FORESEEABLE * responses:
+        how_many = f"more than {FORESEEABLE} times as many responses would do"
+    else:
+        how_many = f"about {more:,} more responses would do"
     if not mean_resolved:
         text = (
             "Not resolved: the mean gradient cannot be told from 0, so no alpha can be preferred to another; "

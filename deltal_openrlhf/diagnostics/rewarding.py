@@ -68,7 +68,12 @@ def _by_function(name: str, function: Callable[..., Any], tokenizer: Any) -> Rew
     def reward(prompt: Prompt, label: str, tokens: Sequence[int]) -> float:
         query = tokenizer.decode([*prompt.token_ids, *tokens], skip_special_tokens=False)
         try:
-            rewards = torch.as_tensor(function([query], [prompt.text], [label])["rewards"]).float()
+            found = function([query], [prompt.text], [label])
+            if not isinstance(found, dict) or "rewards" not in found:
+                raise ValueError(
+                    f"reward_func gave {type(found).__name__}, wanted is a dict with 'rewards', one number a query"
+                )
+            rewards = torch.as_tensor(found["rewards"]).float()
             if rewards.numel() != 1 or not rewards.isfinite().all():
                 raise ValueError(f"reward_func gave {rewards.tolist()} for 1 response, allowed is one finite number")
         # The user's code, which may raise anything and give anything.
@@ -86,6 +91,8 @@ def _load_function(path: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        if not hasattr(module, "reward_func"):
+            raise ValueError("it has no function reward_func(queries, prompts, labels)")
         return module.reward_func
     # The user's code, which may raise anything.
     except Exception as error:

@@ -20,7 +20,7 @@ from deltal_openrlhf.diagnostics.plan import ModelShape, Plan
 from deltal_openrlhf.diagnostics.progress import Progress
 from deltal_openrlhf.diagnostics.sample import GradientSample
 from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
-from deltal_openrlhf.diagnostics.sources import Source
+from deltal_openrlhf.diagnostics.sources import FromSaved, Source
 from deltal_openrlhf.evaluation import checkpoint
 from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.rollouts import Rollout
@@ -55,7 +55,7 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
 
     Raises ValueError, in one line, for input that is not as it should be, before the model's weights are read.
     """
-    _check_request(request, source)
+    max_length = _check_request(request, source)
     shape = plan.read_shape(request.folder)
     source.check_vocabulary(shape.vocabulary)
     budget = plan.make_plan(shape, source.shape.responses, request.memory_gb, request.projection)
@@ -77,11 +77,17 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
                 "the sampler: it is not the model that sampled these rollouts",
                 flush=True,
             )
+        elif difference is None and isinstance(source, FromSaved):
+            print(
+                f"{PROG}: the rollouts hold no log-probabilities, so it cannot be checked that {request.model} sampled them "
+                "(docs/diagnose.md says which weights did)",
+                flush=True,
+            )
         watch = Stopwatch()
         found = analyse(
             sample,
             advantage=request.advantage,
-            max_length=request.max_length or source.longest,
+            max_length=max_length,
             batch_prompts=request.batch_prompts,
             seed=request.seed,
             progress=_analysis_progress(),
@@ -161,7 +167,8 @@ def _analysis_progress() -> Callable[[int, int], None]:
     return update
 
 
-def _check_request(request: Request, source: Source) -> None:
+def _check_request(request: Request, source: Source) -> float:
+    """M. Raises ValueError for a request that the source cannot meet."""
     prompts, n, batch = source.shape.prompts, source.shape.n, request.batch_prompts
     if prompts < MIN_BATCHES * batch:
         raise ValueError(
@@ -170,8 +177,10 @@ def _check_request(request: Request, source: Source) -> None:
         )
     if n < 2:
         raise ValueError(f"{n} response to each prompt gives no advantage, allowed are 2 or more")
-    if request.max_length is None and source.longest is None:
+    max_length = request.max_length or source.longest
+    if max_length is None:
         raise ValueError("the rollouts do not say how long a response may be: --max_length M in tokens is needed")
+    return max_length
 
 
 def _check_signal(rollouts: Sequence[Rollout], n: int) -> None:
