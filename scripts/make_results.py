@@ -362,6 +362,8 @@ def main() -> None:
     if args.compare:
         parts.append(training(json.loads((args.compare / "comparison.json").read_text())))
         copied[args.out / "comparison.json"] = (args.compare / "comparison.json").read_bytes()
+    else:
+        parts.append("## Training: `deltal compare`\n\nNot part of this page yet.")
     parts.append(AGAINST)
     copied[args.out / "README.md"] = ("\n\n".join(parts) + "\n").encode()
     write_all_atomically(copied)

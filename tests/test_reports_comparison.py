@@ -7,6 +7,7 @@ from report_page import HOSTILE, read, same_bytes, shows, stands_alone
 
 from deltal_openrlhf.comparison.answer import differences
 from deltal_openrlhf.comparison.page import write_report
+from deltal_openrlhf.comparison.run import overview
 
 COMPARISONS = {
     "whole": examples.comparison,
@@ -147,3 +148,23 @@ def test_the_answer_says_where_a_difference_is_not_resolved_over_starting_points
     for pair in arm["families"] + arm["pairs"]:
         del pair["difference_over_starts"]
     assert "over starting points" not in " ".join([differences(arm)[0][0], *differences(arm)[0][1]])
+
+
+def test_a_single_evaluation_is_no_curve(tmp_path):
+    comparison = examples.comparison()
+    comparison["arms"] = comparison["arms"][:1]
+    for arm in comparison["arms"]:
+        for method in arm["methods"]:
+            curve = method["curves"]["held_out"]
+            method["curves"]["held_out"] = {k: v[-1:] if isinstance(v, list) else v for k, v in curve.items()}
+    write_report(comparison, tmp_path)
+    assert "Left out, for there is one step: held-out accuracy" in (tmp_path / "report.html").read_text()
+    assert not list((tmp_path / "plots").glob("*held_out*")) and list((tmp_path / "plots").glob("*accuracy*"))
+
+
+def test_the_console_says_the_paired_differences(tmp_path):
+    comparison = examples.comparison()
+    pair = next(p for p in comparison["arms"][0]["pairs"] if p["metric"] == "final")
+    pair["difference"] = examples.est(0.03, 0.4, resolved=False)
+    said = overview(comparison)
+    assert f"final, {pair['b']} - {pair['a']}: 0.030 [-0.370, 0.430], {pair['n']} pairs, not resolved" in said

@@ -78,6 +78,8 @@ def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -
     of = {m["name"]: m["curves"][plot.key] for m in arm["methods"] if _has_values(m["curves"].get(plot.key))}
     if not of:
         return NoPlot(f"Left out, for want of values: {plot.title.lower()}.")
+    if all(len(curve["step"]) == 1 for curve in of.values()):
+        return NoPlot(f"Left out, for there is one step: {plot.title.lower()}. Its values are in the table.")
     banded = {name for name, curve in of.items() if any(v is not None for v in curve["low"] or [])}
     lines = -(-len(of) // 2)
     ns = sorted({curve["n"] for curve in of.values()})

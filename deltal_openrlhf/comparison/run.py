@@ -111,7 +111,7 @@ def _record(schedule: Schedule, arms: Sequence[Arm], outcome: Outcome, workers: 
 
 
 def overview(comparison: dict[str, Any]) -> str:
-    """Final accuracy and area under the curve of each method, as text."""
+    """Final accuracy and area under the curve of each method, and the paired differences of the former, as text."""
     lines = []
     for arm in comparison["arms"]:
         lines.append(f"{arm['name']} ({arm['steps']} steps)")
@@ -120,6 +120,11 @@ def overview(comparison: dict[str, Any]) -> str:
             crashed = f", {len(method['crashed'])} crashed" if method["crashed"] else ""
             numbers = "  ".join(f"{name} {_interval(method[name])}" for name in ("final", "auc"))
             lines.append(f"  {method['name']:<{width}}  {numbers}  ({method['runs']} runs{crashed})")
+        for pair in [*arm["families"], *arm["pairs"]]:
+            if pair["metric"] == "final" and pair["difference"]["value"] is not None:
+                unresolved = "" if pair["difference"]["resolved"] else ", not resolved"
+                said = f"{pair['b']} - {pair['a']}: {_interval(pair['difference'])}, {pair['n']} pairs{unresolved}"
+                lines.append(f"  final, {said}")
         lines += [f"  {warning}" for warning in arm["warnings"]]
     return "\n".join(lines)
 
