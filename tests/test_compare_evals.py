@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import ray
 import torch
 from host_arguments import host_arguments
 
@@ -16,7 +17,15 @@ def arguments(folder, *flags: str):
         "--loss_agg", "deltal", "--ckpt.output_dir", str(folder), "--ckpt.best_metric_key", "none", *flags
     )
     args.eval.steps = 2
+    args.ckpt.save_steps = float("inf")  # as the host's __init__ makes it of -1; a save would ask Ray
     return args
+
+
+@pytest.fixture(autouse=True)
+def no_ray_is_left():
+    """The host's ray.get starts a Ray by itself, and the next test's ray.init would fail."""
+    yield
+    assert not ray.is_initialized()
 
 
 def prepared(kind, args):
@@ -32,7 +41,7 @@ def prepared(kind, args):
     controller = object.__new__(Host)
     controller.args = args
     controller.wandb_logger = controller.tensorboard_logger = None
-    controller.best_eval_metric_key, controller.best_eval_metric_value = "", float("-inf")
+    controller.best_eval_metric_key, controller.best_eval_metric_value = args.ckpt.best_metric_key, float("-inf")
     controller._latest_eval_metric_value = None
     controller.actor_model_group = SimpleNamespace(async_run_method=lambda **_: [])
     controller.critic_model_group = None
