@@ -232,7 +232,7 @@ def test_advantages_are_those_of_the_host(task_flags):
     from deltal_openrlhf.comparison.arguments import check_loop_flags
 
     run = loop.Run(*check_loop_flags(task_flags))
-    prompts = [prompt for prompt in run.prompts[:2] for _ in range(4)]
+    prompts = [prompt for prompt in run.inputs.prompts[:2] for _ in range(4)]
     tokens = [[5] * length for length in (1, 2, 3, 4, 5, 6, 7, 8)]
     rewards = torch.tensor([1.0, 0, 0, 1, 1, 1, 1, 1])
     rollout, spread = run.rollout(loop.Graded(prompts, tokens, [True] * 7 + [False], [0.0] * 8, rewards))

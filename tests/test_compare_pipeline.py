@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiny_model import write_tiny_model
+from tokenizers import pre_tokenizers
 
 from deltal_openrlhf.comparison import pipeline
 from deltal_openrlhf.comparison.checks import check_flags
@@ -167,6 +169,29 @@ CASES = {
     "type": ({"train.batch_size": "many"}, *("argument --train.batch_size: invalid int value: 'many'",) * 2),
     "loop only": ({"actor.optim": "muon"}, "--actor.optim is not followed by the single-process loop", None),
     "pipeline only": ({"train.micro_batch_size": 5}, None, "is no multiple of ranks x --train.micro_batch_size, 5"),
+    "prompts": ({"data.max_len": 258}, "train.jsonl: line 1: the prompt has 6 tokens, allowed are 1 to 2", None),
+    "rollouts": (
+        {"rollout.batch_size": 3, "train.batch_size": 24},
+        "train.jsonl gives 4 prompts (--data.max_samples 100000000), allowed in the single-process loop is a multiple",
+        None,
+    ),
+    "key": (
+        {"data.input_key": "question"},
+        "train.jsonl: line 1: KeyError: 'question'",
+        "--data.input_key is question, but --data.prompt_dataset train.jsonl has the columns input, label",
+    ),
+    "dropout": (
+        {"actor.model_name_or_path": "dropout"},
+        "--actor.model_name_or_path dropout has dropout, which the single-process loop does not apply",
+        None,
+    ),
+    "no model": (
+        {"actor.model_name_or_path": "broken"},
+        "--actor.model_name_or_path broken: ",
+        None,
+    ),
+    "reward file": ({"reward.remote_url": "no_reward.py"}, "--reward.remote_url no_reward.py: has no function", None),
+    "broken reward file": ({"reward.remote_url": "broken.py"}, "--reward.remote_url broken.py: SyntaxError", None),
     "files": (
         {"data.prompt_dataset": "none.jsonl"},
         "--data.prompt_dataset is none.jsonl",
@@ -209,7 +234,14 @@ print(json.dumps(found))
 def messages(tmp_path_factory) -> dict[str, tuple[str | None, str | None]]:
     """What the check says, with both engines: the real parser of the host, in one process."""
     folder = tmp_path_factory.mktemp("checks")
-    (folder / "train.jsonl").write_text('{"input": "1 2 make [3] :", "label": "3"}\n')
+    (folder / "train.jsonl").write_text('{"input": "1 2 make [ 3 ]", "label": "3"}\n' * 4)
+    words = ["<pad>", "<eos>", "<unk>", "1", "2", "3", "make", "[", "]"]
+    for name, dropout in (("start", 0.0), ("dropout", 0.1)):
+        write_tiny_model(folder / name, words, pre_tokenizers.Whitespace(), attention_dropout=dropout)
+    (folder / "broken").mkdir()
+    (folder / "broken/config.json").write_text('{"model_type": "of nothing"}')
+    (folder / "no_reward.py").write_text("x = 1\n")
+    (folder / "broken.py").write_text("def reward_func(:\n")
     done = subprocess.run(
         [sys.executable, "-c", BOTH],
         input=json.dumps([FLAGS | flags for flags, *_ in CASES.values()]),
@@ -231,7 +263,7 @@ def test_flags_are_checked_as_a_real_start_does(messages, case, engine):
     elif wanted is None:
         assert said is None
     else:
-        assert wanted in said and "\n" not in said and not re.search(r"line \d|\.yaml", said)
+        assert wanted in said and "\n" not in said and not re.search(r"set in line|^line \d|\.yaml", said)
 
 
 def test_a_refusal_names_arm_and_method(monkeypatch):

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import yaml
 
+from deltal_openrlhf.cli.compare import _default_workers
 from deltal_openrlhf.comparison.run import _time_left
 from deltal_openrlhf.comparison.state import RESULT
 
@@ -49,6 +50,7 @@ class Experiment:
             str(self.file),
             "--out",
             str(self.out),
+            *([] if "--workers" in flags else ["--workers", "1"]),
             *flags,
         ]
 
@@ -273,3 +275,13 @@ def test_the_time_left_is_the_mean_of_an_arms_runs_over_the_workers():
     assert _time_left(schedule, arms, 2) == pytest.approx((4 * 2 + 2.5 * 10 + 3 * mean_of_all) / 2)
     seconds.update(short=[], long=[])
     assert _time_left(schedule, arms, 2) == 0
+
+
+def test_by_default_the_loop_takes_every_core_and_shares_no_gpu(monkeypatch):
+    for gpus, engine, workers in (
+        (False, "loop", len(os.sched_getaffinity(0))),
+        (True, "loop", 1),
+        (False, "pipeline", 1),
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpus=gpus: gpus)
+        assert _default_workers(engine) == workers

@@ -335,7 +335,7 @@ def test_broken_files_are_named(example, finished, tmp_path, capsys):
     for name, content, said in (
         (JOURNAL, b'{"stage": 1}\n', "line 1 is broken; take another --out"),
         ("settings.json", b"{", "not JSON; take another --out"),
-        ("settings.json", None, "holds a diagnosis without settings.json"),
+        ("settings.json", None, "holds journal.jsonl without settings.json"),
     ):
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         out.mkdir()

@@ -18,7 +18,8 @@ from deltal_openrlhf.cli import main as cli
 from deltal_openrlhf.evaluation import sampling
 from deltal_openrlhf.evaluation.checkpoint import check_lengths, checksums, tokenize
 from deltal_openrlhf.evaluation.problems import Problem, by_set, read_problems
-from deltal_openrlhf.evaluation.store import RESPONSES, SETTINGS, Record, ResponseStore, what_differs
+from deltal_openrlhf.evaluation.store import RESPONSES, Record, ResponseStore
+from deltal_openrlhf.journal import SETTINGS, what_differs
 from deltal_openrlhf.rewards.scoring import answer_of
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}]

@@ -11,6 +11,7 @@ from pathlib import Path
 from deltal_openrlhf.cli.arguments import OneLineParser, check_report_packages
 from deltal_openrlhf.comparison.pool import ENGINES
 from deltal_openrlhf.comparison.spec import read_spec
+from deltal_openrlhf.reports.numbers import count
 
 PROG = "deltal compare"
 EPILOG = """\
@@ -67,9 +68,8 @@ def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
     spec = read_spec(args.file, engine=args.engine, starts=args.start, seeds=args.seeds)
     arms = spec.chosen_arms(args.arm)
-    workers = args.workers if args.workers is not None else _default_workers(spec.engine)
-    if workers < 1:
-        raise ValueError(f"--workers is {workers}, allowed is 1 or more")
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers is {args.workers}, allowed is 1 or more")
     if args.dry_run:
         print(plan(spec, arms, args.out))
         return 0
@@ -78,7 +78,7 @@ def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
         arms,
         args.out,
         ENGINES[spec.engine],
-        workers=workers,
+        workers=args.workers or _default_workers(spec.engine),
         retry_crashed=args.retry_crashed,
         command=shlex.join([*PROG.split(), *argv]),
     )
@@ -89,7 +89,9 @@ def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
         run for arm in comparison["arms"] if arm["name"] in chosen for m in arm["methods"] for run in m["crashed"]
     ]
     if crashed:
-        print(f"{PROG}: {len(crashed)} runs crashed; --retry_crashed runs them again", file=sys.stderr)
+        print(
+            f"{PROG}: {count(len(crashed), 'run')} crashed; --retry_crashed starts anew what crashed", file=sys.stderr
+        )
     return 1 if crashed else 0
 
 

@@ -1,4 +1,6 @@
-"""Every set of flags is checked before anything starts: in a process of its own, which imports the host; the parent stays small.
+"""Every set of flags, and what the loop reads with them, is checked before anything starts.
+
+In a process of its own, which imports the host; the parent stays small.
 
 `python -m deltal_openrlhf.comparison.checks ENGINE` reads a list of flag sets (JSON) from stdin and writes a list of messages, null where
 there is nothing to refuse.
@@ -52,9 +54,10 @@ def main(engine: str) -> None:
 
 def _loop_message(flags: Mapping[str, Any]) -> str | None:
     from deltal_openrlhf.comparison.arguments import check_loop_flags
+    from deltal_openrlhf.comparison.inputs import Inputs
 
     try:
-        check_loop_flags(flags)
+        Inputs(check_loop_flags(flags)[0])
     except ValueError as error:
         return _without_place(str(error))
     return None

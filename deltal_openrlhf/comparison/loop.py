@@ -8,7 +8,6 @@ Two metrics are not quite the host's: entropy_loss is that of all tokens as they
 of advantage 0, which have no gradient.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -20,12 +19,12 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
-from openrlhf.datasets.prompts_dataset import preprocess_data
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from deltal_openrlhf.comparison.arguments import check_loop_flags
+from deltal_openrlhf.comparison.inputs import Inputs, Prompt
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
 from deltal_openrlhf.host.controller import EQUAL_REWARDS
 from deltal_openrlhf.host.metrics_file import EVALS
@@ -35,13 +34,6 @@ from deltal_openrlhf.sampling import sample
 
 SAMPLES_AT_ONCE = 1024
 """Responses of an evaluation in one batch."""
-
-
-class Prompt(NamedTuple):
-    text: str
-    label: str
-    datasource: str
-    token_ids: list[int]
 
 
 class Graded(NamedTuple):
@@ -70,27 +62,15 @@ class Run:
 
     def __init__(self, args: Any, settings: LossSettings) -> None:
         self.args, self.settings = args, settings
+        self.inputs = Inputs(args)
         start = args.actor.model_name_or_path
-        self.tokenizer = AutoTokenizer.from_pretrained(start)
         self.model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, attn_implementation="sdpa").eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        _check_no_dropout(self.model, start)
         ends = self.model.generation_config.eos_token_id
-        self.eos = ends if isinstance(ends, list) else [self.tokenizer.eos_token_id if ends is None else ends]
-        self.reward_func = _reward_function(args.reward.remote_url)
-        self.prompts = self._read(args.data.prompt_dataset)
-        self.held_out = self._read(args.eval.dataset) if args.eval.dataset else []
-        rollouts, left = divmod(len(self.prompts), args.rollout.batch_size)
-        if left or not rollouts:  # the pipeline ends an episode with a smaller rollout
-            raise ValueError(
-                f"--data.prompt_dataset {args.data.prompt_dataset} gives {len(self.prompts)} prompts (--data.max_samples "
-                f"{args.data.max_samples}), allowed in the single-process loop is a multiple of --rollout.batch_size, "
-                f"{args.rollout.batch_size}"
-            )
-        self.steps = rollouts * args.train.num_episodes
+        self.eos = ends if isinstance(ends, list) else [self.inputs.tokenizer.eos_token_id if ends is None else ends]
         responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.updater = PolicyUpdater(
-            self.model, args, settings, responses // args.train.batch_size * args.train.max_epochs * self.steps
+            self.model, args, settings, responses // args.train.batch_size * args.train.max_epochs * self.inputs.steps
         )
 
     def train(self, folder: Path, progress: Callable[[int, int], None]) -> dict:
@@ -105,7 +85,7 @@ class Run:
             open(folder / EVALS, "w", encoding="utf-8") as evals,
         ):
             for _ in range(args.train.num_episodes):
-                order = shuffled.sample(self.prompts, len(self.prompts))
+                order = shuffled.sample(self.inputs.prompts, len(self.inputs.prompts))
                 for first in range(0, len(order), args.rollout.batch_size):
                     begun = time.monotonic()
                     step += 1
@@ -117,10 +97,10 @@ class Run:
                     )
                     row = self.learn(graded, cuts)
                     row["timing/step_total"] = time.monotonic() - begun
-                    _write(metrics, {"step": step, "total_steps": self.steps, "time": time.time(), **row})
-                    if self.held_out and args.eval.steps > 0 and step % args.eval.steps == 0:
+                    _write(metrics, {"step": step, "total_steps": self.inputs.steps, "time": time.time(), **row})
+                    if self.inputs.held_out and args.eval.steps > 0 and step % args.eval.steps == 0:
                         _write(evals, {"step": step, **self.evaluate(step)})
-                    progress(step, self.steps)
+                    progress(step, self.inputs.steps)
         return {"steps": step}
 
     def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
@@ -138,11 +118,11 @@ class Run:
                 temperature=temperature,
             )
         ]
-        queries = self.tokenizer.batch_decode(
+        queries = self.inputs.tokenizer.batch_decode(
             [row.token_ids + response.tokens for row, response in zip(rows, responses, strict=True)],
             skip_special_tokens=False,
         )
-        found = self.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
+        found = self.inputs.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
         rewards = torch.as_tensor(found["rewards"] if isinstance(found, dict) else found, dtype=torch.float32)
         if rewards.shape != (len(rows),) or not bool(torch.isfinite(rewards).all()):
             raise RuntimeError(
@@ -207,36 +187,15 @@ class Run:
         """Accuracy on --eval.dataset, under the host's names. The random numbers of a step are the same for every method."""
         n = self.args.eval.n_samples_per_prompt
         generator = torch.Generator(self.model.device).manual_seed(1_000_003 * self.args.train.seed + step)
-        graded = self.respond(self.held_out, n, self.args.eval.temperature, generator)
+        graded = self.respond(self.inputs.held_out, n, self.args.eval.temperature, generator)
         found: dict[str, float] = {}
-        for name in dict.fromkeys(prompt.datasource for prompt in self.held_out):
+        for name in dict.fromkeys(prompt.datasource for prompt in self.inputs.held_out):
             rows = [i for i, prompt in enumerate(graded.prompts) if prompt.datasource == name]
             rewards = graded.rewards[rows].view(-1, n)
             found[f"eval_{name}_pass{n}"] = rewards.amax(-1).mean().item()
             found[f"eval_{name}_pass1"] = rewards.mean().item()
             found[f"eval_{name}_response_length_mean"] = sum(len(graded.tokens[i]) for i in rows) / len(rows)
         return {**found, "eval_num_samples": float(len(graded.tokens))}
-
-    def _read(self, path: str) -> list[Prompt]:
-        data = self.args.data
-        template = self.tokenizer.apply_chat_template if data.apply_chat_template else None
-        prompts = []
-        # Not splitlines(): a JSON text may hold other line separators, such as U+2028.
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        for number, line in enumerate(lines[: data.max_samples], 1):
-            try:
-                row = json.loads(line)
-                text, label = preprocess_data(row, data.input_template, data.input_key, data.label_key, template)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: line {number}: {type(error).__name__}: {error}") from error
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            if not ids or len(ids) + self.args.rollout.max_new_tokens > data.max_len:
-                raise ValueError(
-                    f"{path}: line {number}: the prompt has {len(ids)} tokens, allowed are 1 to "
-                    f"{data.max_len - self.args.rollout.max_new_tokens} (--data.max_len minus --rollout.max_new_tokens)"
-                )
-            prompts.append(Prompt(text, label, row.get("datasource", "default"), ids))
-        return prompts
 
 
 class _Advantages(RemoteExperienceMaker):
@@ -247,25 +206,6 @@ class _Advantages(RemoteExperienceMaker):
         self.args = args
         self.advantage_estimator = args.algo.advantage.estimator
         self.kl_ctl = SimpleNamespace(value=0.0)
-
-
-def _reward_function(path: str) -> Callable:
-    spec = importlib.util.spec_from_file_location("reward_func", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "reward_func"):
-        raise ValueError(f"--reward.remote_url {path}: has no function reward_func(queries, prompts, labels)")
-    return module.reward_func
-
-
-def _check_no_dropout(model: torch.nn.Module, name: str) -> None:
-    """Sampling and updates run in eval mode."""
-    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    if any(rates) or getattr(model.config, "attention_dropout", 0):
-        raise ValueError(
-            f"--actor.model_name_or_path {name} has dropout, which the single-process loop does not apply; set it to 0"
-        )
 
 
 def _write(file: Any, row: dict) -> None:

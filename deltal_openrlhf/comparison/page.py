@@ -174,7 +174,11 @@ def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) ->
     own = [f"{flag} {value}" for flag, value in arm["flags"].items() if flag not in common]
     crashed = sum(len(method["crashed"]) for method in arm["methods"])
     warnings = [
-        *([f"{count(crashed, 'run')} crashed: see the table of crashed runs."] if crashed else []),
+        *(
+            [f"{count(crashed, 'run')} crashed and count in no mean or difference; the table of crashed runs says why."]
+            if crashed
+            else []
+        ),
         *arm.get("warnings", []),
     ]
     about = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from deltal_openrlhf.comparison import curves
 from deltal_openrlhf.comparison.checks import check_flags
-from deltal_openrlhf.comparison.grid import Job, check_names, grid_jobs, start_names
+from deltal_openrlhf.comparison.grid import Job, check_names, grid_jobs, rate_jobs, start_names
 from deltal_openrlhf.comparison.pool import Engine, Outcome, Pool
 from deltal_openrlhf.comparison.results import read_run
 from deltal_openrlhf.comparison.schedule import Schedule
@@ -16,6 +16,7 @@ from deltal_openrlhf.comparison.spec import Arm, Spec
 from deltal_openrlhf.comparison.state import locked
 from deltal_openrlhf.comparison.summary import summarize
 from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.reports.numbers import count
 
 COMPARISON = "comparison.json"
 
@@ -40,7 +41,7 @@ def run_comparison(
     with locked(out):
         schedule = Schedule(spec, arms, out, retry_crashed=retry_crashed)
         ended, total = schedule.total()
-        print(f"{total} runs, {ended} of them done before; {workers} at once; in {out}", flush=True)
+        print(f"{count(total, 'run')}, {ended} of them done before; {workers} at once; in {out}", flush=True)
         if ended < total:
             check(spec.engine, distinct_flags(spec, arms))
             with Pool(engine, workers, out) as pool:
@@ -55,15 +56,15 @@ def run_comparison(
 
 
 def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
-    """One run for each arm and method, at the first seed and start: what differs otherwise cannot be refused."""
+    """One run for each arm, method and start, at one seed and learning rate: what differs otherwise cannot be refused."""
     names = start_names(spec)
-    return [
-        job
-        for arm in arms
-        for family in arm.families
-        for job in grid_jobs(arm, family, arm.learning_rate.choices[0] if arm.learning_rate else None, names)
-        if (job.seed, job.start) == (arm.seeds[0], arm.starts[0])
-    ]
+    found: dict[tuple[str, str, str], Job] = {}
+    for arm in arms:
+        rate = arm.learning_rate.choices[0] if arm.learning_rate else None
+        for family in arm.families:
+            for job in [*grid_jobs(arm, family, rate, names), *rate_jobs(arm, family, names)]:
+                found.setdefault((job.arm, job.method, job.start), job)
+    return list(found.values())
 
 
 def plan(spec: Spec, arms: Sequence[Arm], out: Path, check: Callable = check_flags) -> str:
@@ -77,16 +78,16 @@ def plan(spec: Spec, arms: Sequence[Arm], out: Path, check: Callable = check_fla
         groups = [schedule.jobs(arm, family) for family in arm.families]
         trials, runs = sum(len(group[0]) for group in groups), sum(len(group[1]) for group in groups)
         first = f", after {trials} that choose learning rates" if trials else ""
-        lines.append(
-            f"{arm.name}: {runs} runs, {len(arm.methods)} methods x {len(arm.starts)} starts x {len(arm.seeds)} seeds{first}"
-        )
+        sizes = ((arm.methods, "method"), (arm.starts, "start"), (arm.seeds, "seed"))
+        product = " x ".join(count(len(what), name) for what, name in sizes)
+        lines.append(f"{arm.name}: {count(runs, 'run')}, {product}{first}")
         lines += _flag_lines({flag: value for flag, value in arm.flags.items() if flag not in shared})
         for family, members in arm.families.items():
             for method in members:
                 flags = " ".join(f"--{flag} {value}" for flag, value in arm.methods[method].items())
                 lines.append(f"  {method} (family {family}): {flags}")
     ended, total = schedule.total()
-    return "\n".join([*lines, f"{total} runs, {ended} of them done"])
+    return "\n".join([*lines, f"{count(total, 'run')}, {ended} of them done"])
 
 
 def _flag_lines(flags: dict[str, Any]) -> list[str]:
@@ -119,11 +120,11 @@ def overview(comparison: dict[str, Any]) -> str:
         for method in arm["methods"]:
             crashed = f", {len(method['crashed'])} crashed" if method["crashed"] else ""
             numbers = "  ".join(f"{name} {_interval(method[name])}" for name in ("final", "auc"))
-            lines.append(f"  {method['name']:<{width}}  {numbers}  ({method['runs']} runs{crashed})")
+            lines.append(f"  {method['name']:<{width}}  {numbers}  ({count(method['runs'], 'run')}{crashed})")
         for pair in [*arm["families"], *arm["pairs"]]:
             if pair["metric"] == "final" and pair["difference"]["value"] is not None:
                 unresolved = "" if pair["difference"]["resolved"] else ", not resolved"
-                said = f"{pair['b']} - {pair['a']}: {_interval(pair['difference'])}, {pair['n']} pairs{unresolved}"
+                said = f"{pair['b']} - {pair['a']}: {_interval(pair['difference'])}, {count(pair['n'], 'pair')}{unresolved}"
                 lines.append(f"  final, {said}")
         lines += [f"  {warning}" for warning in arm["warnings"]]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from deltal_openrlhf.diagnostics import gram, page, plan, score_rows
-from deltal_openrlhf.diagnostics.analyse import analyse
+from deltal_openrlhf.diagnostics.analyse import LEAST_BATCHES, analyse
 from deltal_openrlhf.diagnostics.folder import GRAM, ROWS, DiagnosisFolder, Stopwatch
 from deltal_openrlhf.diagnostics.gradients import Scores, load_model
 from deltal_openrlhf.diagnostics.layers import layer_types
@@ -27,8 +27,6 @@ from deltal_openrlhf.rollouts import Rollout
 
 PROG = "deltal diagnose"
 FINDINGS, REPORT = "findings.json", "report.html"
-MIN_BATCHES = 4
-"""Disjoint batches that the statistics need."""
 LOG_PROB_TOLERANCE = 0.01
 """Nats a token by which the model may differ from the sampler of saved rollouts before that is said; bfloat16 in vLLM stays below."""
 PACKAGES = ("deltal-openrlhf", "torch", "transformers", "numpy", "scipy")
@@ -69,6 +67,8 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
         plan.check_disk(request.out, budget.rows_bytes - _size(request.out / ROWS))
     with DiagnosisFolder(request.out, settings) as work:
         print(f"{PROG}: {source.shape.describe()}; {plan.describe(budget, shape)}", flush=True)
+        if work.journal:
+            print(f"{PROG}: goes on with what {request.out} holds of an earlier run", flush=True)
         rollouts, sample = _measure(request, source, budget, work)
         difference = score_rows.mean_log_prob_difference(work, rollouts)
         if difference is not None and abs(difference) > LOG_PROB_TOLERANCE:
@@ -170,10 +170,10 @@ def _analysis_progress() -> Callable[[int, int], None]:
 def _check_request(request: Request, source: Source) -> float:
     """M. Raises ValueError for a request that the source cannot meet."""
     prompts, n, batch = source.shape.prompts, source.shape.n, request.batch_prompts
-    if prompts < MIN_BATCHES * batch:
+    if prompts < LEAST_BATCHES * batch:
         raise ValueError(
-            f"{prompts} prompts make {prompts // batch} disjoint batches of --batch_prompts {batch}, wanted are {MIN_BATCHES} at least: "
-            f"{MIN_BATCHES * batch} prompts, or --batch_prompts up to {max(1, prompts // MIN_BATCHES)}"
+            f"{prompts} prompts make {prompts // batch} disjoint batches of --batch_prompts {batch}, wanted are {LEAST_BATCHES} at least: "
+            f"{LEAST_BATCHES * batch} prompts, or --batch_prompts up to {max(1, prompts // LEAST_BATCHES)}"
         )
     if n < 2:
         raise ValueError(f"{n} response to each prompt gives no advantage, allowed are 2 or more")
