@@ -19,6 +19,8 @@ from deltal_openrlhf.files import write_all_atomically
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not resolved"
 PLOTS = ("variance.png", "cv_ratio.png")
 """Of the first sample; they are shown."""
+ARM_PLOTS = ("accuracy", "difference_final")
+"""Of every arm; they are shown."""
 WIDEST = 0.5
 """An exponent whose interval is wider says nothing about being 1."""
 
@@ -296,19 +298,34 @@ def sample_text(name: str, findings: Mapping[str, Any]) -> str:
     )
 
 
-def arm_text(arm: Mapping[str, Any]) -> str:
+def arm_text(arm: Mapping[str, Any], plots: Sequence[str]) -> str:
     changed = ("train.batch_size", "deltal.sgd", "actor.max_norm")
     flags = ", ".join(f"`--{name} {arm['flags'][name]}`" for name in changed if name in arm["flags"])
     notes = [f"- {warning}" for warning in arm.get("warnings", [])]
     return "\n\n".join(
         [
             f"### {arm['name']}",
-            f"{arm['steps']} PPO steps, {flags}; {arm['cpu_seconds'] / 60:.0f} core-minutes with the choice of learning rates.",
+            f"{arm['steps']} PPO steps, {flags}; {_took(arm)}.",
             *(["\n".join(notes)] if notes else []),
             table(["claim", "paired difference"], [row.cells() for row in training_rows(arm)]),
             methods_table(arm),
+            *(f"![{name}](plots/{name})" for name in plots),
         ]
     )
+
+
+def _took(arm: Mapping[str, Any]) -> str:
+    rates, runs = arm["cpu_seconds_of_rates"], sum(entry["runs"] for entry in arm["methods"])
+    grid = f"{runs} runs in {(arm['cpu_seconds'] - rates) / 60:.0f} core-minutes"
+    return f"{grid}, the choice of learning rates before them in {rates / 60:.0f}" if arm["learning_rates"] else grid
+
+
+def arm_plots(comparison: Mapping[str, Any], folder: Path) -> list[list[Path]]:
+    """Of each arm, in its order. The report numbers the arms."""
+    return [
+        [path for name in ARM_PLOTS for path in sorted((folder / "plots").glob(f"{number}_*_{name}.png"))]
+        for number, _ in enumerate(comparison["arms"], start=1)
+    ]
 
 
 def ratios(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -335,8 +352,12 @@ def one_update(folders: Mapping[str, Path]) -> str:
     )
 
 
-def training(comparison: Mapping[str, Any]) -> str:
-    arms = [arm for arm in comparison["arms"] if any(entry["runs"] for entry in arm["methods"])]
+def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Path]]) -> str:
+    parts = [
+        arm_text(arm, [path.name for path in of_arm])
+        for arm, of_arm in zip(comparison["arms"], plots, strict=True)
+        if any(entry["runs"] for entry in arm["methods"])
+    ]
     said = f"`{comparison['command']}`, {len(comparison['starts'])} starting points."
     if comparison["unfinished"]:
         said += f" **Not finished: {len(comparison['unfinished'])} runs are missing.**"
@@ -344,7 +365,7 @@ def training(comparison: Mapping[str, Any]) -> str:
         " Intervals are over seeds, and over starting points where there are three; the rates are those that each family's first method "
         "did best with on two other seeds, so between families a difference is also one of the chosen rates."
     )
-    return "\n\n".join(["## Training: `deltal compare`", said, *map(arm_text, arms)])
+    return "\n\n".join(["## Training: `deltal compare`", said, *parts])
 
 
 def main() -> None:
@@ -360,7 +381,10 @@ def main() -> None:
     for name in PLOTS:
         copied[args.out / "plots" / name] = (next(iter(folders.values())) / "plots" / name).read_bytes()
     if args.compare:
-        parts.append(training(json.loads((args.compare / "comparison.json").read_text())))
+        comparison = json.loads((args.compare / "comparison.json").read_text())
+        plots = arm_plots(comparison, args.compare)
+        parts.append(training(comparison, plots))
+        copied |= {args.out / "plots" / path.name: path.read_bytes() for of_arm in plots for path in of_arm}
         copied[args.out / "comparison.json"] = (args.compare / "comparison.json").read_bytes()
     else:
         parts.append("## Training: `deltal compare`\n\nNot part of this page yet.")

@@ -353,6 +353,7 @@ def arm(rng, name="one step", runs=15, steps=60, held_out=True, methods=METHODS)
         "steps": steps,
         "seconds": 1520.4,
         "cpu_seconds": 2980.1,
+        "cpu_seconds_of_rates": 610.2,
         "learning_rates": [
             {
                 "family": family,

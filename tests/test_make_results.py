@@ -77,3 +77,22 @@ def test_a_difference_speaks_for_other_starting_points_only_if_they_agree(script
     for key in ("difference", "difference_over_starts"):
         turned[key] = examples.est(-entry[key]["value"], low=-entry[key]["high"], high=-entry[key]["low"])
     assert script.training_rows({"families": [], "pairs": [turned]})[0].verdicts == [verdict]
+
+
+def test_an_arm_says_what_it_took_and_shows_its_own_plots(script, tmp_path):
+    (tmp_path / "plots").mkdir()
+    for name in ("1_one-step_accuracy", "1_one-step_length", "2_four-steps_accuracy", "2_four-steps_difference_final"):
+        (tmp_path / "plots" / f"{name}.png").touch()
+    comparison = examples.comparison() | {"command": "deltal compare x.yaml"}
+    comparison["arms"][1]["learning_rates"] = []
+    said = script.training(comparison, script.arm_plots(comparison, tmp_path))
+    first, second = said.split("### four steps")
+    # 2980.1 s in all, 610.2 s of them for the rates; 5 methods with 15 runs each
+    assert "75 runs in 39 core-minutes, the choice of learning rates before them in 10." in first
+    assert [name in first for name in ("1_one-step_accuracy.png", "1_one-step_length.png", "2_four")] == [
+        True,
+        False,
+        False,
+    ]
+    assert "75 runs in 39 core-minutes." in second
+    assert second.index("2_four-steps_accuracy.png") < second.index("2_four-steps_difference_final.png")

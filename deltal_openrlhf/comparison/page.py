@@ -183,7 +183,12 @@ def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) ->
     ]
     about = [
         f"{count(arm['steps'], 'PPO step')} a run; {seconds(arm['seconds'])} in all runs, "
-        f"{seconds(arm['cpu_seconds'])} of processor time."
+        f"{seconds(arm['cpu_seconds'])} of processor time"
+        + (
+            f", {seconds(arm['cpu_seconds_of_rates'])} of it to choose learning rates."
+            if arm["learning_rates"]
+            else "."
+        )
     ]
     if own:
         about.append(f"Flags of its own: {', '.join(own)}.")

@@ -58,15 +58,17 @@ class _Run:
 def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:
     names = start_names(schedule.spec)
     trials, jobs = ([job for family in arm.families for job in schedule.jobs(arm, family)[group]] for group in (0, 1))
-    ended = [job for job in [*trials, *jobs] if job.name in schedule.results]
+    of_trials, of_runs = (
+        [schedule.results[job.name] for job in of if job.name in schedule.results] for of in (trials, jobs)
+    )
     runs: dict[str, list[_Run]] = {method: [] for method in arm.methods}
     for job in jobs:
         if "steps" in schedule.results.get(job.name, {}):
             runs[job.method].append(_Run(schedule, job, names[job.start]))
     there = [run for group in runs.values() for run in group]
-    if not ended:
+    results = of_trials + of_runs
+    if not results:
         return None
-    results = [schedule.results[job.name] for job in ended]
     choices = [schedule.chosen[arm.name, family] for family in arm.families if (arm.name, family) in schedule.chosen]
     last = max((max(run.held_out) for run in there if run.held_out), default=None)
     return {
@@ -77,6 +79,7 @@ def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:
         "final_step": last,
         "seconds": sum(result["seconds"] for result in results),
         "cpu_seconds": sum(result["cpu_seconds"] for result in results),
+        "cpu_seconds_of_rates": sum(result["cpu_seconds"] for result in of_trials),
         "warnings": [choice.warning for choice in choices if choice.warning],
         "learning_rates": [row for choice in choices for row in choice.table],
         "methods": [_method(schedule, arm, method, runs[method], jobs) for method in arm.methods],
