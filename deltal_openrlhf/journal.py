@@ -18,7 +18,7 @@ Line = TypeVar("Line")
 
 
 class Journal(Generic[Line]):
-    """Locked while it is open, by this process. lines: those that were there."""
+    """Locked by this process while it is open. lines: those that it held when it was opened."""
 
     def __init__(
         self,
@@ -27,18 +27,18 @@ class Journal(Generic[Line]):
         *,
         kind: str,
         results: Iterable[str],
-        line: Callable[[Any], Line],
-        broken: str,
+        read_line: Callable[[Any], Line],
+        refusal: str,
     ) -> None:
         """Raises ValueError, in one line, if the folder holds results with other settings, broken ones, or another process writes there.
 
         Args:
             path: of the file, in the folder.
             settings: a JSON object with everything that the results depend on.
-            kind: what the folder holds, for messages: "an evaluation".
+            kind: what the folder holds, for messages: "evaluation".
             results: names of files that are not there before settings.json is.
-            line: reads a JSON value of the file; raises ValueError, TypeError or KeyError for one that is no line of it.
-            broken: says that of such a line: "is broken".
+            read_line: makes a Line of a JSON value; raises ValueError, TypeError or KeyError for one that is none.
+            refusal: the end of the message about such a line: "is broken".
         """
         self._path, self._kind = path, kind
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,10 +50,10 @@ class Journal(Generic[Line]):
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise ValueError(f"{path.parent}: another {kind.split()[-1]} is writing there") from error
+            raise ValueError(f"{path.parent}: another {kind} is writing there") from error
         try:
             self._check_settings(settings, results)
-            self.lines = list(self._read_back(line, broken))
+            self.lines = list(self._read_back(read_line, refusal))
         except BaseException:
             self._file.close()
             raise
@@ -83,11 +83,11 @@ class Journal(Generic[Line]):
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not JSON; take another --out") from error
         if not isinstance(earlier, dict):
-            raise ValueError(f"{path}: not the settings of {self._kind}; take another --out")
+            raise ValueError(f"{path}: not a JSON object; take another --out")
         if changed := what_differs(earlier, settings):
-            raise ValueError(f"{folder} holds {self._kind} that was begun with {changed}; take another --out")
+            raise ValueError(f"{folder}: its {self._kind} was begun with {changed}; take another --out")
 
-    def _read_back(self, line: Callable[[Any], Line], broken: str) -> Iterable[Line]:
+    def _read_back(self, read_line: Callable[[Any], Line], refusal: str) -> Iterable[Line]:
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
@@ -95,13 +95,13 @@ class Journal(Generic[Line]):
             self._file.truncate(whole)
         for number, text in enumerate(content[:whole].splitlines(), 1):
             try:
-                yield line(json.loads(text))
+                yield read_line(json.loads(text))
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise ValueError(f"{self._path}: line {number} {broken}; take another --out") from error
+                raise ValueError(f"{self._path}: line {number} {refusal}; take another --out") from error
 
 
 def what_differs(earlier: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first difference of two settings in words, None if there is none."""
+    """The first difference of two settings in words, None if there is none. Their names are those of flags, or model_files and sets."""
     for name in dict.fromkeys([*earlier, *now]):
         before, after = earlier.get(name), now.get(name)
         if before == after:

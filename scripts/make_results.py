@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deltal_openrlhf.comparison.plots import plot_prefix
 from deltal_openrlhf.files import write_all_atomically
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not resolved"
@@ -314,17 +315,22 @@ def arm_text(arm: Mapping[str, Any], plots: Sequence[str]) -> str:
     )
 
 
+def is_measured(arm: Mapping[str, Any]) -> bool:
+    return any(entry["runs"] for entry in arm["methods"])
+
+
 def _took(arm: Mapping[str, Any]) -> str:
-    rates, runs = arm["cpu_seconds_of_rates"], sum(entry["runs"] for entry in arm["methods"])
+    rates, runs = arm["cpu_seconds_of_rates"], sum(entry["runs"] + len(entry["crashed"]) for entry in arm["methods"])
     grid = f"{runs} runs in {(arm['cpu_seconds'] - rates) / 60:.0f} core-minutes"
-    return f"{grid}, the choice of learning rates before them in {rates / 60:.0f}" if arm["learning_rates"] else grid
+    return f"{grid}, the choice of learning rates before them in {rates / 60:.0f}" if rates else grid
 
 
 def arm_plots(comparison: Mapping[str, Any], folder: Path) -> list[list[Path]]:
-    """Of each arm, in its order. The report numbers the arms."""
+    """Of each arm, in its order."""
     return [
-        [path for name in ARM_PLOTS for path in sorted((folder / "plots").glob(f"{number}_*_{name}.png"))]
-        for number, _ in enumerate(comparison["arms"], start=1)
+        [folder / "plots" / f"{plot_prefix(number, arm)}_{name}.png" for name in ARM_PLOTS]
+        for number, arm in enumerate(comparison["arms"], start=1)
+        if is_measured(arm)
     ]
 
 
@@ -353,11 +359,8 @@ def one_update(folders: Mapping[str, Path]) -> str:
 
 
 def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Path]]) -> str:
-    parts = [
-        arm_text(arm, [path.name for path in of_arm])
-        for arm, of_arm in zip(comparison["arms"], plots, strict=True)
-        if any(entry["runs"] for entry in arm["methods"])
-    ]
+    measured = [arm for arm in comparison["arms"] if is_measured(arm)]
+    parts = [arm_text(arm, [path.name for path in of_arm]) for arm, of_arm in zip(measured, plots, strict=True)]
     said = f"`{comparison['command']}`, {len(comparison['starts'])} starting points."
     if comparison["unfinished"]:
         said += f" **Not finished: {len(comparison['unfinished'])} runs are missing.**"

@@ -14,6 +14,7 @@ from tokenizers import pre_tokenizers
 from deltal_openrlhf.comparison import pipeline
 from deltal_openrlhf.comparison.checks import check_flags
 from deltal_openrlhf.comparison.grid import Job
+from deltal_openrlhf.comparison.run import distinct_flags
 from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import read_spec
 
@@ -185,11 +186,29 @@ CASES = {
         "--actor.model_name_or_path dropout has dropout, which the single-process loop does not apply",
         None,
     ),
-    "no model": (
+    "unknown model": (
         {"actor.model_name_or_path": "broken"},
-        "--actor.model_name_or_path broken: ",
+        "--actor.model_name_or_path broken: ValueError: The checkpoint you are trying to load has model type `of nothing`",
         None,
     ),
+    "no language model": (
+        {"actor.model_name_or_path": "vit"},
+        "--actor.model_name_or_path vit: ValueError: Unrecognized configuration class",
+        None,
+    ),
+    "no tokenizer": (
+        {"actor.model_name_or_path": "no_tokenizer"},
+        "--actor.model_name_or_path no_tokenizer: ",
+        None,
+    ),
+    "template": ({"data.input_template": "{} {}"}, "train.jsonl: line 1: IndexError: ", None),
+    "no JSON": (
+        {"eval.dataset": "notes.jsonl"},
+        "notes.jsonl: line 1: JSONDecodeError: Expecting value",
+        "notes.jsonl: line 1: not JSON",
+    ),
+    "no text": ({"eval.dataset": "bytes.jsonl"}, "bytes.jsonl: UnicodeDecodeError: ", "bytes.jsonl: line 1: not JSON"),
+    "reward file that ends": ({"reward.remote_url": "exit.py"}, "--reward.remote_url exit.py: SystemExit: 0", None),
     "reward file": ({"reward.remote_url": "no_reward.py"}, "--reward.remote_url no_reward.py: has no function", None),
     "broken reward file": ({"reward.remote_url": "broken.py"}, "--reward.remote_url broken.py: SyntaxError", None),
     "files": (
@@ -238,8 +257,12 @@ def messages(tmp_path_factory) -> dict[str, tuple[str | None, str | None]]:
     words = ["<pad>", "<eos>", "<unk>", "1", "2", "3", "make", "[", "]"]
     for name, dropout in (("start", 0.0), ("dropout", 0.1)):
         write_tiny_model(folder / name, words, pre_tokenizers.Whitespace(), attention_dropout=dropout)
-    (folder / "broken").mkdir()
-    (folder / "broken/config.json").write_text('{"model_type": "of nothing"}')
+    for name, kind in (("broken", "of nothing"), ("vit", "vit"), ("no_tokenizer", "llama")):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps({"model_type": kind}))
+    (folder / "notes.jsonl").write_text("notes\n")
+    (folder / "bytes.jsonl").write_bytes(b"\xff\n")
+    (folder / "exit.py").write_text("raise SystemExit(0)\n")
     (folder / "no_reward.py").write_text("x = 1\n")
     (folder / "broken.py").write_text("def reward_func(:\n")
     done = subprocess.run(
@@ -270,5 +293,30 @@ def test_a_refusal_names_arm_and_method(monkeypatch):
     job = Job("x", "SGD", "f", "∆L 1", "start", 0, None, {"a": 1})
     monkeypatch.setattr("sys.executable", "/bin/echo")  # whatever it is asked, it is no list of messages
     monkeypatch.setattr("deltal_openrlhf.comparison.checks.json.loads", lambda text: ["--a is 1, allowed is 2"])
-    with pytest.raises(ValueError, match="^arm 'SGD', method '∆L 1': --a is 1, allowed is 2$"):
+    with pytest.raises(ValueError, match="^arm 'SGD', method '∆L 1', start start: --a is 1, allowed is 2$"):
         check_flags("loop", [job])
+
+
+def test_every_arm_method_and_start_is_checked_once(tmp_path):
+    for name in ("s0", "s1", "s2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    file = tmp_path / "c.yaml"
+    given = {
+        "starts": [f"{tmp_path}/s0", f"{tmp_path}/s1"],
+        "seeds": [0, 1],
+        "methods": {"a": {}, "b": {}},
+        "families": {"all": ["b", "a"]},
+        "learning_rate": {"choices": [1, 2], "seeds": [8, 9], "starts": [f"{tmp_path}/s2"]},
+        "arms": {"one": {}, "two": {"starts": [f"{tmp_path}/s1"], "learning_rate": None}},
+    }
+    file.write_text(yaml.safe_dump(given))
+    spec = read_spec(str(file))
+    found = [(job.arm, job.method, job.start[-2:]) for job in distinct_flags(spec, spec.arms)]
+    # The family's first method chooses its rate, from a start that no run of the comparison has.
+    wanted = [("one", m, s) for s in ("s0", "s1") for m in "ab"] + [
+        ("one", "b", "s2"),
+        ("two", "a", "s1"),
+        ("two", "b", "s1"),
+    ]
+    assert sorted(found) == sorted(wanted)

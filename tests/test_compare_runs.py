@@ -50,7 +50,6 @@ class Experiment:
             str(self.file),
             "--out",
             str(self.out),
-            *([] if "--workers" in flags else ["--workers", "1"]),
             *flags,
         ]
 
@@ -142,6 +141,9 @@ def test_a_whole_comparison(experiment):
         (4.0, False),
     ]
     assert one["warnings"] == []
+    of_rates = [json.loads(r) for name, r in experiment.results().items() if name.startswith("learning_rates/one/")]
+    assert len(of_rates) == 12
+    assert one["cpu_seconds_of_rates"] == pytest.approx(sum(result["cpu_seconds"] for result in of_rates))
     settings = json.loads((experiment.out / "runs/two/s1/c/seed3/settings.json").read_text())
     assert settings["flags"]["actor.adam.lr"] == 1.5 and settings["flags"]["actor.max_norm"] == 0.1
     assert [method["runs"] for method in one["methods"]] == [4, 4, 4]
@@ -174,8 +176,11 @@ def test_a_crash_is_recorded_shown_and_tried_again_on_request_only(experiment):
     assert arm["methods"][0]["crashed"][0] == {"run": "runs/main/s0/a/seed1", "reason": "RuntimeError: planted failure"}
     assert arm["pairs"][0]["n"] == 2
     begun = len(experiment.events("begin"))
-    assert experiment.run().returncode == 1 and len(experiment.events("begin")) == begun
-    assert experiment.run("--retry_crashed").returncode == 1 and len(experiment.events("begin")) == begun + 6
+    assert experiment.run("--workers", "2").returncode == 1 and len(experiment.events("begin")) == begun
+    assert (
+        experiment.run("--retry_crashed", "--workers", "2").returncode == 1
+        and len(experiment.events("begin")) == begun + 6
+    )
 
 
 def test_a_crashed_trial_rules_its_learning_rate_out(experiment):
@@ -183,6 +188,7 @@ def test_a_crashed_trial_rules_its_learning_rate_out(experiment):
     experiment.given["flags"] |= {"fake.crash": 7}
     done = experiment.run("--workers", "2")
     found = experiment.comparison()
+    assert done.returncode == 1 and "4 runs crashed; --retry_crashed" in done.stderr
     assert len(found["unfinished"]) == 12 and "every learning rate had a run that crashed" in done.stdout
     assert [row["chosen"] for row in found["arms"][0]["learning_rates"]] == [False] * 4
 
@@ -241,7 +247,7 @@ def test_two_processes_do_not_share_a_folder(experiment):
     experiment.given["flags"] |= {"fake.seconds": 60}
     first = experiment.start("--workers", "1")
     until(lambda: experiment.events("begin"), "no run began")
-    second = experiment.run()
+    second = experiment.run("--workers", "1")
     os.killpg(first.pid, signal.SIGINT)
     first.communicate(timeout=10)
     assert second.returncode == 2
@@ -254,7 +260,7 @@ def test_runs_of_other_settings_are_refused_with_the_difference(experiment):
     before = start / "config.json"
     text = before.read_text()
     before.write_text('{"name": "another"}')
-    refused = experiment.run()
+    refused = experiment.run("--workers", "2")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "s1/a/seed0 holds a run that was begun with another starting point: config.json" in refused.stderr
     before.write_text(text)

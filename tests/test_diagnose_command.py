@@ -343,6 +343,11 @@ def test_broken_files_are_named(example, finished, tmp_path, capsys):
             (out / path.name).write_bytes(path.read_bytes())
         (out / name).unlink() if content is None else (out / name).write_bytes(content)
         assert said in refused(capsys, flags(example, out))
+    for name in (ROLLOUTS, GRAM, ROWS):
+        out = tmp_path / f"only_{name}"
+        out.mkdir()
+        (out / name).write_bytes(b"x")
+        assert f"holds {name} without settings.json" in refused(capsys, flags(example, out))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,10 +1,13 @@
 """scripts/make_results.py: verdicts follow from intervals alone."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 import report_examples as examples
+
+from deltal_openrlhf.comparison.page import write_report
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,19 +83,21 @@ def test_a_difference_speaks_for_other_starting_points_only_if_they_agree(script
 
 
 def test_an_arm_says_what_it_took_and_shows_its_own_plots(script, tmp_path):
-    (tmp_path / "plots").mkdir()
-    for name in ("1_one-step_accuracy", "1_one-step_length", "2_four-steps_accuracy", "2_four-steps_difference_final"):
-        (tmp_path / "plots" / f"{name}.png").touch()
     comparison = examples.comparison() | {"command": "deltal compare x.yaml"}
-    comparison["arms"][1]["learning_rates"] = []
-    said = script.training(comparison, script.arm_plots(comparison, tmp_path))
-    first, second = said.split("### four steps")
-    # 2980.1 s in all, 610.2 s of them for the rates; 5 methods with 15 runs each
-    assert "75 runs in 39 core-minutes, the choice of learning rates before them in 10." in first
-    assert [name in first for name in ("1_one-step_accuracy.png", "1_one-step_length.png", "2_four")] == [
-        True,
-        False,
-        False,
+    first, second = comparison["arms"]
+    second["cpu_seconds_of_rates"] = 0
+    second["methods"][0]["crashed"] = [{"run": "x", "reason": "y"}]
+    write_report(comparison, tmp_path)
+    (tmp_path / "plots/1_another-arm_accuracy.png").touch()  # of an earlier report
+    plots = script.arm_plots(comparison, tmp_path)
+    assert all(path.exists() for of_arm in plots for path in of_arm)
+    said = script.training(comparison, plots)
+    of_first, of_second = said.split("### four steps")
+    # 2980.1 s in all, 610.2 s of them for the rates of the first; 5 methods with 15 runs each
+    assert "75 runs in 39 core-minutes, the choice of learning rates before them in 10." in of_first
+    assert "76 runs in 50 core-minutes." in of_second
+    shown = [re.findall(r"plots/(.*?)\.png", text) for text in (of_first, of_second)]
+    assert shown == [
+        ["1_one-step_accuracy", "1_one-step_difference_final"],
+        ["2_four-steps_accuracy", "2_four-steps_difference_final"],
     ]
-    assert "75 runs in 39 core-minutes." in second
-    assert second.index("2_four-steps_accuracy.png") < second.index("2_four-steps_difference_final.png")

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deltal_openrlhf.cli.arguments import OneLineParser, check_report_packages
 from deltal_openrlhf.comparison.pool import ENGINES
@@ -85,14 +86,18 @@ def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
     print(overview(comparison))
     print(f"report and {COMPARISON}: {args.out}")
     chosen = {arm.name for arm in arms}
-    crashed = [
-        run for arm in comparison["arms"] if arm["name"] in chosen for m in arm["methods"] for run in m["crashed"]
-    ]
+    of_chosen = [arm for arm in comparison["arms"] if arm["name"] in chosen]
+    crashed = sum(len(method["crashed"]) for arm in of_chosen for method in arm["methods"])
+    # A learning rate whose trial crashed is ruled out, which is what trials are for; a family needs one that is left.
+    crashed += sum(row["crashed"] for arm in of_chosen for row in arm["learning_rates"] if not _has_rate(arm, row))
     if crashed:
-        print(
-            f"{PROG}: {count(len(crashed), 'run')} crashed; --retry_crashed starts anew what crashed", file=sys.stderr
-        )
+        print(f"{PROG}: {count(crashed, 'run')} crashed; --retry_crashed runs them again", file=sys.stderr)
     return 1 if crashed else 0
+
+
+def _has_rate(arm: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Whether a learning rate was chosen for the family of this trial."""
+    return any(other["chosen"] for other in arm["learning_rates"] if other["family"] == row["family"])
 
 
 def _default_workers(engine: str) -> int:

@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -40,7 +40,7 @@ def check_flags(engine: str, jobs: Sequence[Job]) -> None:
         raise RuntimeError(f"the flags could not be checked: {reason}")
     for job, message in zip(jobs, json.loads(out.splitlines()[-1]), strict=True):
         if message:
-            raise ValueError(f"arm {job.arm!r}, method {job.method!r}: {message}")
+            raise ValueError(f"arm {job.arm!r}, method {job.method!r}, start {job.start}: {message}")
 
 
 def main(engine: str) -> None:
@@ -53,14 +53,33 @@ def main(engine: str) -> None:
 
 
 def _loop_message(flags: Mapping[str, Any]) -> str | None:
+    from deltal_openrlhf.comparison import inputs
     from deltal_openrlhf.comparison.arguments import check_loop_flags
-    from deltal_openrlhf.comparison.inputs import Inputs
 
     try:
-        Inputs(check_loop_flags(flags)[0])
+        args, _ = check_loop_flags(flags)
     except ValueError as error:
         return _without_place(str(error))
-    return None
+    start, reward_file = args.actor.model_name_or_path, args.reward.remote_url
+    return (
+        _once(("model", start), lambda: inputs.check_architecture(start))
+        or _once(("reward", reward_file), lambda: inputs.reward_function(reward_file))
+        or _once(tuple(cpu.lookup(args, flag) for flag in inputs.READ), lambda: inputs.Inputs(args))
+    )
+
+
+_said: dict[tuple, str | None] = {}
+
+
+def _once(key: tuple, check: Callable[[], Any]) -> str | None:
+    """What the check refuses. Runs share what they read: prompts may be many, and a reward file is executed."""
+    if key not in _said:
+        try:
+            check()
+            _said[key] = None
+        except ValueError as error:
+            _said[key] = str(error)
+    return _said[key]
 
 
 def _pipeline_message(flags: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,5 @@
-"""What a run of the single-process loop reads before it trains: tokenizer, prompts, reward function, and the model's architecture."""
+"""What a run of the single-process loop reads before it trains, its weights apart. Here every problem is a ValueError in one line."""
 
-import functools
 import importlib.util
 import json
 from collections.abc import Callable
@@ -11,6 +10,23 @@ import torch
 from openrlhf.datasets.prompts_dataset import preprocess_data
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+ATTENTION = "sdpa"
+
+READ = (
+    "actor.model_name_or_path",
+    "data.prompt_dataset",
+    "data.input_key",
+    "data.label_key",
+    "data.input_template",
+    "data.apply_chat_template",
+    "data.max_samples",
+    "data.max_len",
+    "eval.dataset",
+    "rollout.batch_size",
+    "rollout.max_new_tokens",
+)
+"""Flags that Inputs depends on."""
+
 
 class Prompt(NamedTuple):
     text: str
@@ -20,35 +36,40 @@ class Prompt(NamedTuple):
 
 
 class Inputs:
-    """args: the host's hierarchical arguments. Raises ValueError, in one line, for a run that could not begin; reads no weights."""
+    """args: the host's hierarchical arguments."""
 
     def __init__(self, args: Any) -> None:
-        self.tokenizer = _tokenizer(args.actor.model_name_or_path)
-        self.reward_func = _reward_function(args.reward.remote_url)
+        start = args.actor.model_name_or_path
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(start)
+        except Exception as error:  # noqa: BLE001 - transformers raises OSError, KeyError, ValueError and more
+            raise ValueError(f"--actor.model_name_or_path {start}: {_in_one_line(error)}") from error
         self.prompts = self._read(args.data.prompt_dataset, args)
         self.held_out = self._read(args.eval.dataset, args) if args.eval.dataset else []
-        rollouts, left = divmod(len(self.prompts), args.rollout.batch_size)
-        if left or not rollouts:  # the pipeline ends an episode with a smaller rollout
+        self.rollouts, left = divmod(len(self.prompts), args.rollout.batch_size)
+        if left or not self.rollouts:  # the pipeline ends an episode with a smaller rollout
             raise ValueError(
                 f"--data.prompt_dataset {args.data.prompt_dataset} gives {len(self.prompts)} prompts (--data.max_samples "
                 f"{args.data.max_samples}), allowed in the single-process loop is a multiple of --rollout.batch_size, "
                 f"{args.rollout.batch_size}"
             )
-        self.steps = rollouts * args.train.num_episodes
 
     def _read(self, path: str, args: Any) -> list[Prompt]:
         data = args.data
         template = self.tokenizer.apply_chat_template if data.apply_chat_template else None
         prompts = []
-        # Not splitlines(): a JSON text may hold other line separators, such as U+2028.
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        try:
+            # Not splitlines(): a JSON text may hold other line separators, such as U+2028.
+            lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"{path}: {_in_one_line(error)}") from error
         for number, line in enumerate(lines[: data.max_samples], 1):
             try:
                 row = json.loads(line)
                 text, label = preprocess_data(row, data.input_template, data.input_key, data.label_key, template)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: line {number}: {type(error).__name__}: {error}") from error
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            except Exception as error:  # noqa: BLE001 - of JSON, of the host, or of a chat template
+                raise ValueError(f"{path}: line {number}: {_in_one_line(error)}") from error
             if not ids or len(ids) + args.rollout.max_new_tokens > data.max_len:
                 raise ValueError(
                     f"{path}: line {number}: the prompt has {len(ids)} tokens, allowed are 1 to "
@@ -58,33 +79,35 @@ class Inputs:
         return prompts
 
 
-@functools.cache  # many runs start from one checkpoint
-def _tokenizer(start: str) -> Any:
-    """Of a model that the loop can train: it samples and updates in eval mode."""
+def check_architecture(start: str) -> None:
+    """A causal language model without dropout: the loop samples and updates in eval mode. Reads config.json only."""
     try:
         config = AutoConfig.from_pretrained(start)
-        tokenizer = AutoTokenizer.from_pretrained(start)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION)
     except Exception as error:  # noqa: BLE001 - transformers raises OSError, KeyError, ValueError and more
-        reason = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"--actor.model_name_or_path {start}: {type(error).__name__}: {reason}") from error
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        raise ValueError(f"--actor.model_name_or_path {start}: {_in_one_line(error)}") from error
     rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
     if any(rates) or getattr(config, "attention_dropout", 0):
         raise ValueError(
             f"--actor.model_name_or_path {start} has dropout, which the single-process loop does not apply; set it to 0"
         )
-    return tokenizer
 
 
-def _reward_function(path: str) -> Callable:
+def reward_function(path: str) -> Callable:
+    """The reward_func of a file, which is executed."""
     spec = importlib.util.spec_from_file_location("reward_func", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - the file is the user's
-        raise ValueError(f"--reward.remote_url {path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the file is the user's
+        raise ValueError(f"--reward.remote_url {path}: {_in_one_line(error)}") from error
     if not hasattr(module, "reward_func"):
         raise ValueError(f"--reward.remote_url {path}: has no function reward_func(queries, prompts, labels)")
     return module.reward_func
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Its kind and the first line of what it says: transformers goes on for pages."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no reason given')}"

@@ -24,7 +24,7 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from transformers import AutoModelForCausalLM
 
 from deltal_openrlhf.comparison.arguments import check_loop_flags
-from deltal_openrlhf.comparison.inputs import Inputs, Prompt
+from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture, reward_function
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
 from deltal_openrlhf.host.controller import EQUAL_REWARDS
 from deltal_openrlhf.host.metrics_file import EVALS
@@ -62,15 +62,20 @@ class Run:
 
     def __init__(self, args: Any, settings: LossSettings) -> None:
         self.args, self.settings = args, settings
-        self.inputs = Inputs(args)
         start = args.actor.model_name_or_path
-        self.model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, attn_implementation="sdpa").eval()
+        check_architecture(start)
+        self.inputs = Inputs(args)
+        self.steps = self.inputs.rollouts * args.train.num_episodes
+        self.reward_func = reward_function(args.reward.remote_url)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            start, dtype=torch.float32, attn_implementation=ATTENTION
+        ).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         ends = self.model.generation_config.eos_token_id
         self.eos = ends if isinstance(ends, list) else [self.inputs.tokenizer.eos_token_id if ends is None else ends]
         responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.updater = PolicyUpdater(
-            self.model, args, settings, responses // args.train.batch_size * args.train.max_epochs * self.inputs.steps
+            self.model, args, settings, responses // args.train.batch_size * args.train.max_epochs * self.steps
         )
 
     def train(self, folder: Path, progress: Callable[[int, int], None]) -> dict:
@@ -97,10 +102,10 @@ class Run:
                     )
                     row = self.learn(graded, cuts)
                     row["timing/step_total"] = time.monotonic() - begun
-                    _write(metrics, {"step": step, "total_steps": self.inputs.steps, "time": time.time(), **row})
+                    _write(metrics, {"step": step, "total_steps": self.steps, "time": time.time(), **row})
                     if self.inputs.held_out and args.eval.steps > 0 and step % args.eval.steps == 0:
                         _write(evals, {"step": step, **self.evaluate(step)})
-                    progress(step, self.inputs.steps)
+                    progress(step, self.steps)
         return {"steps": step}
 
     def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
@@ -122,7 +127,7 @@ class Run:
             [row.token_ids + response.tokens for row, response in zip(rows, responses, strict=True)],
             skip_special_tokens=False,
         )
-        found = self.inputs.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
+        found = self.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
         rewards = torch.as_tensor(found["rewards"] if isinstance(found, dict) else found, dtype=torch.float32)
         if rewards.shape != (len(rows),) or not bool(torch.isfinite(rewards).all()):
             raise RuntimeError(

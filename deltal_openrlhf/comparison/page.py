@@ -79,7 +79,8 @@ DEFINITIONS = (
     ),
     (
         "Difference",
-        "X − Y is the value of X minus that of Y, paired: the mean over pairs of runs with the same starting point and seed.",
+        "X − Y is the value of X minus that of Y in pairs of runs with the same starting point and seed: the mean over seeds of a seed's "
+        "mean over the starting points.",
     ),
     (
         "Over starting points",
@@ -87,12 +88,13 @@ DEFINITIONS = (
     ),
     (
         "Intervals",
-        "95 % t intervals over runs, over pairs for differences, as if all of them were independent: they do not speak for other "
-        "starting points. Not corrected for their number: of 20 differences that are none, one comes out as resolved on average.",
+        "95 % t intervals: over runs, of differences over seeds. They speak for new seeds, not for other starting points. Not corrected "
+        "for their number: of 20 differences that are none, one comes out as resolved on average.",
     ),
     (
         "p",
-        "Sign-flip permutation test of the pairs' differences; p (Holm): corrected for the number of comparisons of this metric.",
+        "Sign-flip permutation test of the seeds' differences; with n seeds not below 2^(1 − n). "
+        "p (Holm): corrected for the number of comparisons of this metric.",
     ),
     (
         "Not resolved",
@@ -186,7 +188,7 @@ def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) ->
         f"{seconds(arm['cpu_seconds'])} of processor time"
         + (
             f", {seconds(arm['cpu_seconds_of_rates'])} of it to choose learning rates."
-            if arm["learning_rates"]
+            if arm["cpu_seconds_of_rates"]
             else "."
         )
     ]

@@ -59,7 +59,7 @@ def plots(comparison: Mapping[str, Any]) -> list[list[Plot | NoPlot]]:
     """For each arm its plots in the order of the page; a sentence in place of one whose values are all missing."""
     arms = comparison["arms"]
     looks = palette.looks(method["name"] for arm in arms for method in arm["methods"])
-    return [draw(_of_arm(arm, f"{i}_{_slug(arm['name'])}", looks)) for i, arm in enumerate(arms, start=1)]
+    return [draw(_of_arm(arm, plot_prefix(i, arm), looks)) for i, arm in enumerate(arms, start=1)]
 
 
 def _of_arm(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> list[Callable[[], Plot | NoPlot]]:
@@ -68,6 +68,11 @@ def _of_arm(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> list[Callable[[
     if arm["learning_rates"]:
         found.append(partial(_learning_rates, arm, prefix, looks))
     return found
+
+
+def plot_prefix(number: int, arm: Arm) -> str:
+    """Of the names of an arm's plots: PREFIX_accuracy, PREFIX_difference_final and so on. number: of the arm, from 1."""
+    return f"{number}_{_slug(arm['name'])}"
 
 
 def _slug(name: str) -> str:
@@ -147,7 +152,8 @@ def _differences(arm: Arm, metric: str, prefix: str) -> Plot | NoPlot:
     axes.set_xlabel("difference")
     caption = (
         f"Pairs of runs with the same starting point and seed; {n}. Right of 0: the one named first is better. "
-        "Squares: means of two families. Bars: 95 % t intervals, not corrected for the number of comparisons. Hollow: not resolved."
+        "Squares: means of two families. Bars: 95 % t intervals over seeds, not corrected for the number of comparisons. "
+        "Hollow: not resolved."
     )
     return Plot(
         f"{prefix}_difference_{_slug(metric)}", png(figure), f"{heading.splitlines()[0]}, arm {arm['name']}.", caption

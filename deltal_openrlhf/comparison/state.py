@@ -13,8 +13,9 @@ from deltal_openrlhf import __version__
 from deltal_openrlhf.comparison.grid import START, Job
 from deltal_openrlhf.evaluation.checkpoint import checksums
 from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.journal import SETTINGS
 
-SETTINGS, RESULT, CONSOLE = "settings.json", "result.json", "console.txt"
+RESULT, CONSOLE = "result.json", "console.txt"
 FORMAT = 1
 FILE_FLAGS = ("data.prompt_dataset", "eval.dataset", "reward.remote_url")
 LOCK = ".lock"

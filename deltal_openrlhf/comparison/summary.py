@@ -58,9 +58,8 @@ class _Run:
 def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:
     names = start_names(schedule.spec)
     trials, jobs = ([job for family in arm.families for job in schedule.jobs(arm, family)[group]] for group in (0, 1))
-    of_trials, of_runs = (
-        [schedule.results[job.name] for job in of if job.name in schedule.results] for of in (trials, jobs)
-    )
+    of_trials = [schedule.results[job.name] for job in trials if job.name in schedule.results]
+    of_runs = [schedule.results[job.name] for job in jobs if job.name in schedule.results]
     runs: dict[str, list[_Run]] = {method: [] for method in arm.methods}
     for job in jobs:
         if "steps" in schedule.results.get(job.name, {}):

@@ -25,12 +25,12 @@ class DiagnosisFolder:
         self._file = Journal(
             path / JOURNAL,
             settings,
-            kind="a diagnosis",
+            kind="diagnosis",
             results=[JOURNAL, ROLLOUTS, ROWS, GRAM],
-            line=_stage,
-            broken="is broken",
+            read_line=_stage,
+            refusal="is broken",
         )
-        self.journal: list[dict[str, Any]] = self._file.lines
+        self.journal: list[dict[str, Any]] = list(self._file.lines)
 
     def append(self, *lines: dict[str, Any]) -> None:
         """Write lines of the journal. The caller makes sure that what they say is on the disk."""

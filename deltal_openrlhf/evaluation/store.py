@@ -34,10 +34,10 @@ class ResponseStore:
         self._journal = Journal(
             folder / RESPONSES,
             settings,
-            kind="an evaluation",
+            kind="evaluation",
             results=[RESPONSES],
-            line=_record,
-            broken="is no graded response",
+            read_line=_record,
+            refusal="is no graded response",
         )
         self.records = {(r.set, r.position, r.sample): r for r in self._journal.lines}
         self._synced = time.monotonic()
