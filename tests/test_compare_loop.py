@@ -242,6 +242,23 @@ def test_advantages_are_those_of_the_host(task_flags):
     assert spread.tolist() == pytest.approx([0.57735] * 4 + [0] * 4, rel=1e-4)
 
 
+def test_what_a_run_reads_depends_on_the_flags_that_say_so_only(task_flags):
+    """The check before all runs reads once for runs that agree in these flags."""
+    from argparse import Namespace
+
+    from openrlhf.utils.config import hierarchize
+
+    from deltal_openrlhf import cpu
+    from deltal_openrlhf.comparison.arguments import check_loop_flags
+    from deltal_openrlhf.comparison.inputs import READ, Inputs
+
+    args, _ = check_loop_flags(task_flags)
+    alone = Inputs(hierarchize(Namespace(**{flag: cpu.lookup(args, flag) for flag in READ})))
+    whole = Inputs(args)
+    assert len(whole.prompts) == len(whole.held_out) == 8
+    assert (alone.prompts, alone.held_out, alone.rollouts) == (whole.prompts, whole.held_out, whole.rollouts)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
