@@ -9,5 +9,5 @@ trainer.py, strategy.py, actor.py  what OpenRLHF's workers and controller talk t
 checkpoint.py                      sharded checkpoints
 parity/                            python -m megatron_ext.parity
 plan.py, search.py, memory.py, estimates.py, shape.py   python -m megatron_ext.plan
-bindings.py, cpu.py, cpu_modules.py                     what is relied on in Megatron-Core; running it without a GPU
+bindings.py, cpu.py, plain_modules.py                     what is relied on in Megatron-Core; running it without a GPU
 """

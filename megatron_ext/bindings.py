@@ -92,7 +92,7 @@ CALLED |= {
     "megatron.core.optimizer.distrib_optimizer:DistributedOptimizer.sharded_param_state_fully_reshardable": "model_sharded_state_dict, "
     "is_loading, metadata",
     "megatron.core.optimizer.distrib_optimizer:DistributedOptimizer.load_parameter_state_from_fully_reshardable": "state_dict",
-    # cpu_modules.py
+    # plain_modules.py
     "megatron.core.dist_checkpointing.utils:replace_prefix_for_sharding": "sharded_state_dict, old_prefix, new_prefix",
     "megatron.core.models.gpt.gpt_layer_specs:get_gpt_layer_local_spec": "qk_layernorm, normalization",
     "megatron.core.process_groups_config:ProcessGroupCollection.use_mpu_process_groups": "required_pgs",

@@ -1,4 +1,4 @@
-"""What lets Megatron-Core run without CUDA: names it takes for granted, and stand-ins for Transformer Engine's modules (cpu_modules.py).
+"""What lets Megatron-Core run without CUDA: names it takes for granted, and stand-ins for Transformer Engine's modules (plain_modules.py).
 
 Without effect where torch was built for GPUs. deltal_openrlhf/cpu replaces torch.cuda.current_device and the like in every process;
 this adds what only Megatron-Core asks for.

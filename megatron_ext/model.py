@@ -189,7 +189,7 @@ def _bridge(settings: ModelSettings, layout: ParallelLayout) -> Bridge:
         balance = "aux_loss" if settings.aux_loss_coef else "none"
         extra |= {"moe_router_load_balancing_type": balance, "moe_aux_loss_coeff": settings.aux_loss_coef}
     if cpu.is_needed():
-        from megatron_ext.cpu_modules import block_spec
+        from megatron_ext.plain_modules import block_spec
 
         fusions = (
             "masked_softmax_fusion",

@@ -54,12 +54,12 @@ class MemoryTwinAttention(torch.autograd.Function):
 @contextmanager
 def memory_twins():
     """Norms and attention that save as much as Transformer Engine's, in place of the stand-ins."""
-    from megatron_ext import cpu_modules
+    from megatron_ext import plain_modules
 
     with ExitStack() as stack:
-        stack.enter_context(rebound(cpu_modules, "_rms_norm", MemoryTwinNorm.apply))
+        stack.enter_context(rebound(plain_modules, "_rms_norm", MemoryTwinNorm.apply))
         attend = lambda self, query, key, value, *args, **kwargs: MemoryTwinAttention.apply(query, key, value)  # noqa: E731
-        stack.enter_context(rebound(cpu_modules.CausalAttention, "forward", attend))
+        stack.enter_context(rebound(plain_modules.CausalAttention, "forward", attend))
         yield
 
 

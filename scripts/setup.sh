@@ -75,7 +75,7 @@ import matplotlib.pyplot, tensorboard, fastapi, uvicorn  # noqa
 import deltal_openrlhf.rewards.symbolic  # noqa
 import openrlhf.trainer.ppo_trainer_async, openrlhf.trainer.ray.ppo_critic, vllm.v1.worker.cpu_worker  # noqa
 import vllm.v1.engine.async_llm, vllm.v1.engine.core, vllm.v1.worker.cpu_model_runner  # noqa
-import megatron_ext.actor, megatron_ext.bindings, megatron_ext.checkpoint, megatron_ext.cpu_modules, megatron_ext.trainer  # noqa
+import megatron_ext.actor, megatron_ext.bindings, megatron_ext.checkpoint, megatron_ext.plain_modules, megatron_ext.trainer  # noqa
 import transformers.models.llama.modeling_llama, transformers.models.qwen2.modeling_qwen2, torch.utils.tensorboard  # noqa
 PYTHON
 }
