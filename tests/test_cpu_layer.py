@@ -15,9 +15,10 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.cpu import bert_padding, patches
-from deltal_openrlhf.cpu.on_import import on_import
+from deltal_openrlhf.cpu import patches
 from deltal_openrlhf.cpu.weight_sync import GlooGroup
+from deltal_openrlhf.standins import bert_padding
+from deltal_openrlhf.standins.on_import import on_import
 
 pytestmark = pytest.mark.skipif(
     not cpu.is_needed(), reason="torch was built for a GPU; DELTAL_SETUP_CPU=1 bash scripts/test.sh runs these"

@@ -3,14 +3,14 @@
     environment.py   variables and ray.init arguments for the driver and its workers
     flags.py         command line values that a CPU run needs, and those it cannot have
     patches.py       every name of the host that is replaced, and why
-    bert_padding.py, weight_sync.py, on_import.py   what the patches put there
+    weight_sync.py   what some of the patches put there
 
 Importing this imports neither torch nor the host: vLLM and Ray load it in every process.
 """
 
 from deltal_openrlhf.cpu.environment import environment, logical_gpus, ray_init_arguments
 from deltal_openrlhf.cpu.flags import adjust_flags, lookup
-from deltal_openrlhf.cpu.on_import import on_import
+from deltal_openrlhf.standins.on_import import on_import
 
 __all__ = ["adjust_flags", "environment", "install", "is_needed", "logical_gpus", "lookup", "ray_init_arguments"]
 

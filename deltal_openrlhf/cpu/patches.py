@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from deltal_openrlhf.cpu import bert_padding, weight_sync
-from deltal_openrlhf.cpu.on_import import on_import
+from deltal_openrlhf.cpu import weight_sync
+from deltal_openrlhf.standins import bert_padding
+from deltal_openrlhf.standins.on_import import on_import
 
 KV_CACHE_BYTES = 256 * 1024**2
 """Enough for models that a CPU can train; more by VLLM_CPU_KVCACHE_SPACE (GiB)."""
