@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.cpu.flags import worker_groups
 from megatron_ext import features, flags, support
 from megatron_ext.layout import ParallelLayout
 
@@ -93,10 +94,27 @@ def check_placement(args: Any) -> None:
                 f"{engine_gpus}; with --train.colocate_all they share the GPUs, so they must be equal"
             )
     colocated = args.train.colocate_all or args.train.colocate_actor_ref
-    sizes = [(group.num_nodes, group.num_gpus_per_node) for group in (args.actor, args.ref)]
-    if colocated and args.algo.kl.init_coef > 0 and sizes[0] != sizes[1]:
+    if colocated and args.algo.kl.init_coef > 0:
+        _check_equal_sizes(args, "actor", "ref")
+    groups = worker_groups(args)
+    if "critic" in groups and args.train.colocate_critic_reward:
+        _check_equal_sizes(args, "critic", "reward")
+    elif args.train.colocate_all:
+        for name in {"critic", "reward"} & groups.keys():
+            ranks = groups[name].num_nodes * groups[name].num_gpus_per_node
+            if ranks > actor_gpus:
+                raise ValueError(
+                    f"--{name}.num_nodes x --{name}.num_gpus_per_node is {ranks}, --actor.num_nodes x --actor.num_gpus_per_node is "
+                    f"{actor_gpus}; with --train.colocate_all it may not be more"
+                )
+
+
+def _check_equal_sizes(args: Any, one: str, other: str) -> None:
+    """Raise ValueError unless the two colocated groups have the same numbers of nodes and GPUs."""
+    sizes = [(group.num_nodes, group.num_gpus_per_node) for group in (getattr(args, one), getattr(args, other))]
+    if sizes[0] != sizes[1]:
         raise ValueError(
-            f"--actor.num_nodes, --actor.num_gpus_per_node are {sizes[0]}, those of --ref are {sizes[1]}; colocated they must be equal"
+            f"--{one}.num_nodes, --{one}.num_gpus_per_node are {sizes[0]}, those of --{other} are {sizes[1]}; colocated they must be equal"
         )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.host import gpus
 from deltal_openrlhf.host.authors import EXPERIMENTS, METHOD_DIFFERENCES, NO_PART_OF_IT, REPOSITORY, Experiment
 from deltal_openrlhf.host.before_ray import describe_layout, missing_files
 from deltal_openrlhf.host.settings import LossSettings
@@ -99,9 +100,9 @@ def differences(args: Any, settings: LossSettings, recipe: str, given: Given) ->
         (f"--{flag}", _text(cpu.lookup(args, flag)), "not in the authors' experiment")
         for flag in given.beyond(args, recipe, experiment)
     ]
-    gpus = args.actor.num_nodes, args.actor.num_gpus_per_node
-    if gpus != (1, experiment.gpus):
-        rows.append(("nodes x GPUs", f"{gpus[0]} x {gpus[1]}", f"1 x {experiment.gpus}"))
+    nodes, per_node = args.actor.num_nodes, args.actor.num_gpus_per_node
+    if (nodes, per_node) != (1, experiment.gpus):
+        rows.append(("nodes x GPUs", f"{nodes} x {per_node}", f"1 x {experiment.gpus}"))
     rows += [(d.topic, d.ours, d.theirs) for d in METHOD_DIFFERENCES if d.when(args, experiment)]
     return rows
 
@@ -123,6 +124,8 @@ def report(args: Any, settings: LossSettings, given: Given, on_cpu: bool, resume
             f"  --ds.tensor_parallel_size is set to {layout.replica}, the ranks of one copy of the model: OpenRLHF sends them the same "
             "responses"
         ]
+    lines += ["", f"GPUs: {gpus.total(args)}"]
+    lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(args)])
     lines += ["", "Batches"]
     lines += _table(
         [
