@@ -1,4 +1,4 @@
-"""Package metadata. The CPU environment is pinned in scripts/requirements-cpu.txt, which scripts/setup.sh installs."""
+"""Package metadata. scripts/setup.sh installs what scripts/requirements-cpu.txt or scripts/requirements-gpu.txt pins."""
 
 import ast
 from pathlib import Path
@@ -44,7 +44,41 @@ setup(
             "psutil",
             "ninja",
         ],
-        "gpu": [OPENRLHF.replace("openrlhf", "openrlhf[vllm]")],
+        # With a GPU: what openrlhf[vllm]==0.11.2 and this package need, less flash-attn, which has no wheel and cannot be built
+        # before torch is there. openrlhf asks for it, so the host comes by itself, and our stand-in takes flash-attn's place:
+        #   pip install -c scripts/requirements-gpu.txt -e '.[gpu]' && pip install --no-deps openrlhf==0.11.2
+        "gpu": [
+            "vllm==0.29.0",
+            "ray[default]==2.55.0",
+            "deepspeed==0.19.6",
+            "transformers==5.15.0",
+            "liger-kernel==0.8.5",
+            "accelerate",
+            "aiohttp",
+            "bitsandbytes",
+            "datasets",
+            "einops",
+            "grpcio>=1.74.0",
+            "huggingface-hub>=1.0.0",
+            "isort",
+            "jsonlines",
+            "loralib",
+            "optimum",
+            "optree>=0.15.0",
+            "packaging",
+            "peft",
+            "pylatexenc",
+            "pynvml>=12.0.0",
+            "sympy",
+            "tensorboard",
+            "torch",
+            "torchdata",
+            "torchmetrics",
+            "tqdm",
+            "transformers-stream-generator",
+            "wandb",
+            "wheel",
+        ],
         # Math grading, the reward service, and the data sets. The grammar of latex2sympy2_extended is one of antlr4 4.13.2.
         "rewards": [
             "math-verify>=0.9.0,<0.10",
@@ -66,7 +100,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["deltal = deltal_openrlhf.cli.main:main"],
-        # vLLM runs this in each of its processes; it does nothing where torch was built for a GPU.
-        "vllm.general_plugins": ["deltal_openrlhf_cpu = deltal_openrlhf.cpu:install"],
+        # vLLM runs this in each of its processes; it does nothing where torch was built for a GPU and flash-attn is installed.
+        "vllm.general_plugins": ["deltal_openrlhf = deltal_openrlhf.process:prepare"],
     },
 )

@@ -17,8 +17,9 @@ import torch.multiprocessing as multiprocessing
 from deltal_openrlhf import cpu
 from deltal_openrlhf.cpu import patches
 from deltal_openrlhf.cpu.weight_sync import GlooGroup
-from deltal_openrlhf.standins import bert_padding
+from deltal_openrlhf.standins import bert_padding, flash_attn
 from deltal_openrlhf.standins.on_import import on_import
+from deltal_openrlhf.standins.patch import Patch
 
 pytestmark = pytest.mark.skipif(
     not cpu.is_needed(), reason="torch was built for a GPU; DELTAL_SETUP_CPU=1 bash scripts/test.sh runs these"
@@ -74,7 +75,9 @@ IN_THE_HOST = """
     cpu.install()
     cpu.install()
     import torch
-    from deltal_openrlhf.cpu.patches import PATCHES
+    from deltal_openrlhf.cpu.patches import PATCHES as OF_CPU
+    from deltal_openrlhf.standins.flash_attn import PATCHES as OF_FLASH_ATTN
+    PATCHES = OF_CPU + OF_FLASH_ATTN
 
     sources = {}
     for patch in PATCHES:
@@ -123,8 +126,10 @@ def in_the_host(tmp_path_factory) -> dict:
 
 
 def test_every_patch_finds_its_name_in_the_installed_host(in_the_host):
-    assert set(in_the_host["sources"]) == {f"{patch.module}.{patch.name}" for patch in patches.PATCHES}
-    not_ours = {name: source for name, source in in_the_host["sources"].items() if "deltal_openrlhf/cpu" not in source}
+    assert set(in_the_host["sources"]) == {
+        f"{patch.module}.{patch.name}" for patch in patches.PATCHES + flash_attn.PATCHES
+    }
+    not_ours = {name: source for name, source in in_the_host["sources"].items() if "/deltal_openrlhf/" not in source}
     assert not_ours == {}
 
 
@@ -138,7 +143,7 @@ def test_packed_rows_have_the_log_probabilities_of_padded_ones(in_the_host):
 
 
 def test_a_changed_host_is_named():
-    patch = patches.Patch("openrlhf.models.actor", "Actor.__gone__", "", lambda original, owner: original)
+    patch = Patch("openrlhf.models.actor", "Actor.__gone__", "", lambda original, owner: original)
     module = types.ModuleType("openrlhf.models.actor")
     module.Actor = type("Actor", (), {})
     with pytest.raises(

@@ -26,10 +26,10 @@ def test_metadata():
     found = distribution("deltal-openrlhf")
     assert found.metadata["License"] == "Apache-2.0" or found.metadata["License-Expression"] == "Apache-2.0"
     assert set(found.metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "rewards", "megatron", "plots", "dev"}
-    (plugin,) = [e for e in entry_points(group="vllm.general_plugins") if e.name == "deltal_openrlhf_cpu"]
-    from deltal_openrlhf import cpu
+    (plugin,) = [e for e in entry_points(group="vllm.general_plugins") if e.name == "deltal_openrlhf"]
+    from deltal_openrlhf.process import prepare
 
-    assert plugin.load() is cpu.install
+    assert plugin.load() is prepare
     (command,) = [e for e in entry_points(group="console_scripts") if e.name == "deltal"]
     assert command.value == "deltal_openrlhf.cli.main:main"
 

@@ -14,6 +14,7 @@ from deltal_openrlhf.cli.arguments import OneLineParser
 from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Sampling, evaluate
 from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.process import prepare
 from deltal_openrlhf.rewards.extract import FALLBACKS
 
 EPILOG = """\
@@ -114,7 +115,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, _raise_interrupt)
     if cpu.is_needed():
         os.environ.update(cpu.environment())  # before transformers and vLLM are imported
-        cpu.install()
+    prepare()
     how = Sampling(args.n, args.temperature, args.top_p, args.max_new_tokens, args.seed)
     evaluate(
         args.model,

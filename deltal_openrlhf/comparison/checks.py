@@ -24,6 +24,7 @@ import yaml
 from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.grid import Job
 from deltal_openrlhf.comparison.tether import tethered
+from deltal_openrlhf.process import prepare
 
 
 def check_flags(engine: str, jobs: Sequence[Job]) -> None:
@@ -46,7 +47,7 @@ def check_flags(engine: str, jobs: Sequence[Job]) -> None:
 def main(engine: str) -> None:
     if cpu.is_needed():
         os.environ.update(cpu.environment())
-        cpu.install()
+    prepare()
     check = {"loop": _loop_message, "pipeline": _pipeline_message}[engine]
     messages = [check(flags) for flags in json.loads(sys.stdin.read())]
     print(json.dumps(messages))

@@ -17,6 +17,7 @@ from typing import Any
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.state import CONSOLE
+from deltal_openrlhf.process import prepare
 
 LONGEST_REASON = 500
 
@@ -37,9 +38,10 @@ def main(argv: list[str]) -> None:
 
 def _load(target: str, in_process: bool) -> Any:
     """The engine. Raises whatever keeps it from being imported: no job could run here."""
-    if in_process and cpu.is_needed():
-        os.environ.update(cpu.environment())
-        cpu.install()
+    if in_process:
+        if cpu.is_needed():
+            os.environ.update(cpu.environment())
+        prepare()
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 

@@ -36,8 +36,6 @@ VARIABLES: dict[str, tuple[str, str]] = {
 OBJECT_STORE_BYTES = 512 * 1024**2
 """Rollouts pass through Ray's object store, weights do not. Ray's default is 30 % of the memory."""
 
-SETUP_HOOK = "deltal_openrlhf.cpu.install"
-
 
 def environment() -> dict[str, str]:
     """The variables for the driver and its workers, with the user's values where set."""
@@ -51,13 +49,13 @@ def logical_gpus(args: Any) -> int:
 
 
 def ray_init_arguments(num_gpus: int) -> dict[str, Any]:
-    """Arguments of ray.init: the environment, the patches in every worker, num_gpus logical GPUs to place the host's actors on.
+    """Arguments of ray.init: the environment, and num_gpus logical GPUs to place the host's actors on.
 
     With RAY_ADDRESS set (a running cluster, `ray job submit`) the resources are the cluster's: start it with
     `ray start --head --num-gpus N`. Variables that the submitted job sets itself are left to it (Ray refuses to set them twice).
     """
     variables = {name: value for name, value in environment().items() if name not in _variables_of_submitted_job()}
-    runtime_env = {"env_vars": variables, "worker_process_setup_hook": SETUP_HOOK}
+    runtime_env = {"env_vars": variables}
     if os.environ.get("RAY_ADDRESS"):
         return {"runtime_env": runtime_env}
     return {

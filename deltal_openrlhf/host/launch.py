@@ -11,14 +11,15 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from deltal_openrlhf import cpu
-from deltal_openrlhf.host import before_ray, config_files, dry_run
+from deltal_openrlhf import cpu, process
+from deltal_openrlhf.host import before_ray, config_files, dry_run, gpus
 from deltal_openrlhf.host.console import QuietConsole
 from deltal_openrlhf.host.flags import add_flags, fail
 from deltal_openrlhf.host.processes import ProcessTracker
 from deltal_openrlhf.host.reasons import reason
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.standins import flash_attn
 from megatron_ext import support
 
 PROG = "deltal train"
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     on_cpu = cpu.is_needed()
     if on_cpu:
         os.environ.update({k: v for k, v in cpu.environment().items() if k not in os.environ})
-        cpu.install()
+    process.prepare()
     from deltal_openrlhf.host import bindings
 
     problems = bindings.check_host()
@@ -89,7 +90,8 @@ class _Run:
         try:
             settings = LossSettings.from_args(args)
             layout = before_ray.check_backend(args, self.given.defaults, self.on_cpu)
-            notes = cpu.adjust_flags(args) if self.on_cpu and not args.dry_run else []
+            adjust_flags = cpu.adjust_flags if self.on_cpu else flash_attn.adjust_flags
+            notes = [] if args.dry_run else adjust_flags(args)
             if layout is not None:
                 # The host sends the same responses to this many ranks, one after the other.
                 args.ds.tensor_parallel_size = layout.replica
@@ -99,6 +101,8 @@ class _Run:
             check_data(args)
             before_ray.check_numbers(args)
             before_ray.check_placement(args)
+            if not args.dry_run and not self.on_cpu and not _cluster_at_hand():
+                gpus.check(args, torch.cuda.device_count(), "this machine")
             if layout is not None:
                 support.check_model(args, layout)
             if not args.dry_run:
@@ -120,6 +124,9 @@ class _Run:
             return
         if self.on_cpu:
             print(f"{PROG}: no CUDA here, running on the CPU ({'; '.join(notes) or 'no flag changed'})", flush=True)
+        else:
+            for note in notes:
+                print(f"{PROG}: {note}", flush=True)
         print(f"{PROG}: {settings.describe()}", flush=True)
         if layout is not None:
             print(f"{PROG}: Megatron: {before_ray.describe_layout(layout, args)}", flush=True)
@@ -147,7 +154,7 @@ class _Run:
             print(f"{PROG}: host fault mended: {line}", flush=True)
 
     def ray_init_bound(self):
-        """The host's ray.init, after all its checks: a dry run ends there; on a CPU it gets logical GPUs and the worker hook."""
+        """The host's ray.init, after all its checks: a dry run ends there, workers get process.prepare, a CPU logical GPUs."""
         import ray
 
         host_init = ray.init
@@ -158,12 +165,16 @@ class _Run:
                 print(dry_run.report(self.args, settings, self.given, self.on_cpu, self.resumed), flush=True)
                 sys.exit(0)
             self.ray_started = True
-            if not self.on_cpu:
-                return host_init(*args, runtime_env=runtime_env, **kwargs)
-            ours = cpu.ray_init_arguments(cpu.logical_gpus(self.args))
-            variables = {**(runtime_env or {}).get("env_vars", {}), **ours["runtime_env"]["env_vars"]}
-            merged = {**(runtime_env or {}), **ours.pop("runtime_env"), "env_vars": variables}
-            return host_init(*args, runtime_env=merged, **ours, **kwargs)
+            ours = cpu.ray_init_arguments(cpu.logical_gpus(self.args)) if self.on_cpu else {"runtime_env": {}}
+            given, own = runtime_env or {}, ours.pop("runtime_env")
+            variables = {**given.get("env_vars", {}), **own.get("env_vars", {})}
+            merged = {**given, **own, "env_vars": variables, "worker_process_setup_hook": process.SETUP_HOOK}
+            connection = host_init(*args, runtime_env=merged, **ours, **kwargs)
+            try:
+                gpus.check_cluster(self.args)
+            except ValueError as error:
+                fail(str(error), PROG)
+            return connection
 
         return rebound(ray, "init", init)
 
