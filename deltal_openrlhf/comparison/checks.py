@@ -23,8 +23,8 @@ import yaml
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.grid import Job
-from deltal_openrlhf.comparison.tether import tethered
 from deltal_openrlhf.process import prepare
+from deltal_openrlhf.tether import tethered
 
 
 def check_flags(engine: str, jobs: Sequence[Job]) -> None:
