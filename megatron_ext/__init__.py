@@ -9,5 +9,6 @@ trainer.py, strategy.py, actor.py  what OpenRLHF's workers and controller talk t
 checkpoint.py                      sharded checkpoints
 parity/                            python -m megatron_ext.parity
 plan.py, search.py, memory.py, estimates.py, shape.py   python -m megatron_ext.plan
-bindings.py, cpu.py, plain_modules.py                     what is relied on in Megatron-Core; running it without a GPU
+modules.py, plain_modules.py       without Transformer Engine
+bindings.py, cpu.py                what is relied on in Megatron-Core; running it without a GPU
 """

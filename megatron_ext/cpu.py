@@ -1,4 +1,4 @@
-"""What lets Megatron-Core run without CUDA: names it takes for granted, and stand-ins for Transformer Engine's modules (plain_modules.py).
+"""What lets Megatron-Core run without CUDA: names it takes for granted. (The modules are those of plain_modules.py.)
 
 Without effect where torch was built for GPUs. deltal_openrlhf/cpu replaces torch.cuda.current_device and the like in every process;
 this adds what only Megatron-Core asks for.
@@ -91,12 +91,9 @@ def install() -> None:
     if _mode is not None or not cpu.is_needed():
         return
     cpu.install()
-    from megatron.core.transformer.moe import moe_utils
-
     found = [(*_find(target), make) for target, make in REPLACEMENTS.items()]
     for owner, name, make in found:
         setattr(owner, name, make(getattr(owner, name)))
-    moe_utils.te_general_gemm = None  # without Transformer Engine it asks whether this is None, and has no such name
     _mode = CudaMeansCpu()
     _mode.__enter__()
 

@@ -19,6 +19,7 @@ from megatron_ext import cpu as megatron_cpu
 from megatron_ext.layout import RANK_ORDER, ParallelLayout, num_experts
 from megatron_ext.logprob import chunked_logprobs
 from megatron_ext.model_files import folder_of
+from megatron_ext.modules import Modules, chosen, config_arguments
 
 megatron_cpu.install()
 
@@ -110,7 +111,10 @@ def _count_at_least_one(count_tokens: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What does not depend on how the model is cut. path: a Hugging Face folder, or a name that transformers finds."""
+    """What does not depend on how the model is cut. path: a Hugging Face folder, or a name that transformers finds.
+
+    modules: None for Transformer Engine's on GPUs and the plain ones without.
+    """
 
     path: str
     dtype: torch.dtype
@@ -118,10 +122,11 @@ class ModelSettings:
     temperature: float = 1.0
     recompute: bool = False
     aux_loss_coef: float = 0.0
+    modules: Modules | None = None
 
 
 class MegatronModel:
-    """This rank's part of the model.
+    """This rank's part of the model. Raises ValueError for modules that are not there.
 
     chunks: the model chunks of this pipeline rank (one, or several when interleaved), bare modules in settings.dtype.
     """
@@ -161,6 +166,7 @@ class MegatronModel:
 
 def _bridge(settings: ModelSettings, layout: ParallelLayout) -> Bridge:
     """mbridge's translator for this kind of model, with what it gets wrong or cannot know set right."""
+    modules = chosen(settings.modules, cpu.is_needed())
     hf_config = AutoConfig.from_pretrained(settings.path, trust_remote_code=True)
     rope = hf_config.rope_parameters
     hf_config.rope_theta = rope["rope_theta"]  # where transformers 4 had it
@@ -188,19 +194,10 @@ def _bridge(settings: ModelSettings, layout: ParallelLayout) -> Bridge:
     if num_experts(hf_config):
         balance = "aux_loss" if settings.aux_loss_coef else "none"
         extra |= {"moe_router_load_balancing_type": balance, "moe_aux_loss_coeff": settings.aux_loss_coef}
-    if cpu.is_needed():
+    bridge.set_extra_args(**extra, **config_arguments(modules))
+    if modules == "plain":
         from megatron_ext.plain_modules import block_spec
 
-        fusions = (
-            "masked_softmax_fusion",
-            "bias_dropout_fusion",
-            "bias_activation_fusion",
-            "apply_rope_fusion",
-            "persist_layer_norm",
-        )
-        extra |= dict.fromkeys((*fusions, "gradient_accumulation_fusion"), False) | {"use_cpu_initialization": True}
-    bridge.set_extra_args(**extra)
-    if cpu.is_needed():
         bridge.has_vp_stage = True
         bridge._get_transformer_layer_spec = partial(block_spec, bridge.config)
     return bridge

@@ -1,4 +1,4 @@
-"""Plain-torch stand-ins for the Transformer Engine modules of Megatron-Core's layers, for machines without a GPU.
+"""Plain-torch stand-ins for the Transformer Engine modules of Megatron-Core's layers: for machines without a GPU, and for parity on them.
 
 Parameter names and shapes are those of the Transformer Engine model, so that checkpoints and the mapping to Hugging Face names are the
 same. Megatron-Core's own modules without Transformer Engine refuse sequence parallelism (norm) and context parallelism and packed
@@ -18,6 +18,7 @@ from megatron.core.tensor_parallel.layers import ColumnParallelLinear
 from megatron.core.transformer.identity_op import IdentityOp
 from megatron.core.transformer.mlp import MLPSubmodules
 from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.moe import moe_utils
 from megatron.core.transformer.moe.experts import TEGroupedMLP
 from megatron.core.transformer.moe.moe_layer import MoELayer, MoESubmodules
 from megatron.core.transformer.spec_utils import ModuleSpec
@@ -28,7 +29,13 @@ from torch import Tensor
 
 
 def block_spec(config: TransformerConfig, vp_stage: int | None = None) -> TransformerBlockSubmodules:
-    """In place of get_gpt_decoder_block_spec(use_transformer_engine=True): the same layers out of the modules below."""
+    """In place of get_gpt_decoder_block_spec(use_transformer_engine=True): the same layers out of the modules below.
+
+    From here on, routers of experts multiply in plain torch in this process.
+    """
+    moe_utils.te_general_gemm = (
+        None  # Megatron-Core asks whether it is None, and has no such name without Transformer Engine
+    )
     layer = get_gpt_layer_local_spec(normalization="RMSNorm", qk_layernorm=config.qk_layernorm)
     modules = layer.submodules
     attention = modules.self_attention.submodules
@@ -104,9 +111,7 @@ class CausalAttention(MegatronModule):
     ) -> None:
         super().__init__(config=config)
         if config.attention_dropout:
-            raise ValueError(
-                f"attention_dropout is {config.attention_dropout}, allowed is 0 without Transformer Engine"
-            )
+            raise ValueError(f"attention_dropout is {config.attention_dropout}, allowed is 0 with plain modules")
         groups = pg_collection or ProcessGroupCollection.use_mpu_process_groups(required_pgs=["tp", "cp"])
         self.context_group = groups.cp
         self.scale = softmax_scale or 1.0 / math.sqrt(config.kv_channels)
@@ -138,8 +143,8 @@ class CausalAttention(MegatronModule):
         for length in lengths:
             part = slice(start, start + length)
             start += length
-            positions = torch.cat([_positions(length, r, size) for r in range(size)])
-            allowed = positions[None] <= _positions(length, rank, size)[:, None]
+            positions = [_positions(length, r, size, query.device) for r in range(size)]
+            allowed = torch.cat(positions)[None] <= positions[rank][:, None]
             q, k, v = (
                 x.permute(1, 2, 0, 3) for x in (query[part], key[:, part].flatten(0, 1), value[:, part].flatten(0, 1))
             )
@@ -152,11 +157,11 @@ class CausalAttention(MegatronModule):
         return {}
 
 
-def _positions(length: int, rank: int, size: int) -> Tensor:
+def _positions(length: int, rank: int, size: int, device: torch.device) -> Tensor:
     """Positions within a sequence of length * size tokens that this context parallel rank holds: chunks rank and 2 size - 1 - rank."""
     if size == 1:
-        return torch.arange(length)
-    chunk = torch.arange(length // 2)
+        return torch.arange(length, device=device)
+    chunk = torch.arange(length // 2, device=device)
     return torch.cat([chunk + rank * len(chunk), chunk + (2 * size - 1 - rank) * len(chunk)])
 
 
@@ -197,7 +202,7 @@ class GroupedLinear(MegatronModule):
     ) -> None:
         super().__init__(config=config)
         if pg_collection.expt_tp.size() > 1:
-            raise ValueError("one expert over several tensor parallel ranks needs Transformer Engine (a GPU)")
+            raise ValueError("one expert over several tensor parallel ranks needs Transformer Engine's modules")
         self.groups, self.num_gemms = pg_collection, num_gemms
         for i in range(num_gemms):
             weight = torch.nn.Parameter(torch.empty(output_size, input_size, dtype=config.params_dtype))

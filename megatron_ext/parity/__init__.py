@@ -16,8 +16,9 @@ from pathlib import Path
 
 from deltal_openrlhf.parity.spawn import run_on_ranks
 from megatron_ext.parity.cases import TOLERANCES, ShardedCase, write_model
+from megatron_ext.parity.matrix import cases_for
 
-__all__ = ["Result", "ShardedCase", "run_cases"]
+__all__ = ["Result", "ShardedCase", "cases_for", "run_cases"]
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """`python -m megatron_ext.parity`: one sharded step against one process, on this machine. Exit code 0 where they agree, else 1."""
 
+import argparse
 import os
 import sys
-from dataclasses import replace
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.cli.arguments import OneLineParser
+from deltal_openrlhf.parity.cases import Case
 from megatron_ext.layout import ParallelLayout
-from megatron_ext.parity.cases import MODELS, TOLERANCES, WRONG
+from megatron_ext.modules import MODULES, Modules, chosen
+from megatron_ext.parity.cases import DTYPE, MODELS, TOLERANCES, WRONG, ShardedCase
 
-# As `deltal train` calls what is short here.
+# What is called otherwise by `deltal train`, or has no dashes in the library.
 FLAGS = (
+    ("modules is", "--modules is"),
     ("--megatron.virtual_pipeline_parallel_size", "--vpp"),
     ("--megatron.tensor_parallel_size", "--tp"),
     ("--megatron.pipeline_parallel_size", "--pp"),
@@ -55,10 +58,15 @@ def parser() -> OneLineParser:
     model.add_argument("--tied", action="store_true", help="input and output embeddings are one tensor")
     model.add_argument("--recompute", action="store_true", help="activations are computed again in backward")
     model.add_argument(
+        "--modules",
+        choices=MODULES,
+        help="of the sharded model: Transformer Engine's (default on GPUs), or plain torch in their place (default without GPUs, where "
+        "nothing else runs)",
+    )
+    model.add_argument(
         "--dtype",
         choices=tuple(TOLERANCES),
-        help="of the sharded model; default fp32 without GPUs and bf16 with them, where Transformer Engine's attention takes fp32 neither "
-        "packed nor with --cp",
+        help="of the sharded model; default fp32 with plain modules and bf16 with Transformer Engine's, which do not compute in fp32",
     )
     parser.add_argument(
         "--all",
@@ -90,23 +98,43 @@ def main(argv: list[str] | None = None) -> int:
         given := [
             word
             for word in argv or sys.argv[1:]
-            if word.startswith("--") and word not in ("--all", "--timeout", "--dtype")
+            if word.startswith("--") and word.partition("=")[0] not in ("--all", "--timeout", "--dtype", "--modules")
         ]
     ):
         arguments.error(
-            f"{given[0]} is given with --all, which has cases of its own; only --dtype and --timeout go with it"
+            f"{given[0]} is given with --all, which has cases of its own; only --modules, --dtype and --timeout go with it"
         )
     if cpu.is_needed():
         os.environ.update(cpu.environment())
-    dtype = args.dtype or ("fp32" if cpu.is_needed() else "bf16")
+    try:
+        modules = chosen(args.modules, cpu.is_needed())
+    except ValueError as error:
+        arguments.error(_in_our_flags(str(error)))
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    from deltal_openrlhf.parity.cases import Case
-    from megatron_ext.parity import ShardedCase, run_cases
+    from megatron_ext.parity import cases_for, run_cases
 
+    cases = cases_for(modules, args.dtype) if args.all else [_case(args, modules)]
+    try:
+        for case in cases:
+            case.check()
+    except ValueError as error:
+        arguments.error(_in_our_flags(str(error)))
     if args.all:
-        return _run_all(dtype, args.timeout)
+        return _run_all(cases, modules, args.timeout)
+    case = cases[0]
+    print(f"{case}\n{case.world} processes, {modules} modules", flush=True)
+    try:
+        result = run_cases([case], timeout=args.timeout)[0]
+    except RuntimeError as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 1
+    print(result.report())
+    return 0 if result.fits() else 1
+
+
+def _case(args: argparse.Namespace, modules: Modules) -> ShardedCase:
     loss = Case(
         mode=args.mode,
         alpha=args.alpha,
@@ -117,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         dual_clip=args.dual_clip,
         correction=args.correction or "off",
     )
-    case = ShardedCase(
+    return ShardedCase(
         layout=ParallelLayout(args.tp, args.pp, args.vpp, args.cp, args.ep, args.sp),
         data_parallel=args.dp,
         loss=loss,
@@ -126,39 +154,23 @@ def main(argv: list[str] | None = None) -> int:
         model=args.model,
         tied=args.tied,
         recompute=args.recompute,
-        dtype=dtype,
+        dtype=args.dtype or DTYPE[modules],
         seed=args.seed,
         wrong=args.negative_control,
+        modules=modules,
     )
-    try:
-        case.check()
-    except ValueError as error:
-        arguments.error(_in_our_flags(str(error)))
-    print(f"{case}\n{case.world} processes", flush=True)
-    try:
-        result = run_cases([case], timeout=args.timeout)[0]
-    except RuntimeError as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
-        return 1
-    print(result.report())
-    return 0 if result.fits() else 1
 
 
-def _run_all(dtype: str, timeout: float) -> int:
-    import torch
-
+def _run_all(cases: list[ShardedCase], modules: Modules, timeout: float) -> int:
     from megatron_ext.parity import run_cases
-    from megatron_ext.parity.matrix import MATRIX
 
-    gpus = torch.cuda.device_count()
-    print("| case | gradient, relative | loss | after SGD | after AdamW | |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        f"{modules} modules\n\n| case | gradient, relative | loss | after SGD | after AdamW | |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     as_wanted = True
-    for world in sorted({case.world for case in MATRIX}):
-        if gpus and world > gpus:
-            print(f"(cases of {world} ranks left out: this machine has {gpus} GPUs)")
-            continue
-        cases = [replace(case, dtype=dtype) for case in MATRIX if case.world == world]
-        for result in run_cases(cases, timeout=timeout):
+    for world in sorted({case.world for case in cases}):
+        for result in run_cases([case for case in cases if case.world == world], timeout=timeout):
             numbers = " | ".join(f"{value:.0e}" for value in (result.gradient, result.loss, result.sgd, result.adam))
             agrees = result.fits()
             as_wanted &= agrees == (result.case.wrong is None)

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from deltal_openrlhf import cpu
 from deltal_openrlhf.parity.cases import NUM_RESPONSES, VOCABULARY, make_batch
 from deltal_openrlhf.parity.cases import Case as LossCase
 from megatron_ext.layout import ParallelLayout
+from megatron_ext.modules import Modules, chosen
 
 CLASSES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "qwen3_moe": "Qwen3Moe"}
 MODELS = tuple(CLASSES)
@@ -20,14 +22,18 @@ ADAM = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.01}
 MAX_NORM = 0.5
 # dtype: relative difference of gradients, difference of the loss, of parameters. In bf16 only the gradient tells: a step of AdamW is about
 # as long as the rounding of a parameter.
-TOLERANCES = {"fp32": (1e-5, 1e-6, 1e-6), "bf16": (0.05, math.inf, math.inf)}
+TOLERANCES = {"fp32": (1e-5, 1e-6, 1e-5), "bf16": (0.05, math.inf, math.inf)}
+DTYPE: dict[Modules, str] = {"plain": "fp32", "transformer-engine": "bf16"}
+"""What a kind of modules is compared in, unless asked otherwise."""
+RANKS_A_DEVICE = 4
+"""Most ranks that share a GPU, or without GPUs a core."""
 
 
 @dataclass(frozen=True)
 class ShardedCase:
     """loss: mode, scope, features and micro batch size, as in deltal_openrlhf.parity; its world and DeepSpeed settings have no meaning.
 
-    max_tokens: token budget of a micro batch in place of loss.micro. wrong: a negative control.
+    max_tokens: token budget of a micro batch in place of loss.micro. wrong: a negative control. modules: as in ModelSettings.
     """
 
     layout: ParallelLayout = field(default_factory=ParallelLayout)
@@ -41,22 +47,29 @@ class ShardedCase:
     dtype: str = "fp32"
     seed: int = 0
     wrong: str | None = None
+    modules: Modules | None = None
 
     @property
     def world(self) -> int:
         return self.layout.replica * self.data_parallel
 
     def check(self) -> None:
-        """Raise ValueError, one line, for what the tiny model or the batch cannot be cut into."""
+        """Raise ValueError, one line, for what this machine cannot run, and what the tiny model or the batch cannot be cut into."""
+        modules = chosen(self.modules, cpu.is_needed())
+        if modules == "transformer-engine" and self.dtype == "fp32":
+            raise ValueError(
+                "--dtype is fp32 with Transformer Engine, which multiplies fp32 matrices in TF32; allowed is bf16, or --modules plain"
+            )
         if not 1 <= self.data_parallel <= NUM_RESPONSES:
             raise ValueError(
                 f"--dp is {self.data_parallel}, allowed is 1 to {NUM_RESPONSES}, the responses of the batch"
             )
         self.layout.check_sizes()
-        most = torch.cuda.device_count() or 4 * (os.cpu_count() or 1)
+        most = RANKS_A_DEVICE * (torch.cuda.device_count() or os.cpu_count() or 1)
         if self.world > most:
             raise ValueError(
-                f"the layout has {self.world} ranks, allowed are up to {most} here: one a GPU of this machine, without GPUs four a core"
+                f"the layout has {self.world} ranks, allowed are up to {most} here: {RANKS_A_DEVICE} a GPU of this machine, or "
+                f"without GPUs {RANKS_A_DEVICE} a core"
             )
         self.layout.check_world(self.world)
         self.layout.check_model(model_config(self))

@@ -1,8 +1,11 @@
 """A covering set of cases: every way to cut, with every mode, scope and term of the loss spread over them, and negative controls."""
 
+from dataclasses import replace
+
 from deltal_openrlhf.parity.cases import Case
 from megatron_ext.layout import ParallelLayout as Layout
-from megatron_ext.parity.cases import ShardedCase
+from megatron_ext.modules import Modules
+from megatron_ext.parity.cases import DTYPE, ShardedCase
 
 EVERYTHING = {"kl": True, "entropy": True, "dual_clip": 3.0}
 TP2_SP = Layout(tensor=2, sequence_parallel=True)
@@ -42,3 +45,8 @@ FOUR = [
     ShardedCase(Layout(context=2), data_parallel=2, packed=True, tied=True, max_tokens=60, model="qwen3"),
 ]
 MATRIX = (*ONE, *TWO, *FOUR)
+
+
+def cases_for(modules: Modules, dtype: str | None = None) -> list[ShardedCase]:
+    """The covering set on these modules, by number of ranks. dtype: "fp32" or "bf16", None for what the modules are compared in."""
+    return [replace(case, modules=modules, dtype=dtype or DTYPE[modules]) for case in MATRIX]

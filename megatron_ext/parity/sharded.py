@@ -32,7 +32,7 @@ def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) 
     parallel_state.destroy_model_parallel()
     strategy = _strategy(case, optimizer.max_norm)
     strategy.setup_distributed()
-    settings = ModelSettings(folder, DTYPES[case.dtype], chunk_size=7, recompute=case.recompute)
+    settings = ModelSettings(folder, DTYPES[case.dtype], chunk_size=7, recompute=case.recompute, modules=case.modules)
     engine = Engine(MegatronModel(settings, case.layout), packed=case.packed, optimizer=optimizer)
     strategy.engine = engine
     stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=optimizer.lr)

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from megatron_ext.parity import Result, ShardedCase, run_cases
+from megatron_ext.layout import ParallelLayout
+from megatron_ext.modules import MODULES
+from megatron_ext.parity import Result, ShardedCase, cases_for, run_cases
 from megatron_ext.parity.matrix import MATRIX
 
 pytestmark = pytest.mark.timeout(400)
@@ -36,7 +38,8 @@ def test_sharded_update_is_the_update_of_one_process(results, case):
     result = results[case]
     assert result.norm > 0.5  # above the clip of the AdamW step, which has to bind
     assert result.gradient <= 1e-5
-    assert max(result.loss, result.sgd, result.adam) <= 1e-6
+    assert result.loss <= 1e-6
+    assert max(result.sgd, result.adam) <= 1e-5
 
 
 @pytest.mark.parametrize("case", [case for case in MATRIX if case.wrong], ids=str)
@@ -46,7 +49,7 @@ def test_negative_controls_are_far_off(results, case):
     assert result.sgd > 1e-3
     assert not result.fits()
     if case.wrong == "scale":  # what a test of parameters after a clipped Adam step would not see
-        assert result.adam <= 1e-6
+        assert result.adam <= 1e-5
 
 
 def command(*flags: str) -> subprocess.CompletedProcess:
@@ -62,7 +65,7 @@ def test_command_says_that_they_agree():
         lines[0]
         == "tensor 2 (sequence parallel), pipeline 1, context 1; data 1; qwen2; mode=deltal alpha=0.5 micro=3; packed"
     )
-    assert lines[1] == "2 processes"
+    assert lines[1] == "2 processes, plain modules"
     assert lines[2].startswith("gradient before clipping, relative difference")
     assert lines[-1].endswith("the sharded update is the update of one process")
     assert len(lines) == 7
@@ -73,6 +76,30 @@ def test_command_notices_a_wrong_scale():
     assert run.returncode == 1, run.stderr
     assert run.stdout.count("TOO LARGE") == 3
     assert "the sharded update is another one" in run.stdout
+
+
+@pytest.mark.parametrize("modules", MODULES)
+def test_both_kinds_of_modules_have_the_same_cases_in_a_dtype_they_compute_in(modules):
+    cases = cases_for(modules)
+    assert {case.dtype for case in cases} == {"fp32" if modules == "plain" else "bf16"}
+    assert {case.modules for case in cases} == {modules}
+    assert [(case.layout, case.loss, case.wrong) for case in cases] == [(c.layout, c.loss, c.wrong) for c in MATRIX]
+
+
+def test_four_ranks_share_a_gpu_and_no_more(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    ShardedCase(ParallelLayout(tensor=8, sequence_parallel=True)).check()
+    with pytest.raises(ValueError, match="has 9 ranks, allowed are up to 8 here: 4 a GPU of this machine"):
+        ShardedCase(data_parallel=9).check()
+
+
+def test_transformer_engine_is_not_compared_in_fp32(monkeypatch):
+    monkeypatch.setattr("megatron_ext.parity.cases.chosen", lambda asked, on_cpu: "transformer-engine")
+    with pytest.raises(
+        ValueError, match="--dtype is fp32 with Transformer Engine, .* allowed is bf16, or --modules plain"
+    ):
+        ShardedCase().check()
+    ShardedCase(dtype="bf16").check()
 
 
 @pytest.mark.parametrize(
@@ -114,6 +141,11 @@ def test_the_tiny_model_can_be_cut_as_large_ones_are(flags, monkeypatch):
         ("--dual-clip 0.5", "--dual-clip is 0.5, allowed is a number above 1"),
         ("--dp 0", "--dp is 0, allowed is 1 to 16, the responses of the batch"),
         ("--tp 8 --pp 8 --cp 8 --dp 16", "the layout has 8192 ranks, allowed are up to "),
+        (
+            "--modules transformer-engine",
+            "--modules is transformer-engine, but torch was built without CUDA; allowed here is plain",
+        ),
+        ("--all --tp 2", "--tp is given with --all, which has cases of its own; only --modules, --dtype and --timeout"),
         ("--negative-control micro-batch --mode token-mean", "it is allowed with deltal only"),
         (
             "--negative-control micro-batch --micro-batch-size 16",
