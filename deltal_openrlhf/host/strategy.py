@@ -6,7 +6,6 @@ Which fault of the host each override mends is said there; deltal_openrlhf/host/
 import json
 import os
 import shutil
-from contextlib import nullcontext
 
 import torch
 from openrlhf.models import Actor
@@ -14,7 +13,7 @@ from openrlhf.utils.deepspeed import DeepspeedStrategy
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host import guards
 
 STAGING = ".saving"
 SAVED_LOSS = "deltal.json"
@@ -51,18 +50,13 @@ class DeltaLStrategy(DeepspeedStrategy):
             )
 
     def guard_gradient_norm(self, model) -> None:
-        """Have ZeRO-1/2 check every gradient before an update (its default in bf16 only)."""
+        """Make sure that every gradient is looked at before an update. Raises RuntimeError where that cannot be."""
         engine = _engine(model)
-        if engine.zero_optimization_stage() in (1, 2):
-            if not (hasattr(engine.optimizer, "check_grad_overflow") and hasattr(engine.optimizer, "overflow")):
-                raise RuntimeError(
-                    f"{type(engine.optimizer).__name__} has no check_grad_overflow and overflow: DeepSpeed changed"
-                )
-            engine.optimizer.check_grad_overflow = True
-            if self.use_dynamic_batch and engine.managed_gradient_accumulation():
-                raise RuntimeError(
-                    "DeepSpeed ignored managed_gradient_accumulation: it would train on the last micro batch only"
-                )
+        guards.prepare(engine)
+        if self.stage in (1, 2) and self.use_dynamic_batch and engine.managed_gradient_accumulation():
+            raise RuntimeError(
+                "DeepSpeed ignored managed_gradient_accumulation: it would train on the last micro batch only"
+            )
 
     def _bad_norm(self, step: int) -> str:
         return (
@@ -74,10 +68,11 @@ class DeltaLStrategy(DeepspeedStrategy):
         engine = _engine(model)
         at_boundary = engine.is_gradient_accumulation_boundary() or not engine.managed_gradient_accumulation()
         self._update_skipped = at_boundary and name == "actor" and self.nothing_left
-        if at_boundary and not _gradients_are_finite(engine):
-            raise RuntimeError(self._bad_norm(engine.global_steps + 1))
+        if at_boundary and not guards.checks_itself(engine):
+            if not guards.is_finite_everywhere(guards.gradient_norm(engine)):
+                raise RuntimeError(self._bad_norm(engine.global_steps + 1))
         # Nothing to learn from: Adam's momentum would still move the weights. The schedule advances as in any step.
-        with _without_update(engine) if self._update_skipped else nullcontext():
+        with guards.stepping(engine, without_update=self._update_skipped):
             super().optimizer_step(optimizer, model, scheduler, name=name, **kwargs)
         if at_boundary and getattr(engine.optimizer, "overflow", False) and not engine.fp16_enabled():
             # ZeRO-1/2 left the step out without a word.
@@ -172,24 +167,6 @@ class DeltaLStrategy(DeepspeedStrategy):
 
 def _engine(model):
     return model.model if isinstance(model, Actor) else model
-
-
-def _gradients_are_finite(engine) -> bool:
-    """Before an update, the same on all ranks. DeepSpeed's norms cannot tell: it puts -1 for a part that is inf or nan.
-
-    ZeRO-1/2 look themselves (guard_gradient_norm), and so does the loss scaling of fp16, which handles what it finds.
-    """
-    stage = engine.zero_optimization_stage()
-    if engine.fp16_enabled() or stage in (1, 2):
-        return True
-    if stage == 3:
-        return not engine.optimizer.has_overflow()
-    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
-    return not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
-
-
-def _without_update(engine):
-    return rebound(engine.basic_optimizer, "step", lambda *args, **kwargs: None)
 
 
 def _sync_tree(folder: str) -> None:
