@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 from deltal_openrlhf.cpu.flags import worker_groups
 
 
+class NotThere(ValueError):
+    """A run asks for more GPUs than there are."""
+
+
 class Request(NamedTuple):
     """One GPU for each rank of the first of `models`; the others share these GPUs."""
 
@@ -51,13 +55,13 @@ def total(args: Any) -> int:
 
 
 def check(args: Any, there: float, where: str) -> None:
-    """Raise ValueError if the run asks for more GPUs than are `there`. where: as in "this machine"."""
+    """Raise NotThere if the run asks for more GPUs than are `there`. where: as in "this machine"."""
     asked = total(args)
     if asked <= there:
         return
     parts = ", ".join(request.describe() for request in requests(args))
     remedy = "" if args.train.colocate_all else "; with --train.colocate_all the models share GPUs"
-    raise ValueError(f"this run asks for {asked} GPUs: {parts}; {where} has {there:g}{remedy}")
+    raise NotThere(f"this run asks for {asked} GPUs: {parts}; {where} has {there:g}{remedy}")
 
 
 def check_cluster(args: Any) -> None:

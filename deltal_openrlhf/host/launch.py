@@ -170,10 +170,7 @@ class _Run:
             variables = {**given.get("env_vars", {}), **own.get("env_vars", {})}
             merged = {**given, **own, "env_vars": variables, "worker_process_setup_hook": process.SETUP_HOOK}
             connection = host_init(*args, runtime_env=merged, **ours, **kwargs)
-            try:
-                gpus.check_cluster(self.args)
-            except ValueError as error:
-                fail(str(error), PROG)
+            gpus.check_cluster(self.args)
             return connection
 
         return rebound(ray, "init", init)
@@ -193,6 +190,8 @@ class _Run:
             why, code = reason(error, self.console and self.console.log_path), 1
             if isinstance(error, AssertionError) and self.args is not None and not self.ray_started:
                 why, code = f"OpenRLHF refuses these flags: {error}", 2
+            elif isinstance(error, gpus.NotThere):
+                why, code = str(error), 2
             else:
                 _print_traceback()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
