@@ -1,10 +1,12 @@
-"""Full tensors under their Hugging Face names: in buckets for vLLM, and as a folder that transformers and vLLM load."""
+"""Full tensors under their Hugging Face names: one by one for vLLM, and as a folder that transformers and vLLM load."""
 
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -12,11 +14,41 @@ from deltal_openrlhf.files import write_atomically
 from megatron_ext.model import MegatronModel
 from megatron_ext.model_files import copy_settings
 
-BUCKET_BYTES = 1024**3
 SHARD_BYTES = 4 * 1024**3
 
 
-def buckets(tensors: Iterable[tuple[str, Tensor]], limit: int = BUCKET_BYTES) -> Iterator[list[tuple[str, Tensor]]]:
+class ExportedParameter:
+    """Stands for a parameter of the whole model where the host walks over them: `data` is there from __enter__ to __exit__.
+
+    tensors: what MegatronModel.export gives, shared by all parameters in its order. Raises RuntimeError where they are out of order.
+    """
+
+    requires_grad = True
+    data: Tensor
+
+    def __init__(self, name: str, tensors: Iterator[tuple[str, Tensor]]) -> None:
+        self.name, self._tensors = name, tensors
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.data.dtype
+
+    def __enter__(self) -> None:
+        name, self.data = next(self._tensors, (None, None))
+        if name != self.name:
+            raise RuntimeError(
+                f"the export gives {name} where {self.name} is due: parameters are not sent in its order"
+            )
+
+    def __exit__(self, *error: Any) -> None:
+        del self.data
+
+
+def buckets(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[list[tuple[str, Tensor]]]:
     """Lists of (name, tensor) of up to `limit` bytes; a tensor above it stands alone. The same on every rank."""
     bucket: list[tuple[str, Tensor]] = []
     size = 0

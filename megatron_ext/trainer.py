@@ -8,21 +8,25 @@ of a DeepSpeed run.
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
+import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.module_inject import layers
 from megatron.core import parallel_state
 from openrlhf.trainer.ppo_utils.experience import Experience
 from torch import Tensor
 
 from deltal_openrlhf.host import trainer as deepspeed_trainer
+from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.trainer import DeltaLPPOTrainer
 from megatron_ext.batching import cut_by_number, cut_by_tokens
 from megatron_ext.engine import Engine
-from megatron_ext.export import buckets
+from megatron_ext.export import ExportedParameter
 
 
 class MegatronActor:
@@ -170,10 +174,30 @@ class MegatronPPOTrainer(DeltaLPPOTrainer):
     # ── Weights to vLLM ──
 
     def broadcast_to_vllm(self) -> None:
-        """The host's transport, one bucket of tensors after the other: the whole model never stands on one GPU."""
-        for bucket in buckets(self.engine.model.export()):
-            self.actor.model.module.named_parameters = lambda bucket=bucket: bucket
+        """The host's broadcast, once for the whole model, of which one tensor at a time is whole.
+
+        The host enters a context of DeepSpeed's around each parameter, on every rank: there its tensor is exported.
+        """
+        tensors = self.engine.model.export()
+        parameters = [(name, ExportedParameter(name, tensors)) for name in self._exported_names]
+        with (
+            rebound(self.actor.model.module, "named_parameters", lambda: parameters),
+            rebound(deepspeed.zero, "GatheredParameters", _itself),
+            rebound(layers, "GatherReplacedLayerParams", _itself),
+        ):
             super().broadcast_to_vllm()
+        if next(tensors, None) is not None:
+            raise RuntimeError("the host's broadcast_to_vllm left out parameters: the host changed")
+
+    @cached_property
+    def _exported_names(self) -> list[str]:
+        """In the order of an export, which this takes: the host wants all names before the first tensor."""
+        return [name for name, _ in self.engine.model.export()]
+
+
+def _itself(parameters: list[ExportedParameter], *args: Any, **kwargs: Any) -> ExportedParameter:
+    """In place of DeepSpeed's contexts that gather a parameter."""
+    return parameters[0]
 
 
 def _on_cpu(value: Any) -> Any:

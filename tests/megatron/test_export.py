@@ -151,6 +151,20 @@ def test_transformers_loads_the_same_model(folder, name):
         assert torch.equal(model(ids).logits, original(ids).logits)
 
 
+def test_a_parameter_has_its_tensor_in_its_turn_and_inside_its_context_only():
+    from megatron_ext.export import ExportedParameter
+
+    tensors = iter([("a", torch.ones(2, 3)), ("b", torch.zeros(1, dtype=torch.bfloat16))])
+    a, b = (ExportedParameter(name, tensors) for name in "ab")
+    with a:
+        assert a.shape == (2, 3) and a.dtype is torch.float32 and torch.equal(a.data, torch.ones(2, 3))
+    assert not hasattr(a, "data")
+    with pytest.raises(RuntimeError, match="the export gives b where a is due"), a:
+        pass
+    with pytest.raises(RuntimeError, match="the export gives None where b is due"), b:
+        pass
+
+
 def test_buckets_keep_order_and_limit():
     from megatron_ext.export import buckets
 

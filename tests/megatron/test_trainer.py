@@ -109,11 +109,17 @@ def test_the_host_gets_what_the_deepspeed_trainer_reports(results, on_one, layou
         assert rank[layout]["statuses"][0] != rank[layout]["statuses"][1]  # the numbers move with the updates
 
 
-@pytest.mark.parametrize("case", ["tp2 llama", "pp2 llama", "pp2 tied"])
-def test_vllm_gets_the_whole_model_in_one_order_whatever_the_buckets(results, case):
-    found = results[0]["sent"][case]
-    assert len(found) == 3 and all(same for _, same in found.values())
-    orders = [told for told, _ in found.values()]
-    assert orders[0] == orders[1] == orders[2] and len(orders[0]) > 30
-    assert ("lm_head.weight" in [name for name, _, _ in orders[0]]) == ("tied" not in case)
-    assert all(told == [] for told, _ in results[1]["sent"][case].values())
+@pytest.mark.parametrize("case", ["tp2 llama", "pp2 llama", "pp2 tied", "dp2 llama"])
+def test_vllm_gets_the_whole_model_in_one_broadcast(results, case):
+    first, second = found = results[0]["sent"][case]
+    assert all(sync["same"] for sync in found)
+    assert first["told"] == second["told"] and len(first["told"]) > 30
+    assert ("lm_head.weight" in [name for name, _, _ in first["told"]]) == ("tied" not in case)
+    assert first["last"] == [False] * (len(first["told"]) - 1) + [True]
+    assert all((sync["resets"], sync["emptied"]) == (1, 2) for sync in found)
+    assert all(sync["most_held"] <= 3 for sync in found)  # queries, keys and values are one tensor in Megatron-Core
+    assert all(sync["told"] == [] for sync in results[1]["sent"][case])
+
+
+def test_parameters_that_the_host_leaves_out_stop_the_run(results):
+    assert all("left out parameters: the host changed" in rank["left out"] for rank in results)

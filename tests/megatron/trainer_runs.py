@@ -1,7 +1,8 @@
 """What the processes of test_trainer.py do on two ranks, and the DeepSpeed trainer beside it."""
 
 import math
-from functools import partial
+import weakref
+from types import SimpleNamespace
 
 from tiny import start
 from trainer_setup import (
@@ -150,41 +151,62 @@ def deepspeed_statuses(folder, world):
 
 
 class Sent:
-    """Stands for vLLM's engine, its remote method and the process group: what it is told and given."""
+    """Stands for vLLM's engine, its remote methods and the process group: what it is told and given, and what is held meanwhile."""
 
     def __init__(self):
-        self.update_weight = self
-        self.told, self.given = [], []
+        self.update_weight = SimpleNamespace(remote=self.tell)
+        self.reset_prefix_cache = SimpleNamespace(remote=self.reset)
+        self.told, self.given, self.last = [], [], []
+        self.resets = self.emptied = self.most_held = 0
+        self.seen = []
 
-    def remote(self, name, dtype, shape, empty_cache):
+    def tell(self, name, dtype, shape, empty_cache):
         self.told.append([name, str(dtype), list(shape)])
+        self.last.append(empty_cache)
+
+    def reset(self):
+        self.resets += 1
+
+    def empty(self):
+        self.emptied += 1
 
     def broadcast(self, tensor, src, stream):
+        self.most_held = max(self.most_held, 1 + sum(seen() is not None for seen in self.seen))
+        self.seen.append(weakref.ref(tensor))
         self.given.append(tensor.clone())
 
 
-def sent_to_vllm(folder, layout, model, limits):
-    """{bucket size: [[name, dtype, shape], ...]} as the host's own transport sends it, and whether the values are the file's."""
+def sent_to_vllm(folder, layout, model):
+    """Of two broadcasts: what the host's own transport sends, whether the values are the file's, and how often it does the rest."""
     import torch
     from openrlhf.trainer.ray import ppo_actor
     from safetensors.torch import load_file
 
-    from megatron_ext import trainer as module
-
     trainer = make_trainer(folder, layout, Case(micro=4), model=model)
-    saved, found = load_file(f"{folder}/{model}/model.safetensors"), {}
-    for limit in limits:
+    trainer.args.vllm.enable_prefix_caching = True
+    saved, found = load_file(f"{folder}/{model}/model.safetensors"), []
+    for _ in range(2):
         trainer._model_update_group = sent = Sent()
         trainer.vllm_engines = [sent]
-        with (
-            rebound(ppo_actor.ray, "get", lambda refs: None),
-            rebound(module, "buckets", partial(module.buckets, limit=limit)),
-        ):
+        with rebound(ppo_actor.ray, "get", lambda refs: None), rebound(torch.cuda, "empty_cache", sent.empty):
             trainer.broadcast_to_vllm()
         names = [name for name, _, _ in sent.told]
         same = sorted(names) == sorted(saved) and all(map(torch.equal, sent.given, (saved[name] for name in names)))
-        found[limit] = [sent.told, same]
+        counts = {name: getattr(sent, name) for name in ("resets", "emptied", "most_held")}
+        found.append({"told": sent.told, "same": same, "last": sent.last, **counts})
     return found
+
+
+def left_out(folder, layout):
+    """A host that walks over all parameters but the last."""
+    from openrlhf.trainer.ray import ppo_actor
+
+    trainer = make_trainer(folder, layout, Case(micro=4))
+    trainer._model_update_group = sent = Sent()
+    trainer.vllm_engines = [sent]
+    trainer._exported_names.pop()
+    with rebound(ppo_actor.ray, "get", lambda refs: None):
+        return raised(trainer.broadcast_to_vllm)
 
 
 def two_ranks(rank, folder):
@@ -206,9 +228,10 @@ def two_ranks(rank, folder):
     found["no response"] = no_response(folder, rank)
     found["deepspeed"] = deepspeed_statuses(folder, 2)
     found["sent"] = {
-        f"{layout} {model}": sent_to_vllm(folder, LAYOUTS[layout], model, (1, 6000, 1 << 30))
-        for layout, model in (("tp2", "llama"), ("pp2", "llama"), ("pp2", "tied"))
+        f"{layout} {model}": sent_to_vllm(folder, LAYOUTS[layout], model)
+        for layout, model in (("tp2", "llama"), ("pp2", "llama"), ("pp2", "tied"), ("dp2", "llama"))
     }
+    found["left out"] = left_out(folder, LAYOUTS["tp2"])
     return found
 
 
