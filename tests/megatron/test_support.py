@@ -190,7 +190,7 @@ def test_without_a_gpu_transformer_engine_is_not_needed(installed):
 
 
 def test_with_a_gpu_it_is(installed):
-    for version in ("2.9.0", "2.11.0+cu12"):
+    for version in ("2.9.0", "2.11.0+cu12", "2.20.2"):
         installed(transformer_engine=version)
         support.check_installed(on_cpu=False)
 
@@ -208,9 +208,9 @@ def test_with_a_gpu_it_is(installed):
         ),
         ({"megatron_core": "0.17.0"}, "was checked against megatron-core 0.16.1, installed is 0.17.0"),
         ({"mbridge": "0.14.0"}, "was checked against mbridge 0.15.1, installed is 0.14.0"),
-        ({}, "on GPUs needs transformer-engine>=2.9,<2.12, which is not installed: pip install"),
-        ({"transformer_engine": "2.8.0"}, "on GPUs needs transformer-engine>=2.9,<2.12, installed is 2.8.0"),
-        ({"transformer_engine": "2.12.0"}, "installed is 2.12.0"),
+        ({}, "on GPUs needs transformer-engine>=2.9,<2.21, which is not installed: pip install"),
+        ({"transformer_engine": "2.8.0"}, "on GPUs needs transformer-engine>=2.9,<2.21, installed is 2.8.0"),
+        ({"transformer_engine": "2.21.0"}, "installed is 2.21.0"),
     ],
 )
 def test_a_package_that_is_missing_or_another_is_refused_by_name(installed, given, says):
