@@ -10,14 +10,15 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 
 
+def tie(parent: int, how: signal.Signals) -> None:
+    """The kernel sends this process the signal `how` as soon as its parent, the process `parent`, is gone."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(how)) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # gone before the kernel knew
+        os.kill(os.getpid(), how)
+
+
 def tethered(words: Sequence[str], how: signal.Signals, **arguments: Any) -> subprocess.Popen:
     """subprocess.Popen(words, **arguments); the kernel sends the process the signal `how` as soon as this one is gone."""
-    prctl, parent = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
-
-    def tie() -> None:
-        if prctl(_PR_SET_PDEATHSIG, int(how)) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != parent:  # gone before the kernel knew
-            os.kill(os.getpid(), how)
-
-    return subprocess.Popen(words, preexec_fn=tie, **arguments)
+    parent = os.getpid()
+    return subprocess.Popen(words, preexec_fn=lambda: tie(parent, how), **arguments)

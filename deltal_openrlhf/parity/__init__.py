@@ -3,16 +3,18 @@
 A case (cases.py) fixes a batch of responses, one of them empty, and cuts it into ranks, micro batches or dynamic batches; the real
 trainer (real.py) trains it with plain SGD at learning rate 1 without clipping, in fp32; the change of the parameters is compared with
 a reference (reference.py) that takes one response at a time. Adam and clipping would hide a constant factor, the classic mistake
-here, so neither is used. scripts/check_gradients.py runs the whole matrix, tests/test_gradients.py a covering part of it.
+here, so neither is used. `deltal verify --only gradients` runs the whole matrix (matrix.py), tests/test_gradients.py a covering part of it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deltal_openrlhf.parity.cases import Case
-from deltal_openrlhf.parity.spawn import run_on_ranks
+from deltal_openrlhf.parity.spawn import RankPool, run_on_ranks
 
-__all__ = ["Case", "Result", "run_cases", "run_on_ranks"]
+__all__ = ["Case", "RankPool", "Result", "run_case", "run_cases", "run_on_ranks"]
+
+TOLERANCE = 1e-5
 
 
 @dataclass
@@ -25,6 +27,17 @@ class Result:
     difference: float
     loss_steps: int
     ema_error: float = 0.0
+
+    def good(self) -> bool:
+        """A case agrees; a negative control clearly does not."""
+        if self.case.wrong is not None:
+            return self.relative_error > 100 * TOLERANCE
+        return self.relative_error <= TOLERANCE and self.largest >= 1e-2 and self.ema_error <= 1e-6
+
+
+def run_case(pool: RankPool, case: Case, timeout: float) -> Result:
+    """Train one case in the pool's processes and compare. The pool has case.world ranks. Raises RankFailed."""
+    return Result(case, **pool.call(_train_and_compare, [case], timeout=timeout)[0][0])
 
 
 def run_cases(cases: Sequence[Case], timeout: float = 600) -> list[Result]:

@@ -1,54 +1,168 @@
-"""Run a function on several ranks, each in a process of its own: with a hard time limit, and nothing left behind."""
+"""Functions that run on several ranks, each in a process of its own: with a hard time limit, and nothing left behind.
+
+Ranks talk gloo without GPUs and NCCL with them. More ranks than GPUs share these: NCCL refuses two ranks on one GPU of one host, so each
+rank says that it is a host of its own, and they talk over loopback sockets. That is slow, and right for a check.
+"""
 
 import json
+import multiprocessing
 import os
+import pickle
+import signal
 import socket
-import tempfile
 import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.process import prepare
+from deltal_openrlhf.standins import ray_vllm
+from deltal_openrlhf.tether import tie
+
+GRACE = 2.0
+"""Seconds in which the other ranks can still say why, once one has failed: the first to fail is not always the cause."""
 
 
-def run_on_ranks(world: int, function, *arguments: Any, timeout: float) -> list[Any]:
-    """[function(rank, *arguments) for every rank] in one process group (gloo without a GPU).
+class RankFailed(RuntimeError):
+    """A rank raised, died, or took too long."""
 
-    function is a module-level function that returns JSON values. Raises RuntimeError after `timeout` seconds, and what the function
-    raised otherwise; in both cases every process is gone.
+
+class RankPool:
+    """`world` processes that serve calls until the block ends. Raises RuntimeError where torch was built for GPUs and sees none.
+
+    console: a file to whose end their output goes; None leaves it on ours.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        context = mp.spawn(_enter, (world, _free_port(), function, folder, arguments), nprocs=world, join=False)
-        try:
-            end = time.monotonic() + timeout
-            while not context.join(timeout=1.0):
-                if time.monotonic() > end:
-                    raise RuntimeError(f"{function.__name__} on {world} ranks took longer than {timeout:.0f} s")
-        finally:
-            for process in context.processes:
-                if process.is_alive():
-                    process.kill()
-                process.join()
-        return [_read(folder, rank) for rank in range(world)]
+
+    def __init__(self, world: int, console: Path | None = None) -> None:
+        gpus = gpus_to_use()
+        self.world = world
+        self._processes, self._connections = [], []
+        context, port = multiprocessing.get_context("spawn"), _free_port()
+        for rank in range(world):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(rank, world, port, gpus, there, os.getpid(), console))
+            process.start()
+            there.close()
+            self._processes.append(process)
+            self._connections.append(here)
+
+    def __enter__(self) -> "RankPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process. Idempotent."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.join()
+        for connection in self._connections:
+            connection.close()
+
+    def call(self, function: Callable, *arguments: Any, timeout: float) -> list[Any]:
+        """[function(rank, *arguments) for every rank]. function: of a module; returns JSON values. timeout: seconds.
+
+        Raises RankFailed, and ends the processes, past the time limit or if a rank raises or dies.
+        """
+        end = time.monotonic() + timeout
+        for connection in self._connections:
+            connection.send_bytes(pickle.dumps((function, arguments)))
+        answers: dict[int, dict] = {}
+        waiting = dict(zip(self._connections, range(self.world), strict=True))
+        while waiting and (ready := wait(list(waiting), max(0.0, end - time.monotonic()))):
+            for connection in ready:
+                rank = waiting.pop(connection)
+                answers[rank] = _receive(connection, rank, self._processes[rank])
+                if "error" in answers[rank]:
+                    end = min(end, time.monotonic() + GRACE)
+        errors = sorted(
+            (answer for answer in answers.values() if "error" in answer), key=lambda a: (not a["died"], a["time"])
+        )
+        if errors or waiting:
+            self.close()
+            name = getattr(function, "__name__", function)
+            raise RankFailed(
+                errors[0]["error"] if errors else f"{name} on {self.world} ranks took longer than {timeout:.0f} s"
+            )
+        return [answers[rank]["result"] for rank in range(self.world)]
 
 
-def _enter(rank: int, world: int, port: int, function, folder: str, arguments: tuple) -> None:
-    os.environ.update(cpu.environment())
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
-    cpu.install()
+def run_on_ranks(world: int, function: Callable, *arguments: Any, timeout: float) -> list[Any]:
+    """RankPool.call in processes of its own."""
+    with RankPool(world) as pool:
+        return pool.call(function, *arguments, timeout=timeout)
+
+
+def gpus_to_use() -> int:
+    """GPUs that ranks are spread over; 0 where torch was built for CPUs. Raises RuntimeError for a torch for GPUs that sees none."""
+    if cpu.is_needed():
+        return 0
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        raise RuntimeError("torch was built for GPUs and sees none: `deltal doctor` says more")
+    return gpus
+
+
+def rank_environment(rank: int, world: int, port: int, gpus: int) -> dict[str, str]:
+    """Environment variables of one rank. gpus: 0 for a CPU run."""
+    variables = {} if gpus else cpu.environment()
+    variables |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_RANK": str(rank % gpus if gpus else rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    if 0 < gpus < world:
+        variables |= {"NCCL_HOSTID": f"rank{rank}", "NCCL_SOCKET_IFNAME": "lo", "NCCL_IB_DISABLE": "1"}
+    return variables
+
+
+def _serve(
+    rank: int, world: int, port: int, gpus: int, connection: Connection, parent: int, console: Path | None
+) -> None:
+    tie(parent, signal.SIGKILL)
+    if console:
+        with open(console, "ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
+    os.environ.update(rank_environment(rank, world, port, gpus))
+    prepare()
+    ray_vllm.install()
     torch.set_num_threads(1)
-    result = function(rank, *arguments)
-    with open(os.path.join(folder, f"{rank}.json"), "w", encoding="utf-8") as file:
-        json.dump(result, file)
+    if gpus:
+        torch.cuda.set_device(rank % gpus)
+    while True:
+        try:
+            call = connection.recv_bytes()
+        except EOFError:
+            return
+        try:
+            function, arguments = pickle.loads(call)  # its module is imported here, after the stand-ins
+            answer = json.dumps({"result": function(rank, *arguments)})
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent raises it
+            answer = json.dumps({"error": f"on rank {rank}:\n{traceback.format_exc()}"})
+        connection.send_bytes(answer.encode())
 
 
-def _read(folder: str, rank: int) -> Any:
-    with open(os.path.join(folder, f"{rank}.json"), encoding="utf-8") as file:
-        return json.load(file)
+def _receive(connection: Connection, rank: int, process: Any) -> dict[str, Any]:
+    """What a rank answered: result, or error with died and time."""
+    try:
+        answer = json.loads(connection.recv_bytes())
+    except (EOFError, ConnectionError):
+        process.join()
+        code = process.exitcode
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return {"error": f"rank {rank} ended with {how}", "died": True, "time": time.monotonic()}
+    return answer | {"died": False, "time": time.monotonic()}
 
 
 def _free_port() -> int:

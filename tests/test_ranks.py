@@ -1,0 +1,96 @@
+"""Processes for ranks: what they are told of GPUs, what their ends mean, and that none is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.parity import spawn
+
+
+def square(rank: int, number: int) -> dict:
+    return {"rank": rank, "square": number**2, "pid": os.getpid(), "device": os.environ.get("DS_ACCELERATOR")}
+
+
+def raise_on_one(rank: int) -> None:
+    if rank == 1:
+        raise ValueError("what went wrong")
+    time.sleep(60)
+
+
+def die_on_one(rank: int) -> None:
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ConnectionError("the other rank is gone")
+
+
+def sleep(rank: int) -> None:
+    time.sleep(60)
+
+
+def test_a_pool_serves_several_calls_in_the_same_processes():
+    with spawn.RankPool(2) as pool:
+        first, second = (pool.call(square, number, timeout=60) for number in (3, 4))
+    assert [row["square"] for row in first + second] == [9, 9, 16, 16]
+    assert [row["rank"] for row in first] == [0, 1]
+    assert [row["pid"] for row in first] == [row["pid"] for row in second]
+    assert not any(psutil.pid_exists(row["pid"]) for row in first)
+
+
+def test_what_a_rank_raised_or_died_of_is_said_at_once():
+    begun = time.monotonic()
+    with pytest.raises(spawn.RankFailed, match=r"(?s)on rank 1:.*ValueError: what went wrong"):
+        spawn.run_on_ranks(2, raise_on_one, timeout=100)
+    with pytest.raises(spawn.RankFailed, match="rank 1 ended with SIGKILL"):
+        spawn.run_on_ranks(2, die_on_one, timeout=100)
+    with pytest.raises(spawn.RankFailed, match="sleep on 1 ranks took longer than 0 s"):
+        spawn.run_on_ranks(1, sleep, timeout=0.1)
+    assert time.monotonic() - begun < 50
+
+
+def test_ranks_end_with_the_process_that_started_them():
+    code = """
+        import sys
+        from deltal_openrlhf.parity import spawn
+        sys.path.insert(0, sys.argv[1])
+        import test_ranks
+        if __name__ == "__main__":
+            with spawn.RankPool(1) as pool:
+                print(pool._processes[0].pid, flush=True)
+                pool.call(test_ranks.sleep, timeout=60)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), os.path.dirname(__file__)], stdout=subprocess.PIPE, text=True
+    )
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    child.wait(timeout=10)
+
+
+def test_ranks_of_a_cpu_run_are_told_so():
+    variables = spawn.rank_environment(1, 2, 1234, gpus=0)
+    assert cpu.environment().items() <= variables.items()
+    assert (variables["RANK"], variables["LOCAL_RANK"], variables["MASTER_PORT"]) == ("1", "1", "1234")
+    assert "NCCL_HOSTID" not in variables
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+def test_ranks_of_a_gpu_run_hear_nothing_of_the_cpu_and_share_gpus(gpus):
+    ranks = [spawn.rank_environment(rank, 4, 1234, gpus) for rank in range(4)]
+    assert not any(cpu.environment().keys() & variables for variables in ranks)
+    assert [variables["LOCAL_RANK"] for variables in ranks] == [str(rank % gpus) for rank in range(4)]
+    hosts = [variables.get("NCCL_HOSTID") for variables in ranks]
+    assert hosts == ([None] * 4 if gpus >= 4 else ["rank0", "rank1", "rank2", "rank3"])
+
+
+def test_a_torch_for_gpus_that_sees_none_is_said(monkeypatch):
+    monkeypatch.setattr(cpu, "is_needed", lambda: False)
+    with pytest.raises(RuntimeError, match="built for GPUs and sees none"):
+        spawn.RankPool(1)
