@@ -1,6 +1,6 @@
 """The update of the real trainer (ActorPPOTrainer and DeepSpeed engine) against brute force: a covering part of the matrix.
 
-One spawn per number of ranks serves all cases. scripts/check_gradients.py runs everything.
+One spawn per number of ranks serves all cases. `deltal verify --only gradients --seconds 900` runs everything.
 """
 
 import pytest

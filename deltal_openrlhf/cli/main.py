@@ -28,6 +28,10 @@ COMMANDS = {
         "deltal_openrlhf.cli.serve_rewards",
         "math and countdown rewards over HTTP, for --reward.remote_url",
     ),
+    "verify": (
+        "deltal_openrlhf.cli.verify",
+        "whether this machine computes the right update: gradients, guards, Megatron, log-probabilities, overhead",
+    ),
     "enable": (
         "deltal_openrlhf.cli.enable",
         "let python -m openrlhf.cli.train_ppo_ray take ∆L's flags in this environment",

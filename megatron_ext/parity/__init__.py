@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltal_openrlhf.parity.spawn import run_on_ranks
+from deltal_openrlhf.parity.spawn import RankPool, run_on_ranks
 from megatron_ext.parity.cases import TOLERANCES, ShardedCase, write_model
 from megatron_ext.parity.matrix import cases_for
 
-__all__ = ["Result", "ShardedCase", "cases_for", "run_cases"]
+__all__ = ["Result", "ShardedCase", "cases_for", "run_case", "run_cases"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,14 @@ class Result:
             "the sharded update is the update of one process" if self.fits() else "the sharded update is another one"
         )
         return "\n".join([*lines, f"norm of the gradient {self.norm:.3f}: {verdict}"])
+
+
+def run_case(pool: RankPool, case: ShardedCase, timeout: float) -> Result:
+    """Train a case in the pool's processes and in this one, and compare. The pool has case.world ranks. Raises RankFailed."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(case, Path(folder, "0"))
+        pool.call(_train, [(0, case)], folder, timeout=timeout)
+        return _compare(case, Path(folder, "0"))
 
 
 def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result]:

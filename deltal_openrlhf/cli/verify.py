@@ -1,0 +1,74 @@
+"""`deltal verify`: does this machine compute the update that it should? To run before anything is trusted to it."""
+
+import os
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+
+from deltal_openrlhf.cli.arguments import OneLineParser
+
+PROG = "deltal verify"
+SECONDS = 200.0
+PARTS = {
+    "machine": "versions, two ceilings, and whether two ranks can talk",
+    "gradients": "the real DeepSpeed trainer against brute force, with mistakes that have to be noticed",
+    "guards": "a loss or gradient that is not finite stops a run before the update",
+    "megatron": "the Megatron backend against one process, with mistakes that have to be noticed",
+    "logprob": "log-probabilities in chunks: memory, error and time",
+    "overhead": "what ∆L and its guards cost",
+}
+"""In the order in which they run."""
+DESCRIPTION = "Check on this machine that training computes the right update. The parts:\n\n" + "\n".join(
+    f"  {name:<10} {what}" for name, what in PARTS.items()
+)
+EPILOG = """\
+Each line is one case: its verdict (ok, FAILED, or - where nothing is judged), its seconds, and what was found. The exit code is 1 if a case
+failed. It needs neither Ray nor vLLM nor flash-attn. On one GPU, two ranks share it.
+
+  deltal verify                                    everything, about three minutes
+  deltal verify --only gradients --seconds 900     every mode, cut and feature
+  deltal verify --json verify.jsonl                with the figures as lines of JSON
+"""
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
+        prog=PROG, description=DESCRIPTION, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", metavar="PART", choices=list(PARTS), help="these parts only")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        metavar="N",
+        help=f"begin no further case after N seconds in all (default {SECONDS:.0f}); what is left out is said",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line of JSON a case")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if not args.seconds > 0:
+        parser.error(f"--seconds is {args.seconds:g}, allowed is a number above 0")
+    if args.json and not args.json.absolute().parent.is_dir():
+        parser.error(f"--json is {args.json}, but there is no folder {args.json.absolute().parent}")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of the hosts, in the processes of the ranks
+    # Here, so that --help and wrong flags do not wait for torch.
+    from deltal_openrlhf import cpu
+    from deltal_openrlhf.process import prepare
+
+    if cpu.is_needed():
+        os.environ.update(cpu.environment())
+    prepare()
+    from deltal_openrlhf.verify.run import verify
+
+    try:
+        failed = verify(args.only or list(PARTS), args.seconds, args.json)
+    except KeyboardInterrupt:
+        print(f"{PROG}: interrupted", file=sys.stderr)
+        return 130
+    print(f"{failed} case(s) FAILED" if failed else "every case that was run is as it should be")
+    return 1 if failed else 0

@@ -1,0 +1,13 @@
+"""Whether this machine computes the update that it should: what `deltal verify` runs before anything is trusted to it.
+
+    outcome.py     one checked case: a line on the console, a line of JSON
+    run.py         the parts in their order, each with its share of the time
+    machine.py     versions, two ceilings (matrix product, copy), and whether two ranks can talk
+    gradients.py   the real DeepSpeed trainer against brute force, with mistakes that have to be noticed
+    guards.py      a loss or gradient that is not finite stops before the update, with the optimizers of this machine
+    sharded.py     the Megatron backend against one process
+    logprob.py     log-probabilities in chunks against full logits and liger-kernel
+    overhead.py    what ∆L and its guards cost
+
+Every part works in processes of its own (parity/spawn.py) and needs neither Ray nor vLLM nor flash-attn.
+"""

@@ -1,0 +1,90 @@
+"""A loss or a gradient that is not finite stops a run before the update: with the optimizers that DeepSpeed picks on this machine, in bf16.
+
+On GPUs these are its fused Adam and, with ZeRO-0, a wrapper of its own around it; on a CPU it is torch's AdamW.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from deltal_openrlhf.parity import Case, RankPool
+from deltal_openrlhf.verify.budget import Budget
+from deltal_openrlhf.verify.outcome import Outcome, measured
+
+NAME = "guards"
+CASE_LIMIT = 150.0
+"""Seconds for one case. The first one compiles DeepSpeed's fused Adam on a GPU, about a minute."""
+STAGES = (0, 1, 2, 3)
+STOPPED = "stopped before the optimizer step, the parameters are unchanged"
+
+
+def run(budget: Budget) -> Iterator[Outcome]:
+    with RankPool(1, budget.console) as pool:
+        for number, stage in enumerate(STAGES):
+            if number and not budget.left:
+                yield Outcome(NAME, f"{len(STAGES) - number} ZeRO stages", said="left out for lack of time (--seconds)")
+                return
+            with measured(NAME, f"ZeRO-{stage}, bf16, AdamW") as outcome:
+                outcome.values = found = pool.call(poisoned_updates, stage, timeout=CASE_LIMIT)[0]
+                faults = faults_of(found)
+                outcome.ok = not faults
+                outcome.said = "; ".join(faults) or f"nan and inf stop it before the update ({found['optimizer']})"
+            yield outcome
+            if "error" in outcome.values:
+                return  # with the processes of the pool
+
+
+def faults_of(found: dict[str, Any]) -> list[str]:
+    """What is not as it should be, in words."""
+    faults = []
+    if not found["moved"] > 0:
+        faults.append("a good update moved nothing, so that the guards have nothing to prevent")
+    for kind in ("loss", "gradient"):
+        if STOPPED not in found[f"{kind}_said"]:
+            faults.append(f"a {kind} that is not finite was not noticed")
+        if found[f"{kind}_moved"] != 0.0:
+            faults.append(f"a {kind} that is not finite moved the parameters by {found[f'{kind}_moved']:.1e}")
+    return faults
+
+
+def poisoned_updates(rank: int, stage: int) -> dict[str, Any]:
+    """A good update; one with a loss of nan; one with a gradient of inf. How far each moved the parameters, and what was said."""
+    from deltal_openrlhf.parity import real
+
+    case = Case(bf16=True, adamw=True, zero=stage, micro=4)
+    found: dict[str, Any] = {}
+    for kind in ("loss", "gradient"):
+        trainer = real.build_trainer(case, max_norm=1.0)
+        before = real.parameters(trainer.actor)
+        _fill(trainer, case)
+        trainer.ppo_train(0.0)
+        good = real.parameters(trainer.actor)
+        engine = trainer.actor.model
+        found["optimizer"] = f"{type(engine.optimizer).__name__} around {type(engine.basic_optimizer).__name__}"
+        found["moved"] = _distance(before, good)
+        trainer.replay_buffer.clear()
+        _fill(trainer, case)
+        if kind == "loss":
+            trainer.replay_buffer.items[0].advantages.fill_(math.nan)
+        else:
+            next(iter(engine.module.parameters())).register_hook(lambda gradient: gradient * math.inf)
+        try:
+            trainer.ppo_train(0.0)
+            found[f"{kind}_said"] = "nothing"
+        except RuntimeError as error:
+            found[f"{kind}_said"] = str(error)
+        found[f"{kind}_moved"] = _distance(good, real.parameters(trainer.actor))
+    return found
+
+
+def _fill(trainer: Any, case: Case) -> None:
+    from deltal_openrlhf.parity import real
+
+    for sample in real.experiences(case):
+        trainer.replay_buffer.append(sample)
+
+
+def _distance(before: dict, after: dict) -> float:
+    """Largest change of one value; inf if one is no number."""
+    largest = max(float((after[name].float() - before[name].float()).abs().max()) for name in before)
+    return largest if math.isfinite(largest) else math.inf

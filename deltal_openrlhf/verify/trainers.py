@@ -1,0 +1,92 @@
+"""The stock host's trainer beside ours, on two equal DeepSpeed engines in one process, to time them in pairs.
+
+fp32, ZeRO-2, AdamW, a Llama of 26 million parameters: the host (ActorPPOTrainer and DeepspeedStrategy untouched, token-mean) and ours
+(deltal, alpha 0.75, with every guard).
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from deltal_openrlhf.parity import Case
+
+LEAST_PAIRS = 5
+
+
+def time_pairs(
+    rank: int, pairs: int, seconds: float, progress: Callable[[int, int], None] = lambda done, pairs: None
+) -> dict[str, Any]:
+    """Seconds of every ppo_train of both trainers. The order within a pair alternates. No further pair begins after `seconds`."""
+    from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+    from openrlhf.utils.deepspeed import DeepspeedStrategy
+
+    from deltal_openrlhf.host.rebind import rebound
+    from deltal_openrlhf.parity import real
+
+    begun = time.monotonic()
+    model = make_model()
+    parameters = sum(p.numel() for p in model.parameters())
+    ours = real.build_trainer(Case(mode="deltal", alpha=0.75, micro=4, adamw=True), max_norm=1.0, model=model)
+    with (
+        rebound(real, "_trainer_class", lambda case: ActorPPOTrainer),
+        rebound(real, "_strategy_class", lambda case: DeepspeedStrategy),
+    ):
+        host = real.build_trainer(Case(mode="token-mean", micro=4), max_norm=1.0, model=make_model())
+    trainers = {"host": host, "ours": ours}
+    for trainer in trainers.values():
+        for sample in real.experiences(Case()):
+            trainer.replay_buffer.append(sample)
+        trainer.ppo_train(0.0)  # allocations and optimizer state
+    times: dict[str, list[float]] = {"host": [], "ours": []}
+    for pair in range(pairs):
+        if pair >= LEAST_PAIRS and time.monotonic() - begun > seconds:
+            break
+        for name in ("host", "ours") if pair % 2 else ("ours", "host"):
+            begin = time.perf_counter()
+            trainers[name].ppo_train(0.0)
+            times[name].append(time.perf_counter() - begin)
+        progress(pair + 1, pairs)
+    return {"parameters": parameters, **times}
+
+
+def make_model() -> Any:
+    """A Llama of 26 million parameters in fp32, the same in every process."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=4096,
+            hidden_size=448,
+            intermediate_size=1280,
+            num_hidden_layers=9,
+            num_attention_heads=7,
+            num_key_value_heads=7,
+            max_position_embeddings=128,
+            attn_implementation="sdpa",
+            use_cache=False,
+        )
+    )
+
+
+def summarise(measured: dict[str, Any]) -> dict[str, Any]:
+    """Median ratio of ours over the host's, within pairs, with a bootstrap 95 % interval."""
+    ratios = [ours / host for ours, host in zip(measured["ours"], measured["host"], strict=True)]
+    return {
+        "parameters": measured["parameters"],
+        "pairs": len(ratios),
+        "host_seconds": statistics.median(measured["host"]),
+        "ours_seconds": statistics.median(measured["ours"]),
+        "median_ratio": statistics.median(ratios),
+        "interval_95": bootstrap_median(ratios),
+    }
+
+
+def bootstrap_median(values: list[float], draws: int = 10_000) -> list[float]:
+    """Percentile bootstrap 95 % interval of the median, seeded."""
+    rng = random.Random(0)
+    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(draws))
+    return [medians[int(0.025 * draws)], medians[int(0.975 * draws)]]
