@@ -68,8 +68,7 @@ CALLED: dict[str, str] = {
     "megatron.core.optimizer:ChainedOptimizer.scale_loss": "loss",
     "megatron.core.optimizer:ChainedOptimizer.offload_to_cpu": "",
     "megatron.core.optimizer:ChainedOptimizer.restore_from_cpu": "",
-    "megatron.core.packed_seq_params:PackedSeqParams": "qkv_format, cu_seqlens_q, cu_seqlens_kv, cu_seqlens_q_padded, "
-    "cu_seqlens_kv_padded, max_seqlen_q, max_seqlen_kv",
+    "megatron.core.packed_seq_params:PackedSeqParams": "qkv_format, cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv",
     "megatron.core.pipeline_parallel:get_forward_backward_func": "",
 } | {
     f"megatron.core.pipeline_parallel.schedules:forward_backward_{schedule}": "forward_step_func, data_iterator, model, "

@@ -241,12 +241,12 @@ def _packed(inputs: ModelInputs) -> PackedSeqParams | None:
     if inputs.borders is None:
         return None
     borders = inputs.borders
+    # Padding is the end of its response, not between two. Borders "with padding" that are the same would make Transformer Engine compare
+    # the two on the host, in every layer; with context parallelism it takes the borders for them.
     return PackedSeqParams(
         qkv_format="thd",
         cu_seqlens_q=borders,
         cu_seqlens_kv=borders,
-        cu_seqlens_q_padded=borders,
-        cu_seqlens_kv_padded=borders,
         max_seqlen_q=inputs.longest,
         max_seqlen_kv=inputs.longest,
     )

@@ -12,9 +12,10 @@ Activations of one layer, after arXiv 2205.05198 (equation 2 and section 4.2), w
 in place of its layer, no dropout, and flash attention, which saves no scores (no s^2 term). In bytes, bf16:
     2 norms, inputs and outputs           8 t h / S          (4 t h each: x, and norm(x), which the linear layer saves)
     queries, keys, values, output         t (4 q + 4 k) / T  and 4 t heads / T for the softmax
-    cosines and sines, unfused            8 t head_dim
-    SwiGLU                                t 10 f / T         (gate and value 4 f; silu, shifted value, product 2 f each; 6 f fused)
-With full recomputation a layer keeps its input, 2 t h / S, and one layer at a time has all of it.
+    SwiGLU, fused                         t 6 f / T          (gate and value 4 f, their product 2 f)
+    rotary embedding                      fused, by Transformer Engine: nothing; unfused 8 t head_dim, the cosines and sines
+A chunk of layers keeps the angles of the fused rotary embedding once, 4 t head_dim. With full recomputation it keeps them in any case; a
+layer keeps its input, 2 t h / S, and one layer at a time has all of it.
 
 In flight: 1F1B keeps P - stage micro batches (at most as many as there are), the interleaved schedule 2 (P - stage - 1) + (V - 1) P + 1
 chunks of layers / (P V) (arXiv 2104.04473, section 2.2; megatron-core 0.16.1, schedules.py).
@@ -43,13 +44,15 @@ class Workload:
     """What every layout is asked to hold. Tokens are of one replica, all context parallel ranks together.
 
     micro_batch_tokens: as --megatron.max_tokens_per_micro_batch. micro_batches: of one replica in an optimizer step. chunk_size: as
-    --megatron.logprob_chunk_size. reference: whether a reference model lies beside the policy.
+    --megatron.logprob_chunk_size. reference: whether a reference model lies beside the policy. fused_rope: as with Transformer Engine's
+    modules; with plain ones it is not.
     """
 
     micro_batch_tokens: int
     micro_batches: int
     chunk_size: int
     reference: bool = False
+    fused_rope: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,12 @@ def stage_memory(
     elements = sum(map(sum, buckets))
     local = local_tokens(layout, work)
     row = local // (layout.tensor if layout.sequence_parallel else 1)  # tokens of a hidden state between two layers
-    layer = layer_activations(shape, layout, local)
+    layer = layer_activations(shape, layout, local, fused_rope=work.fused_rope)
 
     layers = shape.num_hidden_layers // (layout.pipeline * (layout.virtual_pipeline or 1))
-    kept = layers * layer
-    if recompute:  # and the angles of the rotary embedding, once, of the longest response
-        kept = layers * row * shape.hidden_size * HALF + local * shape.head_dim * SINGLE
+    kept = layers * (row * shape.hidden_size * HALF if recompute else layer)
+    if recompute or work.fused_rope:
+        kept += local * shape.head_dim * SINGLE  # the angles, if one response has all tokens
     # The sender holds its output until the micro batch comes back (deallocate_pipeline_outputs is off).
     kept += row * shape.hidden_size * HALF if layout.pipeline > 1 else 0
     activations = kept * chunks_in_flight(layout, stage, work.micro_batches) + (layer if recompute else 0)
@@ -134,13 +137,13 @@ def chunks_in_flight(layout: ParallelLayout, stage: int, micro_batches: int) -> 
     return min(2 * behind + (pieces - 1) * layout.pipeline + 1, micro_batches * pieces)
 
 
-def layer_activations(shape: ModelShape, layout: ParallelLayout, tokens: int) -> int:
+def layer_activations(shape: ModelShape, layout: ParallelLayout, tokens: int, *, fused_rope: bool) -> int:
     """Bytes that one layer saves for backward, of `tokens` on this context parallel rank. Experts: as if routing were even."""
     h, q, k, t = shape.hidden_size, shape.query_size, shape.key_value_size, layout.tensor
     row = tokens // (t if layout.sequence_parallel else 1)
     norms = 2 * (2 * row * h * HALF + row * SINGLE)
     attention = tokens * (2 * q + 2 * k) * HALF // t + tokens * shape.num_attention_heads * SINGLE // t
-    attention += 4 * tokens * shape.head_dim * HALF
+    attention += 0 if fused_rope else 4 * tokens * shape.head_dim * HALF
     if (
         shape.qk_norm
     ):  # the norm of the keys holds queries, keys and values as they came; several groups of queries have been copied
@@ -148,11 +151,11 @@ def layer_activations(shape: ModelShape, layout: ParallelLayout, tokens: int) ->
         attention += tokens * (q + 2 * k + copied) * HALF // t
         attention += tokens * (shape.num_attention_heads + shape.num_key_value_heads) * SINGLE // t
     if not shape.num_experts:
-        return norms + attention + tokens * 5 * shape.intermediate_size * HALF // t
+        return norms + attention + tokens * 3 * shape.intermediate_size * HALF // t
     # Every token goes to num_experts_per_tok experts; a rank gets as many as it sends. Saved: logits and probabilities of the router,
-    # the tokens as the experts get them, and SwiGLU before and after the probability is multiplied in (12 f).
+    # the tokens as the experts get them, and SwiGLU, which multiplies the probability in.
     routed = row * shape.num_experts_per_tok * layout.expert_tensor
-    experts = routed * (h + 6 * shape.moe_intermediate_size // layout.expert_tensor) * HALF
+    experts = routed * (h + 3 * shape.moe_intermediate_size // layout.expert_tensor) * HALF
     return norms + attention + experts + 2 * row * shape.num_experts * SINGLE
 
 

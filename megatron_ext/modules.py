@@ -29,15 +29,13 @@ def chosen(asked: Modules | None, on_cpu: bool) -> Modules:
 
 
 def config_arguments(modules: Modules) -> dict[str, Any]:
-    """What TransformerConfig is told. Without Transformer Engine nothing that its kernels, or Apex's, would compute."""
+    """What TransformerConfig is told.
+
+    SwiGLU is fused always: Megatron-Core writes it in torch, and it keeps its input only. Rotary embeddings are fused by a kernel of
+    Transformer Engine. The plain modules use no kernel of its, nor of Apex.
+    """
+    fused = {"bias_activation_fusion": True, "apply_rope_fusion": modules == "transformer-engine"}
     if modules == "transformer-engine":
-        return {}
-    kernels = (
-        "masked_softmax_fusion",
-        "bias_dropout_fusion",
-        "bias_activation_fusion",
-        "apply_rope_fusion",
-        "persist_layer_norm",
-        "gradient_accumulation_fusion",
-    )
-    return dict.fromkeys(kernels, False) | {"use_cpu_initialization": True}
+        return fused
+    kernels = ("masked_softmax_fusion", "bias_dropout_fusion", "persist_layer_norm", "gradient_accumulation_fusion")
+    return fused | dict.fromkeys(kernels, False) | {"use_cpu_initialization": True}

@@ -8,8 +8,9 @@ Builds small random models on Megatron-Core, one process a rank, trains one step
     activations          bytes that one micro batch saves for backward: each storage once, parameters left out
     recomputed           the same with full recomputation: what is kept, and what one layer saves while it is computed again
 
-For machines without a GPU: norm and attention stand in for Transformer Engine's (measure_memory.py); what those really save is not
-measured. Exit status 1 if a figure of the states differs at all, or one of the activations by more than 2 %. About a minute on 2 cores;
+On plain modules, without GPUs (gloo) or with them (NCCL): norm and attention stand in for Transformer Engine's (measure_memory.py), whose
+fused rotary embedding is not there; what those really save is not measured. Exit status 1 if a figure of the states differs at all, or one
+of the activations by more than 2 %. About a minute on 2 cores;
 --markdown prints the table of docs/planning.md.
 """
 
@@ -123,13 +124,13 @@ class Finding(NamedTuple):
 def compare(case: Case, folder: str, ranks: list[dict]) -> list[Finding]:
     """Every figure of every rank; equal ones once."""
     shape, layout = read_shape(str(Path(folder) / case.model)), case.layout
-    work = Workload(sum(RESPONSES), 1, CHUNK_SIZE)
+    work = Workload(sum(RESPONSES), 1, CHUNK_SIZE, fused_rope=False)
     tokens = local_tokens(layout, work)
     findings = []
     for rank in ranks:
         stage = rank["stage"]
         plan = stage_memory(shape, layout, case.world, work, stage=stage, recompute=case.recompute)
-        layer = layer_activations(shape, layout, tokens)
+        layer = layer_activations(shape, layout, tokens, fused_rope=work.fused_rope)
         kept = tokens // (layout.tensor if layout.sequence_parallel else 1) * shape.hidden_size * HALF
         chunk = shape.num_hidden_layers // layout.pipeline * (kept if case.recompute else layer)
         chunk += max(RESPONSES) * shape.head_dim * SINGLE if case.recompute else 0

@@ -1,8 +1,8 @@
 """What a rank of a Megatron model keeps in memory, counted in its own process, for check_plan.py.
 
-On a CPU, Transformer Engine's modules are replaced by stand-ins that keep more (fp32 norms, attention scores). So norm and attention are
-replaced once more while activations are counted, by ones that save what Transformer Engine's save (MemoryTwin...); everything around
-them is Megatron-Core's own.
+The plain modules, which run without Transformer Engine and on any device, keep more than it does (fp32 norms, attention scores). So norm
+and attention are replaced while activations are counted, by ones that save what Transformer Engine's save (MemoryTwin...); everything
+around them is Megatron-Core's own.
 """
 
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from deltal_openrlhf import cpu
 from deltal_openrlhf.host.rebind import rebound
 from megatron_ext.layout import ParallelLayout
 
@@ -53,7 +54,7 @@ class MemoryTwinAttention(torch.autograd.Function):
 
 @contextmanager
 def memory_twins():
-    """Norms and attention that save as much as Transformer Engine's, in place of the stand-ins."""
+    """Norms and attention that save as much as Transformer Engine's, in place of the plain ones."""
     from megatron_ext import plain_modules
 
     with ExitStack() as stack:
@@ -92,7 +93,7 @@ def measure(rank: int, cases: list[dict], folder: str) -> list[dict]:
 
     from megatron_ext.model import initialize
 
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo" if cpu.is_needed() else "nccl")
     results = []
     for case in cases:
         layout = ParallelLayout(**case["layout"])
@@ -109,7 +110,8 @@ def _measure(folder: str, layout: ParallelLayout, recompute: bool) -> dict:
     from megatron_ext.engine import Engine, OptimizerSettings
     from megatron_ext.model import MegatronModel, ModelSettings
 
-    model = MegatronModel(ModelSettings(folder, torch.bfloat16, CHUNK_SIZE, recompute=recompute), layout)
+    settings = ModelSettings(folder, torch.bfloat16, CHUNK_SIZE, recompute=recompute, modules="plain")
+    model = MegatronModel(settings, layout)
     engine = Engine(model, packed=True, optimizer=OptimizerSettings(lr=1e-3))
     parameters = [parameter for _, parameter in model.named_parameters()]
     weights, gradients = _storages(parameters), _storages(p.main_grad for p in parameters)
@@ -119,8 +121,9 @@ def _measure(folder: str, layout: ParallelLayout, recompute: bool) -> dict:
     saved.watch("chunk", chunk)
     for layer in chunk.decoder.layers:
         saved.watch("layer", layer)
-    sequences = torch.randint(0, VOCABULARY, (len(RESPONSES), max(RESPONSES)))
-    mask = torch.arange(max(RESPONSES)) < torch.tensor(RESPONSES)[:, None]
+    device = torch.cuda.current_device()
+    sequences = torch.randint(0, VOCABULARY, (len(RESPONSES), max(RESPONSES)), device=device)
+    mask = torch.arange(max(RESPONSES), device=device) < torch.tensor(RESPONSES, device=device)[:, None]
     with memory_twins(), torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
         engine.gradients([(sequences, mask)], lambda _, log_probs, entropy: (log_probs + entropy).sum(), entropy=True)
     engine.update()

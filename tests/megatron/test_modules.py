@@ -1,9 +1,9 @@
-"""Which modules a model gets where there is CUDA and where there is not, and that the plain ones compute where their tensors are."""
+"""Which modules a model gets with CUDA and without, that the plain ones compute where their tensors are, and what is fused."""
 
 import importlib.util
 
 import pytest
-from tiny import start, write_models
+from tiny import gradients, make_engine, start, write_models
 
 from deltal_openrlhf.parity.spawn import run_on_ranks
 from megatron_ext.modules import chosen
@@ -56,6 +56,9 @@ def build_as_on_a_gpu(rank: int, folder: str) -> dict:
     def bridge(name: str, modules: str | None):
         return model._bridge(model.ModelSettings(f"{folder}/{name}", torch.float32, 7, modules=modules), layout)
 
+    def fusions(made) -> list[bool]:
+        return [made.config.bias_activation_fusion, made.config.apply_rope_fusion]
+
     found: dict = {}
     try:
         bridge("moe", None)
@@ -65,14 +68,15 @@ def build_as_on_a_gpu(rank: int, folder: str) -> dict:
         plain = bridge(name, "plain")
         layers = plain._get_transformer_layer_spec().layer_specs
         attention = layers[0].submodules.self_attention.submodules
-        found[f"plain {name}"] = [attention.core_attention.__name__, plain.config.apply_rope_fusion]
+        found[f"plain {name}"] = [attention.core_attention.__name__, *fusions(plain)]
     found["router"] = moe_utils.te_general_gemm is None
 
     # Stand-ins: that Transformer Engine is installed, and has the kernel.
     importlib.util.find_spec = lambda name, package=None: object()
     rope_utils.fused_apply_rotary_pos_emb = rope_utils.fused_apply_rotary_pos_emb_thd = object()
-    engine = bridge("moe", None)
-    found["engine"] = "_get_transformer_layer_spec" in vars(engine)
+    for name in ("qwen2", "moe"):
+        engine = bridge(name, None)
+        found[f"engine {name}"] = ["_get_transformer_layer_spec" in vars(engine), *fusions(engine)]
     return found
 
 
@@ -80,9 +84,9 @@ def test_model_takes_the_modules_that_were_asked_for_on_a_gpu(tmp_path):
     write_models(tmp_path, "qwen2", "moe")
     found = run_on_ranks(1, build_as_on_a_gpu, str(tmp_path), timeout=120)[0]
     assert found["missing"].startswith("modules is transformer-engine, but transformer-engine is not installed")
-    assert found["plain qwen2"] == found["plain moe"] == ["CausalAttention", False]
+    assert found["plain qwen2"] == found["plain moe"] == ["CausalAttention", True, False]
     assert found["router"]
-    assert not found["engine"]  # mbridge's own layers
+    assert found["engine qwen2"] == found["engine moe"] == [False, True, True]  # mbridge's own layers
 
 
 class TwoRanks:
@@ -132,3 +136,79 @@ def test_attention_makes_its_mask_where_its_tensors_are(tmp_path):
     found = run_on_ranks(1, attend_on_another_device, str(tmp_path), timeout=120)[0]
     assert found["padded"] == found["packed"] == "meta"
     assert "device" in found["elsewhere"]  # so the mask on another device would have been noticed
+
+
+# ── Fusions ──
+
+
+def gradients_with_and_without(rank: int, folder: str) -> dict:
+    """{case: [relative difference of the whole gradient, calls of what is fused]}, on two ranks."""
+    start(folder)
+    import torch
+    from megatron.core.models.common.embeddings import rope_utils
+    from megatron.core.transformer import mlp
+    from megatron.core.transformer.moe import experts
+
+    from megatron_ext import engine as engine_module
+    from megatron_ext.parity.reference import relative_difference
+
+    calls: list[str] = []
+
+    def counted(function):
+        def call(*args, **kwargs):
+            calls.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return call
+
+    def rope(t, cu_seqlens, freqs, cp_size, cp_rank):
+        """By the rule of Transformer Engine's kernel (fused_rope.cu): a token's angle is that of its place in its own response."""
+        lengths = (cu_seqlens.diff() // cp_size).tolist()
+        places = []
+        for length in lengths:
+            for i in range(length):
+                ahead = (
+                    cp_rank * length // 2
+                    if i < length / 2
+                    else length * cp_size - (cp_rank + 1) * length // 2 - length // 2
+                )
+                places.append(i + (ahead if cp_size > 1 else 0))
+        angles = freqs[places][:, 0]
+        first, second = t.chunk(2, dim=-1)
+        return t * angles.cos().to(t.dtype) + torch.cat((-second, first), dim=-1) * angles.sin().to(t.dtype)
+
+    sequences = torch.randint(4, 64, (5, 14), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(14) < torch.tensor([14, 3, 9, 0, 1])[:, None]
+
+    def whole_gradient(engine) -> dict:
+        calls.clear()
+        engine.gradients([(sequences, mask)], lambda number, log_probs, entropies: log_probs.sum())
+        return gradients(engine)
+
+    mlp.bias_swiglu_impl = counted(mlp.bias_swiglu_impl)
+    experts.weighted_bias_swiglu_impl = counted(experts.weighted_bias_swiglu_impl)
+    rope_utils.fused_apply_rotary_pos_emb_thd = counted(rope)
+    packed, seen = engine_module._packed, []
+    engine_module._packed = lambda inputs: seen.append(packed(inputs)) or seen[-1]
+    found = {}
+    for model, layout in (("qwen2", dict(tensor=2)), ("moe", dict(expert=2)), ("qwen3", dict(context=2))):
+        engine = make_engine(f"{folder}/{model}", layout, packed=True)
+        fused, called = whole_gradient(engine), len(calls)
+        engine.config.bias_activation_fusion = False
+        unfused, not_called = whole_gradient(engine), len(calls)
+        found[f"swiglu {model}"] = [relative_difference(fused, unfused), called, not_called]
+        engine.config.apply_rope_fusion = True
+        turned, called = whole_gradient(engine), len(calls)
+        found[f"rope {model}"] = [relative_difference(turned, unfused), called, not_called]
+    borders = {(p.cu_seqlens_q_padded, p.cu_seqlens_kv_padded) for p in seen}
+    return {"gradients": found, "borders with padding": list(borders), "micro batches": len(seen)}
+
+
+def test_fused_swiglu_and_rotary_embedding_have_the_gradient_of_the_unfused_ones(tmp_path):
+    write_models(tmp_path, "qwen2", "qwen3", "moe")
+    for found in run_on_ranks(2, gradients_with_and_without, str(tmp_path), timeout=150):
+        assert (found["borders with padding"], found["micro batches"]) == ([[None, None]], 9)
+        assert len(found["gradients"]) == 6
+        for case, (difference, called, not_called) in found["gradients"].items():
+            assert difference <= 1e-6, case
+            assert (called, not_called) == (4 if "swiglu" in case else 8, 0), case  # 4 layers; queries and keys

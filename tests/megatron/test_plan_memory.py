@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,7 +83,7 @@ def figures(check_plan, models: str, layout: ParallelLayout) -> dict:
     shape = check_plan.read_shape(f"{models}/qwen2 small")
     tokens = sum(check_plan.RESPONSES)
     states = stage_memory(shape, layout, 2, Workload(tokens, 1, 64), stage=0, recompute=False)
-    saved = 4 * layer_activations(shape, layout, tokens) + head_activations(shape, layout, tokens)
+    saved = 4 * layer_activations(shape, layout, tokens, fused_rope=False) + head_activations(shape, layout, tokens)
     return dataclasses.asdict(states) | {"chunk": saved, "stage": 0}
 
 
@@ -120,13 +121,15 @@ def test_micro_batches_in_flight_are_those_of_megatrons_schedule():
 # ── By hand ──
 
 
-def test_a_layer_by_hand():
+@pytest.mark.parametrize("fused_rope", [True, False])
+def test_a_layer_by_hand(fused_rope):
     # 8 tokens. Norms: 2 x (input and output 2 x 16 x 2 bytes, and 4). Attention: queries, output 16, keys, values 8 features; 4 x 4 bytes
-    # for 4 heads; 4 x 4 features of cosines and sines. SwiGLU: 5 x 40 features.
-    norms, attention, angles, swiglu = 8 * 2 * 68, 8 * (48 * 2 + 16), 8 * 32, 8 * 400
-    assert layer_activations(SHAPE, ParallelLayout(), 8) == norms + attention + angles + swiglu
-    assert layer_activations(SHAPE, ParallelLayout(tensor=2), 8) == norms + attention // 2 + angles + swiglu // 2
-    assert layer_activations(SHAPE, SEQUENCE, 8) == norms // 2 + attention // 2 + angles + swiglu // 2
+    # for 4 heads; 4 x 4 features of cosines and sines. SwiGLU: 3 x 40 features.
+    norms, attention, angles, swiglu = 8 * 2 * 68, 8 * (48 * 2 + 16), 0 if fused_rope else 8 * 32, 8 * 240
+    layer = partial(layer_activations, SHAPE, tokens=8, fused_rope=fused_rope)
+    assert layer(ParallelLayout()) == norms + attention + angles + swiglu
+    assert layer(ParallelLayout(tensor=2)) == norms + attention // 2 + angles + swiglu // 2
+    assert layer(SEQUENCE) == norms // 2 + attention // 2 + angles + swiglu // 2
 
 
 def test_buffers_are_padded_as_the_distributed_optimizer_pads_them():
@@ -159,9 +162,11 @@ def test_the_worst_stage_counts():
     assert peak_memory(wide, layout, 4, Workload(64, 8, 64), recompute=False).logits > 0
 
 
-def test_recomputation_keeps_the_inputs_and_one_layer():
-    work = Workload(1024, 1, 64)
+@pytest.mark.parametrize("fused_rope", [True, False])
+def test_recomputation_keeps_the_inputs_and_one_layer(fused_rope):
+    work = Workload(1024, 1, 64, fused_rope=fused_rope)
     kept, again = (stage_memory(SHAPE, SEQUENCE, 2, work, stage=0, recompute=r) for r in (False, True))
-    layer, rope = layer_activations(SHAPE, SEQUENCE, 1024), 1024 * 4 * 4
-    assert kept.activations - again.activations == 8 * layer - (8 * 512 * 16 * 2 + rope + layer)
+    layer, angles = layer_activations(SHAPE, SEQUENCE, 1024, fused_rope=fused_rope), 1024 * 4 * 4
+    without = (8 * layer + angles) if fused_rope else 8 * layer
+    assert kept.activations - again.activations == without - (8 * 512 * 16 * 2 + angles + layer)
     assert dataclasses.replace(kept, activations=0) == dataclasses.replace(again, activations=0)
