@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 
 class Response(NamedTuple):
@@ -58,9 +59,9 @@ def sample(
         entropies[alive] += logits.logsumexp(-1) - torch.where(chances > 0, chances * logits, 0.0).sum(-1)
         tokens = torch.multinomial(chances, 1, generator=generator)
         ended = torch.isin(tokens[:, 0], ends)
-        for row, token, end in zip(alive.tolist(), tokens[:, 0].tolist(), ended.tolist(), strict=True):
+        for row, token, end in torch.stack([alive, tokens[:, 0], ended]).T.tolist():  # one wait for the device
             responses[row].append(token)
-            finished[row] = end
+            finished[row] = bool(end)
         # Most responses are short: only those still running stay in the batch.
         running = (~ended).nonzero()[:, 0]
         if len(running) == 0:
@@ -82,3 +83,15 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
         return tokens, None
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     return tokens, mask
+
+
+def end_tokens(folder: Path, tokenizer: Any) -> set[int]:
+    """Those that generation_config.json or config.json names and the tokenizer's. Raises ValueError if there are none."""
+    try:
+        named = GenerationConfig.from_pretrained(folder).eos_token_id
+    except OSError:  # older checkpoints have none: it is made of config.json
+        named = GenerationConfig.from_pretrained(folder, config_file_name="config.json").eos_token_id
+    ends = {*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id} - {None}
+    if not ends:
+        raise ValueError(f"{folder}: neither the tokenizer nor generation_config.json names an end token")
+    return ends

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from deltal_openrlhf import rollouts
 from deltal_openrlhf.diagnostics import responses
@@ -16,6 +16,7 @@ from deltal_openrlhf.diagnostics.rewarding import reward_digest, rewarder
 from deltal_openrlhf.evaluation import checkpoint
 from deltal_openrlhf.evaluation.problems import by_set, digest, read_problems
 from deltal_openrlhf.rollouts import Header, Rollout
+from deltal_openrlhf.sampling import end_tokens
 
 
 class Shape(NamedTuple):
@@ -65,7 +66,7 @@ class FromPrompts:
         self._tasks = [Task(prompt, problem.label) for prompt, problem in zip(prompts, problems, strict=True)]
         self._rewarder = rewarder(reward, self._tokenizer)
         self._how, self._model, self._folder = how, model, folder
-        self._ends = _end_tokens(folder, self._tokenizer)
+        self._ends = end_tokens(folder, self._tokenizer)
         self.shape = Shape(how.prompts, how.n)
         self.temperature, self.longest = how.temperature, how.max_new_tokens
         sets = {name: digest([[p.prompt, p.label] for p in members]) for name, members in by_set(problems).items()}
@@ -116,15 +117,3 @@ class FromSaved:
 
     def read(self, work: DiagnosisFolder, load: Callable[[], PreTrainedModel], prog: str) -> list[Rollout]:
         return self._rollouts
-
-
-def _end_tokens(folder: Path, tokenizer: Any) -> set[int]:
-    """Those that generation_config.json or config.json names and the tokenizer's. Raises ValueError if there are none."""
-    try:
-        named = GenerationConfig.from_pretrained(folder).eos_token_id
-    except OSError:  # older checkpoints have none: it is made of config.json
-        named = GenerationConfig.from_pretrained(folder, config_file_name="config.json").eos_token_id
-    ends = {*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id} - {None}
-    if not ends:
-        raise ValueError(f"{folder}: neither the tokenizer nor generation_config.json names an end token")
-    return ends

@@ -1,4 +1,4 @@
-"""`python -m deltal_openrlhf.quickstart`: from nothing to a model that reinforcement learning with ∆L made better, on two CPU cores.
+"""`python -m deltal_openrlhf.quickstart`: from nothing to a model that reinforcement learning with ∆L made better, on 2 CPU cores or a GPU.
 
 1. supervised start  a tiny Llama learns from search traces how to search and answer  -> start/
 2. before            its accuracy on 256 held-out problems, 4 samples each
@@ -6,7 +6,8 @@
 4. after             accuracy of the trained checkpoint on the same problems
 5. report            plot.png, summary.json and a table
 
-All of it lies in --out. An interrupted run goes on where it was; a stage whose settings changed is done again.
+--model takes a model of yours in place of 1. All of it lies in --out. An interrupted run goes on where it was; a stage whose settings
+changed is done again.
 """
 
 import argparse
@@ -14,12 +15,17 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES
 from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.host import metrics_file
+
+if TYPE_CHECKING:
+    from deltal_openrlhf.quickstart.given import GivenModel
 
 FORMAT = 1
 """Part of all settings: raise it when a stage's code changes what it makes."""
@@ -35,6 +41,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder for everything")
     parser.add_argument(
         "--shuffle_rewards", action="store_true", help="control: rewards that ignore the answer; nothing is learned"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="a folder or a name of the Hugging Face hub to train in place of the supervised start; asked in English through its chat "
+        "template if it has one, unless its tokens are the task's words",
     )
     args = parser.parse_args(argv)
     if not 0 <= args.alpha <= 1:
@@ -54,24 +66,62 @@ def main(argv: list[str] | None = None) -> int:
     if cpu.is_needed():
         os.environ.update(cpu.environment())  # before transformers imports DeepSpeed, and for a quiet console
     try:
-        return _run(args)
+        try:
+            device, given = _device(), _given(args)
+        except ValueError as error:
+            print(f"quickstart: error: {error}", file=sys.stderr)
+            return 2
+        return _run(args, device, given)
     except KeyboardInterrupt:
         print(f"quickstart: interrupted; the same command goes on where it was (in {args.out})", file=sys.stderr)
         return 130
 
 
-def _run(args: argparse.Namespace) -> int:
+def _device() -> str:
+    """What to train and evaluate on: cpu or cuda. Raises ValueError where torch was built for GPUs and there is none."""
+    import torch
+
+    if cpu.is_needed():
+        return "cpu"
+    if not torch.cuda.device_count():
+        raise ValueError(
+            "torch was built for GPUs and sees none; deltal doctor says more, DELTAL_SETUP_CPU=1 bash scripts/setup.sh does without"
+        )
+    return "cuda"
+
+
+def _given(args: argparse.Namespace) -> "GivenModel | None":
+    """The model that --model names. Raises ValueError, in one line, if it cannot be trained."""
+    if args.model is None:
+        return None
+    from deltal_openrlhf.quickstart import given, heavy, sizes
+    from deltal_openrlhf.quickstart.stages import in_child
+
+    model = in_child(heavy.find_model, args.model, sizes.CPU)
+    print(f"quickstart: {args.model}: {given.SAYS[model.prompts]}", flush=True)
+    return model
+
+
+def _run(args: argparse.Namespace, device: str, given: "GivenModel | None") -> int:
     from deltal_openrlhf.quickstart import heavy, intervals, sizes, task, training
     from deltal_openrlhf.quickstart.stages import in_child, run_stage
 
     out: Path = args.out
-    size = sizes.CPU
-    start_folder, checkpoint = out / "start", out / "checkpoint"
+    size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
+    checkpoint = out / "checkpoint"
     problems = size.task.held_out(task.HELD_OUT)
     groups = [task.same_problem(problem) for problem in problems]
-    print(f"quickstart: about 6 minutes on 2 cores, all of it in {out}", flush=True)
+    measured = "about 6 minutes on 2 cores, " if device == "cpu" and given is None else ""
+    print(f"quickstart: {measured}all of it in {out}", flush=True)
 
-    start_settings = {"format": FORMAT, "seed": args.seed, "supervised_steps": size.steps}
+    # On the CPU without --model these are the settings of all runs before: they go on.
+    start_settings = {"format": FORMAT, "seed": args.seed, **({"device": device} if device != "cpu" else {})}
+    if given is None:
+        start_folder, prompt_kind, max_new_tokens = out / "start", "words", size.task.max_new_tokens
+        start_settings["supervised_steps"] = size.steps
+    else:
+        start_folder, prompt_kind, max_new_tokens = Path(given.folder), given.prompts, given.max_new_tokens
+        start_settings |= {"model": given.folder, "weights": given.identity, "prompts": prompt_kind}
     loss = ["--loss_agg", args.loss_agg] + (["--alpha", str(args.alpha)] if args.loss_agg == "deltal" else [])
     train_settings = {**start_settings, "loss": loss, "steps": args.steps, "control": args.shuffle_rewards}
 
@@ -79,7 +129,7 @@ def _run(args: argparse.Namespace) -> int:
         _set_aside_other_settings(out, train_settings)
         prompts = out / "train.jsonl"
         chance = accuracy_before["mean"] if args.shuffle_rewards else None
-        training.write_prompts(prompts, steps=args.steps, seed=args.seed, chance=chance)
+        training.write_prompts(prompts, steps=args.steps, seed=args.seed, chance=chance, prompts=prompt_kind)
         training.train(
             training.command(
                 start=start_folder,
@@ -89,22 +139,28 @@ def _run(args: argparse.Namespace) -> int:
                 steps=args.steps,
                 seed=args.seed,
                 control=args.shuffle_rewards,
+                given=given,
+                device=device,
             )
         )
         return {}
 
-    start = run_stage(
-        out / "start.json",
-        "supervised start",
-        start_settings,
-        lambda: in_child(heavy.supervised_start, size, args.seed, start_folder),
-        start_folder,
-    )
+    records = []
+    if given is None:
+        records.append(
+            run_stage(
+                out / "start.json",
+                "supervised start",
+                start_settings,
+                lambda: in_child(heavy.supervised_start, size, args.seed, start_folder),
+                start_folder,
+            )
+        )
     before = run_stage(
         out / "before.json",
         "accuracy before",
         start_settings,
-        lambda: in_child(heavy.evaluation, start_folder, problems, size.task.max_new_tokens),
+        lambda: in_child(heavy.evaluation, start_folder, problems, max_new_tokens, prompt_kind, device),
     )
     accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
     print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
@@ -123,22 +179,24 @@ def _run(args: argparse.Namespace) -> int:
         out / "after.json",
         "accuracy after",
         train_settings,
-        lambda: in_child(heavy.evaluation, checkpoint, problems, size.task.max_new_tokens),
+        lambda: in_child(heavy.evaluation, checkpoint, problems, max_new_tokens, prompt_kind, device),
     )
 
-    _report(args, loss, groups, [start, before, trained, after])
+    _report(args, loss, groups, [*records, before, trained, after])
     return 0
 
 
 def _report(args: argparse.Namespace, loss: list[str], groups: list, records: list[dict]) -> None:
-    """Plot, summary.json and table. records: of the four stages, in order. groups: task.same_problem of every held-out problem."""
+    """Plot, summary.json and table. records: of the stages, in order. groups: task.same_problem of every held-out problem."""
     from deltal_openrlhf.quickstart import intervals, report
 
     out, checkpoint = args.out, args.out / "checkpoint"
-    _, before, _, after = records
+    before, _, after = records[-3:]
     accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
     accuracy_after = intervals.accuracy(after["result"]["correct"], groups)
-    title = f"Countdown, {' '.join(loss)}, seed {args.seed}" + (", rewards shuffled" if args.shuffle_rewards else "")
+    title = f"Countdown, {f'{args.model}, ' if args.model else ''}{' '.join(loss)}, seed {args.seed}" + (
+        ", rewards shuffled" if args.shuffle_rewards else ""
+    )
     metrics = metrics_file.read_metrics(str(checkpoint / metrics_file.NAME))
     report.plot(metrics, accuracy_before, accuracy_after, title, out / "plot.png")
     summary = {
@@ -151,6 +209,7 @@ def _report(args: argparse.Namespace, loss: list[str], groups: list, records: li
         "loss_agg": args.loss_agg,
         "alpha": args.alpha if args.loss_agg == "deltal" else None,
         "seed": args.seed,
+        "model": args.model,
         "shuffle_rewards": args.shuffle_rewards,
     }
     write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")

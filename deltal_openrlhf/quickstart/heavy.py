@@ -2,8 +2,12 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deltal_openrlhf.quickstart.sizes import Size
+
+if TYPE_CHECKING:
+    from deltal_openrlhf.quickstart.given import GivenModel
 
 
 def supervised_start(size: Size, seed: int, folder: Path) -> dict:
@@ -12,21 +16,30 @@ def supervised_start(size: Size, seed: int, folder: Path) -> dict:
 
     from deltal_openrlhf.quickstart import model, supervised
 
-    torch.set_num_threads(1)
+    if size.device == "cpu":
+        torch.set_num_threads(1)
     tokenizer = model.build_tokenizer(size)
     trained = supervised.train(tokenizer, size, seed=seed, progress=_Progress("  supervised step", size.steps))
     model.save(trained, tokenizer, folder, size)
     return {}
 
 
-def evaluation(folder: Path, problems: list, max_new_tokens: int) -> dict:
+def find_model(name: str, size: Size) -> "GivenModel":
+    """What given.find gives."""
+    from deltal_openrlhf.quickstart import given
+
+    return given.find(name, size)
+
+
+def evaluation(folder: Path, problems: list, max_new_tokens: int, prompts: str = "words", device: str = "cpu") -> dict:
     """What evaluate.evaluate gives for the model in `folder`."""
     import torch
 
     from deltal_openrlhf.quickstart import evaluate
 
-    torch.set_num_threads(1)
-    return evaluate.evaluate(folder, problems, max_new_tokens=max_new_tokens)
+    if device == "cpu" and prompts == "words":
+        torch.set_num_threads(1)
+    return evaluate.evaluate(folder, problems, max_new_tokens=max_new_tokens, prompts=prompts, device=device)
 
 
 class _Progress:

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.quickstart.memory import PeakMemory
+
+T = TypeVar("T")
 
 
 def run_stage(path: Path, name: str, settings: dict, work: Callable[[], dict], makes: Path | None = None) -> dict:
@@ -38,7 +40,7 @@ def read_record(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def in_child(function: Callable[..., dict], *arguments: Any) -> dict:
+def in_child(function: Callable[..., T], *arguments: Any) -> T:
     """function(*arguments) in a process of its own, so that the memory it takes is free again before the training starts."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
         return child.submit(function, *arguments).result()
