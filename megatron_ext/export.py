@@ -38,11 +38,12 @@ class ExportedParameter:
         return self.data.dtype
 
     def __enter__(self) -> None:
-        name, self.data = next(self._tensors, (None, None))
-        if name != self.name:
+        name, data = next(self._tensors, (None, None))
+        if name != self.name or data is None:
             raise RuntimeError(
                 f"the export gives {name} where {self.name} is due: parameters are not sent in its order"
             )
+        self.data = data
 
     def __exit__(self, *error: Any) -> None:
         del self.data
