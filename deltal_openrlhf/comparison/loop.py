@@ -30,10 +30,11 @@ from deltal_openrlhf.host.controller import EQUAL_REWARDS
 from deltal_openrlhf.host.metrics_file import EVALS
 from deltal_openrlhf.host.metrics_file import NAME as METRICS
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.model_memory import rows_at_once
 from deltal_openrlhf.sampling import sample
 
 SAMPLES_AT_ONCE = 1024
-"""Responses of an evaluation in one batch."""
+"""Responses in one batch, where memory allows."""
 
 
 class Graded(NamedTuple):
@@ -111,13 +112,15 @@ class Run:
     def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
         """n graded responses to each prompt."""
         rows = [prompt for prompt in prompts for _ in range(n)]
+        longest, new_tokens = max(len(prompt.token_ids) for prompt in prompts), self.args.rollout.max_new_tokens
+        at_once = rows_at_once(self.model, longest, new_tokens, SAMPLES_AT_ONCE)
         responses = [
             response
-            for i in range(0, len(rows), SAMPLES_AT_ONCE)
+            for i in range(0, len(rows), at_once)
             for response in sample(
                 self.model,
-                [row.token_ids for row in rows[i : i + SAMPLES_AT_ONCE]],
-                max_new_tokens=self.args.rollout.max_new_tokens,
+                [row.token_ids for row in rows[i : i + at_once]],
+                max_new_tokens=new_tokens,
                 eos=self.eos,
                 generator=generator,
                 temperature=temperature,

@@ -15,13 +15,15 @@ from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_param
 from torch import Tensor
 from transformers import PreTrainedModel, get_scheduler
 
+from deltal_openrlhf import model_memory
 from deltal_openrlhf.aggregation import response_weights, scope_means
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.trainer import StepStatistics
 
-MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768}
-"""Padded tokens of a forward pass; the update does not depend on it. On a CPU small ones are fastest: they stay in the cache."""
+MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}
+"""Padded tokens of a forward pass where memory allows; the update does not depend on it. On a CPU small ones are fastest: they stay in the
+cache. On a GPU more do not make it faster."""
 
 _WITH_LEAST_RATE = ("cosine_with_min_lr", "cosine_warmup_with_min_lr")
 
@@ -54,6 +56,10 @@ class PolicyUpdater:
         else:
             groups = get_optimizer_grouped_parameters(model, adam.weight_decay)
             self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=tuple(adam.betas), eps=adam.eps)
+        # AdamW makes its two averages in the first step; the gradients are there.
+        state = 0 if args.deltal.sgd else 8 * sum(parameter.numel() for parameter in model.parameters())
+        self._budget = model_memory.SAFETY * (model_memory.free_bytes(model.device) - state)
+        self._pass = model_memory.TrainingPass(model)
         name = args.actor.lr_scheduler
         self.schedule = get_scheduler(
             name,
@@ -113,17 +119,17 @@ class PolicyUpdater:
         )
 
     def _micro_batches(self, rollout: Rollout, rows: list[int]) -> list[list[int]]:
-        """Rows of similar length together, so that there is little padding."""
+        """Rows of similar length together, so that there is little padding. One that fits into no pass is alone in its own."""
         parts: list[list[int]] = []
         for row in sorted(rows, key=lambda row: len(rollout.sequences[row])):
-            if (
-                parts
-                and (len(parts[-1]) + 1) * len(rollout.sequences[row]) <= MICRO_BATCH_TOKENS[self.model.device.type]
-            ):
+            if parts and self._fits(len(parts[-1]) + 1, len(rollout.sequences[row])):
                 parts[-1].append(row)
             else:
                 parts.append([row])
         return parts
+
+    def _fits(self, rows: int, longest: int) -> bool:
+        return rows * longest <= MOST_TOKENS[self.model.device.type] and self._pass.bytes(rows, longest) <= self._budget
 
     def _log_probs(self, rollout: Rollout, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the tokens after the first, and where they are a response's: [rows, T - 1] each."""
