@@ -436,6 +436,19 @@ def test_the_plan_follows_the_memory():
     assert 3 * 4 * bounded.tokens_a_pass * GPT2.vocabulary <= 0.25 * 2e9
 
 
+def test_the_plan_follows_what_a_gpu_has_free():
+    free = make_plan(GPT2, 256, 40, "auto")
+    assert make_plan(GPT2, 256, 40, "auto", 80 * 10**9) == free  # of an H100
+    # 1.3 GB there take model and gradients; of the other 3.7 GB logits get a quarter, though 40 are allowed.
+    bounded = make_plan(GPT2, 256, 40, "auto", 5 * 10**9)
+    assert bounded.width == free.width and bounded.tokens_a_pass < free.tokens_a_pass
+    assert 0.7e9 < 3 * 4 * bounded.tokens_a_pass * GPT2.vocabulary <= 0.25 * 5e9
+    with pytest.raises(
+        ValueError, match=r"the GPU has 1.2 GB free, needed are 1.\d for 124,439,808 parameters in float32"
+    ):
+        make_plan(GPT2, 256, 40, "auto", 12 * 10**8)
+
+
 def test_a_plan_that_does_not_fit_says_what_would():
     with pytest.raises(ValueError) as error:
         make_plan(GPT2, 256, 0.1, "auto")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     GemmaConfig,
@@ -19,6 +20,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from deltal_openrlhf.diagnostics import sketch as sketch_module
 from deltal_openrlhf.diagnostics.gradients import Scores
 from deltal_openrlhf.diagnostics.gram import gram_matrices, load_grams, save_grams
 from deltal_openrlhf.diagnostics.layers import layer_types
@@ -246,6 +248,54 @@ def test_a_sketch_depends_on_the_seed_and_not_on_the_order_of_parameters():
     for row, name in zip(each, types, strict=True):
         sketch.add(name, x.clone(), row)
     assert not torch.equal(*each)
+
+
+@pytest.mark.parametrize("rows_a_block", [1, 3, 8, 1 << 20])
+def test_any_block_gives_the_count_sketch(rows_a_block, monkeypatch):
+    """Against the definition: each coordinate's bucket and sign, found by sketching it alone, then summed one by one."""
+    x = torch.randn(21, 39)  # 25 rows of the sketch, and a part of one
+    alone = torch.stack([sketched(unit.view_as(x), 3) for unit in torch.eye(x.numel())])
+    buckets, signs = alone.abs().argmax(1), alone.sum(1)
+    assert torch.equal(alone.abs().sum(1), torch.ones(x.numel())) and 0.4 < (signs > 0).double().mean() < 0.6
+    expected = [0.0] * WIDTH
+    for value, bucket, sign in zip(x.flatten().tolist(), buckets.tolist(), signs.tolist(), strict=True):
+        expected[bucket] += sign * value
+    monkeypatch.setitem(sketch_module._BLOCK, "cpu", rows_a_block * WIDTH)
+    torch.testing.assert_close(sketched(x, 3), torch.tensor(expected), rtol=1e-5, atol=1e-5)
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations, each of which is a kernel launch on a GPU or does nothing on the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.all = self.blocks = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.all += 1
+        self.blocks += function is torch.ops.aten.gather.default
+        return function(*arguments, **(keywords or {}))
+
+
+def blocks(numel, width, block):
+    whole, rest = divmod(numel, width)
+    return -(-whole // max(1, block // width)) + (rest > 0)
+
+
+def test_launches_of_a_large_model_on_a_gpu(monkeypatch):
+    """Blocks by arithmetic, which is held to what a small parameter takes."""
+    for shape, rows in (((21, 39), 2), ((64, 32), 64), ((64, 32), 5)):
+        model = OneTensor(shape)
+        sketch = Sketch(model, {"weight": "mlp"}, WIDTH, 0)
+        monkeypatch.setitem(sketch_module._BLOCK, "cpu", rows * WIDTH)
+        with Launches() as launches:
+            sketch.add("weight", torch.ones(shape), torch.zeros(sketch.dim))
+        assert launches.blocks == blocks(model.weight.numel(), WIDTH, rows * WIDTH)
+        assert launches.all <= 30 * launches.blocks  # views, which launch nothing, count too
+    # Qwen2.5-3B: 36 layers of width 2048 and 11,008, a vocabulary of 151,936.
+    shapes = [2048 * 2048, 2048 * 256, 2048 * 256, 2048 * 2048, *[2048 * 11_008] * 3] * 36 + [151_936 * 2048]
+    on_cpu, on_gpu = (sum(blocks(n, 8192, sketch_module._BLOCK[kind]) for n in shapes) for kind in ("cpu", "cuda"))
+    assert on_cpu > 11_000 and on_gpu < 300
 
 
 def test_small_types_are_kept_whole():

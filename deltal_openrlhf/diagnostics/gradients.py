@@ -61,18 +61,19 @@ class Scores:
         action_mask: [len(token_ids) - 1], whether token_ids[t + 1] is trained on; holes are allowed.
         """
         tokens = torch.tensor(token_ids, device=self._model.device)
-        trained = torch.tensor(action_mask, device=tokens.device).nonzero()[:, 0]
+        trained = torch.tensor(action_mask).nonzero()[:, 0]  # on the CPU: no waiting for the device
         self._row.zero_()
-        log_prob = 0.0
+        log_prob = torch.zeros((), dtype=torch.float64, device=tokens.device)
         for part in trained.split(self._tokens_a_pass or len(trained)):
             # What follows the last trained token of a part does not matter to it.
             inputs = tokens[: int(part[-1]) + 1]
+            part = part.to(tokens.device)
             logits = self._model(input_ids=inputs[None], logits_to_keep=part, use_cache=False).logits[0]
             loss = F.cross_entropy(logits.float() / self._temperature, tokens[part + 1], reduction="sum")
             del logits
             (-loss).backward()
-            log_prob -= loss.item()
-        return self._row, log_prob
+            log_prob -= loss.detach()
+        return self._row, log_prob.item()
 
     def __enter__(self) -> "Scores":
         return self

@@ -6,7 +6,8 @@
     Gram        N^2 x 4 for each layer type, one more matrix in float64 and one product, a block of rows
     statistics  those matrices and their own ones
 
-A quarter of it is kept for what can be cut into pieces: logits, and the block of rows.
+A quarter of it is kept for what can be cut into pieces: logits, and the block of rows. On a GPU the model and its gradients must fit into
+what is free there, and logits take no more than a quarter of the rest: the activations of a response need their place, too.
 """
 
 import shutil
@@ -19,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from deltal_openrlhf.diagnostics.gradients import LOGIT_COPIES
 from deltal_openrlhf.diagnostics.layers import layer_types
-from deltal_openrlhf.diagnostics.sketch import sizes_by_type
+from deltal_openrlhf.diagnostics.sketch import sizes_by_type, temporary_bytes
 
 MAX_WIDTH, MIN_WIDTH = 8192, 256
 GB = 10**9
@@ -64,11 +65,13 @@ def read_shape(folder: Path) -> ModelShape:
     return ModelShape(sizes, largest, config.get_text_config().vocab_size)
 
 
-def make_plan(shape: ModelShape, responses: int, memory_gb: float, projection: str) -> Plan:
-    """projection: auto, full or a width.
+def make_plan(
+    shape: ModelShape, responses: int, memory_gb: float, projection: str, gpu_bytes: int | None = None
+) -> Plan:
+    """projection: auto, full or a width. gpu_bytes: free on the GPU that computes the gradients; None: a CPU does.
 
     auto keeps gradients whole if all rows take no more than half of the memory, else it takes the largest power of two from 256 to 8192
-    with which they do. Raises ValueError if the memory does not suffice.
+    with which they do. Raises ValueError if the memory does not suffice, here or on the GPU.
     """
     memory = int(memory_gb * GB)
     if projection == "auto":
@@ -83,8 +86,16 @@ def make_plan(shape: ModelShape, responses: int, memory_gb: float, projection: s
             f"--memory_gb is {memory_gb:g}, which does not suffice for {responses} responses and {shape.parameters:,} parameters "
             f"({_named(width)}); allowed is {_rounded_up(needed / GB):g} or more"
         )
-    share = int(memory * SHARE)
-    tokens = max(1, share // (LOGIT_COPIES * 4 * shape.vocabulary))
+    share = logits = int(memory * SHARE)
+    if gpu_bytes is not None:
+        on_gpu = 4 * shape.parameters + _gradient_bytes(shape, width) + temporary_bytes(shape.largest, "cuda")
+        logits = min(logits, int((gpu_bytes - on_gpu) * SHARE))
+        if logits < LOGIT_COPIES * 4 * shape.vocabulary:
+            raise ValueError(
+                f"the GPU has {gpu_bytes / GB:.1f} GB free, needed are {_rounded_up(on_gpu / GB):g} for {shape.parameters:,} parameters in "
+                f"float32 and their gradients ({_named(width)}), and some for activations: take --device cpu or another GPU"
+            )
+    tokens = max(1, logits // (LOGIT_COPIES * 4 * shape.vocabulary))
     return Plan(width, tokens, share, responses * shape.dim(width) * 4)
 
 
@@ -94,15 +105,19 @@ def _powers_of_two() -> list[int]:
 
 
 def _needed(shape: ModelShape, responses: int, width: int | None, *, rows: bool) -> float:
-    sketched = 0 if width is None else sum(size for size in shape.sizes.values() if size > width)
-    gradients = sketched / 8 + 2 * 4 * shape.largest + 4 * shape.dim(width)
     matrix, types = 4 * responses**2, len(shape.sizes)
     return max(
-        gradients / (1 - SHARE),
+        _gradient_bytes(shape, width) / (1 - SHARE),
         matrix * (types + 3) / (1 - SHARE),
         matrix * (types + STATISTICS),
         2 * 4 * responses * shape.dim(width) if rows else 0,
     )
+
+
+def _gradient_bytes(shape: ModelShape, width: int | None) -> float:
+    """Signs, the two largest gradients, a row."""
+    sketched = 0 if width is None else sum(size for size in shape.sizes.values() if size > width)
+    return sketched / 8 + 2 * 4 * shape.largest + 4 * shape.dim(width)
 
 
 def _named(width: int | None) -> str:

@@ -56,7 +56,8 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
     max_length = _check_request(request, source)
     shape = plan.read_shape(request.folder)
     source.check_vocabulary(shape.vocabulary)
-    budget = plan.make_plan(shape, source.shape.responses, request.memory_gb, request.projection)
+    free = torch.cuda.mem_get_info(request.device)[0] if request.device.type == "cuda" else None
+    budget = plan.make_plan(shape, source.shape.responses, request.memory_gb, request.projection, free)
     settings = {
         **source.settings,
         "seed": request.seed,

@@ -21,8 +21,10 @@ from deltal_openrlhf.diagnostics.sample import TYPES
 
 _WORD = 32
 """Rows whose signs stand in the bits of one int32 row: signs take a 32nd of the parameters' memory."""
-_BLOCK = 1 << 18
-"""Coordinates handled at a time: their temporaries stay in the cache of a core."""
+_BLOCK = {"cpu": 1 << 18, "cuda": 1 << 25}
+"""Coordinates handled at a time, with 16 bytes of temporaries each. On a CPU these stay in the cache of a core. On a GPU a block is about
+ten kernel launches: half a GB holds any matrix of a 3B model whole, so that one response takes thousands of launches and not 100,000.
+"""
 _SIGN_BIT = -(1 << 31)
 
 
@@ -32,6 +34,11 @@ def sizes_by_type(model: nn.Module, types: Mapping[str, str]) -> dict[str, int]:
     for name, parameter in model.named_parameters():
         sizes[types[name]] += parameter.numel()
     return {kind: size for kind, size in sizes.items() if size}
+
+
+def temporary_bytes(largest: int, device_type: str) -> int:
+    """Of adding a parameter of that many coordinates: indices, signs and what is gathered."""
+    return 16 * min(largest, _BLOCK[device_type])
 
 
 def relative_error(width: int | None) -> float:
@@ -101,7 +108,7 @@ class _Hashed:
     def _add_rows(self, rows: Tensor, first: int, total: Tensor) -> None:
         """rows: [n, width], which are the rows first, first + 1, ... of the parameter."""
         columns = torch.arange(self._width, device=rows.device)
-        step = max(1, _BLOCK // self._width)
+        step = max(1, _BLOCK[rows.device.type] // self._width)
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
             number = torch.arange(first + start, first + start + len(block), device=rows.device)
