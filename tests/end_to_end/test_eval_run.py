@@ -13,7 +13,7 @@ import psutil
 import pytest
 from tiny_model import write_tiny_model
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(1)]
 TIME_LIMIT = 120  # seconds a process may take on 2 cores; it takes 10
 WORDS = ["<pad>", "<eos>", "<unk>", "#### 1\n", "#### 2\n", "#### 3\n", "<answer>1+2</answer> ", "a ", "b "]
 N = 10

@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(2)]
 TIME_LIMIT = 200  # seconds on 2 cores; the comparison takes about 50
 
 

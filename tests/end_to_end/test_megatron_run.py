@@ -1,12 +1,22 @@
 """The real pipeline on Megatron workers: Ray, vLLM, weight sync, checkpoints, exported models."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.timeout(700)
+from deltal_openrlhf import cpu
+
+pytestmark = [
+    pytest.mark.timeout(700),
+    pytest.mark.gpus(3),
+    pytest.mark.skipif(
+        not cpu.is_needed() and importlib.util.find_spec("transformer_engine") is None,
+        reason="on GPUs it needs Transformer Engine: bash scripts/setup.sh --transformer-engine",
+    ),
+]
 DELTAL = ("--loss_agg", "deltal", "--alpha", "0.75", "--algo.advantage.is_correction_level", "token")
 MEGATRON = ("--backend", "megatron", "--ckpt.save_steps", "1", "--ckpt.load_enable", "--data.max_samples", "32")
 TENSOR = ("--megatron.tensor_parallel_size", "2", "--megatron.sequence_parallel", "--ds.packing_samples")

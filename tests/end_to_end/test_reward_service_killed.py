@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(2)]
 WAIT = 5  # seconds
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.gpus(2)]
 DELTAL = ("--loss_agg", "deltal", "--alpha", "0.75")
 
 
@@ -60,6 +60,7 @@ def test_stock_command_is_killed_resumed_refused_with_another_loss_and_interrupt
         assert run.survivors() == []
 
 
+@pytest.mark.cpu_build
 def test_after_disable_the_stock_command_says_its_own_error(start):
     with start(*DELTAL, module="openrlhf.cli.train_ppo_ray") as run:
         assert run.wait() == 2

@@ -8,15 +8,11 @@ import pytest
 from flag_cases import ACCEPTED, DEEPSPEEDS, MEGATRONS, MODELS, REAL, REFUSED, ROOT, RUNS, SHAPE, YAML, P, T
 from recipe_settings import host_parser
 
-from deltal_openrlhf import cpu
 from deltal_openrlhf.host.features import EXACT
 from megatron_ext.features import FEATURES, REFUSED_FLAGS, table
 from megatron_ext.flags import DEFAULT_CHUNK_SIZE
 
-pytestmark = pytest.mark.skipif(
-    not cpu.is_needed(),
-    reason="with a GPU build a start needs Transformer Engine; DELTAL_SETUP_CPU=1 bash scripts/test.sh runs these",
-)
+pytestmark = pytest.mark.cpu_build  # a start on GPUs needs Transformer Engine and compares the GPUs
 
 
 @pytest.fixture(scope="module")

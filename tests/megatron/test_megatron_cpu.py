@@ -2,12 +2,9 @@
 
 import pytest
 
-from deltal_openrlhf import cpu
 from deltal_openrlhf.parity.spawn import run_on_ranks
 
-pytestmark = pytest.mark.skipif(
-    not cpu.is_needed(), reason="torch was built for GPUs; DELTAL_SETUP_CPU=1 bash scripts/test.sh runs these"
-)
+pytestmark = pytest.mark.cpu_build
 
 OURS = "megatron.core.tensor_parallel.random", "megatron.core.transformer.moe.token_dispatcher"
 
