@@ -1,12 +1,17 @@
 """GPUs that a run asks for: counted against what the host's own train() places, and compared with those that are there."""
 
 import contextlib
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from host_arguments import host_arguments
 
 from deltal_openrlhf.host import before_ray, gpus
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 
 REMOTE = ("--reward.remote_url", "reward.py")
 GROUP_NORM = ("--algo.advantage.estimator", "group_norm", "--rollout.n_samples_per_prompt", "2")
@@ -202,3 +207,48 @@ def test_groups_that_cannot_share_are_refused(flags, says):
     with pytest.raises(ValueError) as refused:
         before_ray.check_placement(host_arguments(*GAE, *flags))
     assert says in str(refused.value) and "\n" not in str(refused.value)
+
+
+SIMULATED = """
+import sys
+import torch
+torch.version.cuda, torch.cuda.device_count = "13.0", lambda: 1
+from deltal_openrlhf.host import launch
+launch._cluster_at_hand = lambda: False
+launch.main(sys.argv[1:])
+"""
+
+
+def test_a_machine_with_too_few_gpus_is_refused_before_ray(tmp_path):
+    """The real command on a machine with one GPU: a torch built for CUDA is simulated. With --train.colocate_all the same run fits."""
+    (tmp_path / "reward.py").write_text("")
+    (tmp_path / "prompts.jsonl").write_text('{"input": "1", "label": ""}\n')
+    flags = [
+        *(
+            "--data.prompt_dataset",
+            str(tmp_path / "prompts.jsonl"),
+            "--data.input_key",
+            "input",
+            "--data.label_key",
+            "label",
+        ),
+        *("--reward.remote_url", str(tmp_path / "reward.py"), *GROUP_NORM, *sizes(actor="1x1", vllm="1x1")),
+        *("--algo.kl.init_coef", "0", "--actor.model_name_or_path", "none", "--ckpt.path", str(tmp_path / "ckpt")),
+    ]
+    variables = {
+        name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES")
+    }
+    variables["RAY_TMPDIR"] = str(tmp_path)  # where a Ray that was started would leave its files
+    process = subprocess.run(
+        [sys.executable, "-c", SIMULATED, *flags],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=variables,
+        cwd=tmp_path,
+    )
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert process.stderr.splitlines()[-1].startswith("deltal train: error: this run asks for 2 GPUs: 1 for actor (")
+    assert "; this machine has 1; with --train.colocate_all" in process.stderr
+    assert not any(path.name == "ray" for path in tmp_path.iterdir())
+    gpus.check(host_arguments(*flags, "--train.colocate_all"), 1, "this machine")
