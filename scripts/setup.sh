@@ -30,7 +30,7 @@ for argument in "$@"; do
 done
 
 if [ -z "${DELTAL_SETUP_CPU:-}" ] && { [ -n "${DELTAL_SETUP_GPU:-}" ] || nvidia-smi -L >/dev/null 2>&1; }; then
-    KIND=gpu GIGABYTES=16
+    KIND=gpu GIGABYTES=15
 else
     KIND=cpu GIGABYTES=3
     [ -z "$BUILT" ] || STATUS=2 fail "--${BUILT:1} is for machines with a GPU, and nvidia-smi -L lists none"
