@@ -1,10 +1,11 @@
 """The cases to compare: every loss in every cut, the host's features one at a time, and mistakes that have to be noticed."""
 
 import itertools
+from typing import Any
 
 from deltal_openrlhf.parity.cases import Case
 
-LOSSES = (
+LOSSES: tuple[dict[str, Any], ...] = (
     {"mode": "token-mean"},
     {"mode": "seq-mean-token-mean"},
     {"mode": "seq-mean-token-sum-norm"},
@@ -12,7 +13,7 @@ LOSSES = (
     {"mode": "deltal", "scope": "rollout", "steps": 2},
     {"mode": "deltal", "scope": "group", "steps": 2},
 )
-FEATURES = (
+FEATURES: tuple[dict[str, Any], ...] = (
     {"kl": True},
     {"entropy": True},
     {"dual_clip": 3.0},

@@ -75,11 +75,11 @@ class RankPool:
         for connection in self._connections:
             connection.send_bytes(pickle.dumps((function, arguments)))
         answers: dict[int, dict] = {}
-        waiting = dict(zip(self._connections, range(self.world), strict=True))
+        waiting: dict[Any, int] = dict(zip(self._connections, range(self.world), strict=True))
         while waiting and (ready := wait(list(waiting), max(0.0, end - time.monotonic()))):
-            for connection in ready:
-                rank = waiting.pop(connection)
-                answers[rank] = _receive(connection, rank, self._processes[rank])
+            for answered in ready:
+                rank = waiting.pop(answered)
+                answers[rank] = _receive(self._connections[rank], rank, self._processes[rank])
                 if "error" in answers[rank]:
                     end = min(end, time.monotonic() + GRACE)
         errors = sorted(

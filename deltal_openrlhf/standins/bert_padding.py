@@ -3,7 +3,7 @@
 Names, arguments and results are flash-attn 2's (flash_attn/bert_padding.py); the host packs rows with them.
 """
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -41,6 +41,6 @@ def pad_input(hidden_states: torch.Tensor, indices: torch.Tensor, batch: int, se
     return padded.index_put((indices,), hidden_states).unflatten(0, (batch, seqlen))
 
 
-def all_gather(*_args, **_kwargs) -> NoReturn:
-    """flash_attn.utils.distributed.all_gather serves ring attention only, which adjust_flags refuses."""
-    raise RuntimeError("ring attention is not available without a GPU")
+def all_gather(*_args: Any, **_kwargs: Any) -> NoReturn:
+    """flash_attn.utils.distributed.all_gather serves ring attention only, which start-up refuses."""
+    raise RuntimeError("ring attention is not available without flash-attn")

@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 from deltal_openrlhf.standins.on_import import on_import
@@ -42,9 +43,9 @@ def adjust_flags(args: Any) -> list[str]:
     return [f"--ds.attn_implementation sdpa instead of {asked}: flash-attn is not installed{cost}"]
 
 
-def _sdpa(original, owner):
+def _sdpa(original: Callable, owner: Any) -> Callable:
     @functools.wraps(original)
-    def function(*args, attn_implementation="sdpa", **kwargs):
+    def function(*args: Any, attn_implementation: str = "sdpa", **kwargs: Any) -> Any:
         if "flash" in attn_implementation:
             attn_implementation = "sdpa"
         return original(*args, attn_implementation=attn_implementation, **kwargs)

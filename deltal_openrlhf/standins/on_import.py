@@ -9,6 +9,7 @@ import importlib.machinery
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 Action = Callable[[ModuleType], None]
 
@@ -19,7 +20,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self.actions: dict[str, list[Action]] = {}
 
-    def find_spec(self, name, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if name not in self.actions:
             return None
         for finder in sys.meta_path:
@@ -32,7 +33,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         return None
 
     @staticmethod
-    def _extend(loader, actions: list[Action]) -> None:
+    def _extend(loader: Any, actions: list[Action]) -> None:
         """A loader belongs to one module, so extending it touches no other."""
         execute = loader.exec_module
 

@@ -5,8 +5,9 @@ does not hold their logits. On a CPU they are small, and the times, which other 
 """
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from deltal_openrlhf.parity import RankPool
 from deltal_openrlhf.parity.spawn import gpus_to_use
@@ -44,7 +45,7 @@ def run(budget: Budget) -> Iterator[Outcome]:
     sizes = f"{problem.num_tokens:,} tokens x {problem.vocab:,} x {problem.hidden_size:,}, {problem.dtype}"
     with RankPool(1, budget.console) as pool:
 
-        def call(function, *arguments):
+        def call(function: Callable, *arguments: Any) -> Any:
             return pool.call(function, problem, *arguments, None, timeout=CALL_LIMIT)[0]
 
         with measured(NAME, f"memory, {sizes}") as outcome:

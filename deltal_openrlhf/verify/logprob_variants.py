@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from megatron_ext.logprob import chunked_logprobs
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+"""hidden, weight, labels, gradient of the log-probabilities."""
 
 PRODUCTS = {"plain": 3, "chunked": 4, "liger-mean": 3, "liger-none": 4}
 
@@ -49,7 +53,7 @@ def paired(seconds: dict[str, list[float]], variant: str, other: str) -> list[fl
     return [own / base for own, base in zip(seconds[variant], seconds[other], strict=True)]
 
 
-def make_inputs(problem: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def make_inputs(problem: Problem) -> Inputs:
     """hidden, weight, labels and the gradient of the log-probabilities; logits have a standard deviation of about 1."""
     generator = torch.Generator(problem.device).manual_seed(0)
     options = {"generator": generator, "device": problem.device, "dtype": getattr(torch, problem.dtype)}
@@ -60,7 +64,7 @@ def make_inputs(problem: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     return hidden, weight, labels, gradient
 
 
-def run(variant: str, hidden, weight, labels, gradient) -> torch.Tensor:
+def run(variant: str, hidden: Tensor, weight: Tensor, labels: Tensor, gradient: Tensor) -> Tensor:
     """Forward and backward; the gradients are left in hidden.grad and weight.grad. Returns the log-probabilities, or liger's loss."""
     hidden.grad = weight.grad = None
     if variant == "plain":
@@ -70,14 +74,15 @@ def run(variant: str, hidden, weight, labels, gradient) -> torch.Tensor:
 
         reduction = variant.removeprefix("liger-")
         # bias, ce_weight, ignore_index, lse_square_scale, label_smoothing, reduction, softcap, return_z_loss, accum_dtype
-        logprobs = Liger.apply(
-            hidden, weight, labels, None, None, -100, 0.0, 0.0, reduction, None, False, torch.float32
-        )[0]
-        gradient = -gradient if reduction == "none" else None
+        losses = Liger.apply(hidden, weight, labels, None, None, -100, 0.0, 0.0, reduction, None, False, torch.float32)[
+            0
+        ]
+        # A mean is one number for all tokens, which takes no gradient for each.
+        logprobs = -losses if reduction == "none" else losses
     else:
         chunk_size = int(variant.removeprefix("chunked-"))
         logprobs, _ = chunked_logprobs(hidden, weight, labels, group=None, chunk_size=chunk_size)
-    logprobs.backward(gradient)
+    logprobs.backward(None if variant == "liger-mean" else gradient)
     return logprobs.detach()
 
 
@@ -97,7 +102,7 @@ def measure_memory(rank: int, problem: Problem, variant: str, threads: int | Non
     return resident("VmHWM") - before
 
 
-def warm_up(variant: str, inputs) -> None:
+def warm_up(variant: str, inputs: Inputs) -> None:
     """What is loaded or compiled at the first use: a run on the first 16 tokens and rows of the vocabulary."""
     hidden, weight, labels, gradient = inputs
     small = hidden[:16].detach().requires_grad_(), weight[:16].detach().requires_grad_()
@@ -105,7 +110,9 @@ def warm_up(variant: str, inputs) -> None:
 
 
 def resident(field: str) -> int:
-    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def measure_seconds(
@@ -138,12 +145,14 @@ def measure_differences(
     results = {}
     for variant in ["plain", *variants]:
         logprobs = run(variant, *inputs)
-        results[variant] = {"logprobs": logprobs, "hidden_grad": inputs[0].grad, "weight_grad": inputs[1].grad}
+        hidden_grad, weight_grad = inputs[0].grad, inputs[1].grad
+        assert hidden_grad is not None and weight_grad is not None
+        results[variant] = {"logprobs": logprobs, "hidden_grad": hidden_grad, "weight_grad": weight_grad}
     plain = results.pop("plain")
     return {v: {key: relative(x, plain[key]) for key, x in result.items()} for v, result in results.items()}
 
 
-def relative(value: torch.Tensor, expected: torch.Tensor) -> float:
+def relative(value: Tensor, expected: Tensor) -> float:
     return float((value.double() - expected.double()).norm() / expected.double().norm())
 
 

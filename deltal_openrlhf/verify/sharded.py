@@ -11,6 +11,7 @@ from deltal_openrlhf.parity import RankPool
 from deltal_openrlhf.parity.spawn import gpus_to_use
 from deltal_openrlhf.verify.budget import Budget
 from deltal_openrlhf.verify.outcome import Outcome, measured
+from megatron_ext.modules import Modules
 
 NAME = "megatron"
 CASE_LIMIT = 120.0
@@ -26,7 +27,8 @@ def run(budget: Budget) -> Iterator[Outcome]:
 
     disable_progress_bar()
     gpus = gpus_to_use()
-    kinds = ["plain"] + ["transformer-engine"] * (gpus > 0 and _is_there("transformer_engine"))
+    kinds: list[Modules] = ["plain"]
+    kinds += ["transformer-engine"] * (gpus > 0 and _is_there("transformer_engine"))
     worlds = [1, 2] + [4] * (gpus >= 4)
     blocks = [(kind, world) for kind in kinds for world in worlds]
     for i, (kind, world) in enumerate(blocks):
@@ -36,7 +38,7 @@ def run(budget: Budget) -> Iterator[Outcome]:
         yield Outcome(NAME, "transformer-engine", said="left out: it is not installed, and training on GPUs needs it")
 
 
-def _cases_on(kind: str, world: int, budget: Budget, until: float) -> Iterator[Outcome]:
+def _cases_on(kind: Modules, world: int, budget: Budget, until: float) -> Iterator[Outcome]:
     """until: of the budget's seconds so many are for others."""
     from megatron_ext.parity import run_case
     from megatron_ext.parity.matrix import cases_for

@@ -57,19 +57,18 @@ def make_model() -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=4096,
-            hidden_size=448,
-            intermediate_size=1280,
-            num_hidden_layers=9,
-            num_attention_heads=7,
-            num_key_value_heads=7,
-            max_position_embeddings=128,
-            attn_implementation="sdpa",
-            use_cache=False,
-        )
-    )
+    config: dict[str, Any] = {
+        "vocab_size": 4096,
+        "hidden_size": 448,
+        "intermediate_size": 1280,
+        "num_hidden_layers": 9,
+        "num_attention_heads": 7,
+        "num_key_value_heads": 7,
+        "max_position_embeddings": 128,
+        "attn_implementation": "sdpa",
+        "use_cache": False,
+    }
+    return LlamaForCausalLM(LlamaConfig(**config))
 
 
 def summarise(measured: dict[str, Any]) -> dict[str, Any]:
