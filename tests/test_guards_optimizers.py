@@ -260,3 +260,6 @@ def test_an_unknown_optimizer_is_refused():
     engine = SimpleNamespace(optimizer=NewOptimizer(), basic_optimizer=object())
     with pytest.raises(RuntimeError, match="DeepSpeed made a NewOptimizer, .* known are FP16_Optimizer, "):
         guards.prepare(engine)
+    changed = object.__new__(guards.BF16_Optimizer)
+    with pytest.raises(RuntimeError, match="BF16_Optimizer has no fp32_groups_gradients_flat: DeepSpeed changed"):
+        guards.prepare(SimpleNamespace(optimizer=changed, basic_optimizer=object()))

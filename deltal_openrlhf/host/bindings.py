@@ -94,11 +94,11 @@ SIGNATURES: dict[str, str] = {
     "llm_engine, images",
     "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_http": "self, queries_list, prompts_list, labels_list",
     "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_func": "self, queries_list, prompts_list, labels_list",
-    # What strategy.py asks of DeepSpeed, which OpenRLHF pins.
+    # What strategy.py and guards.py ask of DeepSpeed, which OpenRLHF pins.
     "deepspeed.runtime.engine:DeepSpeedEngine.managed_gradient_accumulation": "self",
     "deepspeed.runtime.engine:DeepSpeedEngine.is_gradient_accumulation_boundary": "self",
     "deepspeed.runtime.zero.stage_1_and_2:DeepSpeedZeroOptimizer.has_overflow": "self, partition_gradients",
-    "deepspeed.runtime.zero.stage3:DeepSpeedZeroOptimizer_Stage3.has_overflow": "args, kwargs",
+    "deepspeed.runtime.bf16_optimizer:get_global_norm_of_tensors": "input_tensors, norm_type, mpu, use_graph, moe_ep_group",
 }
 # Fields of the host's Experience that carry what we need.
 EXPERIENCE_FIELDS = ("action_mask", "truncated", "info", "prompts", "rewards")

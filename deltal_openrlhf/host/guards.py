@@ -32,13 +32,14 @@ from torch import Tensor
 
 from deltal_openrlhf.host.rebind import rebound
 
-_GUARDED = (
-    FP16_Optimizer,
-    FP16_UnfusedOptimizer,
-    BF16_Optimizer,
-    DeepSpeedZeroOptimizer,
-    DeepSpeedZeroOptimizer_Stage3,
-)
+_READ: dict[type, tuple[str, ...]] = {
+    FP16_Optimizer: (),
+    FP16_UnfusedOptimizer: (),
+    BF16_Optimizer: ("fp32_groups_gradients_flat",),
+    DeepSpeedZeroOptimizer: ("check_grad_overflow", "overflow"),
+    DeepSpeedZeroOptimizer_Stage3: ("offload_optimizer", "grad_partitions_flat_buffer"),
+}
+"""What we read of each."""
 
 
 def prepare(engine: Any) -> None:
@@ -47,14 +48,16 @@ def prepare(engine: Any) -> None:
     Raises RuntimeError for an optimizer whose gradients we would not find: a subclass may keep them elsewhere.
     """
     optimizer = engine.optimizer
-    if type(optimizer) not in _GUARDED and optimizer is not engine.basic_optimizer:
+    name = type(optimizer).__name__
+    if type(optimizer) not in _READ and optimizer is not engine.basic_optimizer:
         raise RuntimeError(
-            f"DeepSpeed made a {type(optimizer).__name__}, in which inf and nan cannot be kept from an update; known are "
-            f"{', '.join(known.__name__ for known in _GUARDED)}: take another --ds.zero_stage or --ds.grad_accum_dtype"
+            f"DeepSpeed made a {name}, in which inf and nan cannot be kept from an update; known are "
+            f"{', '.join(known.__name__ for known in _READ)}: take another --ds.zero_stage or --ds.grad_accum_dtype"
         )
+    missing = [field for field in _READ.get(type(optimizer), ()) if not hasattr(optimizer, field)]
+    if missing:
+        raise RuntimeError(f"{name} has no {' and '.join(missing)}: DeepSpeed changed")
     if type(optimizer) is DeepSpeedZeroOptimizer:
-        if not (hasattr(optimizer, "check_grad_overflow") and hasattr(optimizer, "overflow")):
-            raise RuntimeError("DeepSpeedZeroOptimizer has no check_grad_overflow and overflow: DeepSpeed changed")
         optimizer.check_grad_overflow = True
 
 
