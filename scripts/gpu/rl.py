@@ -103,7 +103,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gguf", type=Path, help="GGUF file of the model; its tokenizer is in it")
     parser.add_argument("--work", type=Path, required=True, help="folder for the model, the problems and the runs")
-    parser.add_argument("--seconds", type=float, help="of warm-up and training together (default 150; of a dry run 20)")
+    parser.add_argument("--seconds", type=float, help="of warm-up and training together (default 120; of a dry run 20)")
     parser.add_argument("--json", type=Path, help="file for a line of JSON a part")
     parser.add_argument("--small", action="store_true", help="a dry run with a tiny model, without --gguf")
     args = parser.parse_args()
@@ -112,7 +112,7 @@ def _arguments() -> argparse.Namespace:
     if args.gguf is not None and not args.gguf.is_file():
         parser.error(f"--gguf {args.gguf}: not there")
     if args.seconds is None:
-        args.seconds = 20.0 if args.small else 150.0
+        args.seconds = 20.0 if args.small else 120.0
     elif not args.seconds > 0:
         parser.error(f"--seconds is {args.seconds:g}, allowed is above 0")
     return args
