@@ -1,7 +1,8 @@
 """What a transformers model takes in memory beside its parameters, from its configuration: training passes, sampling; and what is free.
 
 Numbers a token of a training pass, of L layers with hidden size h, attention widths q and k (heads x head size; k of keys and of values),
-MLP width f and vocabulary V, as autograd keeps them where nothing is fused or computed again:
+MLP width f and vocabulary V, as autograd keeps them where nothing is fused or computed again; logits in float32, all else in the model's
+dtype:
 
     norms       6 h a layer: input, normalised, scaled; twice                        3 h for the last one
     attention   3 q + 2 k + one a head: queries, output and its copy in order of tokens; keys, values; log-sum-exp
@@ -24,8 +25,6 @@ SAFETY = 0.7
 LOGITS = 6
 SAMPLED_LOGITS = 6
 """Arrays [rows, vocabulary] in float32 of one sampling step: logits, divided by the temperature, chances, and those of the entropy."""
-BYTES = 4
-"""Of a number: models are trained and sampled in float32 here."""
 
 
 class Widths(NamedTuple):
@@ -59,8 +58,9 @@ class TrainingPass:
         layer = 6 * w.hidden + 3 * w.queries + 2 * w.keys + w.heads + 4 * w.mlp
         if any(name.endswith("q_norm.weight") for name, _ in model.named_parameters()):
             layer += 2 * (w.queries + w.keys)
-        self.bytes_a_token = BYTES * (w.layers * layer + 3 * w.hidden + LOGITS * w.vocabulary)
-        self.score_bytes_a_token = BYTES * w.layers * w.heads if _keeps_scores(model, w) else 0
+        size = model.dtype.itemsize
+        self.bytes_a_token = size * (w.layers * layer + 3 * w.hidden) + 4 * LOGITS * w.vocabulary
+        self.score_bytes_a_token = size * w.layers * w.heads if _keeps_scores(model, w) else 0
         """For each token of its row."""
 
     def bytes(self, rows: int, longest: int) -> int:
@@ -71,8 +71,9 @@ def _keeps_scores(model: PreTrainedModel, w: Widths) -> bool:
     """Whether sdpa has no fused kernel on this GPU for the model's causal attention. On CPUs it has one for all."""
     if model.device.type != "cuda":
         return False
-    query = torch.empty(1, w.heads, 16, w.queries // w.heads, device=model.device)
-    key = torch.empty(1, w.keys * w.heads // w.queries, 16, w.queries // w.heads, device=model.device)
+    head_size, key_heads = w.queries // w.heads, w.keys * w.heads // w.queries
+    query = torch.empty(1, w.heads, 16, head_size, device=model.device, dtype=model.dtype)
+    key = torch.empty(1, key_heads, 16, head_size, device=model.device, dtype=model.dtype)
     # transformers' sdpa_attention_forward passes grouped keys on as they are.
     call = torch.backends.cuda.SDPAParams(query, key, key, None, 0.0, True, w.keys < w.queries)
     fused = (torch.backends.cuda.can_use_flash_attention, torch.backends.cuda.can_use_efficient_attention)
@@ -88,7 +89,8 @@ def sampling_bytes(model: PreTrainedModel, prompt: int, new_tokens: int) -> int:
         2 * w.queries * (prompt + new_tokens)
     )  # torch's plain attention repeats a layer's keys and values for all heads
     first = prompt * (4 * w.hidden + 3 * w.queries + 2 * w.keys + 3 * w.mlp + w.heads * prompt)
-    return BYTES * (w.layers * cache + max(cache + grouped, SAMPLED_LOGITS * w.vocabulary, first))
+    size = model.dtype.itemsize
+    return size * w.layers * cache + max(size * (cache + grouped), size * first, 4 * SAMPLED_LOGITS * w.vocabulary)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -84,6 +84,22 @@ def test_a_sampled_row_takes_what_is_estimated(name):
     assert peak.most <= rows * model_memory.sampling_bytes(model, prompt, new_tokens) <= 2 * peak.most
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", MODELS)
+def test_a_training_pass_on_a_gpu_takes_no_more_than_is_estimated(name):
+    model, rows, longest = build(MODELS[name]).cuda(), 48, 200
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    tokens = torch.randint(1, 900, (rows, longest), device="cuda")
+    for _ in range(2):  # the first one makes cuBLAS's work space
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        logits = model(input_ids=tokens, use_cache=False).logits[:, :-1].float()
+        log_probs_from_logits(logits, tokens[:, 1:], temperature=0.7).sum().backward()
+        del logits
+    assert torch.cuda.max_memory_allocated() - before <= model_memory.TrainingPass(model).bytes(rows, longest)
+
+
 def updater(model, free, sgd=False):
     """A PolicyUpdater on a machine with so many bytes free."""
     adam = SimpleNamespace(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
