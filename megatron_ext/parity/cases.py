@@ -136,8 +136,9 @@ def model_config(case: ShardedCase) -> Any:
     stages = layout.pipeline * (layout.virtual_pipeline or 1)
     key_value_heads = math.lcm(2, layout.tensor)
     width = math.ceil(32 / layout.expert_tensor) * layout.expert_tensor
-    experts = {"num_experts": math.lcm(4, layout.expert), "num_experts_per_tok": 2, "moe_intermediate_size": width}
-    experts["norm_topk_prob"] = True
+    experts = {"num_experts": math.lcm(4, layout.expert), "moe_intermediate_size": width, "norm_topk_prob": True}
+    # In bf16 every token goes to all experts: rounding would send some to others.
+    experts["num_experts_per_tok"] = experts["num_experts"] if case.dtype == "bf16" else 2
     return getattr(transformers, f"{CLASSES[case.model]}Config")(
         vocab_size=math.ceil(VOCABULARY / layout.tensor) * layout.tensor,
         hidden_size=32,

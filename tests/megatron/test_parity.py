@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 BF16 = [ShardedCase(dtype="bf16", packed=True, seed=seed) for seed in (0, 1, 2)]
+BF16 += [ShardedCase(dtype="bf16", packed=True, model="qwen3_moe", seed=3)]
 BF16 += [ShardedCase(dtype="bf16", wrong=wrong) for wrong in ("micro-batch", "scale")]
 
 
