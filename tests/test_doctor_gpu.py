@@ -136,7 +136,9 @@ def tools(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu.sysconfig, "get_path", lambda name: str(tmp_path / name))
 
     def check(torch_cuda="13.0", cuda_home=str(tmp_path / "cuda"), skip=False):
-        return gpu.check_toolchain(torch_cuda, gpu.find_toolchain(cuda_home), TOGETHER, skip)
+        return gpu.check_toolchain(
+            torch_cuda, gpu.find_toolchain(cuda_home, tmp_path / "site-packages"), TOGETHER, skip
+        )
 
     check.folder = tmp_path
     return check
@@ -166,6 +168,25 @@ def test_nvcc_of_another_version(tools):
     assert "is of CUDA 12.6, torch of 13.0" in only(tools()).what
 
 
+def test_the_toolkit_of_torchs_packages_is_the_remedy(tools):
+    """The commands are run: afterwards the linker's names are there, and doctor finds nothing to say."""
+    toolkit = tools.folder / "site-packages" / "nvidia" / "cu13"
+    command(toolkit / "bin", "nvcc", NVCC.format("13.0"))
+    (toolkit / "lib").mkdir()
+    for name in ("libcudart.so.13", "libcurand.so.10"):
+        (toolkit / "lib" / name).write_text(name)
+    remedy = only(tools(cuda_home=None)).remedy
+    assert remedy.endswith(f"; export CUDA_HOME={toolkit}")
+    subprocess.run(["/bin/sh", "-c", f"PATH=/bin:/usr/bin; {remedy}"], check=True)
+    for name, library in (("libcudart.so", "libcudart.so.13"), ("libcurand.so", "libcurand.so.10")):
+        assert (toolkit / "lib64" / name).read_text() == library
+    assert only(tools(cuda_home=None)).remedy == f"export CUDA_HOME={toolkit}"
+    assert tools(cuda_home=str(toolkit))[1] == []
+    # Of another version than torch's it is of no use.
+    command(toolkit / "bin", "nvcc", NVCC.format("12.9"))
+    assert "/usr/local/cuda-13.0" in only(tools(cuda_home=None)).remedy
+
+
 def test_the_judgement_on_nvcc_is_deepspeeds_own(tools, monkeypatch):
     """For every pair of versions: a problem where DeepSpeed raises, none where it accepts."""
     from deepspeed.ops.op_builder import builder
@@ -174,7 +195,7 @@ def test_the_judgement_on_nvcc_is_deepspeeds_own(tools, monkeypatch):
     monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", str(tools.folder / "cuda"))
     for installed in versions:
         command(tools.folder / "cuda" / "bin", "nvcc", NVCC.format(installed))
-        found = gpu.find_toolchain(str(tools.folder / "cuda"))
+        found = gpu.find_toolchain(str(tools.folder / "cuda"), tools.folder / "site-packages")
         for wanted in versions:
             monkeypatch.setattr(torch.version, "cuda", wanted)
             try:

@@ -173,11 +173,13 @@ def _check_fused_adam(torch_cuda: str) -> Report:
         return [], []
     if gpu.find_fused_adam(Path(deepspeed.origin).parent):
         return ["compiler      not needed: DeepSpeed came with its FusedAdam"], []
+    import torch
     from deepspeed.ops.op_builder.builder import cuda_minor_mismatch_ok
     from torch.utils.cpp_extension import CUDA_HOME
 
     skip = os.environ.get("DS_SKIP_CUDA_CHECK") == "1"
-    return gpu.check_toolchain(torch_cuda, gpu.find_toolchain(CUDA_HOME), cuda_minor_mismatch_ok, skip)
+    tools = gpu.find_toolchain(CUDA_HOME, Path(torch.__file__).parents[1])
+    return gpu.check_toolchain(torch_cuda, tools, cuda_minor_mismatch_ok, skip)
 
 
 def check_host() -> Report:

@@ -44,6 +44,13 @@ class Gpu(NamedTuple):
     free: int
 
 
+class Packaged(NamedTuple):
+    """The CUDA toolkit among torch's own packages, which torch does not look for. use: commands after which it compiles with it."""
+
+    nvcc: Version | None
+    use: str
+
+
 class Toolchain(NamedTuple):
     """What compiles DeepSpeed's FusedAdam. cuda_home: as torch finds it. None: not there."""
 
@@ -53,6 +60,7 @@ class Toolchain(NamedTuple):
     ninja: str | None
     headers: Path
     """The folder that has to hold Python.h."""
+    packaged: Packaged | None
 
 
 class Ipc(NamedTuple):
@@ -128,14 +136,16 @@ def _runs_on(capability: Version, architecture: str) -> bool:
     return built <= capability and (kind == "compute" or built[0] == capability[0])
 
 
-def find_toolchain(cuda_home: str | None) -> Toolchain:
-    """cuda_home: torch.utils.cpp_extension.CUDA_HOME."""
+def find_toolchain(cuda_home: str | None, packages: Path) -> Toolchain:
+    """cuda_home: torch.utils.cpp_extension.CUDA_HOME. packages: the folder that torch is installed in."""
+    packaged = sorted(path.parents[1] for path in packages.glob("nvidia/cu*/bin/nvcc"))
     return Toolchain(
         cuda_home=cuda_home,
         nvcc=_nvcc_version(Path(cuda_home)) if cuda_home else None,
         gxx=shutil.which(os.environ.get("CXX", "g++")),
         ninja=shutil.which("ninja"),
         headers=Path(sysconfig.get_path("include")),
+        packaged=Packaged(_nvcc_version(packaged[-1]), _commands_to_use(packaged[-1])) if packaged else None,
     )
 
 
@@ -146,6 +156,16 @@ def _nvcc_version(cuda_home: Path) -> Version | None:
         return None
     found = re.search(r"release (\d+)\.(\d+)", said)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _commands_to_use(toolkit: Path) -> str:
+    """The packages lack the folder and the names that a linker looks for."""
+    commands = [] if (toolkit / "lib64").exists() else [f"ln -s lib {toolkit}/lib64"]
+    for name in ("cudart", "curand"):
+        for library in (toolkit / "lib").glob(f"lib{name}.so.*"):
+            if not (toolkit / "lib" / f"lib{name}.so").exists():
+                commands.append(f"ln -s {library.name} {toolkit}/lib/lib{name}.so")
+    return "; ".join([*commands, f"export CUDA_HOME={toolkit}"])
 
 
 def find_fused_adam(deepspeed: Path) -> bool:
@@ -169,6 +189,8 @@ def check_toolchain(
         f"install the CUDA toolkit {wanted} and export CUDA_HOME=/usr/local/cuda-{wanted}; or take a container of "
         f"nvidia/cuda:{wanted}.*-devel"
     )
+    if tools.packaged and _text(tools.packaged.nvcc) == wanted:
+        toolkit = tools.packaged.use
     together = interchangeable.get(tools.nvcc[0], ()) if tools.nvcc else ()
     if tools.nvcc is None:
         where = (
