@@ -143,6 +143,7 @@ def test_every_symbol_that_is_used_is_in_the_table(path):
         "megatron.core.transformer.module:MegatronModule",
         "megatron.core.optimizer.distrib_optimizer:DistributedOptimizer",
         "megatron.core:__version__",
+        "megatron.core.transformer.moe.moe_utils:te_general_gemm",  # set; there with Transformer Engine only
     }
     inside = {"megatron.core.optimizer:get_standard_config_overrides", "mbridge.core.parallel_states:ParallelStates"}
     inside |= {"megatron.core.pipeline_parallel.schedules:forward_step_calc_loss"}  # what the behaviours are asked with
