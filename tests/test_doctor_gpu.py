@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from deltal_openrlhf import toolkit
 from deltal_openrlhf.cli import doctor, gpu, node
 
 GIB = 1024**3
@@ -132,7 +133,9 @@ def tools(tmp_path, monkeypatch):
     (tmp_path / "include").mkdir()
     (tmp_path / "include" / "Python.h").touch()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.delenv("CXX", raising=False)
+    for name in ("CXX", "CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.setenv(name, "")  # and not delenv: it is put back as it was, whatever a test sets
+    monkeypatch.delenv("CXX")
     monkeypatch.setattr(gpu.sysconfig, "get_path", lambda name: str(tmp_path / name))
 
     def check(torch_cuda="13.0", cuda_home=str(tmp_path / "cuda"), skip=False):
@@ -168,22 +171,40 @@ def test_nvcc_of_another_version(tools):
     assert "is of CUDA 12.6, torch of 13.0" in only(tools()).what
 
 
-def test_the_toolkit_of_torchs_packages_is_the_remedy(tools):
-    """The commands are run: afterwards the linker's names are there, and doctor finds nothing to say."""
-    toolkit = tools.folder / "site-packages" / "nvidia" / "cu13"
-    command(toolkit / "bin", "nvcc", NVCC.format("13.0"))
-    (toolkit / "lib").mkdir()
+def test_the_toolkit_of_torchs_packages_is_the_remedy(tools, monkeypatch):
+    """The commands are run: afterwards the linker's names are there, runs take it by themselves, and doctor has nothing to say."""
+    folder = tools.folder / "site-packages" / "nvidia" / "cu13"
+    command(folder / "bin", "nvcc", NVCC.format("13.0"))
+    (folder / "lib").mkdir()
     for name in ("libcudart.so.13", "libcurand.so.10"):
-        (toolkit / "lib" / name).write_text(name)
+        (folder / "lib" / name).write_text(name)
+    monkeypatch.setattr(toolkit, "SYSTEM", tools.folder / "none")
+    monkeypatch.setattr(toolkit, "packages", lambda: tools.folder / "site-packages")
+    toolkit.prepare()
+    assert not os.environ["CUDA_HOME"]  # it could not link
     remedy = only(tools(cuda_home=None)).remedy
-    assert remedy.endswith(f"; export CUDA_HOME={toolkit}")
+    assert remedy.endswith(f"; export CUDA_HOME={folder}")
     subprocess.run(["/bin/sh", "-c", f"PATH=/bin:/usr/bin; {remedy}"], check=True)
     for name, library in (("libcudart.so", "libcudart.so.13"), ("libcurand.so", "libcurand.so.10")):
-        assert (toolkit / "lib64" / name).read_text() == library
-    assert only(tools(cuda_home=None)).remedy == f"export CUDA_HOME={toolkit}"
-    assert tools(cuda_home=str(toolkit))[1] == []
+        assert (folder / "lib64" / name).read_text() == library
+    toolkit.prepare()
+    assert os.environ["CUDA_HOME"] == str(folder) and tools(cuda_home=os.environ["CUDA_HOME"])[1] == []
+    # What the user has comes first: a variable, nvcc on PATH, the system's toolkit.
+    monkeypatch.setenv("CUDA_HOME", "/mine")
+    toolkit.prepare()
+    assert os.environ["CUDA_HOME"] == "/mine"
+    for there in ("PATH", "SYSTEM"):
+        monkeypatch.setenv("CUDA_HOME", "")
+        with monkeypatch.context() as machine:
+            if there == "PATH":
+                command(tools.folder / "other", "nvcc")
+                machine.setenv("PATH", f"{tools.folder / 'other'}:{os.environ['PATH']}")
+            else:
+                machine.setattr(toolkit, "SYSTEM", tools.folder)
+            toolkit.prepare()
+            assert not os.environ["CUDA_HOME"]
     # Of another version than torch's it is of no use.
-    command(toolkit / "bin", "nvcc", NVCC.format("12.9"))
+    command(folder / "bin", "nvcc", NVCC.format("12.9"))
     assert "/usr/local/cuda-13.0" in only(tools(cuda_home=None)).remedy
 
 
@@ -217,10 +238,12 @@ def test_a_part_of_the_compiler_is_missing(missing, remedy, tools):
 def test_ninja_that_is_not_on_the_path(tools, monkeypatch):
     (tools.folder / "bin" / "ninja").unlink()
     monkeypatch.setattr(sys, "executable", str(tools.folder / "venv" / "python"))
+    toolkit.prepare()
     assert only(tools()).remedy == "pip install ninja"
-    # In an environment that is not activated it is there, and nobody finds it.
+    # In an environment that is not activated it is next to the interpreter.
     command(tools.folder / "venv", "ninja")
-    assert only(tools()).remedy == f'export PATH="{tools.folder}/venv:$PATH"'
+    toolkit.prepare()
+    assert tools()[1] == [] and os.environ["PATH"] == f"{tools.folder / 'venv'}:{tools.folder / 'bin'}"
 
 
 def test_a_compiled_fused_adam_needs_no_compiler(tmp_path):

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from deltal_openrlhf import toolkit
 from deltal_openrlhf.cli import cluster, enable, gpu, machine
 from deltal_openrlhf.cli.findings import Problem, Report
 from megatron_ext import support
@@ -173,6 +174,7 @@ def _check_fused_adam(torch_cuda: str) -> Report:
         return [], []
     if gpu.find_fused_adam(Path(deepspeed.origin).parent):
         return ["compiler      not needed: DeepSpeed came with its FusedAdam"], []
+    toolkit.prepare()  # as in a run, before torch looks for CUDA_HOME
     import torch
     from deepspeed.ops.op_builder.builder import cuda_minor_mismatch_ok
     from torch.utils.cpp_extension import CUDA_HOME

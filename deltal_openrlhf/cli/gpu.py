@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from deltal_openrlhf import toolkit
 from deltal_openrlhf.cli.findings import Problem, Report
 from deltal_openrlhf.cli.node import driver_version
 
@@ -138,14 +139,14 @@ def _runs_on(capability: Version, architecture: str) -> bool:
 
 def find_toolchain(cuda_home: str | None, packages: Path) -> Toolchain:
     """cuda_home: torch.utils.cpp_extension.CUDA_HOME. packages: the folder that torch is installed in."""
-    packaged = sorted(path.parents[1] for path in packages.glob("nvidia/cu*/bin/nvcc"))
+    packaged = toolkit.packaged(packages)
     return Toolchain(
         cuda_home=cuda_home,
         nvcc=_nvcc_version(Path(cuda_home)) if cuda_home else None,
         gxx=shutil.which(os.environ.get("CXX", "g++")),
         ninja=shutil.which("ninja"),
         headers=Path(sysconfig.get_path("include")),
-        packaged=Packaged(_nvcc_version(packaged[-1]), _commands_to_use(packaged[-1])) if packaged else None,
+        packaged=Packaged(_nvcc_version(packaged), _commands_to_use(packaged)) if packaged else None,
     )
 
 
@@ -158,14 +159,14 @@ def _nvcc_version(cuda_home: Path) -> Version | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _commands_to_use(toolkit: Path) -> str:
-    """The packages lack the folder and the names that a linker looks for."""
-    commands = [] if (toolkit / "lib64").exists() else [f"ln -s lib {toolkit}/lib64"]
+def _commands_to_use(folder: Path) -> str:
+    """The packages lack the folder and the names that a linker looks for. Once they are there, toolkit.prepare() takes it by itself."""
+    commands = [] if (folder / "lib64").exists() else [f"ln -s lib {folder}/lib64"]
     for name in ("cudart", "curand"):
-        for library in (toolkit / "lib").glob(f"lib{name}.so.*"):
-            if not (toolkit / "lib" / f"lib{name}.so").exists():
-                commands.append(f"ln -s {library.name} {toolkit}/lib/lib{name}.so")
-    return "; ".join([*commands, f"export CUDA_HOME={toolkit}"])
+        for library in (folder / "lib").glob(f"lib{name}.so.*"):
+            if not (folder / "lib" / f"lib{name}.so").exists():
+                commands.append(f"ln -s {library.name} {folder}/lib/lib{name}.so")
+    return "; ".join([*commands, f"export CUDA_HOME={folder}"])
 
 
 def find_fused_adam(deepspeed: Path) -> bool:
@@ -185,12 +186,12 @@ def check_toolchain(
     facts = [f"compiler      nvcc {nvcc}; g++ {tools.gxx or 'not found'}; ninja {tools.ninja or 'not found'}"]
     problems = []
     wanted = ".".join(torch_cuda.split(".")[:2])
-    toolkit = (
+    remedy = (
         f"install the CUDA toolkit {wanted} and export CUDA_HOME=/usr/local/cuda-{wanted}; or take a container of "
         f"nvidia/cuda:{wanted}.*-devel"
     )
     if tools.packaged and _text(tools.packaged.nvcc) == wanted:
-        toolkit = tools.packaged.use
+        remedy = tools.packaged.use
     together = interchangeable.get(tools.nvcc[0], ()) if tools.nvcc else ()
     if tools.nvcc is None:
         where = (
@@ -198,16 +199,14 @@ def check_toolchain(
             if tools.cuda_home
             else "there is no nvcc"
         )
-        problems.append(Problem(f"{where}; DeepSpeed compiles its FusedAdam with it", toolkit))
+        problems.append(Problem(f"{where}; DeepSpeed compiles its FusedAdam with it", remedy))
     elif _text(tools.nvcc) != wanted and not {_text(tools.nvcc), wanted} <= {*together} and not skip_version:
         what = f"nvcc in {tools.cuda_home} is of CUDA {_text(tools.nvcc)}, torch of {wanted}; DeepSpeed refuses to compile with it"
-        problems.append(Problem(what, toolkit))
+        problems.append(Problem(what, remedy))
     if tools.gxx is None:
         problems.append(Problem("g++ is not on PATH, DeepSpeed compiles its Adam with it", "apt-get install g++"))
     if tools.ninja is None:
-        own = Path(sys.executable).parent
-        remedy = f'export PATH="{own}:$PATH"' if (own / "ninja").exists() else "pip install ninja"
-        problems.append(Problem("ninja is not on PATH, DeepSpeed compiles its Adam with it", remedy))
+        problems.append(Problem("ninja is not on PATH, DeepSpeed compiles its Adam with it", "pip install ninja"))
     if not (tools.headers / "Python.h").exists():
         remedy = f"apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-dev"
         problems.append(
