@@ -16,6 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from deltal_openrlhf import cpu
 from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.host.rebind import rebound
 
@@ -114,6 +115,10 @@ def main() -> None:
     parser.add_argument("--supervised-steps", type=int, default=1500, help="of the start (default 1500)")
     parser.add_argument("--json", type=Path, help="write the numbers there")
     args = parser.parse_args()
+    if not cpu.is_needed():
+        parser.error(
+            "torch was built for GPUs; this comparison has settings for a CPU only: DELTAL_SETUP_CPU=1 bash scripts/setup.sh"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     from deltal_openrlhf.quickstart.training import write_prompts
 

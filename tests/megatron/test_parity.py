@@ -127,6 +127,27 @@ def test_the_tiny_model_can_be_cut_as_large_ones_are(flags, monkeypatch):
     assert f"--tp {case.layout.tensor}" in flags or case.layout.tensor == 1
 
 
+def test_command_on_a_gpu_takes_transformer_engine_unless_told_otherwise(monkeypatch, capsys):
+    from megatron_ext import parity
+    from megatron_ext.parity.__main__ import main
+
+    asked = []
+    monkeypatch.setattr("deltal_openrlhf.cpu.is_needed", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    monkeypatch.setattr(
+        parity, "run_cases", lambda cases, timeout: asked.extend(cases) or [Result(cases[0], 0, 0, 0, 0, 1)]
+    )
+    with pytest.raises(SystemExit):
+        main(["--packed"])
+    says = "--modules is transformer-engine, but transformer-engine is not installed; allowed here is plain"
+    assert says in capsys.readouterr().err
+    assert main(["--packed", "--modules", "plain"]) == 0
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: object())
+    assert main(["--packed"]) == 0
+    assert [(case.modules, case.dtype) for case in asked] == [("plain", "fp32"), ("transformer-engine", "bf16")]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
