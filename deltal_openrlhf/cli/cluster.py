@@ -1,5 +1,6 @@
 """`deltal doctor --cluster`: asks every node of a running Ray cluster whether they fit together."""
 
+import logging
 import os
 import socket
 import time
@@ -97,7 +98,7 @@ def check(address: str, path: str | None, seconds: float) -> Report:
     from ray import cloudpickle
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning on the screen
-    ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     cloudpickle.register_pickle_by_value(on_node)
     try:
         cluster = Cluster(seconds)
@@ -180,7 +181,7 @@ def check_all_reduce(cluster: Cluster, found: dict[str, dict[str, str]]) -> Repo
     if not nodes:
         return facts, []
     started = time.monotonic()
-    rank = ray.remote(num_cpus=0, num_gpus=int(backend == "nccl"))(on_node.Rank)
+    rank: Any = ray.remote(num_cpus=0, num_gpus=int(backend == "nccl"))(on_node.Rank)
     ranks = {node: rank.options(scheduling_strategy=cluster.on(node)).remote() for node in nodes}
     try:
         addresses = cluster.answers({node: actor.address.remote() for node, actor in ranks.items()})

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         prog="deltal doctor",
         description="What this machine and environment lack for a run, and what to do about it. Changes nothing.",
     )
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")  # type: ignore[method-assign, assignment]
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")  # type: ignore[method-assign]
     parser.add_argument(
         "--cluster",
         action="store_true",
