@@ -1,6 +1,6 @@
 """Makes the lock of the GPU environment, scripts/requirements-gpu.txt, and the metadata that tests/test_lock.py checks it with.
 
-    pip install uv && python scripts/make_lock.py
+    pip install uv && python scripts/make_lock.py        # in the environment of scripts/setup.sh
 
 uv resolves setup.py's extras and scripts/requirements-gpu.toml for CPython 3.11 and 3.12 on Linux x86-64; both have to come to the same
 versions. pip then says which file of each package it would take, and what that file asks for: scripts/requirements-gpu.json. pip
@@ -41,11 +41,20 @@ def wheels_only(settings: dict) -> list[str]:
     return ["--only-binary=:all:", *(f"--no-binary={name}" for name in settings["from_source"])]
 
 
+def of_the_project(extras: list[str]) -> list[str]:
+    """setup.py's requirements, as they are installed here; extras: of these only."""
+    requirements = [Requirement(line) for line in distribution("deltal-openrlhf").requires or ()]
+    wanted = [r for r in requirements if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
+    for requirement in wanted:
+        requirement.marker = None
+    return [str(requirement) for requirement in wanted]
+
+
 def resolve(settings: dict, python: str, constraints: list[str]) -> list[str]:
     """The pins, name==version, sorted by name."""
     with tempfile.TemporaryDirectory() as folder:
         files = {
-            "in": settings["requirements"],
+            "in": [*settings["requirements"], *of_the_project(settings["extras"])],
             "constraint": constraints,
             "override": [f"{name}; sys_platform == 'never'" for name in settings["left_out"]],
         }
@@ -54,10 +63,8 @@ def resolve(settings: dict, python: str, constraints: list[str]) -> list[str]:
         command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-config"]
         command += ["--python-version", python, "--python-platform", f"x86_64-manylinux_2_{GLIBC}"]
         command += wheels_only(settings)
-        command += [argument for extra in settings["extras"] for argument in ("--extra", extra)]
         command += ["--constraint", f"{folder}/constraint", "--override", f"{folder}/override"]
-        command += [str(SCRIPTS.parent / "setup.py"), f"{folder}/in"]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+        return subprocess.run([*command, f"{folder}/in"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
 
 
 def shared_with_cpu(settings: dict) -> list[str]:

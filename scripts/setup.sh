@@ -144,10 +144,11 @@ PYTHON
 }
 
 # Both are built against the torch that is installed. flash-attn compiles its kernels; Transformer Engine's come in a wheel, and only its
-# binding to torch is compiled. No registry has a wheel of either that fits torch 2.13; both builds first ask GitHub for one.
+# binding to torch is compiled, with the headers of the CUDA packages that torch brought: a toolkit often lacks those of cuDNN and NCCL.
+# PyPI has no wheel of either that fits torch 2.13; both builds first ask GitHub for one.
 install_flash_attn() { run "${PIP[@]}" --no-deps --no-build-isolation "$FLASH_ATTN"; }
 install_transformer_engine() {
-    run env NVTE_FRAMEWORK=pytorch "${PIP[@]}" -c "$REQUIREMENTS" --no-build-isolation "transformer-engine[pytorch]==$TRANSFORMER_ENGINE"
+    run env NVTE_FRAMEWORK=pytorch NVTE_BUILD_USE_NVIDIA_WHEELS=1 "${PIP[@]}" -c "$REQUIREMENTS" --no-build-isolation "transformer-engine[pytorch]==$TRANSFORMER_ENGINE"
 }
 
 [ -n "$DRY_RUN" ] || drop_half_installed
