@@ -91,8 +91,9 @@ setup(
             "datasets",
             "pyarrow",
         ],
-        # --backend megatron. GPUs need Transformer Engine too, which no extra can ask for: it is built against the torch that is
-        # installed, pip install --no-build-isolation 'transformer-engine[pytorch]>=2.9,<2.12'. mbridge imports einops.
+        # --backend megatron. GPUs need Transformer Engine too, which no extra can ask for, since it is built against the torch that is
+        # installed: NVTE_BUILD_USE_NVIDIA_WHEELS=1 pip install --no-build-isolation 'transformer-engine[pytorch]==2.20.2', as
+        # scripts/setup.sh --transformer-engine does. mbridge imports einops.
         "megatron": ["megatron-core==0.16.1", "mbridge==0.15.1", "einops"],
         # Plots, and what `deltal diagnose` and `deltal compare` need.
         "plots": ["matplotlib", "scipy", "markupsafe"],

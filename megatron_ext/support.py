@@ -32,7 +32,9 @@ def check_installed(on_cpu: bool) -> None:
     if on_cpu:
         return
     engine, wanted = _version("transformer-engine"), f"transformer-engine{TRANSFORMER_ENGINE}"
-    remedy = f"pip install --no-build-isolation 'transformer-engine[pytorch]{TRANSFORMER_ENGINE}'"
+    # With the headers of torch's CUDA packages: a toolkit often lacks those of cuDNN and NCCL.
+    remedy = "NVTE_BUILD_USE_NVIDIA_WHEELS=1 pip install --no-build-isolation "
+    remedy += f"'transformer-engine[pytorch]{TRANSFORMER_ENGINE}'"
     if engine is None:
         raise ValueError(f"--backend megatron on GPUs needs {wanted}, which is not installed: {remedy}")
     if engine not in SpecifierSet(TRANSFORMER_ENGINE):

@@ -208,7 +208,10 @@ def test_with_a_gpu_it_is(installed):
         ),
         ({"megatron_core": "0.17.0"}, "was checked against megatron-core 0.16.1, installed is 0.17.0"),
         ({"mbridge": "0.14.0"}, "was checked against mbridge 0.15.1, installed is 0.14.0"),
-        ({}, "on GPUs needs transformer-engine>=2.9,<2.21, which is not installed: pip install"),
+        (
+            {},
+            "on GPUs needs transformer-engine>=2.9,<2.21, which is not installed: NVTE_BUILD_USE_NVIDIA_WHEELS=1 pip install",
+        ),
         ({"transformer_engine": "2.8.0"}, "on GPUs needs transformer-engine>=2.9,<2.21, installed is 2.8.0"),
         ({"transformer_engine": "2.21.0"}, "installed is 2.21.0"),
     ],
