@@ -97,7 +97,7 @@ def test_with_megatron_its_line_has_the_versions(installed):
             "pip install --no-deps megatron-core==",
         ),
         ({"mbridge": "0.15.1"}, "needs megatron-core 0.16.1, which is not installed", "pip install --no-deps megatron"),
-        (MEGATRON, "on GPUs needs transformer-engine", "pip install --no-build-isolation 'transformer-engine[pytorch]"),
+        (MEGATRON, "on GPUs needs transformer-engine", "NVTE_BUILD_USE_NVIDIA_WHEELS=1 pip install --no-build-"),
     ],
 )
 def test_a_megatron_that_the_backend_refuses_is_a_note(installed, versions, says, remedy):
