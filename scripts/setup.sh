@@ -58,6 +58,7 @@ esac
 STAMP=$(cat "${BASH_SOURCE[0]}" "$REQUIREMENTS" "$ROOT/setup.py" | sha256sum | cut -c1-16)
 STATE=$VENV/.setup
 LOG=$VENV/setup.log
+TOOLKIT=$VENV/lib/python$VERSION/site-packages/nvidia/cu13
 # For an environment that was made before there was this file: it could be of one kind only.
 MADE_FOR=$(cat "$STATE/kind" 2>/dev/null || { [ ! -e "$STATE" ] || echo "cpu 3.11"; })
 [ -z "$MADE_FOR" ] || [ "$MADE_FOR" = "$KIND $VERSION" ] ||
@@ -112,6 +113,14 @@ drop_half_installed() {
     done
 }
 
+# The CUDA packages have nvcc, and lack the folder and the names that a linker looks for. With them deltal_openrlhf/toolkit.py takes their
+# nvcc where the machine has none: DeepSpeed compiles its fused Adam when it is first used.
+link_toolkit() {
+    local library
+    run ln -sfn lib "$TOOLKIT/lib64"
+    for library in libcudart.so.13 libcurand.so.10; do run ln -sf "$library" "$TOOLKIT/lib/${library%.*}"; done
+}
+
 make_venv() { "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || run "$PYTHON" -m venv "$VENV"; }
 
 install_torch() {
@@ -159,6 +168,8 @@ stage packages install_packages -r "$REQUIREMENTS"
 [ "$KIND" = gpu ] || stage deepspeed install_packages "$DEEPSPEED"
 stage project install_packages -e "$ROOT"
 if [ "$KIND" = gpu ]; then
+    stage cuda-toolkit link_toolkit
+    [ -n "${CUDA_HOME:-}" ] || command -v nvcc >/dev/null || [ -e /usr/local/cuda ] || export CUDA_HOME=$TOOLKIT
     for name in $BUILT; do stage "$name" "install_${name/-/_}"; done
 else
     stage stock-command run "$VENV/bin/python" -m deltal_openrlhf.cpu.stock

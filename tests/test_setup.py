@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
-TOOLS = "bash cat chmod cut dirname env flock grep mkdir printf rm sha256sum sh tail touch".split()
+TOOLS = "bash cat chmod cut dirname env flock grep ln mkdir printf rm sha256sum sh tail touch".split()
 
 
 def program(folder: Path, name: str, text: str) -> Path:
@@ -34,6 +34,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.bin, self.venv, self.calls = folder / "bin", folder / "venv", folder / "calls"
+        self.toolkit = self.venv / "lib" / "python3.12" / "site-packages" / "nvidia" / "cu13" / "lib"
         self.bin.mkdir()
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
@@ -65,6 +66,9 @@ def machine(tmp_path) -> Machine:
 def with_gpu(machine) -> Machine:
     machine.gpu()
     machine.python("python3", "3.12")
+    machine.toolkit.mkdir(parents=True)
+    for library in ("libcudart.so.13", "libcurand.so.10"):
+        (machine.toolkit / library).write_text(library)
     return machine
 
 
@@ -181,10 +185,21 @@ def test_the_plan_of_a_gpu_machine_is_printed_and_nothing_done(with_gpu):
     assert re.search(r"machine +gpu\n", process.stdout)
     assert re.search(r"requirements +scripts/requirements-gpu.txt, 2\d\d packages\n", process.stdout)
     assert re.search(r"disk +about \d+ GB", process.stdout)
-    planned = ["venv", "torch", "build-tools", "packages", "project", "flash-attn", "transformer-engine"]
+    planned = [
+        "venv",
+        "torch",
+        "build-tools",
+        "packages",
+        "project",
+        "cuda-toolkit",
+        "flash-attn",
+        "transformer-engine",
+    ]
     assert re.findall(r"^stage (\S+)$", process.stdout, re.M) == planned
     assert "-c " + str(SCRIPTS / "requirements-gpu.txt") + " torch==2.13.0\n" in process.stdout
-    assert not with_gpu.venv.exists()
+    assert [path.name for path in with_gpu.venv.iterdir()] == ["lib"] and not (
+        with_gpu.toolkit / "libcudart.so"
+    ).exists()
     assert with_gpu.installed() == []
 
 
@@ -196,6 +211,9 @@ def test_torch_comes_before_what_is_built_with_it_and_nothing_is_compiled_unaske
     assert "setuptools==" in tools
     assert "--no-deps --no-build-isolation -r" in packages and packages.endswith("requirements-gpu.txt")
     assert project.endswith(f"-e {ROOT}")
+    # A linker finds the libraries of the CUDA packages.
+    found = [with_gpu.toolkit.parent / "lib64" / f"lib{name}.so" for name in ("cudart", "curand")]
+    assert [path.read_text() for path in found] == ["libcudart.so.13", "libcurand.so.10"]
     assert "flash-attn" not in packages + (SCRIPTS / "requirements-gpu.txt").read_text()
 
 
@@ -261,5 +279,6 @@ def test_the_dockerfile_takes_the_same_steps(machine):
     (variable, script) = re.findall(r"^RUN (\w+=1) bash (\S+)", text, re.M)[0]
     assert ROOT / script == SCRIPTS / "setup.sh"
     machine.python("python3", "3.12")
+    machine.toolkit.mkdir(parents=True)
     assert machine.setup(**dict([variable.split("=")])).returncode == 0
     assert "requirements-gpu.txt" in machine.installed()[0]
