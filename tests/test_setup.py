@@ -176,6 +176,14 @@ def test_an_environment_that_was_made_for_another_machine_is_left_alone(machine,
     assert machine.installed() == []
 
 
+def test_an_environment_from_before_the_kind_was_written_is_one_of_a_cpu(machine):
+    (machine.venv / ".setup").mkdir(parents=True)
+    machine.python("python3", "3.12")
+    assert "was made for cpu 3.11" in machine.setup().stderr
+    machine.python("python3", "3.11")
+    assert machine.setup().returncode == 0
+
+
 # ── With a GPU ──
 
 
