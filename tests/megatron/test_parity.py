@@ -40,7 +40,7 @@ def test_sharded_update_is_the_update_of_one_process(results, case):
     assert result.norm > 0.5  # above the clip of the AdamW step, which has to bind
     assert result.gradient <= 1e-5
     assert result.loss <= 1e-6
-    assert max(result.sgd, result.adam) <= 1e-5
+    assert max(result.sgd, result.adam) <= 3e-6
 
 
 @pytest.mark.parametrize("case", [case for case in MATRIX if case.wrong], ids=str)
@@ -50,7 +50,7 @@ def test_negative_controls_are_far_off(results, case):
     assert result.sgd > 1e-3
     assert not result.fits()
     if case.wrong == "scale":  # what a test of parameters after a clipped Adam step would not see
-        assert result.adam <= 1e-5
+        assert result.adam <= 3e-6
 
 
 def command(*flags: str) -> subprocess.CompletedProcess:
