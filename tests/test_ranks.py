@@ -21,7 +21,7 @@ def square(rank: int, number: int) -> dict:
 def raise_on_one(rank: int) -> None:
     if rank == 1:
         raise ValueError("what went wrong")
-    time.sleep(60)
+    time.sleep(200)
 
 
 def die_on_one(rank: int) -> None:
@@ -30,8 +30,12 @@ def die_on_one(rank: int) -> None:
     raise ConnectionError("the other rank is gone")
 
 
+def die(rank: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def sleep(rank: int) -> None:
-    time.sleep(60)
+    time.sleep(200)
 
 
 def test_a_pool_serves_several_calls_in_the_same_processes():
@@ -43,15 +47,22 @@ def test_a_pool_serves_several_calls_in_the_same_processes():
     assert not any(psutil.pid_exists(row["pid"]) for row in first)
 
 
+def test_a_pool_goes_on_in_new_processes_after_a_failure():
+    with spawn.RankPool(1) as pool:
+        with pytest.raises(spawn.RankFailed, match="SIGKILL"):
+            pool.call(die, timeout=60)
+        assert pool.call(square, 5, timeout=60)[0]["square"] == 25
+
+
 def test_what_a_rank_raised_or_died_of_is_said_at_once():
     begun = time.monotonic()
     with pytest.raises(spawn.RankFailed, match=r"(?s)on rank 1:.*ValueError: what went wrong"):
         spawn.run_on_ranks(2, raise_on_one, timeout=100)
     with pytest.raises(spawn.RankFailed, match="rank 1 ended with SIGKILL"):
         spawn.run_on_ranks(2, die_on_one, timeout=100)
-    with pytest.raises(spawn.RankFailed, match="sleep on 1 ranks took longer than 0 s"):
+    with pytest.raises(spawn.RankFailed, match=r"sleep on 1 rank\(s\) took longer than 0.1 s"):
         spawn.run_on_ranks(1, sleep, timeout=0.1)
-    assert time.monotonic() - begun < 50
+    assert time.monotonic() - begun < 90
 
 
 def test_ranks_end_with_the_process_that_started_them():
@@ -62,6 +73,7 @@ def test_ranks_end_with_the_process_that_started_them():
         import test_ranks
         if __name__ == "__main__":
             with spawn.RankPool(1) as pool:
+                pool.call(test_ranks.square, 1, timeout=60)
                 print(pool._processes[0].pid, flush=True)
                 pool.call(test_ranks.sleep, timeout=60)
     """
@@ -93,4 +105,4 @@ def test_ranks_of_a_gpu_run_hear_nothing_of_the_cpu_and_share_gpus(gpus):
 def test_a_torch_for_gpus_that_sees_none_is_said(monkeypatch):
     monkeypatch.setattr(cpu, "is_needed", lambda: False)
     with pytest.raises(RuntimeError, match="built for GPUs and sees none"):
-        spawn.RankPool(1)
+        spawn.run_on_ranks(1, square, 3, timeout=60)

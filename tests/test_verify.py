@@ -12,8 +12,9 @@ import pytest
 
 from deltal_openrlhf.cli import main as command
 from deltal_openrlhf.cli import verify as cli
-from deltal_openrlhf.verify import gradients, guards, run
+from deltal_openrlhf.verify import gradients, guards, machine, run
 from deltal_openrlhf.verify.budget import Budget
+from deltal_openrlhf.verify.cases import run_in_order
 from deltal_openrlhf.verify.outcome import Outcome, Report, measured
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +144,8 @@ def parts(monkeypatch):
 
 def test_a_part_that_fails_does_not_stop_the_next(parts, tmp_path, capsys):
     path = tmp_path / "found.jsonl"
-    assert run.verify(list(parts), 100, path) == 1
+    report = run.verify(list(parts), 100, path)
+    assert (len(report.passed), len(report.failed)) == (2, 1)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(row["part"], row["ok"]) for row in rows] == [
         ("good", True),
@@ -168,8 +170,10 @@ def test_the_chosen_parts_share_the_time(parts, tmp_path):
 def test_the_exit_code_and_the_last_line(parts, monkeypatch, capsys):
     monkeypatch.setattr(cli, "PARTS", dict.fromkeys(parts, ""))
     assert command.main(["verify", "--only", "breaks"]) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "1 case(s) FAILED"
+    assert capsys.readouterr().out.splitlines()[-1] == "1 case(s) passed, 1 failed"
     assert command.main(["verify", "--only", "good"]) == 0
+    assert command.main(["verify", "--only", "last"]) == 1  # which judges nothing
+    assert capsys.readouterr().err == "deltal verify: no case was judged\n"
 
 
 def test_the_help_names_every_part_that_there_is(capsys):
@@ -224,6 +228,43 @@ def test_guards_that_let_something_through_are_faults():
     assert guards.faults_of(good | {"moved": 0.0}) != []
     assert guards.faults_of(good | {"loss_said": "nothing"}) == ["a loss that is not finite was not noticed"]
     assert guards.faults_of(good | {"gradient_moved": 0.5}) != []
+
+
+def boom(pool, case, outcome):
+    if case == "timeout":
+        pool.call(time.sleep, timeout=0.01)
+    outcome.ok = case == "good"
+    if case == "raises":
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("cases", "oks", "left"),
+    [
+        (["good", "bad", "good"], [True, False, True], None),
+        (["raises", "raises", "good", "raises"], [False, False, True, False], None),
+        (["raises"] * 5, [False] * 3, "2 of 5 cases left out after these failures"),
+        (["good", "timeout", "good"], [True, False], "1 of 3 cases left out after these failures"),
+    ],
+)
+def test_failures_in_a_row_end_a_block_and_say_what_is_left_out(cases, oks, left, tmp_path):
+    budget = Budget(100, tmp_path / "log")
+    outcomes = list(run_in_order("part", "here", 1, cases, boom, always=1, budget=budget, until=0.0))
+    assert [outcome.ok for outcome in outcomes] == oks + [None] * (left is not None)
+    assert left is None or outcomes[-1].said == left
+
+
+def test_ranks_that_cannot_talk_are_left_out_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr("deltal_openrlhf.verify.cases.gpus_to_use", lambda: 1)
+    monkeypatch.setattr(machine, "talk", lambda world: machine.Talk(False, "RankTimeout"))
+    budget = Budget(100, tmp_path / "log")
+    (outcome,) = run_in_order("part", "here", 2, ["good"] * 9, boom, always=1, budget=budget, until=0.0)
+    assert outcome.ok is None and outcome.said == "all 9 cases left out: 2 ranks cannot talk (part machine)"
+
+
+def test_what_json_has_not_becomes_a_word():
+    row = json.loads(Outcome("part", "case", values={"figure": float("inf"), "list": [float("nan"), 1.0]}).as_json())
+    assert row["figure"] == "inf" and row["list"] == ["nan", 1.0]
 
 
 def test_a_budget_runs_out(tmp_path):

@@ -1,4 +1,4 @@
-"""`deltal verify`: does this machine compute the update that it should? To run before anything is trusted to it."""
+"""`deltal verify`: does this machine compute the update that it should? Run it before you trust the machine."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ EPILOG = """\
 Each line is one case: its verdict (ok, FAILED, or - where nothing is judged), its seconds, and what was found. The exit code is 1 if a case
 failed. It needs neither Ray nor vLLM nor flash-attn. On one GPU, two ranks share it.
 
-  deltal verify                                    everything, about three minutes
+  deltal verify                                    everything, about four minutes on two cores
   deltal verify --only gradients --seconds 900     every mode, cut and feature
   deltal verify --json verify.jsonl                with the figures as lines of JSON
 """
@@ -66,9 +66,13 @@ def main(argv: Sequence[str]) -> int:
     from deltal_openrlhf.verify.run import verify
 
     try:
-        failed = verify(args.only or list(PARTS), args.seconds, args.json)
+        report = verify(args.only or list(PARTS), args.seconds, args.json)
     except KeyboardInterrupt:
         print(f"{PROG}: interrupted", file=sys.stderr)
         return 130
-    print(f"{failed} case(s) FAILED" if failed else "every case that was run is as it should be")
+    passed, failed = len(report.passed), len(report.failed)
+    if not passed and not failed:
+        print(f"{PROG}: no case was judged", file=sys.stderr)
+        return 1
+    print(f"{passed} case(s) passed, {failed} failed")
     return 1 if failed else 0

@@ -3,7 +3,8 @@
 A case (cases.py) fixes a batch of responses, one of them empty, and cuts it into ranks, micro batches or dynamic batches; the real
 trainer (real.py) trains it with plain SGD at learning rate 1 without clipping, in fp32; the change of the parameters is compared with
 a reference (reference.py) that takes one response at a time. Adam and clipping would hide a constant factor, the classic mistake
-here, so neither is used. `deltal verify --only gradients` runs the whole matrix (matrix.py), tests/test_gradients.py a covering part of it.
+here, so neither is used. `deltal verify --only gradients --seconds 900` runs the whole matrix (matrix.py),
+tests/test_gradients.py a covering part of it.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ Ranks talk gloo without GPUs and NCCL with them. More ranks than GPUs share thes
 rank says that it is a host of its own, and they talk over loopback sockets. That is slow, and right for a check.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -32,24 +33,20 @@ class RankFailed(RuntimeError):
     """A rank raised, died, or took too long."""
 
 
+class RankTimeout(RankFailed):
+    """Ranks took too long."""
+
+
 class RankPool:
-    """`world` processes that serve calls until the block ends. Raises RuntimeError where torch was built for GPUs and sees none.
+    """`world` processes that serve calls until the block ends. They start with the first call, and anew after one that failed.
 
     console: a file to whose end their output goes; None leaves it on ours.
     """
 
     def __init__(self, world: int, console: Path | None = None) -> None:
-        gpus = gpus_to_use()
-        self.world = world
-        self._processes, self._connections = [], []
-        context, port = multiprocessing.get_context("spawn"), _free_port()
-        for rank in range(world):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, world, port, gpus, there, os.getpid(), console))
-            process.start()
-            there.close()
-            self._processes.append(process)
-            self._connections.append(here)
+        self.world, self._console = world, console
+        self._processes: list[Any] = []
+        self._connections: list[Connection] = []
 
     def __enter__(self) -> "RankPool":
         return self
@@ -65,15 +62,46 @@ class RankPool:
             process.join()
         for connection in self._connections:
             connection.close()
+        self._processes, self._connections = [], []
 
     def call(self, function: Callable, *arguments: Any, timeout: float) -> list[Any]:
-        """[function(rank, *arguments) for every rank]. function: of a module; returns JSON values. timeout: seconds.
+        """[function(rank, *arguments) for every rank]. function: of a module; returns JSON values. timeout: seconds, a start included.
 
-        Raises RankFailed, and ends the processes, past the time limit or if a rank raises or dies.
+        Raises RankFailed past the time limit or if a rank raises or dies, RuntimeError where torch was built for GPUs and sees none.
         """
         end = time.monotonic() + timeout
+        if not self._processes:
+            self._start()
+        try:
+            answers = self._answers(pickle.dumps((function, arguments)), end)
+            errors = sorted((a for a in answers.values() if "error" in a), key=lambda a: (not a["died"], a["time"]))
+            if errors:
+                raise RankFailed(errors[0]["error"])
+            if len(answers) < self.world:
+                name = getattr(function, "__name__", function)
+                raise RankTimeout(f"{name} on {self.world} rank(s) took longer than {timeout:g} s")
+        except BaseException:
+            self.close()
+            raise
+        return [answers[rank]["result"] for rank in range(self.world)]
+
+    def _start(self) -> None:
+        gpus, port = gpus_to_use(), _free_port()
+        context = multiprocessing.get_context("spawn")
+        for rank in range(self.world):
+            here, there = context.Pipe()
+            arguments = (rank, self.world, port, gpus, there, os.getpid(), self._console)
+            process = context.Process(target=_serve, args=arguments)
+            process.start()
+            there.close()
+            self._processes.append(process)
+            self._connections.append(here)
+
+    def _answers(self, call: bytes, end: float) -> dict[int, dict]:
+        """What the ranks answer, until all have, one has failed and the others had their time to say why, or `end`."""
         for connection in self._connections:
-            connection.send_bytes(pickle.dumps((function, arguments)))
+            with contextlib.suppress(BrokenPipeError):  # it has died, as the answer will say
+                connection.send_bytes(call)
         answers: dict[int, dict] = {}
         waiting: dict[Any, int] = dict(zip(self._connections, range(self.world), strict=True))
         while waiting and (ready := wait(list(waiting), max(0.0, end - time.monotonic()))):
@@ -82,21 +110,14 @@ class RankPool:
                 answers[rank] = _receive(self._connections[rank], rank, self._processes[rank])
                 if "error" in answers[rank]:
                     end = min(end, time.monotonic() + GRACE)
-        errors = sorted(
-            (answer for answer in answers.values() if "error" in answer), key=lambda a: (not a["died"], a["time"])
-        )
-        if errors or waiting:
-            self.close()
-            name = getattr(function, "__name__", function)
-            raise RankFailed(
-                errors[0]["error"] if errors else f"{name} on {self.world} ranks took longer than {timeout:.0f} s"
-            )
-        return [answers[rank]["result"] for rank in range(self.world)]
+        return answers
 
 
-def run_on_ranks(world: int, function: Callable, *arguments: Any, timeout: float) -> list[Any]:
+def run_on_ranks(
+    world: int, function: Callable, *arguments: Any, timeout: float, console: Path | None = None
+) -> list[Any]:
     """RankPool.call in processes of its own."""
-    with RankPool(world) as pool:
+    with RankPool(world, console) as pool:
         return pool.call(function, *arguments, timeout=timeout)
 
 
@@ -134,23 +155,30 @@ def _serve(
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    os.environ.update(rank_environment(rank, world, port, gpus))
-    prepare()
-    ray_vllm.install()
-    torch.set_num_threads(1)
-    if gpus:
-        torch.cuda.set_device(rank % gpus)
+    ready = False
     while True:
         try:
             call = connection.recv_bytes()
         except EOFError:
             return
         try:
+            if not ready:
+                _make_ready(rank, world, port, gpus)
+                ready = True
             function, arguments = pickle.loads(call)  # its module is imported here, after the stand-ins
             answer = json.dumps({"result": function(rank, *arguments)})
         except BaseException:  # noqa: BLE001 - whatever it is, the parent raises it
             answer = json.dumps({"error": f"on rank {rank}:\n{traceback.format_exc()}"})
         connection.send_bytes(answer.encode())
+
+
+def _make_ready(rank: int, world: int, port: int, gpus: int) -> None:
+    os.environ.update(rank_environment(rank, world, port, gpus))
+    prepare()
+    ray_vllm.install()
+    torch.set_num_threads(1)
+    if gpus:
+        torch.cuda.set_device(rank % gpus)
 
 
 def _receive(connection: Connection, rank: int, process: Any) -> dict[str, Any]:

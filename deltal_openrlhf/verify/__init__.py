@@ -1,7 +1,8 @@
-"""Whether this machine computes the update that it should: what `deltal verify` runs before anything is trusted to it.
+"""Whether this machine computes the update that it should: what `deltal verify` runs.
 
     outcome.py     one checked case: a line on the console, a line of JSON
     run.py         the parts in their order, each with its share of the time
+    cases.py       the cases of a part on a number of ranks, as long as there is time
     machine.py     versions, two ceilings (matrix product, copy), and whether two ranks can talk
     gradients.py   the real DeepSpeed trainer against brute force, with mistakes that have to be noticed
     guards.py      a loss or gradient that is not finite stops before the update, with the optimizers of this machine

@@ -9,29 +9,25 @@ from typing import Any
 
 from deltal_openrlhf.parity import Case, RankPool
 from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.outcome import Outcome, measured
+from deltal_openrlhf.verify.cases import run_in_order
+from deltal_openrlhf.verify.outcome import Outcome
 
 NAME = "guards"
 CASE_LIMIT = 150.0
 """Seconds for one case. The first one compiles DeepSpeed's fused Adam on a GPU, about a minute."""
-STAGES = (0, 1, 2, 3)
 STOPPED = "stopped before the optimizer step, the parameters are unchanged"
 
 
 def run(budget: Budget) -> Iterator[Outcome]:
-    with RankPool(1, budget.console) as pool:
-        for number, stage in enumerate(STAGES):
-            if number and not budget.left:
-                yield Outcome(NAME, f"{len(STAGES) - number} ZeRO stages", said="left out for lack of time (--seconds)")
-                return
-            with measured(NAME, f"ZeRO-{stage}, bf16, AdamW") as outcome:
-                outcome.values = found = pool.call(poisoned_updates, stage, timeout=CASE_LIMIT)[0]
-                faults = faults_of(found)
-                outcome.ok = not faults
-                outcome.said = "; ".join(faults) or f"nan and inf stop it before the update ({found['optimizer']})"
-            yield outcome
-            if "error" in outcome.values:
-                return  # with the processes of the pool
+    cases = [Case(bf16=True, adamw=True, zero=stage, micro=4) for stage in range(4)]
+    yield from run_in_order(NAME, "ZeRO stages", 1, cases, check, always=1, budget=budget, until=0.0)
+
+
+def check(pool: RankPool, case: Case, outcome: Outcome) -> None:
+    outcome.values = found = pool.call(poisoned_updates, case, timeout=CASE_LIMIT)[0]
+    faults = faults_of(found)
+    outcome.ok = not faults
+    outcome.said = "; ".join(faults) or f"nan and inf stop it before the update ({found['optimizer']})"
 
 
 def faults_of(found: dict[str, Any]) -> list[str]:
@@ -47,11 +43,10 @@ def faults_of(found: dict[str, Any]) -> list[str]:
     return faults
 
 
-def poisoned_updates(rank: int, stage: int) -> dict[str, Any]:
+def poisoned_updates(rank: int, case: Case) -> dict[str, Any]:
     """A good update; one with a loss of nan; one with a gradient of inf. How far each moved the parameters, and what was said."""
     from deltal_openrlhf.parity import real
 
-    case = Case(bf16=True, adamw=True, zero=stage, micro=4)
     found: dict[str, Any] = {}
     for kind in ("loss", "gradient"):
         trainer = real.build_trainer(case, max_norm=1.0)

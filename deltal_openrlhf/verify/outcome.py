@@ -1,6 +1,7 @@
 """One checked case: its line on the console, and its line of JSON."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,17 @@ class Outcome:
 
     def as_json(self) -> str:
         row = {"part": self.part, "case": self.case, "ok": self.ok, "seconds": self.seconds, "said": self.said}
-        return json.dumps(row | self.values, ensure_ascii=False)
+        assert not row.keys() & self.values.keys()
+        return json.dumps(_for_json(row | self.values), ensure_ascii=False, allow_nan=False)
+
+
+def _for_json(value: Any) -> Any:
+    """inf and nan, which JSON has not, as words."""
+    if isinstance(value, dict):
+        return {key: _for_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -40,7 +51,7 @@ def measured(part: str, case: str) -> Iterator[Outcome]:
         yield outcome
     except Exception as error:  # noqa: BLE001 - a case that fails must not keep the next one from running
         outcome.ok, outcome.said = False, last_line(error)
-        outcome.values["error"] = str(error)[-4000:]
+        outcome.values |= {"kind": type(error).__name__, "error": str(error)[-4000:]}
     outcome.seconds = round(time.monotonic() - begun, 2)
 
 
@@ -53,6 +64,7 @@ class Report:
     """Prints every outcome, and appends it to a file of JSON lines. path: None for no file; an earlier file is replaced."""
 
     def __init__(self, path: Path | None) -> None:
+        self.passed: list[Outcome] = []
         self.failed: list[Outcome] = []
         self._file = open(path, "w", encoding="utf-8") if path else None
 
@@ -61,8 +73,8 @@ class Report:
         if self._file:
             self._file.write(outcome.as_json() + "\n")
             self._file.flush()
-        if outcome.ok is False:
-            self.failed.append(outcome)
+        if outcome.ok is not None:
+            (self.passed if outcome.ok else self.failed).append(outcome)
 
     def __enter__(self) -> "Report":
         return self

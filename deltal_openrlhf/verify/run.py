@@ -21,8 +21,8 @@ PARTS: dict[str, tuple[Callable[[Budget], Iterator[Outcome]], float]] = {
 }
 
 
-def verify(names: Sequence[str], seconds: float, json_path: Path | None) -> int:
-    """Run the parts in the order of PARTS. Returns the number of cases that failed."""
+def verify(names: Sequence[str], seconds: float, json_path: Path | None) -> Report:
+    """Run the parts in the order of PARTS. The report holds the cases that passed and those that failed."""
     end = time.monotonic() + seconds
     with Report(json_path) as report, tempfile.TemporaryDirectory() as folder:
         chosen = [name for name in PARTS if name in names]
@@ -36,7 +36,7 @@ def verify(names: Sequence[str], seconds: float, json_path: Path | None) -> int:
                 if outcome.ok is False:
                     outcome.values["console"] = console.read_text(encoding="utf-8", errors="replace")[-4000:]
                 report.add(outcome)
-    return len(report.failed)
+    return report
 
 
 def _outcomes(name: str, budget: Budget) -> Iterator[Outcome]:

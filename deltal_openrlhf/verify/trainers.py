@@ -1,4 +1,4 @@
-"""The stock host's trainer beside ours, on two equal DeepSpeed engines in one process, to time them in pairs.
+"""The stock host's trainer next to ours, on two equal DeepSpeed engines in one process, to time them in pairs.
 
 fp32, ZeRO-2, AdamW, a Llama of 26 million parameters: the host (ActorPPOTrainer and DeepspeedStrategy untouched, token-mean) and ours
 (deltal, alpha 0.75, with every guard).

@@ -8,7 +8,6 @@ factor) and after an AdamW step whose clip binds. The other side (reference.py) 
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,18 +75,15 @@ def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result
             write_model(case, Path(folder, str(number)))
         for world in sorted({case.world for case in cases}):
             chosen = [number for number, case in enumerate(cases) if case.world == world]
-            run_on_ranks(world, _train, [(n, cases[n]) for n in chosen], folder, timeout=timeout)
+            # Megatron-Core's warnings and the host's bars, of every rank.
+            console = Path(folder, "ranks.log")
+            run_on_ranks(world, _train, [(n, cases[n]) for n in chosen], folder, timeout=timeout, console=console)
             for number in chosen:
                 results[number] = _compare(cases[number], Path(folder, str(number)))
     return [results[number] for number in range(len(cases))]
 
 
 def _train(rank: int, cases: list[tuple[int, ShardedCase]], folder: str) -> None:
-    with open(
-        os.path.join(folder, f"rank-{rank}.log"), "w"
-    ) as log:  # Megatron-Core's warnings and the host's bars, on every rank
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
     from safetensors.torch import save_file
 
     from megatron_ext.parity.sharded import train
