@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(
             f"{args.results[0]}: no line says on which machine this was; allowed is what `deltal verify --json` writes"
         )
+    if len({(row.get("gpu"), json.dumps(row["packages"])) for row in machines}) > 1:
+        parser.error("the files are of different machines or environments; a page is of one")
     rows = [{key: value for key, value in row.items() if key != "console"} for row in rows]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rows, indent=1, ensure_ascii=False)
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def page(machine: Row, rows: list[Row]) -> str:
     name = f"{machine['gpus']} x {machine['gpu']}" if machine.get("gpu") else f"{machine['cores']} CPU cores"
     packages = ", ".join(f"{key} {value}" for key, value in machine["packages"].items())
-    cuda = f", CUDA {machine['cuda']}, NCCL {machine['nccl']}" if machine.get("gpu") else ""
+    cuda = f", CUDA {machine['cuda']}, NCCL {machine['nccl']}, {machine['driver']}" if machine.get("gpu") else ""
     lines = [f"# What was found on {name}", ""]
     lines += [f"{machine['date'][:10]}, Python {machine['python']}{cuda}; {packages}.", ""]
     lines += [
@@ -118,10 +120,29 @@ def megatron(rows: list[Row]) -> list[str]:
     return lines
 
 
+def logprob(rows: list[Row]) -> list[str]:
+    lines = plain_lines(rows)
+    by_variant: dict[str, dict[str, float]] = {}
+    for row in rows:
+        for name in ("extra_bytes", "median_seconds"):
+            for variant, value in row.get(name, {}).items():
+                by_variant.setdefault(variant, {})[name] = value
+    lines += ["", "| variant | extra memory, MiB | seconds, median |", "|---|---|---|"]
+    for variant, found in by_variant.items():
+        seconds = f"{found['median_seconds']:.3g}" if "median_seconds" in found else ""
+        lines.append(f"| {variant} | {found['extra_bytes'] / 2**20:,.0f} | {seconds} |")
+    return lines
+
+
 def rl(rows: list[Row]) -> list[str]:
     lines = plain_lines(rows)
-    for row in rows:
-        if "rewards" in row:
+    runs = [row for row in rows if "rewards" in row]
+    lines += ["", "| method | PPO steps | seconds a step | GPU memory at most, GB |", "|---|---|---|---|"]
+    for row in runs:
+        memory = f"{row['peak_gb']:.1f}" if row["peak_gb"] else ""
+        lines.append(f"| {row['case']} | {row['ppo_steps']} | {row['seconds_per_step']:.2f} | {memory} |")
+    for row in runs:
+        if row["rewards"]:
             lines += [
                 "",
                 f"{row['case']}: mean reward of each PPO step: {', '.join(f'{r:.3f}' for r in row['rewards'])}.",
@@ -132,7 +153,12 @@ def rl(rows: list[Row]) -> list[str]:
     return lines
 
 
-SECTIONS: dict[str, Callable[[list[Row]], list[str]]] = {"gradients": gradients, "megatron": megatron, "rl": rl}
+SECTIONS: dict[str, Callable[[list[Row]], list[str]]] = {
+    "gradients": gradients,
+    "megatron": megatron,
+    "logprob": logprob,
+    "rl": rl,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -57,8 +57,15 @@ def test_the_dry_run_of_both_calls_becomes_a_page(tmp_path):
     assert [row for row in rows if row["ok"] is False] == []
     judged = {row["part"] for row in rows if row["ok"]}
     assert judged >= {"machine", "gradients", "guards", "logprob", "rl", "megatron"}
-    trained = {row["case"]: row for row in rows if row["part"] == "rl"}
-    assert all(trained[method]["ppo_steps"] >= 1 for method in ("deltal", "token-mean"))
+    model, warm_up, *runs = (row for row in rows if row["part"] == "rl")
+    assert model["parameters"] > 10**5 and warm_up["loss"] < warm_up["first_loss"]
+    assert [row["case"] for row in runs] == ["deltal", "token-mean"]
+    for row in runs:
+        assert 1 <= row["ppo_steps"] == len(row["rewards"]) == len(row["grad_norms"])
+        assert row["seconds_per_step"] > 0 and row["held_out"][0][0] == 1 and row["peak_gb"] is None
+    # The two start from the same weights and draws, and weigh the same responses differently.
+    assert runs[0]["response_lengths"][0] == runs[1]["response_lengths"][0]
+    assert runs[0]["ess"][0] != runs[1]["ess"][0]
 
     evidence.main([*map(str, results), "--out", str(tmp_path / "evidence" / "here")])
     page = (tmp_path / "evidence" / "here.md").read_text()
@@ -83,7 +90,7 @@ def test_a_step_that_fails_does_not_stop_the_next(tmp_path):
     python.chmod(0o755)
     process = start(2, tmp_path, PYTHON=str(python))
     said = finish(process, 30)
-    assert process.returncode == 0
+    assert process.returncode == 1
     assert re.search(r"no GPU memory\n== rl: exit code 1, .*\nmegatron ok\n== megatron: exit code 0", said), said
     assert (tmp_path / "out" / "call-2.results").read_text() == '{"part": "megatron", "ok": true}\n'
 
@@ -128,6 +135,15 @@ def test_a_file_of_something_else_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         evidence.main([str(tmp_path / "found.jsonl"), "--out", str(tmp_path / "page")])
     assert end.value.code == 2 and "on which machine" in capsys.readouterr().err
+
+
+def test_files_of_two_machines_are_refused(tmp_path, capsys):
+    for name in ("2.11.0", "2.13.0"):
+        row = {"part": "machine", "case": "versions", "ok": None, "said": "", "packages": {"torch": name}}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(SystemExit) as end:
+        evidence.main([*map(str, tmp_path.glob("*.jsonl")), "--out", str(tmp_path / "page")])
+    assert end.value.code == 2 and "different machines" in capsys.readouterr().err
 
 
 # ── Packing ──

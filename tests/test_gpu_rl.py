@@ -1,4 +1,4 @@
-"""scripts/gpu/rl.py, whole: its dry run as a process, and flags that it refuses."""
+"""scripts/gpu/rl.py: a part that fails, and flags that it refuses. Its whole dry run is in test_gpu_kit.py."""
 
 import json
 import subprocess
@@ -8,22 +8,8 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[1] / "scripts" / "gpu" / "rl.py"
 
 
-def run(*words, timeout=150):
+def run(*words, timeout=100):
     return subprocess.run([sys.executable, SCRIPT, *map(str, words)], capture_output=True, text=True, timeout=timeout)
-
-
-def test_the_dry_run_reports_every_part(tmp_path):
-    done = run("--small", "--seconds", "3", "--work", tmp_path / "work", "--json", tmp_path / "rl.jsonl")
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    model, warm_up, *runs = map(json.loads, (tmp_path / "rl.jsonl").read_text().splitlines())
-    assert model["parameters"] > 10**5 and warm_up["loss"] < warm_up["first_loss"]
-    assert [row["case"] for row in runs] == ["deltal", "token-mean"]
-    for row in runs:
-        assert row["ok"] and 1 <= row["ppo_steps"] == len(row["rewards"]) == len(row["grad_norms"])
-        assert row["seconds_per_step"] > 0 and row["held_out"][0][0] == 1 and row["peak_gb"] is None
-    # The two start from the same weights and draws, and weigh the same responses differently.
-    assert runs[0]["response_lengths"][0] == runs[1]["response_lengths"][0]
-    assert runs[0]["ess"][0] != runs[1]["ess"][0]
 
 
 def test_a_part_that_fails_does_not_stop_the_next(tmp_path):
@@ -31,7 +17,7 @@ def test_a_part_that_fails_does_not_stop_the_next(tmp_path):
     done = run("--small", "--seconds", "3", "--work", tmp_path, "--json", tmp_path / "rl.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rl.jsonl").read_text().splitlines()]
     assert done.returncode == 1
-    assert [row["ok"] for row in rows] == [False, True, False, False]
+    assert [row["ok"] for row in rows] == [False, True, False, False], rows
 
 
 def test_flags_are_checked_first(tmp_path):

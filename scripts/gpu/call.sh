@@ -2,22 +2,24 @@
 # On a machine with one GPU and no network, in the root of the clone: bash scripts/gpu/call.sh 1, then 2 (README.md says more).
 #   call 1   unpacks the packages; log-probabilities, gradients, guards, overhead; compiles in the background
 #   call 2   reinforcement learning of a real model; Megatron
-# OUT: folder for the results. SITE, MODEL, WORK: for packages, the model, builds. PYTHON: the interpreter. SMALL=1: a dry run.
+# Exit code 1 if a step failed. OUT: folder for the results. SITE, MODEL, WORK: for packages, the model, builds. PYTHON: the interpreter. SMALL=1: a dry run.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 BOX=$PWD/.gpukit OUT=${OUT:-/tmp/gpukit/out} SITE=${SITE:-/tmp/gpukit/site} MODEL=${MODEL:-/tmp/gpukit/model} WORK=${WORK:-/tmp/gpukit/work}
 PYTHON=${PYTHON:-python3} SMALL=${SMALL:-}
 export PYTHONPATH=$SITE:$PWD PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error
 mkdir -p "$OUT" "$SITE" "$MODEL" "$WORK"
-BEGUN=$SECONDS
+BEGUN=$SECONDS FAILED=0
 
-# step NAME SECONDS COMMAND...: with --seconds and --json added; ended a minute after the full time. Whatever it does, the next step runs.
+# step NAME SECONDS COMMAND...: with --seconds and --json added; ended 35 s after its time. Whatever it does, the next step runs.
 step() {
-    local name=$1 seconds=$2 limit=$(($2 + 60)) begun=$SECONDS
+    local name=$1 seconds=$2 limit=$(($2 + 35)) begun=$SECONDS
     shift 2
     [ -z "$SMALL" ] || seconds=5
     timeout -k 5 "$limit" "$@" --seconds "$seconds" --json "$OUT/$name.jsonl" 2>&1 | tee "$OUT/$name.log" | cut -c1-300
-    echo "== $name: exit code ${PIPESTATUS[0]}, $((SECONDS - begun)) s, $((SECONDS - BEGUN)) s so far"
+    local code=${PIPESTATUS[0]}
+    [ "$code" = 0 ] || FAILED=1
+    echo "== $name: exit code $code, $((SECONDS - begun)) s, $((SECONDS - BEGUN)) s so far"
 }
 VERIFY=("$PYTHON" -m deltal_openrlhf.cli.main verify --only)
 
@@ -39,9 +41,9 @@ case ${1:-} in
     [ ! -e "$WORK/te.log" ] || { [ -e "$WORK/te/done" ] && echo "== Transformer Engine was built"; } || tail -n 5 "$WORK/te.log"
     GGUF=$MODEL/SmolLM2-135M-Instruct.Q4_1.gguf
     [ ! -e "$BOX/b/gguf" ] || cat "$BOX"/a/gguf "$BOX"/b/gguf >"$GGUF"
-    if [ -n "$SMALL" ]; then step rl 170 "$PYTHON" scripts/gpu/rl.py --work "$MODEL" --small
-    else step rl 170 "$PYTHON" scripts/gpu/rl.py --work "$MODEL" --gguf "$GGUF"; fi
-    step megatron 170 "${VERIFY[@]}" megatron
+    if [ -n "$SMALL" ]; then step rl 150 "$PYTHON" scripts/gpu/rl.py --work "$MODEL" --small
+    else step rl 150 "$PYTHON" scripts/gpu/rl.py --work "$MODEL" --gguf "$GGUF"; fi
+    step megatron 160 "${VERIFY[@]}" machine megatron
     ;;
 *)
     echo "call.sh: the call is '${1:-}', allowed are 1 and 2" >&2
@@ -50,3 +52,4 @@ case ${1:-} in
 esac
 cat "$OUT"/*.jsonl >"$OUT/call-$1.results" 2>/dev/null
 echo "== all of call $1: $((SECONDS - BEGUN)) s"
+exit $FAILED

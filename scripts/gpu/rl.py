@@ -10,6 +10,7 @@ Needs transformers and, for --gguf, the gguf package; neither Ray nor vLLM nor f
 
 import argparse
 import json
+import math
 import random
 import statistics
 import sys
@@ -70,10 +71,7 @@ def main() -> int:
     with Report(args.json) as report:
         with measured(PART, "model") as outcome:
             model = write_model(begun, args.gguf)
-            outcome.ok, outcome.said = (
-                True,
-                f"{model['parameters']:,} parameters, a vocabulary of {model['vocabulary']:,}",
-            )
+            outcome.said = f"{model['parameters']:,} parameters, a vocabulary of {model['vocabulary']:,}"
             outcome.values = model
             write_problems(task, args.work, size)
         report.add(outcome)
@@ -90,7 +88,8 @@ def main() -> int:
         for name, loss in LOSSES.items():
             with measured(PART, name) as outcome:
                 found = train(flags(start, args.work, loss, size), args.work / "runs" / name, TRAINING * args.seconds)
-                outcome.ok, outcome.values = True, found
+                outcome.ok = found["ppo_steps"] > 0 and all(map(math.isfinite, found["grad_norms"]))
+                outcome.values = found
                 outcome.said = (
                     f"{found['ppo_steps']} PPO steps, {found['seconds_per_step']:.2f} s each, reward {found['rewards'][0]:.3f} to "
                     f"{found['rewards'][-1]:.3f}"
