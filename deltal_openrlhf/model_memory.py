@@ -1,4 +1,4 @@
-"""What a transformers model takes in memory beside its parameters, from its configuration: training passes, sampling; and what is free.
+"""What a transformers model takes in memory next to its parameters, from its configuration: training passes, sampling; and what is free.
 
 Numbers a token of a training pass, of L layers with hidden size h, attention widths q and k (heads x head size; k of keys and of values),
 MLP width f and vocabulary V, as autograd keeps them where nothing is fused or computed again; logits in float32, all else in the model's
@@ -101,10 +101,20 @@ def free_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def rows_at_once(model: PreTrainedModel, prompt: int, new_tokens: int, most: int) -> int:
-    """Rows that sampling.sample may take: `most`, or the largest power of two whose keys and values fit into the free memory.
+def gpu_bytes(device: torch.device) -> int | None:
+    """All memory of a GPU; None of a CPU."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
-    A power of two, because the responses depend on it: it changes only where the memory changes much.
+
+def rows_at_once(model: PreTrainedModel, prompt: int, new_tokens: int, most: int) -> int:
+    """Rows that sampling.sample may take: `most`, on a GPU the largest power of two up to it for which the memory suffices.
+
+    The responses depend on the number of rows, so it may not depend on what is free at the moment: it follows from the size of the GPU's
+    memory, of which the model in training takes four times its parameters in float32 (weights, gradients, Adam's two averages).
     """
-    fit = int(SAFETY * free_bytes(model.device)) // sampling_bytes(model, prompt, new_tokens)
-    return most if fit >= most else 1 << max(fit.bit_length() - 1, 0)
+    memory = gpu_bytes(model.device)
+    if memory is None:
+        return most
+    training = 4 * 4 * model.num_parameters()
+    fit = int(SAFETY * (memory - training)) // sampling_bytes(model, prompt, new_tokens)
+    return most if fit >= most else 1 << max(max(fit, 0).bit_length() - 1, 0)

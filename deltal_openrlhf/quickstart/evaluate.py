@@ -12,13 +12,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, label
+from deltal_openrlhf.model_memory import rows_at_once
 from deltal_openrlhf.quickstart.given import PROMPTS, as_text
 from deltal_openrlhf.rewards.countdown_reward import reward_func
 from deltal_openrlhf.sampling import end_tokens, sample
 
 SAMPLES = 4
 BATCH = {"words": 1024, "chat": 128, "base": 128}
-"""Responses at a time, by the kind of prompts: a model that reads English has a large cache and vocabulary."""
+"""Responses at a time where memory allows, by the kind of prompts: a model that reads English has a large cache and vocabulary."""
 
 
 def evaluate(
@@ -41,7 +42,8 @@ def evaluate(
     rows = [problem for problem in problems for _ in range(samples)]
     texts = [as_text(PROMPTS[prompts](*row), tokenizer) for row in rows]
     prompt_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    generator, batch = torch.Generator(device).manual_seed(seed), BATCH[prompts]
+    generator = torch.Generator(device).manual_seed(seed)
+    batch = rows_at_once(model, max(map(len, prompt_ids)), max_new_tokens, BATCH[prompts])
     responses = [
         response.tokens
         for first in range(0, len(rows), batch)
