@@ -9,6 +9,7 @@ import pytest
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.cpu.environment import VARIABLES
+from deltal_openrlhf.host import gpus
 
 # ── Flags, on the host's own parser ──
 
@@ -91,7 +92,7 @@ def test_more_ranks_than_cores_are_refused_where_they_would_start(parse, monkeyp
 
 
 def test_logical_gpus_are_those_that_the_host_asks_for(parse):
-    count = cpu.logical_gpus
+    count = gpus.total
     assert count(parse(*REWARD, "--vllm.num_engines", "2")) == 3
     with_reference = (*REWARD, "--algo.kl.init_coef", "0.1", "--ref.num_gpus_per_node", "2")
     assert count(parse(*with_reference, "--vllm.num_engines", "1", "--actor.num_gpus_per_node", "2")) == 5

@@ -8,11 +8,11 @@
 Importing this imports neither torch nor the host: vLLM and Ray load it in every process.
 """
 
-from deltal_openrlhf.cpu.environment import environment, logical_gpus, ray_init_arguments
+from deltal_openrlhf.cpu.environment import environment, ray_init_arguments
 from deltal_openrlhf.cpu.flags import adjust_flags, lookup
 from deltal_openrlhf.standins.on_import import on_import
 
-__all__ = ["adjust_flags", "environment", "install", "is_needed", "logical_gpus", "lookup", "ray_init_arguments"]
+__all__ = ["adjust_flags", "environment", "install", "is_needed", "lookup", "ray_init_arguments"]
 
 _installed = False
 

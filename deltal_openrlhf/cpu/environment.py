@@ -4,8 +4,6 @@ import json
 import os
 from typing import Any
 
-from deltal_openrlhf.cpu.flags import worker_groups
-
 # name -> (value, why). A value that the user has set wins.
 VARIABLES: dict[str, tuple[str, str]] = {
     "DS_ACCELERATOR": ("cpu", "DeepSpeed guesses its accelerator from what is importable; say it"),
@@ -40,12 +38,6 @@ OBJECT_STORE_BYTES = 512 * 1024**2
 def environment() -> dict[str, str]:
     """The variables for the driver and its workers, with the user's values where set."""
     return {name: os.environ.get(name, value) for name, (value, _) in VARIABLES.items()}
-
-
-def logical_gpus(args: Any) -> int:
-    """How many GPUs the host's actors of this run ask Ray for. args: the host's hierarchical arguments."""
-    ranks = sum(group.num_nodes * group.num_gpus_per_node for group in worker_groups(args).values())
-    return ranks + (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
 
 
 def ray_init_arguments(num_gpus: int) -> dict[str, Any]:

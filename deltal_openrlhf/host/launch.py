@@ -165,7 +165,7 @@ class _Run:
                 print(dry_run.report(self.args, settings, self.given, self.on_cpu, self.resumed), flush=True)
                 sys.exit(0)
             self.ray_started = True
-            ours = cpu.ray_init_arguments(cpu.logical_gpus(self.args)) if self.on_cpu else {"runtime_env": {}}
+            ours = cpu.ray_init_arguments(gpus.total(self.args)) if self.on_cpu else {"runtime_env": {}}
             given, own = runtime_env or {}, ours.pop("runtime_env")
             variables = {**given.get("env_vars", {}), **own.get("env_vars", {})}
             merged = {**given, **own, "env_vars": variables, "worker_process_setup_hook": process.SETUP_HOOK}
