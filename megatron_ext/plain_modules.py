@@ -1,4 +1,4 @@
-"""Plain-torch stand-ins for the Transformer Engine modules of Megatron-Core's layers: for machines without a GPU, and for parity on them.
+"""Plain-torch stand-ins for the Transformer Engine modules of Megatron-Core's layers: for machines without a GPU, and for parity on GPUs.
 
 Parameter names and shapes are those of the Transformer Engine model, so that checkpoints and the mapping to Hugging Face names are the
 same. Megatron-Core's own modules without Transformer Engine refuse sequence parallelism (norm) and context parallelism and packed

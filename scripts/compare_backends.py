@@ -117,7 +117,8 @@ def main() -> None:
     args = parser.parse_args()
     if not cpu.is_needed():
         parser.error(
-            "torch was built for GPUs; this comparison has settings for a CPU only: DELTAL_SETUP_CPU=1 bash scripts/setup.sh"
+            "torch was built for GPUs; this comparison has settings for a CPU only: "
+            "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/setup.sh"
         )
     args.out.mkdir(parents=True, exist_ok=True)
     from deltal_openrlhf.quickstart.training import write_prompts

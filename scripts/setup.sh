@@ -33,7 +33,7 @@ if [ -z "${DELTAL_SETUP_CPU:-}" ] && { [ -n "${DELTAL_SETUP_GPU:-}" ] || nvidia-
     KIND=gpu GIGABYTES=15
 else
     KIND=cpu GIGABYTES=3
-    [ -z "$BUILT" ] || STATUS=2 fail "--${BUILT:1} is for machines with a GPU, and nvidia-smi -L lists none"
+    [ -z "$BUILT" ] || STATUS=2 fail "--${BUILT:1} is for the GPU environment, and this is the CPU one (nvidia-smi -L lists no GPU, or DELTAL_SETUP_CPU is set)"
 fi
 REQUIREMENTS=$ROOT/scripts/requirements-$KIND.txt
 
@@ -94,7 +94,7 @@ stage() {
     fi
     [ -e "$STATE/$STAMP.$name" ] && return
     printf 'setup: %s ... ' "$name"
-    "$@" >>"$LOG" 2>&1 || { echo failed; tail -n 15 "$LOG" >&2; fail "$name failed; all of its output is in $LOG; run this script again to go on"; }
+    "$@" >>"$LOG" 2>&1 || { echo failed; tail -n 15 "$LOG" >&2; fail "$name failed; all of its output is in $LOG; run this script again to resume"; }
     touch "$STATE/$STAMP.$name"
     echo "$((SECONDS - start)) s"
 }
@@ -169,7 +169,7 @@ stage packages install_packages -r "$REQUIREMENTS"
 stage project install_packages -e "$ROOT"
 if [ "$KIND" = gpu ]; then
     stage cuda-toolkit link_toolkit
-    [ -n "${CUDA_HOME:-}" ] || command -v nvcc >/dev/null || [ -e /usr/local/cuda ] || export CUDA_HOME=$TOOLKIT
+    [ -n "${CUDA_HOME:-}" ] || command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || export CUDA_HOME=$TOOLKIT
     for name in $BUILT; do stage "$name" "install_${name/-/_}"; done
 else
     stage stock-command run "$VENV/bin/python" -m deltal_openrlhf.cpu.stock

@@ -21,7 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs CUDA, and there is no GPU here"))
         if item.get_closest_marker("cpu_build") and not cpu.is_needed():
             item.add_marker(
-                pytest.mark.skip(reason="torch was built for GPUs: DELTAL_SETUP_CPU=1 bash scripts/test.sh")
+                pytest.mark.skip(
+                    reason="torch was built for GPUs: DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/test.sh"
+                )
             )
         wanted = item.get_closest_marker("gpus")
         if wanted and not cpu.is_needed() and gpus < wanted.args[0]:

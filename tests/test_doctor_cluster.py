@@ -47,7 +47,7 @@ def test_the_nodes_of_a_cluster(folder, monkeypatch, capsys):
         ray_cluster.add_node(**NODE)
         monkeypatch.setenv("RAY_ADDRESS", ray_cluster.address)
         train = start_training_on_too_many_gpus(folder)
-        code, lines = ask(capsys, "--path", str(folder / "shared"), "--time_limit", "30")
+        code, lines = ask(capsys, "--path", str(folder / "shared"), "--time_limit", "90")
         assert (code, lines[-1]) == (0, "the nodes fit together"), lines
         assert sum(line.startswith("node ") for line in lines) == 2
         assert f"shared path   {folder / 'shared'}: seen by 2 of 2 node(s)" in lines
@@ -71,7 +71,7 @@ def test_the_nodes_of_a_cluster(folder, monkeypatch, capsys):
         monkeypatch.chdir(folder / "there")
         third = ray_cluster.add_node(**NODE, env_vars={"PYTHONPATH": str(folder / "fake")})
         monkeypatch.chdir(folder / "here")
-        code, lines = ask(capsys, "--path", "ckpt", "--time_limit", "30")
+        code, lines = ask(capsys, "--path", "ckpt", "--time_limit", "90")
         (name,) = (re.escape(n) for n in re.findall(r"node +(\S+ \(.*?\)): .*openrlhf 0\.10\.9", "\n".join(lines)))
         assert (code, lines[-1]) == (1, "2 problem(s): a run over these nodes cannot work"), lines
         assert re.match(rf"PROBLEM: openrlhf differs: .*0\.10\.9 on {name}", lines[-3])

@@ -243,7 +243,11 @@ def test_what_is_built_can_be_added_later(with_gpu):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--flash-attn"], "setup: --flash-attn is for machines with a GPU, and nvidia-smi -L lists none\n"),
+        (
+            ["--flash-attn"],
+            "setup: --flash-attn is for the GPU environment, and this is the CPU one "
+            "(nvidia-smi -L lists no GPU, or DELTAL_SETUP_CPU is set)\n",
+        ),
         (
             ["--flash"],
             "setup: unknown argument --flash, allowed are --dry-run, --flash-attn and --transformer-engine\n",

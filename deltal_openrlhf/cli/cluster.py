@@ -79,6 +79,7 @@ def find_address() -> str:
     given = os.environ.get("RAY_ADDRESS", "")
     if "://" in given:
         raise ValueError(f"RAY_ADDRESS is {given}, allowed is HOST:PORT of the cluster's head (the port of ray start)")
+    address = given
     try:
         address = canonicalize_bootstrap_address_or_die("auto")
         host, _, port = address.rpartition(":")
@@ -88,7 +89,7 @@ def find_address() -> str:
             raise ValueError(f"RAY_ADDRESS is {given}, and no Ray cluster answers there: {error}") from error
         raise ValueError("no Ray cluster runs here; start one (scripts/cluster/ray.sh), or set RAY_ADDRESS") from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"no Ray cluster answers at {given or address}: {error}") from error
+        raise ValueError(f"no Ray cluster answers at {address}: {error}") from error
     return address
 
 
@@ -98,7 +99,11 @@ def check(address: str, path: str | None, seconds: float) -> Report:
     from ray import cloudpickle
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning on the screen
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (RuntimeError, ConnectionError) as error:  # RuntimeError: another version of Ray or Python on the head
+        what = f"this machine cannot join the cluster at {address}: {' '.join(str(error).split())}"
+        return [f"cluster       {address}: not joined"], [Problem(what, SAME)]
     cloudpickle.register_pickle_by_value(on_node)
     try:
         cluster = Cluster(seconds)

@@ -141,7 +141,10 @@ def check_device() -> Report:
     facts = [f"device        {gpus} GPU(s), torch for CUDA {torch.version.cuda}"]
     if gpus:
         return facts, []
-    remedy = "submit to a cluster that has some; or make the CPU environment: DELTAL_SETUP_CPU=1 bash scripts/setup.sh"
+    remedy = (
+        "submit to a cluster that has some; or make the CPU environment: "
+        "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/setup.sh"
+    )
     what = "torch was built for GPUs, and none is visible here"
     return facts, [Problem(what, remedy, fatal=not os.environ.get("RAY_ADDRESS"))]
 

@@ -6,7 +6,7 @@
 4. after             accuracy of the trained checkpoint on the same problems
 5. report            plot.png, summary.json and a table
 
---model takes a model of yours in place of 1. All of it lies in --out. An interrupted run goes on where it was; a stage whose settings
+--model takes a model of yours in place of 1. All of it lies in --out. An interrupted run resumes; a stage whose settings
 changed is done again.
 """
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
             return 2
         return _run(args, device, given)
     except KeyboardInterrupt:
-        print(f"quickstart: interrupted; the same command goes on where it was (in {args.out})", file=sys.stderr)
+        print(f"quickstart: interrupted; the same command resumes it (in {args.out})", file=sys.stderr)
         return 130
 
 
@@ -85,7 +85,8 @@ def _device() -> str:
         return "cpu"
     if not torch.cuda.device_count():
         raise ValueError(
-            "torch was built for GPUs and sees none; deltal doctor says more, DELTAL_SETUP_CPU=1 bash scripts/setup.sh does without"
+            "torch was built for GPUs and sees none; deltal doctor says more. Without a GPU: "
+            "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/quickstart.sh"
         )
     return "cuda"
 
@@ -114,7 +115,7 @@ def _run(args: argparse.Namespace, device: str, given: "GivenModel | None") -> i
     measured = "about 6 minutes on 2 cores, " if device == "cpu" and given is None else ""
     print(f"quickstart: {measured}all of it in {out}", flush=True)
 
-    # On the CPU without --model these are the settings of all runs before: they go on.
+    # On the CPU without --model these are the settings of all runs before: they resume.
     start_settings = {"format": FORMAT, "seed": args.seed, **({"device": device} if device != "cpu" else {})}
     if given is None:
         start_folder, prompt_kind, max_new_tokens = out / "start", "words", size.task.max_new_tokens
@@ -171,7 +172,7 @@ def _run(args: argparse.Namespace, device: str, given: "GivenModel | None") -> i
     except training.TrainingFailed as failed:
         print(
             f"quickstart: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same command "
-            "goes on from the last save, if there was one",
+            "resumes from the last save, if there was one",
             file=sys.stderr,
         )
         return 1
@@ -220,7 +221,7 @@ def _report(args: argparse.Namespace, loss: list[str], groups: list, records: li
 
 
 def _set_aside_other_settings(out: Path, settings: dict) -> None:
-    """A training that was begun with these settings goes on from its last saved step; one with others is moved to out/previous."""
+    """A training that was begun with these settings resumes from its last saved step; one with others is moved to out/previous."""
     begun = out / "training_settings.json"
     if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) == settings:
         return

@@ -82,7 +82,7 @@ def build_as_on_a_gpu(rank: int, folder: str) -> dict:
 
 def test_model_takes_the_modules_that_were_asked_for_on_a_gpu(tmp_path):
     write_models(tmp_path, "qwen2", "moe")
-    found = run_on_ranks(1, build_as_on_a_gpu, str(tmp_path), timeout=120)[0]
+    found = run_on_ranks(1, build_as_on_a_gpu, str(tmp_path), timeout=100)[0]
     assert found["missing"].startswith("modules is transformer-engine, but transformer-engine is not installed")
     assert found["plain qwen2"] == found["plain moe"] == ["CausalAttention", True, False]
     assert found["router"]
@@ -133,7 +133,7 @@ def attend_on_another_device(rank: int, folder: str) -> dict:
 
 
 def test_attention_makes_its_mask_where_its_tensors_are(tmp_path):
-    found = run_on_ranks(1, attend_on_another_device, str(tmp_path), timeout=120)[0]
+    found = run_on_ranks(1, attend_on_another_device, str(tmp_path), timeout=100)[0]
     assert found["padded"] == found["packed"] == "meta"
     assert "device" in found["elsewhere"]  # so the mask on another device would have been noticed
 
@@ -206,7 +206,7 @@ def gradients_with_and_without(rank: int, folder: str) -> dict:
 
 def test_fused_swiglu_and_rotary_embedding_have_the_gradient_of_the_unfused_ones(tmp_path):
     write_models(tmp_path, "qwen2", "qwen3", "moe")
-    for found in run_on_ranks(2, gradients_with_and_without, str(tmp_path), timeout=150):
+    for found in run_on_ranks(2, gradients_with_and_without, str(tmp_path), timeout=110):
         assert (found["borders with padding"], found["micro batches"]) == ([[None, None]], 9)
         assert len(found["gradients"]) == 6
         for case, (difference, called, not_called) in found["gradients"].items():
