@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in args.results:
         try:
             rows += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            parser.error(f"{path}: {error}")
+        except OSError as error:
+            parser.error(f"{path}: {error.strerror}")
+        except ValueError as error:
+            parser.error(f"{path}: {error}; allowed are lines of JSON, as deltal verify --json writes them")
     machines = [row for row in rows if row.get("part") == "machine" and row.get("case") == "versions"]
     if not machines:
         parser.error(
@@ -45,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("the files are of different machines or environments; a page is of one")
     rows = [{key: value for key, value in row.items() if key != "console"} for row in rows]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(rows, indent=1, ensure_ascii=False)
-    args.out.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    args.out.with_suffix(".json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
     args.out.with_suffix(".md").write_text(page(machines[0], rows), encoding="utf-8")
     return 0
 
@@ -57,6 +59,7 @@ def page(machine: Row, rows: list[Row]) -> str:
     cuda = f", CUDA {machine['cuda']}, NCCL {machine['nccl']}, {machine['driver']}" if machine.get("gpu") else ""
     lines = [f"# What was found on {name}", ""]
     lines += [f"{machine['date'][:10]}, Python {machine['python']}{cuda}; {packages}.", ""]
+    lines += ["Made by `scripts/make_evidence.py` of the lines that `deltal verify --json` and scripts/gpu wrote.", ""]
     lines += [
         f"- {row['case']}: {row['said']}" for row in rows if row["part"] == "machine" and row["case"] != "versions"
     ]
@@ -90,7 +93,8 @@ def gradients(rows: list[Row]) -> list[str]:
             groups.setdefault(name, []).append(row)
     lines = [
         f"{len(right)} cases, fp32, plain SGD with learning rate 1, no clipping: ||change - reference|| / ||reference|| over all "
-        "parameters. Allowed is 1e-5. Each line is the worst of its group.",
+        "parameters. Allowed is 1e-5. Each line is the worst of its group; a case is in several groups. Largest change: of one parameter,",
+        "to be well above rounding. holes: masks of several turns; short: a rollout that fell short; correction: importance sampling.",
         "",
         "| group | cases | worst relative error | smallest largest change |",
         "|---|---|---|---|",

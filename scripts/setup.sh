@@ -24,7 +24,8 @@ DRY_RUN='' BUILT=''
 for argument in "$@"; do
     case $argument in
     --dry-run) DRY_RUN=1 ;;
-    --flash-attn | --transformer-engine) BUILT+=" ${argument#--}" ;;
+    --flash-attn | --transformer-engine) BUILT+=" $argument" ;;
+    -h | --help) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
     *) STATUS=2 fail "unknown argument $argument, allowed are --dry-run, --flash-attn and --transformer-engine" ;;
     esac
 done
@@ -33,7 +34,10 @@ if [ -z "${DELTAL_SETUP_CPU:-}" ] && { [ -n "${DELTAL_SETUP_GPU:-}" ] || nvidia-
     KIND=gpu GIGABYTES=15
 else
     KIND=cpu GIGABYTES=3
-    [ -z "$BUILT" ] || STATUS=2 fail "--${BUILT:1} is for the GPU environment, and this is the CPU one (nvidia-smi -L lists no GPU, or DELTAL_SETUP_CPU is set)"
+    if [ -z "${DELTAL_SETUP_CPU:-}" ] && command -v nvidia-smi >/dev/null; then
+        echo "setup: nvidia-smi is here and lists no GPU, so this makes the CPU environment; if there is a GPU, mend its driver first" >&2
+    fi
+    [ -z "$BUILT" ] || STATUS=2 fail "${BUILT:1}: for the GPU environment only, and this is the CPU one (nvidia-smi -L lists no GPU, or DELTAL_SETUP_CPU is set)"
 fi
 REQUIREMENTS=$ROOT/scripts/requirements-$KIND.txt
 
@@ -66,7 +70,7 @@ MADE_FOR=$(cat "$STATE/kind" 2>/dev/null || { [ ! -e "$STATE" ] || echo "cpu 3.1
 
 complete() {
     local stage
-    for stage in "done" $BUILT; do [ -e "$STATE/$STAMP.$stage" ] || return 1; done
+    for stage in "done" ${BUILT//--/}; do [ -e "$STATE/$STAMP.$stage" ] || return 1; done
 }
 if [ -z "$DRY_RUN" ]; then
     complete && { echo "setup: $VENV is complete"; exit 0; }
@@ -74,6 +78,7 @@ if [ -z "$DRY_RUN" ]; then
     exec 9>"$STATE/lock"
     flock 9  # two scripts may ask for the environment at the same time
     echo "$KIND $VERSION" >"$STATE/kind"
+    echo "setup: the $KIND environment, Python $VERSION, in $VENV; about $GIGABYTES GB, all output in $LOG"
 else
     echo "setup: the plan; nothing is done"
     echo "  machine       $KIND"
@@ -170,7 +175,7 @@ stage project install_packages -e "$ROOT"
 if [ "$KIND" = gpu ]; then
     stage cuda-toolkit link_toolkit
     [ -n "${CUDA_HOME:-}" ] || command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || export CUDA_HOME=$TOOLKIT
-    for name in $BUILT; do stage "$name" "install_${name/-/_}"; done
+    for name in ${BUILT//--/}; do stage "$name" "install_${name/-/_}"; done
 else
     stage stock-command run "$VENV/bin/python" -m deltal_openrlhf.cpu.stock
     stage bytecode compile_imports

@@ -42,9 +42,12 @@ def _parser() -> OneLineParser:
         type=float,
         default=SECONDS,
         metavar="N",
-        help=f"begin no further case after N seconds in all (default {SECONDS:.0f}); what is left out is said",
+        help=f"begin no further case after N seconds in all (default {SECONDS:.0f}); every part runs its first cases whatever N is; "
+        "what is left out is said",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write one line of JSON a case")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write one line of JSON a case; an earlier FILE is replaced"
+    )
     return parser
 
 

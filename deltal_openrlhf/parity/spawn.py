@@ -29,6 +29,10 @@ GRACE = 2.0
 """Seconds in which the other ranks can still say why, once one has failed: the first to fail is not always the cause."""
 
 
+LEAVE = 5.0
+"""Seconds in which a rank ends by itself and gives back what it holds. DeepSpeed and torch take about one."""
+
+
 class RankFailed(RuntimeError):
     """A rank raised, died, or took too long."""
 
@@ -54,14 +58,15 @@ class RankPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End every process. Idempotent."""
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.join()
+    def close(self, grace: float = LEAVE) -> None:
+        """End every process; those that have not ended by themselves after `grace` seconds are killed. Idempotent."""
         for connection in self._connections:
-            connection.close()
+            connection.close()  # which a rank takes for the end
+        end = time.monotonic() + grace
+        for process in self._processes:
+            process.join(max(0.0, end - time.monotonic()))
+            process.kill()
+            process.join()
         self._processes, self._connections = [], []
 
     def call(self, function: Callable, *arguments: Any, timeout: float) -> list[Any]:
@@ -81,7 +86,7 @@ class RankPool:
                 name = getattr(function, "__name__", function)
                 raise RankTimeout(f"{name} on {self.world} rank(s) took longer than {timeout:g} s")
         except BaseException:
-            self.close()
+            self.close(grace=0.0)
             raise
         return [answers[rank]["result"] for rank in range(self.world)]
 

@@ -98,7 +98,10 @@ def _given(args: argparse.Namespace) -> "GivenModel | None":
     from deltal_openrlhf.quickstart import given, heavy, sizes
     from deltal_openrlhf.quickstart.stages import in_child
 
-    model = in_child(heavy.find_model, args.model, sizes.CPU)
+    try:
+        model = in_child(heavy.find_model, args.model, sizes.CPU)
+    except ValueError as error:
+        raise ValueError(f"--model is {args.model}, allowed is a folder or a hub name of a model: {error}") from error
     print(f"quickstart: {args.model}: {given.SAYS[model.prompts]}", flush=True)
     return model
 

@@ -27,7 +27,7 @@ def check(pool: RankPool, case: Case, outcome: Outcome) -> None:
     outcome.values = found = pool.call(poisoned_updates, case, timeout=CASE_LIMIT)[0]
     faults = faults_of(found)
     outcome.ok = not faults
-    outcome.said = "; ".join(faults) or f"nan and inf stop it before the update ({found['optimizer']})"
+    outcome.said = "; ".join(faults) or f"nan and inf stop it before the update (DeepSpeed's {found['optimizer']})"
 
 
 def faults_of(found: dict[str, Any]) -> list[str]:

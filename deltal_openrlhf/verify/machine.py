@@ -26,11 +26,7 @@ PACKAGES = (
 
 
 def run(budget: Budget) -> Iterator[Outcome]:
-    with measured(NAME, "versions") as outcome:
-        outcome.values = versions()
-        shown = ("torch", "openrlhf", "deepspeed", "megatron-core", "transformer-engine")
-        outcome.said = ", ".join(f"{name} {outcome.values['packages'].get(name, 'missing')}" for name in shown)
-    yield outcome
+    yield versions_there()
     with measured(NAME, "ceilings") as outcome:
         outcome.values = run_on_ranks(1, ceilings, timeout=CALL_LIMIT, console=budget.console)[0]
         outcome.said = (
@@ -43,6 +39,14 @@ def run(budget: Budget) -> Iterator[Outcome]:
         found = talk(2)
         outcome.ok, outcome.said = found
     yield outcome
+
+
+def versions_there() -> Outcome:
+    with measured(NAME, "versions") as outcome:
+        outcome.values = versions()
+        shown = ("torch", "openrlhf", "deepspeed", "megatron-core", "transformer-engine")
+        outcome.said = ", ".join(f"{name} {outcome.values['packages'].get(name, 'missing')}" for name in shown)
+    return outcome
 
 
 class Talk(NamedTuple):

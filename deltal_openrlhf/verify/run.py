@@ -26,6 +26,8 @@ def verify(names: Sequence[str], seconds: float, json_path: Path | None) -> Repo
     end = time.monotonic() + seconds
     with Report(json_path) as report, tempfile.TemporaryDirectory() as folder:
         chosen = [name for name in PARTS if name in names]
+        if "machine" not in chosen:
+            report.add(machine.versions_there())  # figures mean nothing without what they were found on
         for i, name in enumerate(chosen):
             rest = sum(PARTS[other][1] for other in chosen[i:])
             # Later parts get what earlier ones left over. A part gets a little even where nothing is left.

