@@ -116,6 +116,7 @@ def test_the_page_says_what_failed_and_what_was_left_out():
         "gpus": 1,
         "cuda": "13.0",
         "nccl": "2.28.1",
+        "driver": "580.65.06",
         "cores": 16,
     }
     rows = [
