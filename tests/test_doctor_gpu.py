@@ -189,6 +189,13 @@ def test_the_toolkit_of_torchs_packages_is_the_remedy(tools, monkeypatch):
         assert (folder / "lib64" / name).read_text() == library
     toolkit.prepare()
     assert os.environ["CUDA_HOME"] == str(folder) and tools(cuda_home=os.environ["CUDA_HOME"])[1] == []
+    # A folder of the system without nvcc, as images that only run CUDA have it, is no toolkit.
+    monkeypatch.setenv("CUDA_HOME", "")
+    with monkeypatch.context() as machine:
+        (tools.folder / "empty").mkdir()
+        machine.setattr(toolkit, "SYSTEM", tools.folder / "empty")
+        toolkit.prepare()
+        assert os.environ["CUDA_HOME"] == str(folder)
     # What the user has comes first: a variable, nvcc on PATH, the system's toolkit.
     monkeypatch.setenv("CUDA_HOME", "/mine")
     toolkit.prepare()
@@ -200,7 +207,8 @@ def test_the_toolkit_of_torchs_packages_is_the_remedy(tools, monkeypatch):
                 command(tools.folder / "other", "nvcc")
                 machine.setenv("PATH", f"{tools.folder / 'other'}:{os.environ['PATH']}")
             else:
-                machine.setattr(toolkit, "SYSTEM", tools.folder)
+                machine.setattr(toolkit, "SYSTEM", tools.folder / "system")
+                command(tools.folder / "system" / "bin", "nvcc")
             toolkit.prepare()
             assert not os.environ["CUDA_HOME"]
     # Of another version than torch's it is of no use.
