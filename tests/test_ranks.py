@@ -106,3 +106,20 @@ def test_a_torch_for_gpus_that_sees_none_is_said(monkeypatch):
     monkeypatch.setattr(cpu, "is_needed", lambda: False)
     with pytest.raises(RuntimeError, match="built for GPUs and sees none"):
         spawn.run_on_ranks(1, square, 3, timeout=60)
+
+
+def wait_for_the_other(rank: int) -> str:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    if rank == 1:
+        return "stopped"
+    try:
+        dist.barrier()
+    except RuntimeError:
+        return "heard of it"
+    return "waited for nobody"
+
+
+def test_a_rank_that_is_done_leaves_none_waiting_for_it():
+    assert spawn.run_on_ranks(2, wait_for_the_other, timeout=60) == ["heard of it", "stopped"]

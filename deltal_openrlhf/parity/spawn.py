@@ -69,8 +69,10 @@ class RankPool:
             process.join()
         self._processes, self._connections = [], []
 
-    def call(self, function: Callable, *arguments: Any, timeout: float) -> list[Any]:
+    def call(self, function: Callable, *arguments: Any, timeout: float, last: bool = False) -> list[Any]:
         """[function(rank, *arguments) for every rank]. function: of a module; returns JSON values. timeout: seconds, a start included.
+
+        last: a rank ends when it is done, so that others that wait for it in a collective hear of it.
 
         Raises RankFailed past the time limit or if a rank raises or dies, RuntimeError where torch was built for GPUs and sees none.
         """
@@ -78,7 +80,7 @@ class RankPool:
         if not self._processes:
             self._start()
         try:
-            answers = self._answers(pickle.dumps((function, arguments)), end)
+            answers = self._answers(pickle.dumps((function, arguments, last)), end)
             errors = sorted((a for a in answers.values() if "error" in a), key=lambda a: (not a["died"], a["time"]))
             if errors:
                 raise RankFailed(errors[0]["error"])
@@ -123,7 +125,7 @@ def run_on_ranks(
 ) -> list[Any]:
     """RankPool.call in processes of its own."""
     with RankPool(world, console) as pool:
-        return pool.call(function, *arguments, timeout=timeout)
+        return pool.call(function, *arguments, timeout=timeout, last=True)
 
 
 def gpus_to_use() -> int:
@@ -160,8 +162,8 @@ def _serve(
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    ready = False
-    while True:
+    ready = last = False
+    while not last:
         try:
             call = connection.recv_bytes()
         except EOFError:
@@ -170,7 +172,7 @@ def _serve(
             if not ready:
                 _make_ready(rank, world, port, gpus)
                 ready = True
-            function, arguments = pickle.loads(call)  # its module is imported here, after the stand-ins
+            function, arguments, last = pickle.loads(call)  # its module is imported here, after the stand-ins
             answer = json.dumps({"result": function(rank, *arguments)})
         except BaseException:  # noqa: BLE001 - whatever it is, the parent raises it
             answer = json.dumps({"error": f"on rank {rank}:\n{traceback.format_exc()}"})
