@@ -84,6 +84,7 @@ def test_ranks_end_with_the_process_that_started_them():
     parent.kill()
     parent.wait()
     child.wait(timeout=10)
+    assert not child.is_running()
 
 
 def test_ranks_of_a_cpu_run_are_told_so():
