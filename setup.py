@@ -102,6 +102,6 @@ setup(
     entry_points={
         "console_scripts": ["deltal = deltal_openrlhf.cli.main:main"],
         # vLLM runs this in each of its processes; it does nothing where torch was built for a GPU and flash-attn is installed.
-        "vllm.general_plugins": ["deltal_openrlhf = deltal_openrlhf.process:prepare"],
+        "vllm.general_plugins": ["deltal_openrlhf = deltal_openrlhf.host.process:prepare"],
     },
 )

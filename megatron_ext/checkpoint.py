@@ -30,7 +30,7 @@ from megatron.core.dist_checkpointing.strategies.torch import MCoreSavePlanner, 
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from torch.distributed import checkpoint as torch_checkpoint
 
-from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.runs.files import write_atomically
 from megatron_ext.engine import Engine
 
 STATE = "state.json"
@@ -130,7 +130,7 @@ class _WriteInProcess(SaveShardedStrategy):
 # The step is saved and restored here, not by DistributedOptimizer.load_state_dict, which in megatron-core 0.16.1 has two faults where
 # neither Transformer Engine nor Apex is installed and torch's Adam keeps a step for every parameter: it raises KeyError "step", and it
 # gives all parameters one step tensor, which then counts every parameter's update and breaks Adam's bias correction.
-# tests/megatron/test_checkpoint.py shows both. FusedAdam (Transformer Engine, Apex) keeps the step in its parameter groups.
+# tests/megatron_ext/test_checkpoint.py shows both. FusedAdam (Transformer Engine, Apex) keeps the step in its parameter groups.
 
 
 def _keeps_step_per_parameter(optimizer: DistributedOptimizer) -> bool:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.runs.files import write_atomically
 from megatron_ext.model import MegatronModel
 from megatron_ext.model_files import copy_settings
 

@@ -10,7 +10,7 @@ from typing import Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.features import EXACT, REFUSED, UNTOUCHED, Feature, table
 
-PARITY_TEST, PIPELINE_TEST = "tests/megatron/test_parity.py", "tests/end_to_end/test_megatron_run.py"
+PARITY_TEST, PIPELINE_TEST = "tests/megatron_ext/test_parity.py", "tests/end_to_end/test_megatron_run.py"
 
 DONE = (
     Feature("tensor parallel", EXACT, PARITY_TEST, "--megatron.tensor_parallel_size"),
@@ -34,23 +34,23 @@ DONE = (
     Feature("KL loss", EXACT, PARITY_TEST, "--algo.kl.use_loss"),
     Feature("entropy term", EXACT, PARITY_TEST, "--actor.entropy_coef"),
     Feature("multi-turn masks with holes", EXACT, PARITY_TEST, "--train.agent_func_path"),
-    Feature("max_epochs > 1", EXACT, "tests/megatron/test_against_deepspeed.py", "--train.max_epochs"),
-    Feature("short last rollout", EXACT, "tests/megatron/test_trainer.py"),
+    Feature("max_epochs > 1", EXACT, "tests/megatron_ext/test_against_deepspeed.py", "--train.max_epochs"),
+    Feature("short last rollout", EXACT, "tests/megatron_ext/test_trainer.py"),
     Feature(
-        "checkpoints resumed with another layout", EXACT, "tests/megatron/test_checkpoint.py", "--ckpt.load_enable"
+        "checkpoints resumed with another layout", EXACT, "tests/megatron_ext/test_checkpoint.py", "--ckpt.load_enable"
     ),
     Feature("reference model, split like the policy", EXACT, PIPELINE_TEST, "--algo.kl.init_coef"),
     Feature(
         "MoE auxiliary loss",
         UNTOUCHED,
         "Megatron-Core's own: of every layer and micro batch by itself, summed over the layers, the mean over micro batches and ranks "
-        "(tests/megatron/test_moe.py); transformers, so DeepSpeed, defines it otherwise: a coefficient does not carry over",
+        "(tests/megatron_ext/test_moe.py); transformers, so DeepSpeed, defines it otherwise: a coefficient does not carry over",
         "--actor.aux_loss_coef",
     ),
     Feature(
         "states in the CPU's memory while vLLM samples",
         UNTOUCHED,
-        "Megatron-Core moves them; the next step is the same in tests/megatron/test_engine.py, where without a GPU only gradients move",
+        "Megatron-Core moves them; the next step is the same in tests/megatron_ext/test_engine.py, where without a GPU only gradients move",
         "--ds.enable_sleep",
     ),
     Feature(

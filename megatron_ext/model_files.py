@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 
-from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.runs.files import write_atomically
 
 
 def folder_of(path: str) -> str:

@@ -25,9 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from hostile_answers import hostile_answers  # noqa: E402
+from support.hostile_answers import hostile_answers
 
-from deltal_openrlhf.rewards.grader import Grader  # noqa: E402
+from deltal_openrlhf.grading.grader import Grader
 
 WORKERS = 2
 MEMORY_MB = 1024

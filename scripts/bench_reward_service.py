@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from deltal_openrlhf.rewards.labels import label_of
+from deltal_openrlhf.grading.labels import label_of
 
 LIMIT = 1000
 WARM_UP = 200

@@ -10,7 +10,7 @@ import sys
 import traceback
 from importlib.metadata import version
 
-from deltal_openrlhf.process import prepare
+from deltal_openrlhf.host.process import prepare
 
 OURS = ("deltal_openrlhf", "megatron_ext")
 HOSTS = (

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Planned against measured memory: python scripts/check_plan.py
 
-Builds small random models on Megatron-Core, one process a rank, trains one step, and compares with megatron_ext/memory.py:
+Builds small random models on Megatron-Core, one process a rank, trains one step, and compares with megatron_ext/planning/memory.py:
 
     weights, gradients   bytes of the buffers that hold the parameters and their main gradients
     optimizer            bytes of main parameters and moments, summed over the ranks that share them
@@ -27,7 +27,7 @@ from measure_memory import CHUNK_SIZE, RESPONSES, VOCABULARY, measure
 
 from deltal_openrlhf.parity.spawn import run_on_ranks
 from megatron_ext.layout import ParallelLayout
-from megatron_ext.memory import (
+from megatron_ext.planning.memory import (
     HALF,
     OPTIMIZER,
     SINGLE,
@@ -37,7 +37,7 @@ from megatron_ext.memory import (
     local_tokens,
     stage_memory,
 )
-from megatron_ext.shape import rank_parameters, read_shape
+from megatron_ext.planning.shape import rank_parameters, read_shape
 
 TOLERANCE = 0.02
 TIME_LIMIT = 100

@@ -26,15 +26,15 @@ from pathlib import Path
 import yaml
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.host.authors import EXPERIMENTS
-from deltal_openrlhf.host.metrics_file import NAME as METRICS
-from deltal_openrlhf.host.metrics_file import read_metrics
+from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.metrics_file import NAME as METRICS
+from deltal_openrlhf.runs.metrics_file import read_metrics
+from deltal_openrlhf.train.recipes import EXPERIMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from tiny_model import write_tiny_model  # noqa: E402
+from support.tiny_model import write_tiny_model  # noqa: E402
 
 RESULT = ROOT / "docs" / "recipes.json"
 PAGE = ROOT / "docs" / "recipes.md"

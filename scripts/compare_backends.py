@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.runs.files import write_atomically
 
 BACKENDS = {
     "DeepSpeed": [],

@@ -1,4 +1,4 @@
-"""Makes the lock of the GPU environment, scripts/requirements-gpu.txt, and the metadata that tests/test_lock.py checks it with.
+"""Makes the lock of the GPU environment, scripts/requirements-gpu.txt, and the metadata that tests/scripts/test_lock.py checks it with.
 
     pip install uv && python scripts/make_lock.py        # in the environment of scripts/setup.sh
 

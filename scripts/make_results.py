@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.comparison.plots import plot_prefix
-from deltal_openrlhf.files import write_all_atomically
+from deltal_openrlhf.runs.files import write_all_atomically
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not resolved"
 PLOTS = ("variance.png", "cv_ratio.png")

@@ -118,7 +118,7 @@ drop_half_installed() {
     done
 }
 
-# The CUDA packages have nvcc, and lack the folder and the names that a linker looks for. With them deltal_openrlhf/toolkit.py takes their
+# The CUDA packages have nvcc, and lack the folder and the names that a linker looks for. With them deltal_openrlhf/host/toolkit.py takes their
 # nvcc where the machine has none: DeepSpeed compiles its fused Adam when it is first used.
 link_toolkit() {
     local library
@@ -149,7 +149,7 @@ compile_imports() {
 from deltal_openrlhf import cpu
 cpu.install()
 import matplotlib.pyplot, tensorboard, fastapi, uvicorn  # noqa
-import deltal_openrlhf.rewards.symbolic  # noqa
+import deltal_openrlhf.grading.symbolic  # noqa
 import openrlhf.trainer.ppo_trainer_async, openrlhf.trainer.ray.ppo_critic, vllm.v1.worker.cpu_worker  # noqa
 import vllm.v1.engine.async_llm, vllm.v1.engine.core, vllm.v1.worker.cpu_model_runner  # noqa
 import megatron_ext.actor, megatron_ext.bindings, megatron_ext.checkpoint, megatron_ext.plain_modules, megatron_ext.trainer  # noqa

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.process import prepare
+from deltal_openrlhf.host.process import prepare
 
 if cpu.is_needed():
     os.environ.update(cpu.environment())

@@ -25,7 +25,7 @@ def test_metadata():
     assert found.metadata["License"] == "Apache-2.0" or found.metadata["License-Expression"] == "Apache-2.0"
     assert set(found.metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "rewards", "megatron", "plots", "dev"}
     (plugin,) = [e for e in entry_points(group="vllm.general_plugins") if e.name == "deltal_openrlhf"]
-    from deltal_openrlhf.process import prepare
+    from deltal_openrlhf.host.process import prepare
 
     assert plugin.load() is prepare
     (command,) = [e for e in entry_points(group="console_scripts") if e.name == "deltal"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.cli.arguments import OneLineParser, check_report_packages
+from deltal_openrlhf.runs.arguments import OneLineParser, check_report_packages
 
 PROG = "deltal diagnose"
 ADVANTAGES = ("group_norm", "dr_grpo", "rloo")
@@ -122,7 +122,7 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
     from deltal_openrlhf.diagnostics.responses import Sampling
     from deltal_openrlhf.diagnostics.run import Request, diagnose
     from deltal_openrlhf.diagnostics.sources import FromPrompts, FromSaved
-    from deltal_openrlhf.evaluation import checkpoint
+    from deltal_openrlhf.models import checkpoint
 
     device = _device(args.device)
     if not args.rollouts:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from deltal_openrlhf.cli.enable import pth_path
-from deltal_openrlhf.cli.redirect import HOST_MODULE
+from deltal_openrlhf.standins.redirect import HOST_MODULE
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from deltal_openrlhf import toolkit
 from deltal_openrlhf.cli import cluster, enable, gpu, machine
 from deltal_openrlhf.cli.findings import Problem, Report
+from deltal_openrlhf.host import toolkit
 from megatron_ext import support
 
 GIB = 1024**3
@@ -192,7 +192,8 @@ def check_host() -> Report:
     if not _version("openrlhf"):
         return [], []
     try:
-        from deltal_openrlhf import cpu, process
+        from deltal_openrlhf import cpu
+        from deltal_openrlhf.host import process
 
         if cpu.is_needed():
             os.environ.update(cpu.environment())

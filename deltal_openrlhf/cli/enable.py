@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from deltal_openrlhf.cli.redirect import HOST_MODULE
-from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.standins.redirect import HOST_MODULE
 
 # A .pth line starts with `import` and is a single statement list.
 LINE = (
     f'import sys; sys.argv[0] == "-m" and any(a.endswith("{HOST_MODULE}") for a in sys.orig_argv) '
-    'and __import__("deltal_openrlhf.cli.redirect", fromlist=["restart"]).restart()\n'
+    'and __import__("deltal_openrlhf.standins.redirect", fromlist=["restart"]).restart()\n'
 )
 
 

@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.cli.arguments import OneLineParser
 from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Sampling, evaluate
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.process import prepare
-from deltal_openrlhf.rewards.extract import FALLBACKS
+from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.runs.arguments import OneLineParser
+from deltal_openrlhf.runs.files import write_atomically
 
 EPILOG = """\
 Into --out go results.json, report.md (the tables), samples.md (a few responses to read) and responses.jsonl (all of them). The same

@@ -14,9 +14,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from deltal_openrlhf import toolkit
 from deltal_openrlhf.cli.findings import Problem, Report
 from deltal_openrlhf.cli.node import driver_version
+from deltal_openrlhf.host import toolkit
 
 GIB = 1024**3
 Version = tuple[int, int]

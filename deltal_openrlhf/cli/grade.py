@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from deltal_openrlhf.cli.arguments import OneLineParser
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.rewards.extract import FALLBACKS, extract_answer
-from deltal_openrlhf.rewards.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.grading.extract import FALLBACKS, extract_answer
+from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.runs.arguments import OneLineParser
+from deltal_openrlhf.runs.files import write_atomically
 
 SHOWN_BAD_LINES = 20
 IN_FLIGHT = 10_000

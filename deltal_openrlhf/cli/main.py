@@ -8,7 +8,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "data": ("deltal_openrlhf.cli.data", "train and eval files: countdown, math or gsm8k problems"),
     "train": (
-        "deltal_openrlhf.host.launch",
+        "deltal_openrlhf.train.launch",
         "openrlhf.cli.train_ppo_ray with ∆L: all its flags, and --config, --loss_agg, --alpha, --deltal.*",
     ),
     "eval": (

@@ -6,8 +6,8 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from deltal_openrlhf.cli.arguments import OneLineParser
-from deltal_openrlhf.rewards.extract import FALLBACKS
+from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.runs.arguments import OneLineParser
 
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_STOP = 30
@@ -20,8 +20,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         import uvicorn  # noqa: F401
 
+        from deltal_openrlhf.grading.grader import Grader
         from deltal_openrlhf.rewards import service
-        from deltal_openrlhf.rewards.grader import Grader
     except ImportError as error:
         return _refuse(f"{error}; pip install 'deltal-openrlhf[rewards]'")
     try:

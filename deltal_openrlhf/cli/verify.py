@@ -6,7 +6,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.cli.arguments import OneLineParser
+from deltal_openrlhf.runs.arguments import OneLineParser
 
 PROG = "deltal verify"
 SECONDS = 200.0
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of the hosts, in the processes of the ranks
     # Here, so that --help and wrong flags do not wait for torch.
     from deltal_openrlhf import cpu
-    from deltal_openrlhf.process import prepare
+    from deltal_openrlhf.host.process import prepare
 
     if cpu.is_needed():
         os.environ.update(cpu.environment())

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.host import bindings, config_files, flags
+from deltal_openrlhf.host import bindings
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.train import config_files, flags
 
 PROG = "deltal compare"
 

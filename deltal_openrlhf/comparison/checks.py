@@ -23,8 +23,8 @@ import yaml
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.grid import Job
-from deltal_openrlhf.process import prepare
-from deltal_openrlhf.tether import tethered
+from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.runs.tether import tethered
 
 
 def check_flags(engine: str, jobs: Sequence[Job]) -> None:
@@ -86,8 +86,8 @@ def _once(key: tuple, check: Callable[[], Any]) -> str | None:
 def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
     """What `deltal train --dry-run` says, and files that are missing, which it only notes."""
     from deltal_openrlhf.comparison.arguments import read_flags
-    from deltal_openrlhf.host import launch
-    from deltal_openrlhf.host.before_ray import missing_files
+    from deltal_openrlhf.train import launch
+    from deltal_openrlhf.train.checks import missing_files
 
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:

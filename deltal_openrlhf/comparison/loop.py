@@ -27,11 +27,11 @@ from deltal_openrlhf.comparison.arguments import check_loop_flags
 from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture, reward_function
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
 from deltal_openrlhf.host.controller import EQUAL_REWARDS
-from deltal_openrlhf.host.metrics_file import EVALS
-from deltal_openrlhf.host.metrics_file import NAME as METRICS
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.model_memory import rows_at_once
-from deltal_openrlhf.sampling import sample
+from deltal_openrlhf.models.memory import rows_at_once
+from deltal_openrlhf.models.sampling import sample
+from deltal_openrlhf.runs.metrics_file import EVALS
+from deltal_openrlhf.runs.metrics_file import NAME as METRICS
 
 SAMPLES_AT_ONCE = 1024
 """Responses in one batch, where memory allows."""

@@ -13,9 +13,9 @@ import psutil
 import yaml
 
 from deltal_openrlhf.comparison.state import CONSOLE
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.host.metrics_file import EVALS, NAME, read_metrics
-from deltal_openrlhf.tether import tethered
+from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.metrics_file import EVALS, NAME, read_metrics
+from deltal_openrlhf.runs.tether import tethered
 
 FLAGS, CHECKPOINTS = "flags.yaml", "ckpt"
 TAG = "global_step"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from deltal_openrlhf.comparison.grid import Job
-from deltal_openrlhf.tether import tethered
+from deltal_openrlhf.runs.tether import tethered
 
 GRACE = 30.0
 """Seconds that a run of the pipeline may take to end its Ray processes."""

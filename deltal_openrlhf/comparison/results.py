@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deltal_openrlhf.host.metrics_file import EVALS, NAME, read_metrics
+from deltal_openrlhf.runs.metrics_file import EVALS, NAME, read_metrics
 
 
 def read_run(folder: Path) -> tuple[list[dict], list[dict]]:

@@ -15,8 +15,8 @@ from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import Arm, Spec
 from deltal_openrlhf.comparison.state import locked
 from deltal_openrlhf.comparison.summary import summarize
-from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.reports.numbers import count
+from deltal_openrlhf.runs.files import write_atomically
 
 COMPARISON = "comparison.json"
 

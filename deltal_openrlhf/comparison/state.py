@@ -11,9 +11,9 @@ from typing import Any
 
 from deltal_openrlhf import __version__
 from deltal_openrlhf.comparison.grid import START, Job
-from deltal_openrlhf.evaluation.checkpoint import checksums
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.journal import SETTINGS
+from deltal_openrlhf.models.checkpoint import checksums
+from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.journal import SETTINGS
 
 RESULT, CONSOLE = "result.json", "console.txt"
 FORMAT = 1

@@ -1,7 +1,8 @@
 """The policy updates of one rollout in one process: the same as the pipeline's, without engine, ranks or micro-batch divisors.
 
 The loss is the host's (clip, dual clip) with the weights of deltal_openrlhf/aggregation.py; the optimizer, its parameter groups and the
-learning-rate schedule are those that the host asks DeepSpeed for. tests/test_compare_loop.py holds the result to the real trainer.
+learning-rate schedule are those that the host asks DeepSpeed for. tests/comparison/test_compare_loop.py holds the result to the real
+trainer.
 """
 
 import math
@@ -15,11 +16,11 @@ from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_param
 from torch import Tensor
 from transformers import PreTrainedModel, get_scheduler
 
-from deltal_openrlhf import model_memory
 from deltal_openrlhf.aggregation import response_weights, scope_means
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.trainer import StepStatistics
+from deltal_openrlhf.models import memory
 
 MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}
 """Padded tokens of a forward pass where memory allows; the update does not depend on it. On a CPU small ones are fastest: they stay in the
@@ -58,8 +59,8 @@ class PolicyUpdater:
             self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=tuple(adam.betas), eps=adam.eps)
         # AdamW makes its two averages in the first step; the gradients are there.
         state = 0 if args.deltal.sgd else 8 * sum(parameter.numel() for parameter in model.parameters())
-        self._budget = model_memory.SAFETY * (model_memory.free_bytes(model.device) - state)
-        self._pass = model_memory.TrainingPass(model)
+        self._budget = memory.SAFETY * (memory.free_bytes(model.device) - state)
+        self._pass = memory.TrainingPass(model)
         name = args.actor.lr_scheduler
         self.schedule = get_scheduler(
             name,

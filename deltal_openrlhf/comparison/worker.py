@@ -17,7 +17,7 @@ from typing import Any
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.state import CONSOLE
-from deltal_openrlhf.process import prepare
+from deltal_openrlhf.host.process import prepare
 
 LONGEST_REASON = 500
 

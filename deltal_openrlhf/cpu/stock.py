@@ -12,10 +12,10 @@ import sysconfig
 from pathlib import Path
 from types import ModuleType
 
-from deltal_openrlhf.cli.redirect import HOST_MODULE, redirected
 from deltal_openrlhf.cpu import environment, install
-from deltal_openrlhf.files import write_atomically
+from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.standins.on_import import on_import
+from deltal_openrlhf.standins.redirect import HOST_MODULE, redirected
 
 LINE = (
     f'import sys; sys.argv[0] == "-m" and any(a.endswith("{HOST_MODULE}") for a in sys.orig_argv) '

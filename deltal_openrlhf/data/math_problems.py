@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.data.sources import read_rows
-from deltal_openrlhf.rewards.labels import golds_of, label_of
+from deltal_openrlhf.grading.labels import golds_of, label_of
 from deltal_openrlhf.rewards.scoring import check_label
 
 TRAIN = "Open-Reasoner-Zero/orz_math_57k_collection"
@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class Problem(NamedTuple):
-    """text: the problem as the model sees it. label: its gold answers, as rewards/labels.py reads them."""
+    """text: the problem as the model sees it. label: its gold answers, as grading/labels.py reads them."""
 
     text: str
     label: str

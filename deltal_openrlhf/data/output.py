@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deltal_openrlhf.data.templates import Messages
-from deltal_openrlhf.files import write_all_atomically
+from deltal_openrlhf.runs.files import write_all_atomically
 
 FORMATS = ("jsonl", "parquet")
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from deltal_openrlhf.data.answer_types import TYPES, answer_type
-from deltal_openrlhf.rewards.labels import golds_of
+from deltal_openrlhf.grading.labels import golds_of
 
 EDGES = {"tokens": (64, 128, 256, 512, 1024), "characters": (256, 512, 1024, 2048, 4096)}
 """Upper ends of the buckets, by unit."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deltal_openrlhf.diagnostics.jackknife import Replicates
 from deltal_openrlhf.diagnostics.partitions import Partitions
+from deltal_openrlhf.statistics.jackknife import Replicates
 
 PIECE = 1 << 20
 """Elements of `membership` at a time: some ten arrays of 8 MB, however many batches the partitions have."""

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from deltal_openrlhf.diagnostics.jackknife import Estimate, Z, estimate, undefined
+from deltal_openrlhf.statistics.jackknife import Estimate, Z, estimate, undefined
 
 
 def correlations(gram: np.ndarray, groups: np.ndarray) -> dict:

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from deltal_openrlhf.diagnostics.jackknife import Combination, Estimate, Replicates, Z, estimate, fieller, undefined
+from deltal_openrlhf.statistics.jackknife import Combination, Estimate, Replicates, Z, estimate, fieller, undefined
 
 POWER_80_PERCENT = 0.8416212335729143
 """80 % of the normal distribution."""

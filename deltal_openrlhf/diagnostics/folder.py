@@ -2,7 +2,7 @@
 
 settings.json   what the responses and gradients depend on; with others the folder is refused
 journal.jsonl   what was done, with its seconds: batches of responses, gradients of single responses
-rollouts.jsonl  responses that were sampled here (deltal_openrlhf/rollouts.py)
+rollouts.jsonl  responses that were sampled here (deltal_openrlhf/runs/rollouts.py)
 rows.f32        (sketched) score vectors, float32 [responses, dim], one row after the other; deleted once gram.npz is there
 gram.npz        their inner products, [responses, responses] for each layer type
 """
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deltal_openrlhf.journal import Journal
+from deltal_openrlhf.runs.journal import Journal
 
 JOURNAL, ROLLOUTS, ROWS, GRAM = "journal.jsonl", "rollouts.jsonl", "rows.f32", "gram.npz"
 

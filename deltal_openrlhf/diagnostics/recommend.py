@@ -7,7 +7,7 @@ every alpha, so alphas are compared by E<G, EF>/|G|, paired over prompts and bat
 
 import math
 
-from deltal_openrlhf.diagnostics.jackknife import Combination, Replicates
+from deltal_openrlhf.statistics.jackknife import Combination, Replicates
 
 FORESEEABLE = 20
 """Times the sample; how many more it takes than that cannot be foreseen from it."""

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from deltal_openrlhf import rollouts
 from deltal_openrlhf.diagnostics.folder import ROLLOUTS, DiagnosisFolder, Stopwatch
 from deltal_openrlhf.diagnostics.progress import Progress
 from deltal_openrlhf.diagnostics.rewarding import Rewarder
-from deltal_openrlhf.evaluation.checkpoint import Prompt
-from deltal_openrlhf.rollouts import Header, Rollout
-from deltal_openrlhf.sampling import sample
+from deltal_openrlhf.models.checkpoint import Prompt
+from deltal_openrlhf.models.sampling import sample
+from deltal_openrlhf.runs import rollouts
+from deltal_openrlhf.runs.rollouts import Header, Rollout
 
 STAGE = "sampling"
 

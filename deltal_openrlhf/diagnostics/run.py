@@ -21,9 +21,9 @@ from deltal_openrlhf.diagnostics.progress import Progress
 from deltal_openrlhf.diagnostics.sample import GradientSample
 from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
 from deltal_openrlhf.diagnostics.sources import FromSaved, Source
-from deltal_openrlhf.evaluation import checkpoint
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.rollouts import Rollout
+from deltal_openrlhf.models import checkpoint
+from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.rollouts import Rollout
 
 PROG = "deltal diagnose"
 FINDINGS, REPORT = "findings.json", "report.html"

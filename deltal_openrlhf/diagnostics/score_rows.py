@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from deltal_openrlhf.diagnostics.folder import ROWS, DiagnosisFolder, Stopwatch
 from deltal_openrlhf.diagnostics.gradients import Scores
 from deltal_openrlhf.diagnostics.progress import Progress
-from deltal_openrlhf.rollouts import Rollout
+from deltal_openrlhf.runs.rollouts import Rollout
 
 STAGE = "gradients"
 SYNC_EVERY = 1.0

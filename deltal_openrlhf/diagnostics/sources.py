@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, Protocol
 
 from transformers import AutoTokenizer, PreTrainedModel
 
-from deltal_openrlhf import rollouts
 from deltal_openrlhf.diagnostics import responses
 from deltal_openrlhf.diagnostics.folder import ROLLOUTS, DiagnosisFolder
 from deltal_openrlhf.diagnostics.responses import Sampling, Task
 from deltal_openrlhf.diagnostics.rewarding import reward_digest, rewarder
-from deltal_openrlhf.evaluation import checkpoint
 from deltal_openrlhf.evaluation.problems import by_set, digest, read_problems
-from deltal_openrlhf.rollouts import Header, Rollout
-from deltal_openrlhf.sampling import end_tokens
+from deltal_openrlhf.models import checkpoint
+from deltal_openrlhf.models.sampling import end_tokens
+from deltal_openrlhf.runs import rollouts
+from deltal_openrlhf.runs.rollouts import Header, Rollout
 
 
 class Shape(NamedTuple):

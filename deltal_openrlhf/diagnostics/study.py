@@ -10,7 +10,6 @@ from deltal_openrlhf.diagnostics.batches import (
     prompt_gradients,
 )
 from deltal_openrlhf.diagnostics.estimators import cv_ratio, norm, norm_ratio, summary
-from deltal_openrlhf.diagnostics.jackknife import Estimate, Replicates, undefined
 from deltal_openrlhf.diagnostics.methods import (
     REFERENCE,
     Method,
@@ -19,6 +18,7 @@ from deltal_openrlhf.diagnostics.methods import (
     balanced_factors,
     lambda_factors,
 )
+from deltal_openrlhf.statistics.jackknife import Estimate, Replicates, undefined
 
 ORDER = (
     ("seq-mean-token-mean", "deltal-1-step"),

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from deltal_openrlhf.diagnostics.jackknife import Estimate, estimate, undefined
+from deltal_openrlhf.statistics.jackknife import Estimate, estimate, undefined
 
 RESAMPLES = 500
 BINS, LEAST_IN_BIN = 8, 10

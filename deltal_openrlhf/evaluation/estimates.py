@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deltal_openrlhf.evaluation.bootstrap import interval, resampled_means
+from deltal_openrlhf.statistics.bootstrap import interval, resampled_means
 
 OVER_PROBLEMS = "all: mean over problems"
 OVER_SETS = "all: mean over sets"

@@ -4,11 +4,11 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deltal_openrlhf.evaluation.bootstrap import LEVEL, RESAMPLES
-from deltal_openrlhf.evaluation.checkpoint import Prompt
 from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS
 from deltal_openrlhf.evaluation.problems import Problem
 from deltal_openrlhf.evaluation.store import Record
+from deltal_openrlhf.models.checkpoint import Prompt
+from deltal_openrlhf.statistics.bootstrap import LEVEL, RESAMPLES
 
 OF_EACH_KIND = 3
 """Correct responses, and wrong ones, that are shown of each set."""

@@ -9,7 +9,7 @@ import numpy as np
 from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS, estimates, powers_of_two, statistics
 from deltal_openrlhf.evaluation.problems import Problem, by_set, digest
 from deltal_openrlhf.evaluation.store import Record
-from deltal_openrlhf.rewards.grader import STATUSES
+from deltal_openrlhf.grading.grader import STATUSES
 
 FORMAT = 1
 QUANTILES = (5, 25, 50, 75, 95)

@@ -8,16 +8,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.evaluation import checkpoint, report, sampling
-from deltal_openrlhf.evaluation.checkpoint import Prompt
+from deltal_openrlhf.evaluation import report, sampling
 from deltal_openrlhf.evaluation.compare import FILE
 from deltal_openrlhf.evaluation.console import Progress, output_to
 from deltal_openrlhf.evaluation.problems import Problem, by_set, digest, read_problems
 from deltal_openrlhf.evaluation.results import results
 from deltal_openrlhf.evaluation.store import Record, ResponseStore
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.rewards.grader import Grade, Grader
+from deltal_openrlhf.grading.grader import Grade, Grader
+from deltal_openrlhf.models import checkpoint
+from deltal_openrlhf.models.checkpoint import Prompt
 from deltal_openrlhf.rewards.scoring import answer_of, submit
+from deltal_openrlhf.runs.files import write_atomically
 
 PROG = "deltal eval"
 LOG, REPORT, SAMPLES = "vllm.log", "report.md", "samples.md"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.journal import Journal
+from deltal_openrlhf.runs.journal import Journal
 
 RESPONSES = "responses.jsonl"
 

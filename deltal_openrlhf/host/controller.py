@@ -16,12 +16,12 @@ from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.aggregation import scope_means
-from deltal_openrlhf.host.metrics_file import EVALS, SILENT_STEPS, MetricsFile, silence
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import SAVED_LOSS
 from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
+from deltal_openrlhf.runs.metrics_file import EVALS, SILENT_STEPS, MetricsFile, silence
 from megatron_ext.strategy import CLIENT_STATES
 
 logger = init_logger(__name__)

@@ -27,7 +27,7 @@ class Feature:
     on: Callable[[Any], bool] = lambda args: False
 
 
-GRADIENT_TEST = "tests/test_gradients.py"
+GRADIENT_TEST = "tests/parity/test_gradients.py"
 FEATURES = (
     Feature("1 and 2 data-parallel ranks", EXACT, GRADIENT_TEST),
     Feature("gradient accumulation, uneven micro batches", EXACT, GRADIENT_TEST),

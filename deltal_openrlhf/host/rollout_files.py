@@ -15,9 +15,9 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 from openrlhf.utils.logging_utils import init_logger
 
-from deltal_openrlhf import rollouts
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.rollouts import Header, Rollout
+from deltal_openrlhf.runs import rollouts
+from deltal_openrlhf.runs.rollouts import Header, Rollout
 
 logger = init_logger(__name__)
 

@@ -12,8 +12,8 @@ from openrlhf.models import Actor
 from openrlhf.utils.deepspeed import DeepspeedStrategy
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
-from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.host import guards
+from deltal_openrlhf.runs.files import write_atomically
 
 STAGING = ".saving"
 SAVED_LOSS = "deltal.json"
@@ -31,7 +31,7 @@ class DeltaLStrategy(DeepspeedStrategy):
         config = super().get_ds_train_config(*args, **kwargs)
         if self.args.deltal.sgd and "optimizer" in config:
             config["optimizer"] = {"type": "SGD", "params": {"lr": config["optimizer"]["params"]["lr"]}}
-            config["zero_allow_untested_optimizer"] = True  # exact with ZeRO: tests/test_compare_sgd.py
+            config["zero_allow_untested_optimizer"] = True  # exact with ZeRO: tests/comparison/test_compare_sgd.py
         if self.use_dynamic_batch and self.stage in (1, 2):
             # DeepSpeed's default takes every backward for a boundary and keeps the last micro batch's gradient only.
             config["managed_gradient_accumulation"] = False

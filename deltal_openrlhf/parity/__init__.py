@@ -1,10 +1,10 @@
 """The real trainer's update against brute force: ActorPPOTrainer and DeepSpeed engine as in a run, without Ray and vLLM.
 
 A case (cases.py) fixes a batch of responses, one of them empty, and cuts it into ranks, micro batches or dynamic batches; the real
-trainer (real.py) trains it with plain SGD at learning rate 1 without clipping, in fp32; the change of the parameters is compared with
+trainer (host_update.py) trains it with plain SGD at learning rate 1 without clipping, in fp32. The parameters' change is compared with
 a reference (reference.py) that takes one response at a time. Adam and clipping would hide a constant factor, the classic mistake
 here, so neither is used. `deltal verify --only gradients --seconds 900` runs the whole matrix (matrix.py),
-tests/test_gradients.py a covering part of it.
+tests/parity/test_gradients.py a covering part of it.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def _train_and_compare(rank: int, cases: Sequence[Case]) -> list[dict]:
     # The host is imported in the processes that train, after the CPU layer.
     import torch.distributed as dist
 
-    from deltal_openrlhf.parity.real import train
+    from deltal_openrlhf.parity.host_update import train
     from deltal_openrlhf.parity.reference import compare
 
     rows = []

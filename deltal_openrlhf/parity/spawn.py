@@ -21,9 +21,9 @@ from typing import Any
 import torch
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.process import prepare
+from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.runs.tether import tie
 from deltal_openrlhf.standins import ray_vllm
-from deltal_openrlhf.tether import tie
 
 GRACE = 2.0
 """Seconds in which the other ranks can still say why, once one has failed: the first to fail is not always the cause."""

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES
-from deltal_openrlhf.files import write_atomically
-from deltal_openrlhf.host import metrics_file
+from deltal_openrlhf.runs import metrics_file
+from deltal_openrlhf.runs.files import write_atomically
 
 if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
@@ -107,8 +107,9 @@ def _given(args: argparse.Namespace) -> "GivenModel | None":
 
 
 def _run(args: argparse.Namespace, device: str, given: "GivenModel | None") -> int:
-    from deltal_openrlhf.quickstart import heavy, intervals, sizes, task, training
+    from deltal_openrlhf.quickstart import heavy, sizes, task, training
     from deltal_openrlhf.quickstart.stages import in_child, run_stage
+    from deltal_openrlhf.statistics import paired
 
     out: Path = args.out
     size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
@@ -166,7 +167,7 @@ def _run(args: argparse.Namespace, device: str, given: "GivenModel | None") -> i
         start_settings,
         lambda: in_child(heavy.evaluation, start_folder, problems, max_new_tokens, prompt_kind, device),
     )
-    accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
+    accuracy_before = paired.accuracy(before["result"]["correct"], groups)
     print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
     try:
         trained = run_stage(
@@ -192,12 +193,13 @@ def _run(args: argparse.Namespace, device: str, given: "GivenModel | None") -> i
 
 def _report(args: argparse.Namespace, loss: list[str], groups: list, records: list[dict]) -> None:
     """Plot, summary.json and table. records: of the stages, in order. groups: task.same_problem of every held-out problem."""
-    from deltal_openrlhf.quickstart import intervals, report
+    from deltal_openrlhf.quickstart import report
+    from deltal_openrlhf.statistics import paired
 
     out, checkpoint = args.out, args.out / "checkpoint"
     before, _, after = records[-3:]
-    accuracy_before = intervals.accuracy(before["result"]["correct"], groups)
-    accuracy_after = intervals.accuracy(after["result"]["correct"], groups)
+    accuracy_before = paired.accuracy(before["result"]["correct"], groups)
+    accuracy_after = paired.accuracy(after["result"]["correct"], groups)
     title = f"Countdown, {f'{args.model}, ' if args.model else ''}{' '.join(loss)}, seed {args.seed}" + (
         ", rewards shuffled" if args.shuffle_rewards else ""
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from deltal_openrlhf.data import countdown
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
 from deltal_openrlhf.data.templates import Messages
-from deltal_openrlhf.evaluation import checkpoint
+from deltal_openrlhf.models import checkpoint
 from deltal_openrlhf.quickstart import task
 from deltal_openrlhf.quickstart.sizes import Size
 
@@ -38,7 +38,7 @@ def find(name: str, size: Size) -> GivenModel:
 
     Raises ValueError, in one line, where there is none, where it lacks tokenizer or weights, or where it cannot do the task.
     """
-    from deltal_openrlhf.sampling import end_tokens  # here: it brings transformers
+    from deltal_openrlhf.models.sampling import end_tokens
 
     if not os.path.isdir(name) and not os.path.isabs(name):
         load_tokenizer(name, chat=False)  # before gigabytes of weights come from the hub

@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (the backend without a display has to be chosen first)
 from matplotlib.axes import Axes  # noqa: E402
 
-from deltal_openrlhf.quickstart.intervals import accuracy, difference  # noqa: E402
+from deltal_openrlhf.statistics.paired import accuracy, difference
 
 
 def plot(metrics: list[dict], before: dict, after: dict, title: str, path: Path) -> None:

@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.quickstart.memory import PeakMemory
+from deltal_openrlhf.runs.files import write_atomically
 
 T = TypeVar("T")
 

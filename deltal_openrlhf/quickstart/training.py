@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from deltal_openrlhf.data.countdown import label
-from deltal_openrlhf.files import write_atomically
 from deltal_openrlhf.quickstart import shuffled_reward, sizes
 from deltal_openrlhf.quickstart.given import PROMPTS as KINDS
 from deltal_openrlhf.quickstart.given import GivenModel
 from deltal_openrlhf.rewards import countdown_reward
+from deltal_openrlhf.runs.files import write_atomically
 
 PROMPTS = 16
 SAMPLES = 8

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from deltal_openrlhf.files import write_all_atomically
 from deltal_openrlhf.reports.figures import NoPlot, Plot
+from deltal_openrlhf.runs.files import write_all_atomically
 
 
 def write_page(folder: Path, html: str, plots: Iterable[Plot | NoPlot]) -> None:

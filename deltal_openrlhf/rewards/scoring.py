@@ -9,10 +9,10 @@ import re
 import threading
 from concurrent.futures import Future
 
+from deltal_openrlhf.grading.extract import extract_answer
+from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.grading.labels import golds_of
 from deltal_openrlhf.rewards.countdown import last_answer, score
-from deltal_openrlhf.rewards.extract import extract_answer
-from deltal_openrlhf.rewards.grader import STATUSES, Grade, Grader
-from deltal_openrlhf.rewards.labels import golds_of
 
 # No answer to a math problem starts like this, a set such as {1, 2} included.
 _JSON_OBJECT = re.compile(r'\s*\{\s*"')

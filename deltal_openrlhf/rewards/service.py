@@ -25,8 +25,8 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.requests import ClientDisconnect
 
-from deltal_openrlhf.rewards.grader import STATUSES, Grade, Grader
-from deltal_openrlhf.rewards.labels import golds_of
+from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.grading.labels import golds_of
 from deltal_openrlhf.rewards.scoring import logs_of, response_of, submit
 
 logger = logging.getLogger("uvicorn.error")

@@ -45,15 +45,15 @@ def faults_of(found: dict[str, Any]) -> list[str]:
 
 def poisoned_updates(rank: int, case: Case) -> dict[str, Any]:
     """A good update; one with a loss of nan; one with a gradient of inf. How far each moved the parameters, and what was said."""
-    from deltal_openrlhf.parity import real
+    from deltal_openrlhf.parity import host_update
 
     found: dict[str, Any] = {}
     for kind in ("loss", "gradient"):
-        trainer = real.build_trainer(case, max_norm=1.0)
-        before = real.parameters(trainer.actor)
+        trainer = host_update.build_trainer(case, max_norm=1.0)
+        before = host_update.parameters(trainer.actor)
         _fill(trainer, case)
         trainer.ppo_train(0.0)
-        good = real.parameters(trainer.actor)
+        good = host_update.parameters(trainer.actor)
         engine = trainer.actor.model
         found["optimizer"] = f"{type(engine.optimizer).__name__} around {type(engine.basic_optimizer).__name__}"
         found["moved"] = _distance(before, good)
@@ -68,14 +68,14 @@ def poisoned_updates(rank: int, case: Case) -> dict[str, Any]:
             found[f"{kind}_said"] = "nothing"
         except RuntimeError as error:
             found[f"{kind}_said"] = str(error)
-        found[f"{kind}_moved"] = _distance(good, real.parameters(trainer.actor))
+        found[f"{kind}_moved"] = _distance(good, host_update.parameters(trainer.actor))
     return found
 
 
 def _fill(trainer: Any, case: Case) -> None:
-    from deltal_openrlhf.parity import real
+    from deltal_openrlhf.parity import host_update
 
-    for sample in real.experiences(case):
+    for sample in host_update.experiences(case):
         trainer.replay_buffer.append(sample)
 
 

@@ -23,20 +23,20 @@ def time_pairs(
     from openrlhf.utils.deepspeed import DeepspeedStrategy
 
     from deltal_openrlhf.host.rebind import rebound
-    from deltal_openrlhf.parity import real
+    from deltal_openrlhf.parity import host_update
 
     begun = time.monotonic()
     model = make_model()
     parameters = sum(p.numel() for p in model.parameters())
-    ours = real.build_trainer(Case(mode="deltal", alpha=0.75, micro=4, adamw=True), max_norm=1.0, model=model)
+    ours = host_update.build_trainer(Case(mode="deltal", alpha=0.75, micro=4, adamw=True), max_norm=1.0, model=model)
     with (
-        rebound(real, "_trainer_class", lambda case: ActorPPOTrainer),
-        rebound(real, "_strategy_class", lambda case: DeepspeedStrategy),
+        rebound(host_update, "_trainer_class", lambda case: ActorPPOTrainer),
+        rebound(host_update, "_strategy_class", lambda case: DeepspeedStrategy),
     ):
-        host = real.build_trainer(Case(mode="token-mean", micro=4), max_norm=1.0, model=make_model())
+        host = host_update.build_trainer(Case(mode="token-mean", micro=4), max_norm=1.0, model=make_model())
     trainers = {"host": host, "ours": ours}
     for trainer in trainers.values():
-        for sample in real.experiences(Case()):
+        for sample in host_update.experiences(Case()):
             trainer.replay_buffer.append(sample)
         trainer.ppo_train(0.0)  # allocations and optimizer state
     times: dict[str, list[float]] = {"host": [], "ours": []}

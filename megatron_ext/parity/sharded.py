@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deltal_openrlhf.host.controller import attach_scope_means
 from deltal_openrlhf.parity.cases import GROUP_SIZE
-from deltal_openrlhf.parity.real import arguments, experiences, normalised_by_micro_batch
+from deltal_openrlhf.parity.host_update import arguments, experiences, normalised_by_micro_batch
 from megatron_ext.engine import Engine, OptimizerSettings
 from megatron_ext.model import MegatronModel, ModelSettings
 from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, make_rows

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.process import prepare
+from deltal_openrlhf.host.process import prepare
 from deltal_openrlhf.standins import ray_vllm
 
 PART = "rl"

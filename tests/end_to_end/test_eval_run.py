@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_model import write_tiny_model
+from support.tiny_model import write_tiny_model
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(1)]
 TIME_LIMIT = 120  # seconds a process may take on 2 cores; it takes 10

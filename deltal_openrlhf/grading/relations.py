@@ -1,0 +1,126 @@
+r"""Equations and inequalities.
+
+Two equations are the same if the differences of their sides are proportional: 2x + y = 3 and y = 3 - 2x. An inequality for one
+variable is the interval of its values: x < 3 is (-\infty, 3).
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from deltal_openrlhf.grading.normalize import unwrap_command
+from deltal_openrlhf.grading.structure import Group, elements, group, split
+from deltal_openrlhf.grading.values import constant_ratio
+
+_SIGN = re.compile(r"=|<|>|\\(?:le|ge|ne)(?![a-z])")
+_MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne", "=": "="}
+_NAME = re.compile(
+    r"(?:[a-zA-Z]|\\(?!frac|sqrt|pi)[a-zA-Z]+|\\text\{[^{}]*\})(?:_(?:\{[^{}]*\}|\w))?'*(?:\([^()=]*\))?(?:\\text\{[^{}]*\})?"
+)
+# What is asked for, such as \angle ABC, |AB|, P(A), \frac{m}{n}; or m + n.
+_NO_NUMBER = re.compile(r"(?!.*\\sqrt)[^0-9+\-*/^=<>]+")
+_SUM_OF_NAMES = re.compile(r"[a-zA-Z](?:\s*\+\s*[a-zA-Z])+")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
+
+
+class Relation(NamedTuple):
+    """sides[0] signs[0] sides[1] signs[1] ..."""
+
+    sides: list[str]
+    signs: list[str]
+
+    @property
+    def is_equation(self) -> bool:
+        return set(self.signs) == {"="}
+
+
+def relation(text: str) -> Relation | None:
+    """The sides of an equation, an inequality or a chain of them; None for anything else."""
+    if not _SIGN.search(text) or elements(text):
+        return None
+    marked = _SIGN.sub(lambda match: f"\0{match[0]}\0", text)  # \0: no text that was normalised for a parser holds one
+    parts = split(marked, "\0")
+    sides, signs = parts[::2], parts[1::2]
+    return Relation(sides, signs) if len(sides) > 1 and all(sides) else None
+
+
+def is_name(side: str) -> bool:
+    r"""x, x_1, f(x), \theta, (x, y), "number of ways"."""
+    if side.startswith("(") and (names := group(side)):
+        return all(map(is_name, names.parts))
+    return bool(_NAME.fullmatch(side)) or bool(_WORDS.fullmatch(unwrap_command(side, r"\text")))
+
+
+def solved(equation: Relation, same: Callable[[str, str], bool | None]) -> str | None:
+    r"""The value that an equation gives: of x = 4, \angle ABC = 30, m + n = 5, 2 + 3 = 5 the last side; None for 2x = 5 and 2 + 4 = 7."""
+    first, *others = equation.sides
+    value = others[-1]
+    named = is_name(first) or _NO_NUMBER.fullmatch(first) or _SUM_OF_NAMES.fullmatch(first)
+    checked = others[:-1] if named else [first, *others[:-1]]
+    return value if all(same(side, value) is not False for side in checked) and (named or _is_constant(first)) else None
+
+
+def _is_constant(side: str) -> bool:
+    return not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", side))
+
+
+def interval(inequality: Relation) -> tuple[str, Group] | None:
+    r"""(variable, its interval) of x < 3, 3 > x or 1 \le x < 3; None for other relations."""
+    sides, signs = inequality
+    if not set(signs) <= {"<", ">", r"\le", r"\ge"}:
+        return None
+    if len(sides) == 2 and not is_name(sides[0]):
+        sides, signs = sides[::-1], [_MIRRORED[signs[0]]]
+    if len(sides) == 2 and is_name(sides[0]):
+        below = signs[0] in ("<", r"\le")
+        bracket = {"<": ")", r"\le": "]", ">": "(", r"\ge": "["}[signs[0]]
+        ends = [r"-\infty", sides[1]] if below else [sides[1], r"\infty"]
+        return sides[0], Group(f"({bracket}" if below else f"{bracket})", ends)
+    if len(sides) == 3 and is_name(sides[1]):
+        if set(signs) <= {">", r"\ge"}:
+            sides, signs = sides[::-1], [_MIRRORED[sign] for sign in signs[::-1]]
+        if set(signs) <= {"<", r"\le"}:
+            kind = ("(" if signs[0] == "<" else "[") + (")" if signs[1] == "<" else "]")
+            return sides[1], Group(kind, [sides[0], sides[2]])
+    return None
+
+
+def same_relation(gold: Relation, pred: Relation, same: Callable[[str, str], bool | None]) -> bool | None:
+    """Whether two relations say the same. `same` compares two answers."""
+    if gold.is_equation and pred.is_equation and is_name(gold.sides[0]) and is_name(pred.sides[0]):
+        if same(gold.sides[0], pred.sides[0]):
+            return same(gold.sides[-1], pred.sides[-1])
+        if not (gold.sides[0] in pred.sides[-1] and pred.sides[0] in gold.sides[-1]):  # x = y and y = x
+            return False
+    intervals = interval(gold), interval(pred)
+    if intervals[0] and intervals[1]:
+        if not same(intervals[0][0], intervals[1][0]):
+            return False
+        kinds = intervals[0][1].kind == intervals[1][1].kind
+        return kinds and all_of(map(same, intervals[0][1].parts, intervals[1][1].parts))
+    if len(gold.sides) == len(pred.sides) == 2:
+        return _same_pair(gold, pred, same)
+    return gold.signs == pred.signs and all_of(map(same, gold.sides, pred.sides))
+
+
+def _same_pair(gold: Relation, pred: Relation, same: Callable[[str, str], bool | None]) -> bool | None:
+    """Two relations with one sign each, by the differences of their sides."""
+    if pred.signs[0] not in (gold.signs[0], _MIRRORED[gold.signs[0]]):
+        return False
+    either_way = gold.signs[0] == _MIRRORED[gold.signs[0]]  # = and \ne
+    mirrored = not either_way and pred.signs != gold.signs
+    gold_difference, pred_difference = (f"({sides[0]})-({sides[1]})" for sides in (gold.sides, pred.sides))
+    ratio = constant_ratio(gold_difference, pred_difference)
+    if ratio is not None:
+        return ratio != 0 and (either_way or (ratio < 0) == mirrored)
+    sides = pred.sides[::-1] if mirrored else pred.sides
+    verdict = all_of(map(same, gold.sides, sides))
+    if verdict is False and either_way:
+        return all_of(map(same, gold.sides, sides[::-1]))
+    return verdict
+
+
+def all_of(verdicts: Iterable[bool | None]) -> bool | None:
+    """False if one is, else None if one is, else True."""
+    verdicts = list(verdicts)
+    return False if False in verdicts else None if None in verdicts else True

@@ -1,0 +1,109 @@
+"""A grading process: `python -m deltal_openrlhf.grading.worker DEADLINE MEMORY_MB`. One JSON line in, one line out.
+
+In: {"id": 1, "golds": [...], "pred": "..."}. Out: "1 equal"; or different, unparsable, timeout, worker_died. The number is that of the
+request: a line that comes too late is told from the answer to the next one.
+
+The process that is started imports the parsers once and then only forks: its child does the grading. A child that takes longer than
+DEADLINE seconds is ended by the kernel's timer, which no computation that holds the interpreter can put off and which works when
+everybody else is gone; a child that wants more memory than its limit ends itself. Either way a new one takes its place within
+milliseconds, on the same pipes. A child is also replaced after many answers, or when one of them left it large.
+"""
+
+import json
+import mmap
+import os
+import resource
+import signal
+import sys
+
+from deltal_openrlhf.grading.answers import same_answer
+from deltal_openrlhf.grading.values import same_value
+
+ANSWERS_PER_CHILD = 2000
+RENEW = 3
+"""Exit code of a child that wants to be replaced."""
+
+
+def main(deadline: float, memory_mb: int) -> None:
+    from deltal_openrlhf.grading import symbolic
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that owns this one
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    answers = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # whatever a library prints is no answer
+    symbolic.warm_up()
+    os.write(answers, b"ready\n")
+    busy_with = mmap.mmap(-1, 8)  # the request that the child has; 0 between two
+    while True:
+        busy_with[:] = bytes(8)
+        child = os.fork()
+        if child == 0:
+            _serve(answers, busy_with, deadline, memory_mb)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            code = os.WEXITSTATUS(status)
+            if code == 0:
+                return  # the owner closed the pipe
+            if code == RENEW:
+                continue
+        number = int.from_bytes(busy_with[:], "little")
+        if number:
+            timed_out = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+            os.write(answers, f"{number} {'timeout' if timed_out else 'worker_died'}\n".encode())
+
+
+def _serve(answers: int, busy_with: mmap.mmap, deadline: float, memory_mb: int) -> None:
+    """A child's life. Ends the process."""
+    code = 1
+    try:
+        limit = memory_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        for _ in range(ANSWERS_PER_CHILD):
+            line = _read_line()
+            if not line:
+                os._exit(0)
+            request = json.loads(line)
+            busy_with[:] = request["id"].to_bytes(8, "little")
+            signal.setitimer(signal.ITIMER_REAL, deadline)
+            status = grade(request["golds"], request["pred"])
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.write(answers, f"{request['id']} {status}\n".encode())
+            busy_with[:] = bytes(8)
+            if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > limit / 2:
+                break
+        code = RENEW
+    finally:
+        os._exit(code)  # after a MemoryError nothing in here can be trusted
+
+
+def _read_line() -> bytes:
+    """Not a byte more than one line: what follows is the next child's, if this one dies."""
+    chunks = []
+    while True:
+        chunk = os.read(0, 1 << 16)  # the owner writes one line and waits for its answer
+        chunks.append(chunk)
+        if not chunk or chunk.endswith(b"\n"):
+            return b"".join(chunks)
+
+
+def grade(golds: list[str], pred: str) -> str:
+    """ "equal" if one of the golds is, else "different"; "unparsable" where text was all that could be compared."""
+    from deltal_openrlhf.grading.symbolic import Unparsable, same_expression
+
+    def leaf(gold: str, candidate: str) -> bool | None:
+        verdict = same_value(gold, candidate)
+        return same_expression(gold, candidate) if verdict is None else verdict
+
+    unparsable = 0
+    for gold in golds:
+        try:
+            if same_answer(gold, pred, leaf):
+                return "equal"
+        except (Unparsable, RecursionError):
+            unparsable += 1
+    return "unparsable" if unparsable == len(golds) else "different"
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,63 @@
+"""metrics.jsonl in the run folder (--ckpt.output_dir): one JSON object a PPO step, so that plots need no service.
+
+evals.jsonl beside it: one JSON object an evaluation (--eval.dataset, --eval.steps).
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+
+from deltal_openrlhf.runs.files import write_atomically
+
+NAME = "metrics.jsonl"
+EVALS = "evals.jsonl"
+
+
+def read_metrics(path: str) -> list[dict]:
+    """The complete lines of a metrics file, in order. A line that a kill cut short is left out."""
+    rows = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                rows.append(json.loads(line))
+    return rows
+
+
+SILENT_STEPS = 5
+_CAUSES = {"grade/unparsable": "without an answer to grade", "rollout/truncated_rate": "cut off"}
+
+
+def silence(rows: Sequence[dict]) -> str | None:
+    """What to say after exactly SILENT_STEPS steps in a row in which no prompt gave a signal; else None."""
+    silent = [row.get("deltal/groups_without_signal") == 1 for row in rows[-SILENT_STEPS - 1 :]]
+    if len(silent) < SILENT_STEPS or not all(silent[-SILENT_STEPS:]) or (len(silent) > SILENT_STEPS and silent[0]):
+        return None
+    last = rows[-1]
+    shares = [f"{last[key]:.0%} {name}" for key, name in _CAUSES.items() if last.get(key)]
+    return (
+        f"no prompt gave a signal in {SILENT_STEPS} steps: all answers to a prompt had the same reward, so nothing is learned"
+        + (f" (of the last responses {', '.join(shares)})" if shares else "")
+    )
+
+
+class MetricsFile:
+    """Appends lines. A resumed run first drops the steps after its checkpoint; a fresh one moves an old file aside."""
+
+    def __init__(self, folder: str, *, resumed_step: int, name: str = NAME) -> None:
+        os.makedirs(folder, exist_ok=True)
+        self.path = os.path.join(folder, name)
+        if not os.path.exists(self.path):
+            return
+        if not resumed_step:
+            begun = int(read_metrics(self.path)[0]["time"]) if read_metrics(self.path) else 0
+            os.replace(self.path, os.path.join(folder, f"{name.removesuffix('.jsonl')}.{begun}.jsonl"))
+            return
+        kept = [row for row in read_metrics(self.path) if row["step"] <= resumed_step]
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def append(self, row: dict) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            # JSON has no NaN, and the host's means over nothing are NaN.
+            finite = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
+            file.write(json.dumps(finite, allow_nan=False) + "\n")

@@ -1,0 +1,88 @@
+"""A quiet console: one line a PPO step with an estimate of the time left; everything else goes into a log file."""
+
+import os
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from deltal_openrlhf.runs.metrics_file import NAME, read_metrics, silence
+
+
+def step_line(row: dict, left: float | None) -> str:
+    """One PPO step for a person. left: seconds, None if not known."""
+    total = f"/{row['total_steps']}" if row.get("total_steps") else ""
+    parts = [
+        f"step {row['step']}{total}",
+        f"reward {row.get('rollout/reward_mean', float('nan')):.3f}",
+        f"length {row['deltal/response_length_mean']:.0f} (p95 {row['deltal/response_length_p95']:.0f})",
+        f"ess {row.get('deltal/ess', float('nan')):.0f}",
+        f"grad norm {row.get('deltal/grad_norm', float('nan')):.3g}",
+        f"{row.get('timing/step_total', 0.0):.1f} s",
+    ]
+    if left is not None:
+        parts.append(f"{timedelta(seconds=round(left))} left")
+    return "  ".join(parts)
+
+
+class QuietConsole:
+    """Redirects this process's stdout and stderr, with all that Ray's workers print, to run folder/logs/train.log."""
+
+    def __init__(self, folder: Path, every: float = 0.5) -> None:
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.log_path = (folder / "logs" / "train.log").resolve()
+        self._metrics = folder / NAME
+        self._every = every
+        self._started = time.time()
+        self._stop = threading.Event()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._saved = os.dup(1), os.dup(2)
+        self._out = os.fdopen(os.dup(1), "w", buffering=1)
+        log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        print(f"log: {self.log_path}", file=self._out)
+        print("starting Ray, vLLM and the trainer (about a minute and a half on 2 cores)", file=self._out)
+        self._thread = threading.Thread(target=self._follow, daemon=True, name="console")
+        self._thread.start()
+
+    def _follow(self) -> None:
+        shown = 0
+        while True:
+            last_look = self._stop.wait(self._every)
+            rows = self._rows()
+            for number, row in enumerate(rows[shown:], shown + 1):
+                print(step_line(row, _seconds_left(rows, row)), file=self._out)
+                if note := silence(rows[:number]):
+                    print(f"note: {note}", file=self._out)
+            shown = max(shown, len(rows))
+            if last_look:
+                return
+
+    def _rows(self) -> list[dict]:
+        if not self._metrics.exists():
+            return []
+        return [row for row in read_metrics(str(self._metrics)) if row["time"] >= self._started]
+
+    def close(self) -> None:
+        """Print what is left and give stdout and stderr back."""
+        self._stop.set()
+        self._thread.join()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for saved, descriptor in zip(self._saved, (1, 2), strict=True):
+            os.dup2(saved, descriptor)
+            os.close(saved)
+        self._out.close()
+
+
+def _seconds_left(rows: list[dict], row: dict) -> float | None:
+    """From the wall time between the last steps, which holds everything that a step takes."""
+    done = [r for r in rows if r["step"] <= row["step"]][-6:]
+    if not row.get("total_steps") or len(done) < 2:
+        return None
+    a_step = (done[-1]["time"] - done[0]["time"]) / (done[-1]["step"] - done[0]["step"])
+    return a_step * (row["total_steps"] - row["step"])

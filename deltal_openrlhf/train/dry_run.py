@@ -1,0 +1,202 @@
+"""--dry-run: what a run's flags come to, as text. It starts nothing; launch.py has checked the flags as for a real start."""
+
+import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.train import gpus
+from deltal_openrlhf.train.checks import describe_layout, missing_files
+from deltal_openrlhf.train.recipes import EXPERIMENTS, METHOD_DIFFERENCES, NO_PART_OF_IT, REPOSITORY, Experiment
+from megatron_ext.layout import ParallelLayout
+
+LONG = 48
+
+
+class Batches(NamedTuple):
+    """Sizes of one rollout batch. ranks: data parallel ones. micro_batches, a pair: fewest and most per optimizer step and rank."""
+
+    ranks: int
+    responses: int
+    optimizer_steps: int
+    responses_per_rank: int
+    micro_batches: tuple[int, int]
+    tokens_in_micro_batch: int
+    tokens_per_rank: int
+    tokens_per_engine: int
+
+
+def batches(args: Any, layout: ParallelLayout | None) -> Batches:
+    """From the host's hierarchical arguments. Tokens are upper bounds: every prompt and response as long as it may be."""
+    ranks = (
+        args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+    )
+    responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    per_rank = args.train.batch_size // ranks
+    if budget := _token_budget(args):
+        # A response that is longer than the limit still makes a micro batch of its own.
+        fitting = max(1, budget // args.data.max_len)
+        micro_batches = 1, -(-per_rank // fitting)
+        tokens = max(budget, args.data.max_len)
+    else:
+        micro_batches = (per_rank // args.train.micro_batch_size,) * 2
+        longest = args.data.max_len if layout is None else layout.padded(args.data.max_len)
+        tokens = args.train.micro_batch_size * longest
+    return Batches(
+        ranks=ranks,
+        responses=responses,
+        optimizer_steps=responses // args.train.batch_size * args.train.max_epochs,
+        responses_per_rank=per_rank,
+        micro_batches=micro_batches,
+        tokens_in_micro_batch=tokens,
+        tokens_per_rank=responses // ranks * args.data.max_len,
+        tokens_per_engine=-(-responses // args.vllm.num_engines) * args.data.max_len,
+    )
+
+
+def _token_budget(args: Any) -> int | None:
+    """Tokens of a micro batch where tokens and not responses make one."""
+    if args.backend == "megatron":
+        return args.megatron.max_tokens_per_micro_batch
+    return args.train.max_tokens_per_gpu if args.train.dynamic_batch_enable else None
+
+
+def recipe_of(args: Any) -> str | None:
+    """The last --config that bears a recipe's name: later files win."""
+    return next((path for path in reversed(args.config or []) if Path(path).stem in EXPERIMENTS), None)
+
+
+class Given(NamedTuple):
+    """Which flags a run sets. origins: FILE:LINE or "command line", by dest. defaults: the parser's own value of every flag, by dest."""
+
+    origins: dict[str, str]
+    defaults: dict[str, Any]
+
+    def beyond(self, args: Any, recipe: str, experiment: Experiment) -> list[str]:
+        """Flags changed outside of the recipe that the authors' experiment knows nothing of."""
+        return [
+            flag
+            for flag, where in self.origins.items()
+            if where.rpartition(":")[0] != recipe
+            and flag not in experiment.flags()
+            and not flag.startswith(tuple(name for name in NO_PART_OF_IT if name.endswith(".")))
+            and flag not in NO_PART_OF_IT
+            and _text(cpu.lookup(args, flag)) != _text(self.defaults[flag])
+        ]
+
+
+def differences(args: Any, settings: LossSettings, recipe: str, given: Given) -> list[tuple[str, str, str]]:
+    """(what, ours, the authors') wherever this run is not what the authors ran."""
+    experiment = EXPERIMENTS[Path(recipe).stem]
+    ours = {flag: cpu.lookup(args, flag) for flag in experiment.flags()}
+    ours |= {"deltal.alpha": settings.alpha, "deltal.scope": settings.scope, "deltal.max_length": settings.max_length}
+    rows = [
+        (f"--{flag}", _text(ours[flag]), _text(theirs))
+        for flag, theirs in experiment.flags().items()
+        if _text(ours[flag]) != _text(theirs)
+    ]
+    rows += [
+        (f"--{flag}", _text(cpu.lookup(args, flag)), "not in the authors' experiment")
+        for flag in given.beyond(args, recipe, experiment)
+    ]
+    nodes, per_node = args.actor.num_nodes, args.actor.num_gpus_per_node
+    if (nodes, per_node) != (1, experiment.gpus):
+        rows.append(("nodes x GPUs", f"{nodes} x {per_node}", f"1 x {experiment.gpus}"))
+    rows += [(d.topic, d.ours, d.theirs) for d in METHOD_DIFFERENCES if d.when(args, experiment)]
+    return rows
+
+
+def report(args: Any, settings: LossSettings, given: Given, on_cpu: bool, resumed: str | None) -> str:
+    """The whole text. resumed: tag of the checkpoint from which a real start would go on."""
+    layout = ParallelLayout.from_args(args) if args.backend == "megatron" else None
+    size = batches(args, layout)
+    low, high = size.micro_batches
+    micro = f"{low}" if low == high else f"{low} to {high}, by tokens"
+    lines = ["Flags (all others are OpenRLHF's defaults)"]
+    # With a layout the backend has set the last one, which the user may have given as 1.
+    hidden = ("config", "dry_run") + (("ds.tensor_parallel_size",) if layout else ())
+    shown = {dest: where for dest, where in given.origins.items() if dest not in hidden}
+    lines += _table([(dest, _text(cpu.lookup(args, dest)), where) for dest, where in shown.items()])
+    if layout is not None:
+        lines += ["", "Megatron", f"  {describe_layout(layout, args)}"]
+        lines += [
+            f"  --ds.tensor_parallel_size is set to {layout.replica}, the ranks of one copy of the model: OpenRLHF sends them the same "
+            "responses"
+        ]
+    lines += ["", f"GPUs: {gpus.total(args)}"]
+    lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(args)])
+    lines += ["", "Batches"]
+    lines += _table(
+        [
+            ("responses per rollout", f"{size.responses:,}", "--rollout.batch_size x --rollout.n_samples_per_prompt"),
+            ("optimizer steps per rollout", f"{size.optimizer_steps}", f"of {args.train.batch_size:,} responses"),
+            (
+                "micro batches per optimizer step and rank",
+                micro,
+                f"{size.ranks} {'data parallel ' if layout else ''}ranks, {size.responses_per_rank} responses each",
+            ),
+        ]
+    )
+    lines += ["", f"Tokens per {f'copy of the model, on {layout.replica} GPUs' if layout else 'GPU'}, at most"]
+    lines += _table(
+        [
+            ("in a micro batch", f"{size.tokens_in_micro_batch:,}", "forward and backward at once"),
+            ("to train on per rollout", f"{size.tokens_per_rank:,}", ""),
+            ("to generate and read per rollout and engine", f"{size.tokens_per_engine:,}", ""),
+        ]
+    )
+    lines += ["", "Loss", f"  {settings.describe()}"]
+    lines += ["", *_comparison(args, settings, given)]
+    notes = missing_files(args) + _run_notes(args, resumed) + _cpu_notes(args, on_cpu)
+    if notes:
+        lines += ["", "Notes", *(f"  {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _comparison(args: Any, settings: LossSettings, given: Given) -> list[str]:
+    recipe = recipe_of(args)
+    if recipe is None:
+        return [
+            "Compared with the authors: no --config bears the name of a recipe, so there is nothing to compare with"
+        ]
+    experiment = EXPERIMENTS[Path(recipe).stem]
+    lines = [f"Compared with the authors' {experiment.script} ({REPOSITORY})"]
+    for what, ours, theirs in differences(args, settings, recipe, given):
+        lines += [f"  {what}", f"      here     {ours}", f"      authors  {theirs}"]
+    if args.actor.model_name_or_path != experiment.flags()["actor.model_name_or_path"]:
+        lines.append("  The authors published settings for Qwen/Qwen2.5-3B only.")
+    return lines
+
+
+def _run_notes(args: Any, resumed: str | None) -> list[str]:
+    notes = [f"goes on from checkpoint {resumed} in {args.ckpt.path}"] if resumed else []
+    given, longest = args.deltal.max_length, args.rollout.max_new_tokens
+    if given is not None and longest and given != longest:
+        notes.append(
+            f"--deltal.max_length is {given:g}, --rollout.max_new_tokens is {longest}: M is not the longest response"
+        )
+    return notes
+
+
+def _cpu_notes(args: Any, on_cpu: bool) -> list[str]:
+    """What a real start would do with these flags here. The flags above are shown as they were given."""
+    if not on_cpu:
+        return []
+    try:
+        changed = cpu.adjust_flags(copy.deepcopy(args))
+    except ValueError as error:
+        return [f"this machine has no GPU, a real start would be refused here: {error}"]
+    return [f"this machine has no GPU, a real start would set {note}" for note in changed]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(rows: list[tuple[str, str, str]]) -> list[str]:
+    """Aligned columns; a value longer than LONG pushes what follows it."""
+    widths = [min(LONG, max((len(row[i]) for row in rows), default=0)) for i in range(2)]
+    return [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]

@@ -1,0 +1,132 @@
+"""Our flags on the host's parser."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+from deltal_openrlhf.aggregation import MODES, SCOPES
+from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.host.settings import DEFAULT_ALPHA
+from megatron_ext import flags as megatron_flags
+
+MODE_FLAG = "actor.loss_agg_mode"
+
+
+def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
+    """Add ∆L's flags, widen the host's --actor.loss_agg_mode, and let a bad flag end in one line."""
+    parser.prog = prog
+    parser.usage = "%(prog)s [any flag of openrlhf.cli.train_ppo_ray] --loss_agg deltal --alpha 0.75"
+    parser.error = lambda message: fail(message, prog)  # type: ignore[method-assign]
+    host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
+    host_mode.choices = MODES
+    _add_recipe_flags(parser)
+    _add_loss_flags(parser)
+    _add_reward_flags(parser)
+    _add_measurement_flags(parser)
+    megatron_flags.add_flags(parser)
+
+
+def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("recipes", "settings from files, and what they come to")
+    group.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE.yaml",
+        help="flags from a file, without the dashes: `actor.adam.lr: 1e-6`, or nested. Several --config merge from left to right; flags of "
+        "the command line win",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check all flags as a real start does, print what they come to and what differs from the authors' settings, and end before "
+        "Ray starts",
+    )
+
+
+def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("∆L normalization", "how the policy loss weights responses of different length")
+    group.add_argument(
+        "--loss_agg",
+        dest=MODE_FLAG,
+        choices=MODES,
+        default=argparse.SUPPRESS,
+        help="short for --actor.loss_agg_mode. token-mean (DAPO norm; the host's default) and seq-mean-token-mean (GRPO norm) are the "
+        "host's own; seq-mean-token-sum-norm (Dr. GRPO norm) divides by the number of responses and M; deltal weights response i by "
+        "(1/M) L_i^-alpha / sum_j L_j^-alpha",
+    )
+    group.add_argument(
+        "--alpha",
+        "--deltal.alpha",
+        dest="deltal.alpha",
+        type=float,
+        default=None,
+        help=f"exponent of deltal, from 0 (Dr. GRPO norm) to 1 (least variance, GRPO norm's direction); default {DEFAULT_ALPHA}",
+    )
+    group.add_argument(
+        "--deltal.scope",
+        choices=SCOPES,
+        default=None,
+        help="over what deltal's weights are normalised: step (default: the responses of one optimizer step, the paper's formula), "
+        "rollout (the whole rollout batch, the authors' code) or group (the responses to one prompt)",
+    )
+    group.add_argument(
+        "--deltal.max_length",
+        type=float,
+        default=None,
+        help="M in tokens, the constant by which deltal and seq-mean-token-sum-norm divide; default: the longest response the rollout "
+        "may produce (--rollout.max_new_tokens, else --data.max_len; --data.max_len for agents)",
+    )
+    group.add_argument(
+        "--deltal.overlong_filtering",
+        action="store_true",
+        help="responses cut off by the length limit (finish reason, not length) take no part in the policy loss and its counts; they "
+        "stay in advantages, KL and entropy",
+    )
+    group.add_argument(
+        "--deltal.sgd",
+        action="store_true",
+        help="plain SGD at --actor.adam.lr, without momentum or weight decay, in place of --actor.optim; for comparisons: Adam hides "
+        "the scale of the gradient",
+    )
+    group.add_argument(
+        "--deltal.allow_changed_loss",
+        action="store_true",
+        help="go on from a checkpoint although it was trained with another mode, alpha, scope or M",
+    )
+
+
+def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("rewards", "deltal_openrlhf/rewards/math_reward.py, and reward services")
+    group.add_argument(
+        "--deltal.unmarked",
+        choices=FALLBACKS,
+        default="none",
+        help="what math_reward.py grades where a response marks no answer: nothing (none, default) or the whole text (whole); a service "
+        "has a flag of its own",
+    )
+    group.add_argument(
+        "--deltal.reward_wait",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        help="how long a reward from an http(s) --reward.remote_url may take, all tries included, before the run stops and names the "
+        "address and the reason; default 120",
+    )
+
+
+def _add_measurement_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("measurement", "for deltal diagnose: docs/diagnose.md")
+    group.add_argument(
+        "--deltal.save_rollouts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="save the responses of PPO steps 1, N + 1, 2 N + 1, ... as JSON lines in rollouts/ of --ckpt.output_dir: with "
+        "--ckpt.save_steps N and --ckpt.save_hf there are the weights that sampled them; default 0: none",
+    )
+
+
+def fail(message: str, prog: str = "deltal train") -> NoReturn:
+    """One line on stderr, exit code 2."""
+    print(f"{prog}: error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    sys.exit(2)

@@ -1,0 +1,117 @@
+"""What we bind to in the host is there, is checked, and is given back."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+from support.host_arguments import host_arguments
+
+from deltal_openrlhf.host import bindings
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.strategy import DeltaLStrategy
+
+
+def test_the_installed_host_has_every_symbol():
+    assert bindings.check_host() == []
+
+
+@pytest.mark.parametrize(
+    ("symbol", "replacement", "says"),
+    [
+        (
+            "openrlhf.models.loss:PolicyLoss.forward",
+            lambda self, log_probs, old: None,
+            "changed openrlhf.models.loss.PolicyLoss.forward",
+        ),
+        (
+            "openrlhf.utils.loss_utils:iter_grad_accum_global_norm",
+            None,
+            "no usable openrlhf.utils.loss_utils.iter_grad_accum",
+        ),
+        (
+            "openrlhf.trainer.ppo_trainer:BasePPOTrainer.train_step",
+            lambda self, samples: None,
+            "BasePPOTrainer.train_step: takes (self",
+        ),
+    ],
+)
+def test_a_changed_symbol_is_named_with_both_versions(symbol, replacement, says, monkeypatch):
+    module, _, path = symbol.partition(":")
+    *owners, name = path.split(".")
+    owner = bindings._resolve(module, ".".join(owners)) if owners else sys.modules[module]
+    if replacement is None:
+        monkeypatch.delattr(owner, name)
+    else:
+        monkeypatch.setattr(owner, name, replacement)
+    problems = bindings.check_host()
+    assert len(problems) == 1
+    assert says in problems[0]
+    assert "openrlhf 0.11.2" in problems[0]
+    assert "\n" not in problems[0]
+
+
+def test_a_changed_host_ends_the_command_with_exit_code_2_and_one_line():
+    code = (
+        "from deltal_openrlhf import cpu; cpu.install()\n"
+        "from openrlhf.trainer.ray import ppo_actor\n"
+        "ppo_actor.ActorPPOTrainer.ppo_train = lambda self, kl_ctl, extra: None\n"
+        "from deltal_openrlhf.train.launch import main\n"
+        "main(['--loss_agg', 'deltal'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=90)
+    assert ended.returncode == 2
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("deltal train: error: ")]
+    assert len(errors) == 1
+    assert "ActorPPOTrainer.ppo_train: takes (self, kl_ctl, extra), wanted (self, kl_ctl)" in errors[0]
+
+
+def test_names_are_bound_for_the_block_only():
+    from openrlhf.trainer import ppo_trainer
+    from openrlhf.trainer.ray import ppo_actor
+    from openrlhf.utils import deepspeed
+
+    before = (
+        ppo_actor.PolicyModelActor,
+        deepspeed.DeepspeedStrategy,
+        ppo_trainer.PPOTrainer,
+        argparse.ArgumentParser.parse_args,
+    )
+    with (
+        pytest.raises(KeyError),
+        bindings.host_classes_bound(),
+        bindings.parser_bound(lambda parser: None, lambda namespace: None),
+    ):
+        assert ppo_actor.PolicyModelActor is not before[0]
+        assert isinstance(deepspeed.DeepspeedStrategy(args=host_arguments()), DeltaLStrategy)
+        raise KeyError
+    after = (
+        ppo_actor.PolicyModelActor,
+        deepspeed.DeepspeedStrategy,
+        ppo_trainer.PPOTrainer,
+        argparse.ArgumentParser.parse_args,
+    )
+    assert after == before
+
+
+def test_other_parsers_are_left_alone():
+    with bindings.parser_bound(
+        lambda parser: pytest.fail("not the host's parser"), lambda namespace: pytest.fail("nor its result")
+    ):
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--alpha")
+        assert parser.parse_args(["--alpha", "2"]).alpha == "2"
+
+
+def test_rebound_needs_the_name_and_gives_inherited_ones_back():
+    class Parent:
+        name = 1
+
+    class Child(Parent):
+        pass
+
+    with rebound(Child, "name", 2):
+        assert Child.name == 2
+    assert "name" not in vars(Child)
+    with pytest.raises(AttributeError), rebound(Child, "other", 2):
+        pass

@@ -1,0 +1,113 @@
+"""scripts/cluster with stand-ins for Ray, Slurm and deltal: who is started where, with which arguments, and what is left behind."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "cluster"
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A folder like a clone of the repository: the scripts, and .venv/bin with programs that write their arguments to `calls`."""
+    shutil.copytree(SCRIPTS, tmp_path / "scripts" / "cluster")
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+
+    def program(name: str, text: str) -> None:
+        path = programs / name
+        path.write_text(f'#!/usr/bin/env bash\necho "{name} $*" >> {tmp_path}/calls\n{text}\n')
+        path.chmod(0o755)
+
+    program("ray", "pwd")
+    program("srun", f"echo $$ >> {tmp_path}/steps; exec sleep 300")
+    program("scontrol", "printf 'node1\\nnode2\\nnode3\\n'")
+    program("deltal", 'echo "$RAY_ADDRESS"; exit 3')
+    return tmp_path
+
+
+def run(clone: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}", **variables}
+    command = ["bash", str(clone / "scripts" / "cluster" / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, cwd="/")
+
+
+def calls(clone: Path) -> list[str]:
+    return (clone / "calls").read_text().splitlines()
+
+
+def running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("arguments", [(), ("worker",), ("wait", "node1"), ("tail",)], ids=str)
+def test_usage(clone, arguments):
+    process = run(clone, "ray.sh", *arguments)
+    assert process.returncode == 2
+    assert "ray.sh head [flags of ray start]" in process.stderr
+
+
+def test_a_head_starts_in_the_clones_folder(clone):
+    process = run(clone, "ray.sh", "head", "--num-gpus", "2")
+    assert calls(clone) == ["ray start --head --port 6379 --block --num-gpus 2"]
+    assert process.stdout == f"{clone}\n"
+
+
+def test_a_worker_joins_the_head_once_it_listens(clone):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        command = ["bash", str(clone / "scripts" / "cluster" / "ray.sh"), "worker", "127.0.0.1"]
+        process = subprocess.Popen(command, env={**os.environ, "RAY_PORT": str(port)})
+        try:
+            time.sleep(1)
+            assert not (clone / "calls").exists()  # bound, and not listening yet
+            free.listen()
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert calls(clone) == [f"ray start --address 127.0.0.1:{port} --block"]
+
+
+def test_a_slurm_job_starts_ray_on_every_node_and_ends_with_deltals_status(clone):
+    waits = clone / "scripts" / "cluster" / "ray.sh"
+    waits.write_text(f'echo "ray.sh $*" >> {clone}/calls; sleep 1\n')
+    process = run(
+        clone,
+        "train.sbatch",
+        *("--config", "a b.yaml"),
+        SLURM_SUBMIT_DIR=str(clone),
+        SLURM_JOB_NODELIST="node[1-3]",
+    )
+    assert (process.returncode, process.stdout) == (3, "node1:6379\n")
+    srun = "srun --overlap --nodes 1 --ntasks 1 --nodelist {} bash scripts/cluster/ray.sh {}"
+    found = calls(clone)
+    assert found[0] == "scontrol show hostnames node[1-3]"
+    assert sorted(found[1:5]) == sorted(
+        [
+            "ray.sh wait node1 3",
+            srun.format("node1", "head"),
+            srun.format("node2", "worker node1"),
+            srun.format("node3", "worker node1"),
+        ]
+    )
+    assert found[5:] == ["deltal train --config a b.yaml"]
+    steps = [int(pid) for pid in (clone / "steps").read_text().split()]
+    assert len(steps) == 3
+    deadline = time.monotonic() + 10
+    while any(map(running, steps)):
+        assert time.monotonic() < deadline, "a job step outlives the job"
+        time.sleep(0.1)
+
+
+def test_a_job_script_outside_of_slurm_says_so(clone):
+    process = run(clone, "train.sbatch", SLURM_SUBMIT_DIR="")
+    assert process.returncode == 1
+    assert "submit this script with sbatch" in process.stderr

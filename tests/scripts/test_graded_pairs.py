@@ -1,0 +1,250 @@
+"""The math grader against labelled pairs and hostile answers, and the maker of the pairs against what is known by hand."""
+
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from deltal_openrlhf.grading.grader import Grader
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import make_graded_pairs  # noqa: E402
+from bench_grader import children  # noqa: E402
+from graded_pairs import golds  # noqa: E402
+from graded_pairs.latex_value import Unreadable, same, value  # noqa: E402
+from graded_pairs.shapes import equal, read  # noqa: E402
+from support.hostile_answers import hostile_answers
+
+PAIRS = [json.loads(line) for line in Path(__file__).with_name("graded_pairs.jsonl").read_text().splitlines()]
+"""Written and labelled by hand."""
+FILES = ("orz_math500.json", "orz_aime2024.json", "orz_math_57k_collected_prefix.jsonl", "ur1z_amc.jsonl")
+
+
+def shares(verdicts: list[bool]) -> tuple[float, float]:
+    """(right, wrong answers called equal) as shares of all pairs."""
+    labels = [pair["label"] for pair in PAIRS]
+    right = sum(v is label for v, label in zip(verdicts, labels, strict=True))
+    false_equal = sum(v and not label for v, label in zip(verdicts, labels, strict=True))
+    return right / len(PAIRS), false_equal / len(PAIRS)
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(workers=2, deadline=20) as grader:
+        yield grader
+
+
+def test_accuracy_on_hand_labelled_pairs(grader):
+    grades = grader.grade_many([(pair["gold"], pair["pred"]) for pair in PAIRS])
+    assert all(grade.equal == (grade.status == "equal") for grade in grades)
+    right, false_equal = shares([grade.equal for grade in grades])
+    failed = [pair for pair, grade in zip(PAIRS, grades, strict=True) if grade.equal is not pair["label"]]
+    assert right >= 0.99, failed
+    assert false_equal <= 0.005, failed
+
+
+def test_no_simple_grader_passes_the_hand_labelled_pairs():
+    """The limits above mean something: neither a constant nor a comparison of texts comes near them."""
+    assert len(PAIRS) >= 200
+    for verdicts in (
+        [True] * len(PAIRS),
+        [False] * len(PAIRS),
+        [pair["pred"] is not None and "".join(pair["pred"].split()) in str(pair["gold"]) for pair in PAIRS],
+    ):
+        assert shares(verdicts)[0] < 0.7
+
+
+def test_the_pairs_are_graded_the_same_with_golds_and_answers_exchanged(grader):
+    """Where both sides are answers, equality has no direction."""
+    pairs = [
+        pair
+        for pair in PAIRS
+        if isinstance(pair["gold"], str) and pair["pred"] and pair["kind"] not in ("choice", "none")
+    ]
+    grades = grader.grade_many([(pair["pred"], pair["gold"]) for pair in pairs])
+    failed = [pair for pair, grade in zip(pairs, grades, strict=True) if grade.equal is not pair["label"]]
+    assert len(failed) <= 0.02 * len(pairs), failed
+
+
+def sessions() -> set[int]:
+    """Each worker has one of its own, which its children share."""
+    found = set()
+    for process in children():
+        with suppress(ProcessLookupError):
+            found.add(os.getsid(process))
+    return found - {os.getsid(0)}
+
+
+def test_hostile_answers(tmp_path, monkeypatch):
+    """Mixed into good pairs: neither those, nor the workers, nor this process and its folder are touched."""
+    deadline = 0.5
+    canary = tmp_path / "canary"
+    monkeypatch.chdir(tmp_path)
+    bombs = list(hostile_answers(str(canary)).values())
+    good = [(pair["gold"], pair["pred"]) for pair in PAIRS]
+    environment = dict(os.environ)
+    before = sessions()
+    with Grader(workers=2, deadline=deadline) as grader:
+        expected = grader.grade_many(good)
+        step = len(good) // len(bombs)
+        mixed: list = []
+        places = []
+        for i, bomb in enumerate(bombs):
+            mixed += good[i * step : (i + 1) * step]
+            places.append(len(mixed))
+            mixed.append((r"\frac{x^2+1}{3}", bomb))
+        started = time.monotonic()
+        futures, blocked = [], []
+        for pair in mixed:
+            began = time.thread_time()
+            futures.append(grader.submit(*pair))
+            blocked.append(time.thread_time() - began)
+        grades = [future.result() for future in futures]
+        seconds = time.monotonic() - started
+        again = grader.grade_many(good)
+        alive = sessions() - before
+    hostile = [grades[place] for place in places]
+    assert [grade for place, grade in enumerate(grades) if place not in places] == expected[: len(bombs) * step]
+    assert again == expected
+    assert not any(grade.equal for grade in hostile)
+    assert max(blocked) < 0.2  # what is done before a worker has it is not under the deadline
+    statuses = {grade.status for grade in hostile}
+    assert {"timeout", "too_long", "unparsable"} <= statuses  # the set does reach the limits
+    killed = sum(grade.status in ("timeout", "worker_died") for grade in hostile)
+    assert seconds < (killed + 2) * (deadline + 1) / 2 + 5
+    assert len(alive) == 2
+    assert not sessions() & alive
+    assert not canary.exists() and list(tmp_path.iterdir()) == []
+    assert dict(os.environ) == environment
+
+
+def test_a_hostile_answer_ends_by_its_deadline():
+    """With an idle worker, so that the hand-over is the submission."""
+    with Grader(workers=1, deadline=0.5) as grader:
+        grader.start()
+        for bomb in ("(10^6)!!", "(x+1)^{10000} - (x-1)^{10000}", r"\prod_{k=1}^{10^{9}} (k^k+1)"):
+            started = time.monotonic()
+            grade = grader.grade(r"\frac{x^2+1}{3}", bomb)
+            assert grade == (False, "timeout")
+            assert 0.5 <= time.monotonic() - started < 1.5
+            assert grader.grade(r"\frac{x^2+1}{3}", r"\frac{1}{3}(x^2+1)").equal
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("-2^2", -4),
+        (r"\frac43", 4 / 3),
+        (r"1/2 \cdot 3", 1.5),
+        (r"2\sqrt[3]{8}", 4),
+        (r"\log_2 8 + \ln e", 4),
+        (r"\sin^2(\pi/6)", 0.25),
+        (r"\binom{5}{2} - 3!", 4),
+        (r"\left\lfloor \frac{7}{2} \right\rfloor", 3),
+        (r"|{-3}| + .5", 3.5),
+        ("(1+i)^2", 2j),
+    ],
+)
+def test_evaluator_known_values(text, number):
+    assert abs(complex(value(text)) - number) < 1e-12
+
+
+def test_evaluator_tells_expressions_apart():
+    assert same("(x+1)^2", "x^{2}+2x+1")
+    assert not same("(x+1)^2", "x^2+1")
+    assert not same("x", "y")
+    assert not same(r"\frac{1}{20^{2012}}", r"\frac{1}{20^{2013}}")
+    for text in ("", "1 +", r"\frac{1}{", "1,2", r"\foo 1", "52_8", "1/0"):
+        with pytest.raises(Unreadable):
+            value(text)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "label"),
+    [
+        (r"(3,4]", r"(3, 4]", True),
+        (r"(3,4]", r"[3,4]", False),
+        ("(3,4)", "(4,3)", False),
+        ("1, 2", "2, 1", True),
+        ("1, 2", "1, 2, 3", False),
+        (r"1 \pm \sqrt{2}", r"1 \pm -\sqrt{2}", True),
+        (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", False),
+        (r"1\frac{1}{2}", r"\frac{3}{2}", True),
+        ("1.7e4", "17000", True),
+    ],
+)
+def test_structures(a, b, label):
+    assert equal(read(a), read(b)) is label
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Small files in the formats of the public sets."""
+    golds = [
+        r"\frac{14}{3}",
+        "42",
+        r"3\sqrt{13}",
+        "(6,31,-1)",
+        "n = 4",
+        r"90^\circ",
+        "1,-2",
+        r"x^2+3x+2",
+        "12,345",
+        "0.5",
+    ]
+    golds += [str(n) for n in range(100, 160)]
+    (tmp_path / FILES[0]).write_text(json.dumps([{"final_answer": gold} for gold in golds]))
+    (tmp_path / FILES[1]).write_text(json.dumps([{"final_answer": "033"}]))
+    for name in FILES[2:]:
+        (tmp_path / name).write_text("".join(json.dumps({"answer": n}) + "\n" for n in (3.0, 17, "2^{10}")))
+    for name in ("ur1z_minerva.jsonl", "ur1z_olympiad_bench.jsonl"):
+        (tmp_path / name).write_text(
+            json.dumps({"answer": ["0.01", "0.02\n"]}) + "\n" + json.dumps({"answer": ["$2n$"]}) + "\n"
+        )
+    rows = [{"gold": str(n), "pred": str(n + k), "label": k == 0} for n in range(60) for k in (0, 1)]
+    (tmp_path / "gsm8k_graded_pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def made(folder, *flags) -> list[dict]:
+    path = folder / "pairs.jsonl"
+    sys.argv = ["make_graded_pairs.py", "--data", str(folder), "--out", str(path), "--pairs", "200", *flags]
+    assert make_graded_pairs.main() == 0
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_made_pairs(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(golds, "SYNTHETIC_GOLDS", 20)
+    pairs = made(folder)
+    assert len(pairs) == 200 and sum(pair["label"] for pair in pairs) == 100
+    assert pairs == made(folder)
+    assert pairs != made(folder, "--seed", "1")
+    held_out = made(folder, "--holdout", "--seed", "1")
+    assert not {str(pair["gold"]) for pair in pairs} & {str(pair["gold"]) for pair in held_out}
+    assert {"gsm8k_right", "gsm8k_wrong", "digit", "frac_style"} <= {pair["kind"] for pair in pairs}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda f: (f / FILES[0]).unlink(),
+        lambda f: (f / FILES[0]).write_text("[{]"),
+        lambda f: (f / FILES[2]).write_text('{"reply": 1}\n'),
+    ],
+)
+def test_bad_data_is_one_clear_line(folder, spoil, monkeypatch, capsys):
+    spoil(folder)
+    monkeypatch.setattr(
+        sys, "argv", ["make_graded_pairs.py", "--data", str(folder), "--out", str(folder / "pairs.jsonl")]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        make_graded_pairs.main()
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (folder / "pairs.jsonl").exists()
