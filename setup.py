@@ -31,6 +31,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["deltal_openrlhf*", "megatron_ext*"]),
+    package_data={"deltal_openrlhf": ["py.typed"], "megatron_ext": ["py.typed"]},
     # torch, and packaging to compare versions; the pipeline comes with the extras, so that no build of torch is replaced unasked.
     install_requires=["torch>=2.4", "packaging"],
     extras_require={

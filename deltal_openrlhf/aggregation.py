@@ -27,6 +27,7 @@ A response that a filter removed enters with length 0: it takes no weight and is
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -131,6 +132,67 @@ def response_weights(
     if not bool((means[valid] > 0).all()):
         raise ValueError("scope_means holds a value that is not above 0 for a response that has trained tokens")
     return torch.where(valid, w / means.clamp(min=torch.finfo(torch.float64).tiny), 0.0) / (big_m * num_valid)
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """A mode with its constants; gives the weights of whole batches (formulas: top of this file).
+
+    mode: one of MODES.
+    alpha: exponent in [0, 1], for `deltal` only, which needs it.
+    scope: one of SCOPES, for `deltal` only; None is step there.
+    max_length: M > 0 in tokens; `deltal` and `seq-mean-token-sum-norm` need it, the other modes do not use it.
+
+    Raises ValueError that names the field, its value and what is allowed.
+    """
+
+    mode: str
+    alpha: float | None = None
+    scope: str | None = None
+    max_length: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode is {self.mode!r}, allowed are {', '.join(MODES)}")
+        for name, value in (("alpha", self.alpha), ("scope", self.scope)):
+            if value is not None and self.mode != "deltal":
+                raise ValueError(f"{name} is {value}, but mode is {self.mode}; it is allowed with deltal only")
+        if self.mode == "deltal":
+            check_alpha(self.alpha)
+            if self.scope not in (None, *SCOPES):
+                raise ValueError(f"scope is {self.scope!r}, allowed are {', '.join(SCOPES)}")
+        if self.mode in ("deltal", "seq-mean-token-sum-norm") or self.max_length is not None:
+            check_max_length(self.max_length)
+
+    @property
+    def spans_steps(self) -> bool:
+        """Whether the weights of an optimizer step depend on responses of other steps: the scopes rollout and group."""
+        return self.scope in ("rollout", "group")
+
+    def scope_means(self, lengths: Tensor, groups: Sequence[int] | Tensor | None = None) -> Tensor | None:
+        """Of a whole rollout batch: the mean of w over each response's scope, float64 [num_responses]. None unless `spans_steps`.
+
+        lengths: [num_responses]. groups: [num_responses] prompt ids; the scope `group` needs them, the others do not use them.
+        """
+        if self.alpha is None or not self.spans_steps:
+            return None
+        if self.scope == "group" and groups is None:
+            raise ValueError("groups is None, the scope group needs the prompt id of every response")
+        return scope_means(lengths, groups if self.scope == "group" else None, alpha=self.alpha)
+
+    def weights(
+        self, lengths: Tensor, groups: Sequence[int] | Tensor | None = None, *, scope_means: Tensor | None = None
+    ) -> Tensor:
+        """x_i of one optimizer step, float64 [num_responses]. Raises ValueError as `response_weights` does.
+
+        lengths: [num_responses], tokens; 0 for an empty or filtered response. groups: as in `scope_means`. scope_means: what
+        `scope_means` gave for these responses out of a larger rollout batch; without it the step is the whole rollout batch.
+        """
+        if scope_means is None:
+            scope_means = self.scope_means(lengths, groups)
+        return response_weights(
+            lengths, mode=self.mode, alpha=self.alpha, max_length=self.max_length, scope_means=scope_means
+        )
 
 
 def aggregate(token_losses: Tensor, action_mask: Tensor, weights: Tensor) -> Tensor:

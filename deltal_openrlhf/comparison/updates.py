@@ -16,7 +16,6 @@ from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_param
 from torch import Tensor
 from transformers import PreTrainedModel, get_scheduler
 
-from deltal_openrlhf.aggregation import response_weights, scope_means
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.trainer import StepStatistics
@@ -81,7 +80,9 @@ class PolicyUpdater:
         """
         size = self.args.train.batch_size
         steps = [order[i : i + size] for order in orders for i in range(0, len(order), size)]
-        means = self._scope_means(rollout)
+        aggregation = self.settings.aggregation
+        groups = torch.arange(len(rollout.lengths)) // self.args.rollout.n_samples_per_prompt
+        means = aggregation.scope_means(rollout.lengths, groups)
         # A response of advantage 0 gives no gradient: its length counts in the weights, its tokens need no pass.
         silent = set((rollout.advantages == 0).nonzero()[:, 0].tolist())
         # Before the first update they are what the update's own pass computes.
@@ -89,7 +90,7 @@ class PolicyUpdater:
         statistics = StepStatistics()
         tokens = clipped = kl = 0.0
         for rows in steps:
-            weights = self._weights(rollout.lengths[rows], None if means is None else means[rows])
+            weights = aggregation.weights(rollout.lengths[rows], scope_means=None if means is None else means[rows])
             statistics.add_weights(weights, self.settings.max_length)
             taken = [(row, x) for row, x in zip(rows, weights.tolist(), strict=True) if x > 0 and row not in silent]
             self.optimizer.zero_grad(set_to_none=False)
@@ -104,20 +105,6 @@ class PolicyUpdater:
             "actor_lr": self.schedule.get_last_lr()[0],
             **statistics.summary(),
         }
-
-    def _scope_means(self, rollout: Rollout) -> Tensor | None:
-        if self.settings.mode != "deltal" or self.settings.scope == "step":
-            return None
-        groups = torch.arange(len(rollout.lengths)) // self.args.rollout.n_samples_per_prompt
-        return scope_means(
-            rollout.lengths, groups if self.settings.scope == "group" else None, alpha=self.settings.alpha
-        )
-
-    def _weights(self, lengths: Tensor, means: Tensor | None) -> Tensor:
-        settings = self.settings
-        return response_weights(
-            lengths, mode=settings.mode, alpha=settings.alpha, max_length=settings.max_length, scope_means=means
-        )
 
     def _micro_batches(self, rollout: Rollout, rows: list[int]) -> list[list[int]]:
         """Rows of similar length together, so that there is little padding. One that fits into no pass is alone in its own."""

@@ -23,11 +23,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from deltal_openrlhf.aggregation import response_weights, scope_means
+from deltal_openrlhf.aggregation import SCOPES, Aggregation
 from deltal_openrlhf.diagnostics.partitions import Partitions
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-SCOPES = ("step", "rollout", "group")
 REFERENCE = "seq-mean-token-sum-norm"
 LAMBDA_REACH = 1 / 9
 
@@ -158,11 +157,6 @@ class StepWeights:
         method, alpha = self.method, self.method.alpha
         if alpha is not None and alpha > 1:
             lengths, alpha = lengths**alpha, 1.0
-        flat, means = torch.from_numpy(lengths.reshape(-1)), None
-        if method.scope == "group" and alpha is not None:
-            groups = torch.arange(len(lengths)).repeat_interleave(lengths.shape[1])
-            means = scope_means(flat, groups, alpha=alpha)
-        weights = response_weights(
-            flat, mode=method.weights, alpha=alpha, max_length=self.max_length, scope_means=means
-        )
-        return weights.numpy().reshape(lengths.shape)
+        groups = torch.arange(len(lengths)).repeat_interleave(lengths.shape[1])
+        aggregation = Aggregation(method.weights, alpha, method.scope, self.max_length)
+        return aggregation.weights(torch.from_numpy(lengths.reshape(-1)), groups).numpy().reshape(lengths.shape)

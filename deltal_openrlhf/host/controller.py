@@ -15,7 +15,6 @@ import torch
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.utils.logging_utils import init_logger
 
-from deltal_openrlhf.aggregation import scope_means
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
@@ -145,7 +144,7 @@ def attach_scope_means(rollout_samples, settings: LossSettings, group_size: int)
 
     rollout_samples: single-response Experiences, the group_size responses to a prompt one after the other, as the host makes them.
     """
-    if settings.mode != "deltal" or settings.scope == "step":
+    if not settings.aggregation.spans_steps:
         return
     first = range(0, len(rollout_samples), group_size)
     if settings.scope == "group" and any(
@@ -153,8 +152,8 @@ def attach_scope_means(rollout_samples, settings: LossSettings, group_size: int)
     ):
         raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
     lengths = torch.cat([trained_lengths(s.action_mask, s.truncated, settings) for s in rollout_samples])
-    groups = torch.arange(len(lengths)) // group_size if settings.scope == "group" else None
-    for sample, mean in zip(rollout_samples, scope_means(lengths, groups, alpha=settings.alpha), strict=True):
+    means = settings.aggregation.scope_means(lengths, torch.arange(len(lengths)) // group_size)
+    for sample, mean in zip(rollout_samples, means, strict=True):
         sample.info[SCOPE_MEAN_KEY] = mean.reshape(1)
 
 

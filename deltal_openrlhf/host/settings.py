@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deltal_openrlhf import __version__
-from deltal_openrlhf.aggregation import MODES, SCOPES, check_alpha, check_max_length
+from deltal_openrlhf.aggregation import MODES, SCOPES, Aggregation, check_alpha, check_max_length
 
 HOST_MODES = ("token-mean", "seq-mean-token-mean")
 ADDED_LATER = {"sgd": False}
@@ -77,6 +77,11 @@ class LossSettings:
             overlong_filtering=bool(given.overlong_filtering),
             sgd=_sgd(args),
         )
+
+    @property
+    def aggregation(self) -> Aggregation:
+        """What gives the responses their weights."""
+        return Aggregation(self.mode, self.alpha, self.scope, self.max_length)
 
     @property
     def weighted(self) -> bool:

@@ -1,7 +1,7 @@
 """The host's ActorPPOTrainer with weights over the whole optimizer step, and with its faults guarded.
 
 What an optimizer step trains on is spread over micro batches and data-parallel ranks, so before its first micro batch the lengths of
-all its responses are gathered once, and `response_weights` gives every response its weight. From there on a micro batch only needs
+all its responses are gathered once, and `Aggregation.weights` gives every response its weight. From there on a micro batch only needs
 its own rows: however the step is cut, the weights are the same.
 """
 
@@ -20,7 +20,6 @@ from openrlhf.utils.logging_utils import init_logger
 from peft import PeftModel
 from torch import Tensor
 
-from deltal_openrlhf.aggregation import response_weights
 from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
@@ -207,14 +206,8 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         local = torch.cat(micro_batches, dim=1)
         everywhere, first = self._gather_rows(local)
         lengths, means, tokens = everywhere
-        uses_scope = self.settings.mode == "deltal" and self.settings.scope != "step"
-        weights = response_weights(
-            lengths,
-            mode=self.settings.mode,
-            alpha=self.settings.alpha,
-            max_length=self.settings.max_length,
-            scope_means=means if uses_scope else None,
-        )
+        aggregation = self.settings.aggregation
+        weights = aggregation.weights(lengths, scope_means=means if aggregation.spans_steps else None)
         self.statistics.add_weights(weights, self.settings.max_length)
         mine = weights[first : first + local.shape[1]] * self.loss_divisor
         self._weights.extend(mine.split([rows.shape[1] for rows in micro_batches]))
