@@ -12,7 +12,7 @@ from typing import Any
 from deltal_openrlhf.comparison.pool import ENGINES
 from deltal_openrlhf.comparison.spec import read_spec
 from deltal_openrlhf.reports.numbers import count
-from deltal_openrlhf.runs.arguments import OneLineParser, check_report_packages
+from deltal_openrlhf.runs.parser import OneLineParser, check_report_packages
 
 PROG = "deltal compare"
 EPILOG = """\

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.arguments import OneLineParser, check_report_packages
+from deltal_openrlhf.runs.parser import OneLineParser, check_report_packages
 
 PROG = "deltal diagnose"
 ADVANTAGES = ("group_norm", "dr_grpo", "rloo")
