@@ -44,6 +44,7 @@ setup(
             "transformers==5.15.0",
             "psutil",
             "ninja",
+            "rich",
         ],
         # With a GPU: what openrlhf[vllm]==0.11.2 and this package need, less flash-attn, which has no wheel and cannot be built
         # before torch is there. openrlhf asks for it, so the host comes by itself, and our stand-in takes flash-attn's place:
@@ -70,6 +71,7 @@ setup(
             "peft",
             "pylatexenc",
             "pynvml>=12.0.0",
+            "rich",
             "sympy",
             "tensorboard",
             "torch",
@@ -88,6 +90,7 @@ setup(
             "uvicorn[standard]",
             "prometheus_client",
             "aiohttp",
+            "rich",
             "tqdm",
             "datasets",
             "pyarrow",
@@ -97,7 +100,7 @@ setup(
         # scripts/setup.sh --transformer-engine does. mbridge imports einops.
         "megatron": ["megatron-core==0.16.1", "mbridge==0.15.1", "einops"],
         # Plots, and what `deltal diagnose` and `deltal compare` need.
-        "plots": ["matplotlib", "scipy", "markupsafe"],
+        "plots": ["matplotlib", "scipy", "markupsafe", "rich"],
         "dev": ["pytest", "pytest-timeout", "ruff", "mypy", "psutil"],
     },
     entry_points={

@@ -1,0 +1,125 @@
+"""The progress of a long command: items done, the time taken and the time left.
+
+    with Progress("deltal eval", "responses", total=1000, done=400) as progress:
+        progress.update(405)
+
+    deltal eval: 500/1000 responses, 0:01:00, about 0:05:00 left
+
+On a terminal this is one line with a bar, kept up to date by rich. In a file or a pipe it is a plain line every EVERY seconds.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from itertools import accumulate
+from types import TracebackType
+from typing import TextIO
+
+EVERY = 5.0
+"""Seconds between two lines where there is no terminal."""
+ESTIMATE_AFTER = 0.05
+"""Share of the work after which its rate says something: of parallel items the short ones finish first."""
+
+
+def duration(seconds: float) -> str:
+    """H:MM:SS."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def time_left(seconds: float | None) -> str:
+    """ ", about 0:05:00 left", the end of a line; empty for None and for 0."""
+    return f", about {duration(seconds)} left" if seconds else ""
+
+
+class Progress:
+    """A context manager; `update` may be called as often as is convenient."""
+
+    def __init__(
+        self,
+        label: str,
+        unit: str,
+        total: int = 0,
+        *,
+        done: int = 0,
+        costs: Sequence[float] | None = None,
+        estimate: bool = True,
+        stream: TextIO | None = None,
+    ) -> None:
+        """Of `total` items, of which an earlier run did `done`: these say nothing about the speed of this one.
+
+        Args:
+            label: the beginning of the line.
+            unit: what is counted: "responses".
+            total: how many there are; update may say it later.
+            costs: of each item, to which its time is proportional, in any unit; None where all cost the same.
+            estimate: whether the time left is said.
+            stream: where the lines go, sys.stderr by default.
+        """
+        self._label, self._unit, self._total = label, unit, total
+        self._costs = [0.0, *accumulate(costs)] if costs is not None else None
+        self._before = self._done = done
+        self._estimate = estimate
+        self._stream = stream or sys.stderr
+        self._started = self._shown = time.monotonic()
+        self._complete = False
+        self._terminal = self._stream.isatty()
+        self._live: AbstractContextManager = self._on_terminal() if self._terminal else nullcontext()
+
+    def __enter__(self) -> "Progress":
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Items done in all, the earlier run's included."""
+        self._done, self._total = done, self._total if total is None else total
+        if self._terminal or self._complete:
+            return
+        now = time.monotonic()
+        self._complete = done == self._total
+        if self._complete or now - self._shown >= EVERY:
+            self._shown = now
+            print(self._line(), file=self._stream, flush=True)
+
+    def text(self, done: int, seconds: float) -> str:
+        """The line without its label. seconds: that this run took so far."""
+        left = self.seconds_left(done, seconds)
+        return f"{done}/{self._total} {self._unit}, {duration(seconds)}{time_left(left)}"
+
+    def seconds_left(self, done: int, seconds: float) -> float | None:
+        """At the rate so far; None where it is not known, or where nothing is left."""
+        work, made = (self._cost(until) - self._cost(self._before) for until in (self._total, done))
+        if not self._estimate or done == self._total or made <= 0 or made < ESTIMATE_AFTER * work:
+            return None
+        return seconds / made * (work - made)
+
+    def _cost(self, items: int) -> float:
+        return float(items) if self._costs is None else self._costs[items]
+
+    def _line(self) -> str:
+        return f"{self._label}: {self.text(self._done, time.monotonic() - self._started)}"
+
+    def _on_terminal(self) -> AbstractContextManager:
+        """The line and its bar, drawn over and over. What the process prints itself appears above them."""
+        from rich.console import Console  # slow to import
+        from rich.live import Live
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        def line_and_bar() -> Table:
+            grid = Table.grid(padding=(0, 1))
+            bar = ProgressBar(total=self._cost(self._total) or None, completed=self._cost(self._done), width=30)
+            grid.add_row(Text(self._line(), no_wrap=True), bar)
+            return grid
+
+        ours = self._stream in (sys.stdout, sys.stderr)
+        return Live(
+            get_renderable=line_and_bar, console=Console(file=self._stream), redirect_stdout=ours, redirect_stderr=ours
+        )
