@@ -20,8 +20,8 @@ from deltal_openrlhf.data.countdown import label
 from deltal_openrlhf.quickstart import heavy
 from deltal_openrlhf.quickstart.sizes import SIZES
 from deltal_openrlhf.quickstart.task import HELD_OUT, Task, prompt
+from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.files import write_atomically
-from deltal_openrlhf.runs.parser import OneLineParser
 
 TRAIN_PROMPTS = 4096
 

@@ -12,7 +12,8 @@ from typing import Any
 from deltal_openrlhf.comparison.pool import ENGINES
 from deltal_openrlhf.comparison.spec import read_spec
 from deltal_openrlhf.reports.numbers import count
-from deltal_openrlhf.runs.parser import OneLineParser, check_report_packages
+from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal compare"
 EPILOG = """\

@@ -17,7 +17,7 @@ from deltal_openrlhf.data.output import FORMATS, Row, Written, write
 from deltal_openrlhf.data.prepare import Files, Options, math_files, measured
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
 from deltal_openrlhf.data.sources import FORMS, folder_problem
-from deltal_openrlhf.runs.parser import OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser
 
 DESCRIPTION = f"""Write train and eval files for OpenRLHF: rows of input (the prompt), label (what the reward reads) and datasource.
 A SOURCE of problems is a local file or a data set on the hub; {FORMS}."""

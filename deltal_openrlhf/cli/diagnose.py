@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.parser import OneLineParser, check_report_packages
+from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal diagnose"
 ADVANTAGES = ("group_norm", "dr_grpo", "rloo")

@@ -14,8 +14,8 @@ from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Sampling, evaluate
 from deltal_openrlhf.grading.extract import FALLBACKS
 from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.files import write_atomically
-from deltal_openrlhf.runs.parser import OneLineParser
 
 EPILOG = """\
 Into --out go results.json, report.md (the tables), samples.md (a few responses to read) and responses.jsonl (all of them). The same

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from deltal_openrlhf.grading.extract import FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.files import write_atomically
-from deltal_openrlhf.runs.parser import OneLineParser
 
 SHOWN_BAD_LINES = 20
 IN_FLIGHT = 10_000

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from deltal_openrlhf.grading.extract import FALLBACKS
-from deltal_openrlhf.runs.parser import OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser
 
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_STOP = 30

@@ -6,7 +6,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.parser import OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser
 
 PROG = "deltal verify"
 SECONDS = 200.0

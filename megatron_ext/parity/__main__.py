@@ -7,7 +7,7 @@ import sys
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.parity.cases import Case
-from deltal_openrlhf.runs.parser import OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.modules import MODULES, Modules, chosen
 from megatron_ext.parity.cases import DTYPE, MODELS, TOLERANCES, WRONG, ShardedCase

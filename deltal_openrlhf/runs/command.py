@@ -1,0 +1,61 @@
+"""What our commands share: their parser, what they say about an unknown name, and how they end."""
+
+import argparse
+import difflib
+import re
+import signal
+import sys
+from collections.abc import Callable, Collection
+from types import FrameType
+from typing import Any, NoReturn
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C or SIGTERM."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Bad flags end with exit code 2 and one line; no flag may be abbreviated."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """ "the nearest known one is 'seeds'", or "the nearest known ones are" those of which name is a part; None if none is near.
+
+    The parts of actor.lr_warmup_ratio are all words between dots and underscores, and what these join.
+    """
+    part = re.compile(rf"(^|[._]){re.escape(name)}($|[._])")
+    close = difflib.get_close_matches(name, list(filter(part.search, known)), n=3, cutoff=0)
+    close = close or difflib.get_close_matches(name, known, n=1)
+    if not close:
+        return None
+    return f"the nearest known {'one is' if len(close) == 1 else 'ones are'} {', '.join(map(repr, close))}"
+
+
+def raise_interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """A signal handler: SIGTERM as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def run_command(parser: argparse.ArgumentParser, work: Callable[[], int]) -> int:
+    """The exit status of work(), which the same command resumes after an interruption (INTERRUPTED), be it Ctrl-C or SIGTERM.
+
+    ValueError and OSError are said in one line and end the process with 2.
+    """
+    before = signal.signal(signal.SIGTERM, raise_interrupt)
+    try:
+        return work()
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
+    except ValueError as error:
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        print(f"{parser.prog}: interrupted; the same command resumes where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
