@@ -126,7 +126,11 @@ link_toolkit() {
     for library in libcudart.so.13 libcurand.so.10; do run ln -sf "$library" "$TOOLKIT/lib/${library%.*}"; done
 }
 
-make_venv() { "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || run "$PYTHON" -m venv "$VENV"; }
+# Git and ruff know the name .venv only; the file makes them pass over a folder of any name (Python 3.13's venv writes it too).
+make_venv() {
+    "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || run "$PYTHON" -m venv "$VENV"
+    [ -n "$DRY_RUN" ] || echo '*' >"$VENV/.gitignore"
+}
 
 install_torch() {
     if [ "$KIND" = gpu ]; then

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."  # Ray's workers start in this folder, and the recipes' paths begin here
-export PATH="$PWD/.venv/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
+export PATH="${DELTAL_VENV:-$PWD/.venv}/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
 PORT=${RAY_PORT:-6379}
 
 usage() { sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }

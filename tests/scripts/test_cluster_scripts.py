@@ -33,7 +33,8 @@ def clone(tmp_path) -> Path:
 
 
 def run(clone: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}", **variables}
+    inherited = {name: value for name, value in os.environ.items() if name != "DELTAL_VENV"}
+    environment = {**inherited, "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}", **variables}
     command = ["bash", str(clone / "scripts" / "cluster" / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, cwd="/")
 
@@ -57,6 +58,13 @@ def test_a_head_starts_in_the_clones_folder(clone):
     process = run(clone, "ray.sh", "head", "--num-gpus", "2")
     assert calls(clone) == ["ray start --head --port 6379 --block --num-gpus 2"]
     assert process.stdout == f"{clone}\n"
+
+
+def test_another_environment_is_taken_where_it_is_named(clone, tmp_path_factory):
+    other = tmp_path_factory.mktemp("environment")
+    (clone / ".venv" / "bin").rename(other / "bin")
+    assert run(clone, "ray.sh", "head", DELTAL_VENV=str(other)).returncode == 0
+    assert calls(clone) == ["ray start --head --port 6379 --block"]
 
 
 def test_a_worker_joins_the_head_once_it_listens(clone):

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -279,6 +280,21 @@ def test_test_sh_runs_in_the_environment_that_setup_made(tmp_path):
     assert process.stdout == "set up\n-m pytest tests/test_x.py -q\n", process.stderr
 
 
+def test_git_and_ruff_pass_over_an_environment_of_any_name(machine):
+    machine.python("python3", "3.12")
+    assert machine.setup().returncode == 0
+    environment = machine.venv.rename(machine.venv.with_name("environment"))  # ruff knows the name `venv`
+    (environment / "lib.py").write_text("import os\n")
+    folder = environment.parent
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    listed = subprocess.run(["git", "status", "--short"], cwd=folder, capture_output=True, text=True, check=True)
+    assert "bin/" in listed.stdout and "environment" not in listed.stdout
+    ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", "--select", "F", "."]
+    assert subprocess.run(ruff, cwd=folder).returncode == 0
+    (environment / ".gitignore").unlink()
+    assert subprocess.run(ruff, cwd=folder).returncode == 1
+
+
 def test_the_dockerfile_takes_the_same_steps(machine):
     """Its setup command, on a machine where no GPU is seen, as while an image is built."""
     text = (SCRIPTS / "Dockerfile").read_text(encoding="utf-8")
@@ -286,7 +302,7 @@ def test_the_dockerfile_takes_the_same_steps(machine):
         r"^FROM nvidia/cuda:13\.0\.\d-devel-ubuntu24\.04$", text, re.M
     )  # torch 2.13.0 is built for CUDA 13.0
     assert "\nCOPY . .\n" in text and "pip install" not in text
-    assert ".venv\n" in (SCRIPTS / "Dockerfile.dockerignore").read_text(encoding="utf-8")
+    assert ".venv*\n" in (SCRIPTS / "Dockerfile.dockerignore").read_text(encoding="utf-8")
     assert "PATH=/opt/venv/bin:$PATH" in text and "DELTAL_VENV=/opt/venv" in text
     (variable,) = re.findall(r"^ENV .* (\w+=1)$", text, re.M)
     (script,) = re.findall(r"^RUN bash (\S+)", text, re.M)
