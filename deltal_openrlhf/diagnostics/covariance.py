@@ -5,11 +5,9 @@ to one prompt share it, and with an advantage also its baseline. Gradients are n
 and still have <g_i, g_j> = |E g|^2 > 0 in the mean, so dependence is what pairs of one prompt have beyond pairs of different prompts.
 """
 
-import math
-
 import numpy as np
 
-from deltal_openrlhf.statistics.jackknife import Estimate, Z, estimate, undefined
+from deltal_openrlhf.statistics.jackknife import leave_one_out
 
 
 def correlations(gram: np.ndarray, groups: np.ndarray) -> dict:
@@ -30,9 +28,9 @@ def correlations(gram: np.ndarray, groups: np.ndarray) -> dict:
     within = _means(of_prompt - count, pairs_within, times=1)
     between = _means(products.sum(axis=1) - of_prompt, pairs_between, times=2)
     return {
-        "within": _jackknife(within),
-        "between": _jackknife(between),
-        "excess": _jackknife(within - between),
+        "within": leave_one_out(within).as_json(),
+        "between": leave_one_out(between).as_json(),
+        "excess": leave_one_out(within - between).as_json(),
         "pairs_within": int(pairs_within.sum()) // 2,
         "pairs_between": int(pairs_between.sum()) // 2,
     }
@@ -46,12 +44,3 @@ def _means(sums: np.ndarray, pairs: np.ndarray, times: int) -> np.ndarray:
     left = np.concatenate([[pairs.sum()], pairs.sum() - times * pairs])
     total = np.concatenate([[sums.sum()], sums.sum() - times * sums])
     return np.divide(total, left, out=np.full(len(left), np.nan), where=left > 0)
-
-
-def _jackknife(means: np.ndarray) -> Estimate:
-    """means: [1 + P], of all, and without each prompt."""
-    value, replicates = means[0], means[1:]
-    if len(replicates) < 3 or np.isnan(means).any():
-        return undefined()
-    half = Z * math.sqrt((len(replicates) - 1) * replicates.var())
-    return estimate(value, value - half, value + half, resolved=abs(value) > half)

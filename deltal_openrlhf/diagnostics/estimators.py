@@ -16,7 +16,9 @@ import math
 
 import numpy as np
 
-from deltal_openrlhf.statistics.jackknife import Combination, Estimate, Replicates, Z, estimate, fieller, undefined
+from deltal_openrlhf.statistics.estimate import Estimate
+from deltal_openrlhf.statistics.fieller import Z, fieller
+from deltal_openrlhf.statistics.jackknife import Combination, Replicates
 
 POWER_80_PERCENT = 0.8416212335729143
 """80 % of the normal distribution."""
@@ -24,41 +26,34 @@ ROUNDING = 1e-6
 """The reference against itself differs from 1 or 0 by rounding; nothing so small is a finding."""
 
 
-def summary(moments: Replicates, *, comparable_scale: bool) -> dict[str, Estimate | float | None]:
-    """The entries cv to norm of one method in findings.json, from the moments of batches.py."""
-    mean, reference_mean = moments["mean"], moments["reference_mean"]
-    cv = _cv(moments)
+def summary(moments: Replicates, *, comparable_scale: bool) -> tuple[dict[str, Estimate], float | None]:
+    """The entries cv to norm of one method in findings.json, from the moments of batches.py, and its detectable bias."""
     bias, detectable = _relative_bias(moments, comparable_scale)
-    return {
-        "cv": cv,
+    found = {
+        "cv": _cv(moments),
         "cv_ratio": cv_ratio(moments),
         "cosine": _cosine(moments),
         "relative_norm": _relative_norm(moments),
         "relative_bias": bias,
-        "detectable_bias": detectable,
-        "ess": _plain(moments["ess"]),
-        "batch_cosine": _batch_cosine(moments["own"], mean),
-        "batch_cosine_reference": _batch_cosine(moments["toward"], reference_mean),
+        "ess": moments["ess"].estimate,
+        "batch_cosine": _batch_cosine(moments["own"], moments["mean"]),
+        "batch_cosine_reference": _batch_cosine(moments["toward"], moments["reference_mean"]),
         "norm": norm(moments),
     }
+    return found, detectable
 
 
 def norm(moments: Replicates) -> Estimate:
     """sqrt E|G|^2."""
     square = moments["square"]
     half = square.margin
-    return estimate(*_roots(square.value, square.value - half, square.value + half), resolved=square.value > half)
+    return Estimate.of(*_roots(square.value, square.value - half, square.value + half), resolved=square.value > half)
 
 
 def norm_ratio(long: Replicates, short: Replicates) -> Estimate:
     """sqrt(E|G|^2 of long / E|G|^2 of short), of different prompts and so independent. resolved: the interval excludes 1."""
     a, b = long["square"], short["square"]
     return _root_of_ratio(*fieller(a.value, b.value, np.diag([a.margin**2, b.margin**2]) / Z**2))
-
-
-def _plain(number: Combination) -> Estimate:
-    half = number.margin
-    return estimate(number.value, number.value - half, number.value + half, resolved=abs(number.value) > half)
 
 
 def _roots(*squares: float) -> tuple[float, ...]:
@@ -68,7 +63,7 @@ def _roots(*squares: float) -> tuple[float, ...]:
 def _root_of_ratio(value: float, low: float, high: float) -> Estimate:
     """The root of a ratio that is 1 where two methods are alike. resolved: its interval excludes 1."""
     value, low, high = _roots(value, low, high)
-    return estimate(value, low, high, resolved=low > 1 + ROUNDING or high < 1 - ROUNDING)
+    return Estimate.of(value, low, high, resolved=low > 1 + ROUNDING or high < 1 - ROUNDING)
 
 
 def _cv(moments: Replicates) -> Estimate:
@@ -76,7 +71,7 @@ def _cv(moments: Replicates) -> Estimate:
         return math.sqrt(1 / min(share, 1.0) - 1) if share > 0 else math.inf
 
     value, low, high = moments["mean"].over(moments["square"])
-    return estimate(cv(value), cv(high), cv(low), resolved=low > 0)
+    return Estimate.of(cv(value), cv(high), cv(low), resolved=low > 0)
 
 
 def cv_ratio(moments: Replicates) -> Estimate:
@@ -100,14 +95,14 @@ def _cosine(moments: Replicates) -> Estimate:
     squared, size = _squared_cosine(moments)
     value, low, high = squared.over(size)
     if moments["mean"].value <= 0 or math.isnan(value):
-        return undefined()
+        return Estimate.undefined()
     resolved = high < 1 - ROUNDING
     value, low, high = (min(root, 1.0) for root in _roots(value, low, high))
     if low == 0:
         low = -high  # the square cannot tell the sign
     if moments["cross"].value < 0:
         value, low, high = -value, -high, -low
-    return estimate(value, low, high, resolved=resolved)
+    return Estimate.of(value, low, high, resolved=resolved)
 
 
 def _relative_bias(moments: Replicates, comparable_scale: bool) -> tuple[Estimate, float | None]:
@@ -121,19 +116,19 @@ def _relative_bias(moments: Replicates, comparable_scale: bool) -> tuple[Estimat
         ratio, least, most = square.over(size)
         value, low, high = 1 - ratio, 1 - most, 1 - least
     if mean.value <= 0 and not comparable_scale or math.isnan(value):
-        return undefined(), None
+        return Estimate.undefined(), None
     excess = square - size.times(square.value / size.value)
     detectable = math.sqrt((excess.margin + POWER_80_PERCENT * excess.error) / size.value)
     value, low, high = _roots(value, low, high)
-    return estimate(value, low, high, resolved=low > ROUNDING), detectable
+    return Estimate.of(value, low, high, resolved=low > ROUNDING), detectable
 
 
 def _batch_cosine(product: Combination, mean: Combination) -> Estimate:
     """E<G, EF>/|G| / |EF|. Near |EF| = 0 both go with |EF|^2, so the square is nearly linear. resolved: |EF| is."""
     if mean.value <= 0:
-        return undefined()
+        return Estimate.undefined()
     ratio = product.value / mean.value
     square = product.value * ratio
     half = (product.times(2 * ratio) - mean.times(ratio**2)).margin
     value, low, high = (min(root, 1.0) for root in _roots(square, square - half, square + half))
-    return estimate(math.copysign(value, product.value), low, high, resolved=mean.value > mean.margin)
+    return Estimate.of(math.copysign(value, product.value), low, high, resolved=mean.value > mean.margin)

@@ -18,7 +18,8 @@ from deltal_openrlhf.diagnostics.methods import (
     balanced_factors,
     lambda_factors,
 )
-from deltal_openrlhf.statistics.jackknife import Estimate, Replicates, undefined
+from deltal_openrlhf.statistics.estimate import Estimate
+from deltal_openrlhf.statistics.jackknife import Replicates
 
 ORDER = (
     ("seq-mean-token-mean", "deltal-1-step"),
@@ -91,7 +92,8 @@ class BatchStudy:
         alpha = 0.0 if method.key == REFERENCE else method.alpha
         if alpha is not None and alpha <= RECOMMENDED_UP_TO and method.scope in (None, "step"):
             self.toward[alpha] = moments.only("toward", as_name=str(alpha))
-        short, long, ratio = self._norms(gradients, weights)
+        estimates, detectable_bias = summary(moments, comparable_scale=method.comparable_scale)
+        estimates |= self._norms(gradients, weights)
         return {
             "key": method.key,
             "name": method.name,
@@ -101,11 +103,9 @@ class BatchStudy:
             "advantage": method.advantage or self.advantage,
             "kind": method.kind,
             "comparable_scale": method.comparable_scale,
-            **summary(moments, comparable_scale=method.comparable_scale),
+            **{name: estimate.as_json() for name, estimate in estimates.items()},
+            "detectable_bias": detectable_bias,
             "responses_per_batch": float((self.lengths > 0).sum(axis=1).mean() * self.batch_prompts),
-            "norm_short": short,
-            "norm_long": long,
-            "norm_ratio": ratio,
         }
 
     def ordering(self) -> list[dict]:
@@ -121,7 +121,7 @@ class BatchStudy:
                     other.only("mean", as_name="reference_mean"),
                 ]
             )
-            found.append({"a": a, "b": b, "cv_ratio": cv_ratio(moments)})
+            found.append({"a": a, "b": b, "cv_ratio": cv_ratio(moments).as_json()})
         return found
 
     def alphas_of_step(self) -> tuple[Replicates, list[float]]:
@@ -141,14 +141,14 @@ class BatchStudy:
         advantages = self.advantages[weights.method.advantage or self.advantage]
         return prompt_gradients(self.gram, weights.profile(), advantages, self.reference_part)
 
-    def _norms(self, gradients: PromptGradients, weights: StepWeights) -> tuple[Estimate, Estimate, Estimate]:
+    def _norms(self, gradients: PromptGradients, weights: StepWeights) -> dict[str, Estimate]:
         """norm_short, norm_long and norm_ratio; not defined where a third of the prompts does not make two batches."""
         if self.thirds[0].steps.shape[1] < 2:
-            return undefined(), undefined(), undefined()
+            return dict.fromkeys(("norm_short", "norm_long", "norm_ratio"), Estimate.undefined())
         squares = []
         for third in self.thirds:
             if weights.method.scope == "rollout":
                 third = third.in_blocks(min(self.rollout_batches, third.steps.shape[1] // 2))
             squares.append(mean_square(gradients, weights.scales(third), third))
         short, long = squares
-        return norm(short), norm(long), norm_ratio(long, short)
+        return {"norm_short": norm(short), "norm_long": norm(long), "norm_ratio": norm_ratio(long, short)}

@@ -9,10 +9,9 @@ percentile bootstrap over prompts.
 """
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
-from deltal_openrlhf.statistics.jackknife import Estimate, estimate, undefined
+from deltal_openrlhf.statistics import bootstrap, student
+from deltal_openrlhf.statistics.estimate import Estimate
 
 RESAMPLES = 500
 BINS, LEAST_IN_BIN = 8, 10
@@ -49,14 +48,15 @@ class LengthFit:
         beta, intercept = gamma_regression(self.log_lengths, y, weights)
         low, high = _percentiles(beta[1:], self.num_prompts)
         found = np.isfinite(beta[0])
+        exponent = Estimate.of(beta[0], low, high, resolved=high - low < 1) if found else Estimate.undefined()
         fitted = np.exp(intercept[0] + beta[0] * self.log_lengths)
         bins = [self._bin(members, y, weights, fitted if found else None) for members in self.bins]
         return {
-            "beta": estimate(beta[0], low, high, resolved=high - low < 1) if found else undefined(),
+            "beta": exponent.as_json(),
             "responses": len(self.lengths),
             "prompts": self.num_prompts,
             "bins": bins,
-            "bins_off": sum(b["fitted"] is not None and not _holds(b["variance"], b["fitted"]) for b in bins),
+            "bins_off": sum(map(_is_off, bins)),
             "intercept": float(intercept[0]) if found else None,
         }
 
@@ -73,14 +73,14 @@ class LengthFit:
             "from": float(lengths.min()),
             "to": float(lengths.max()),
             "responses": len(lengths),
-            "variance": estimate(means[0], low, high, resolved=low > 0),
+            "variance": Estimate.of(means[0], low, high, resolved=low > 0).as_json(),
             "fitted": None if fitted is None else float(fitted[members].mean()),
         }
 
 
-def _holds(estimate: Estimate, value: float) -> bool:
-    low, high = estimate["low"], estimate["high"]
-    return (low is None or low <= value) and (high is None or value <= high)
+def _is_off(found: dict) -> bool:
+    """Whether the interval of a bin's variance misses the fit."""
+    return found["fitted"] is not None and Estimate(**found["variance"]).side(found["fitted"]) is not None
 
 
 def gamma_regression(log_lengths: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,15 +111,11 @@ def gamma_regression(log_lengths: np.ndarray, y: np.ndarray, weights: np.ndarray
 
 
 def _percentiles(resampled: np.ndarray, prompts: int) -> tuple[float, float]:
-    """95 % interval; the whole line where more than one resample in 40 has no value.
-
-    The percentiles are those of Student's t over the normal's and of P/(P - 1): resampling P prompts spreads too little by that much
-    (Hesterberg 2015, "expanded percentile").
-    """
-    if prompts < 3 or np.isnan(resampled).mean() > 0.025:
+    """95 % interval (see student.expanded_tail); the whole line where more than one resample in 40 has no value."""
+    missing = np.isnan(resampled)
+    if prompts < 3 or missing.mean() > 0.025:
         return -np.inf, np.inf
-    tail = 100 * norm.cdf(student_t.ppf(0.025, prompts - 1) * np.sqrt(prompts / (prompts - 1)))
-    low, high = np.nanpercentile(resampled, [tail, 100 - tail])
+    low, high = bootstrap.interval(resampled[~missing], student.expanded_tail(prompts))
     return float(low), float(high)
 
 

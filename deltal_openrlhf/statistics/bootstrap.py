@@ -1,14 +1,27 @@
-"""Percentile bootstrap of means over problems."""
+"""Percentile bootstrap of means over problems. Needs numpy only."""
 
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+
+from deltal_openrlhf.statistics.estimate import Estimate
 
 RESAMPLES = 10_000
 LEVEL = 95
 """Percent of the resampled means that an interval holds."""
 
 _NUMBERS_AT_ONCE = 4_000_000  # bounds the memory, 8 bytes each
+
+
+def mean(values: np.ndarray, groups: Sequence[Hashable] | None = None) -> Estimate:
+    """Mean of one value a problem, [problems], and its interval; always from the same resamples. groups: see resampled_means."""
+    low, high = interval(resampled_means(values[:, None], np.random.default_rng(0), groups)[:, 0])
+    return Estimate.of(values.mean(), float(low), float(high), resolved=True)
+
+
+def difference(before: np.ndarray, after: np.ndarray, groups: Sequence[Hashable] | None = None) -> Estimate:
+    """Mean of after - before on the same problems, paired by problem. resolved: the interval excludes 0."""
+    return mean(after - before, groups).against(0.0)
 
 
 def resampled_means(
@@ -32,8 +45,7 @@ def resampled_means(
     return means
 
 
-def interval(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end of the central LEVEL % of `means` [resamples, ...]: two arrays [...]."""
-    tail = (100 - LEVEL) / 2
+def interval(means: np.ndarray, tail: float = (100 - LEVEL) / 2) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper end of the interval of `means` [resamples, ...]: two arrays [...]. tail: percent left out on either side."""
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     return low, high

@@ -18,16 +18,25 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import t as student_t
 
-Z = 1.959963984540054
-"""Two-sided 95 % of the normal distribution."""
-
-Estimate = dict[str, float | bool | None]
-"""{"value", "low", "high", "resolved"}; None is infinite or not defined."""
+from deltal_openrlhf.statistics import student
+from deltal_openrlhf.statistics.estimate import Estimate
+from deltal_openrlhf.statistics.fieller import Z, fieller
 
 SMALLEST_SHARE = 0.25
 """No combination of moments has a variance below this share of its plain jackknife variance: what is subtracted is estimated too."""
+
+
+def leave_one_out(means: np.ndarray) -> Estimate:
+    """The plain jackknife. means: [1 + units], the mean of all, and that without each unit; nan where it is not defined.
+
+    resolved: the interval excludes 0. Undefined for fewer than three units, or where a mean is.
+    """
+    value, replicates = means[0], means[1:]
+    if len(replicates) < 3 or np.isnan(means).any():
+        return Estimate.undefined()
+    half = Z * math.sqrt((len(replicates) - 1) * replicates.var())
+    return Estimate.of(value, value - half, value + half, resolved=abs(value) > half)
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,7 @@ class Replicates:
             return Z
         prompts = len(squares)
         left = float(self.covariance(gradient[None])[0, 0]) * prompts / (prompts - 1)
-        return float(student_t.ppf(0.975, max(2 * left**2 / spread, 2.0)))
+        return student.quantile(max(2 * left**2 / spread, 2.0))
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,12 @@ class Combination:
     def margin(self) -> float:
         """Half of the 95 % interval."""
         return self.moments.quantile(self.gradient) * self.error
+
+    @property
+    def estimate(self) -> Estimate:
+        """value plus or minus margin. resolved: the interval excludes 0."""
+        half = self.margin
+        return Estimate.of(self.value, self.value - half, self.value + half, resolved=abs(self.value) > half)
 
     def __add__(self, other: "Combination") -> "Combination":
         return Combination(self.moments, self.value + other.value, self.gradient + other.gradient)
@@ -182,31 +197,3 @@ def _subtract(plain: np.ndarray, excess: np.ndarray) -> np.ndarray:
     shares, axes = np.linalg.eigh(np.eye(int(kept.sum())) - inverse @ excess @ inverse.T)
     root = root @ axes
     return (root * np.maximum(shares, SMALLEST_SHARE)) @ root.T
-
-
-def fieller(a: float, b: float, covariance: np.ndarray) -> tuple[float, float, float]:
-    """Ratio a / b of two numbers that are not negative, and its 95 % interval: all r >= 0 with (a - r b)^2 <= Z^2 Var(a - r b).
-
-    covariance: [2, 2] of a and b. The ratio is 0 where a < 0 and nan where b <= 0; high is inf where b cannot be told from 0.
-    """
-    value = max(a, 0.0) / b if b > 0 else math.nan
-    # (b^2 - Z^2 Vbb) r^2 - 2 (a b - Z^2 Vab) r + (a^2 - Z^2 Vaa) <= 0
-    square = b**2 - Z**2 * covariance[1, 1]
-    half = a * b - Z**2 * covariance[0, 1]
-    constant = a**2 - Z**2 * covariance[0, 0]
-    root = math.sqrt(max(half**2 - square * constant, 0.0))
-    if b > 0 and square > 0:
-        return value, max((half - root) / square, 0.0), max((half + root) / square, 0.0)
-    if constant > 0 and a > 0 and half + root > 0:
-        return value, constant / (half + root), math.inf  # what is left out reaches from below 0 to this root
-    return value, 0.0, math.inf
-
-
-def estimate(value: float, low: float, high: float, *, resolved: bool) -> Estimate:
-    """Not finite becomes None."""
-    value_, low_, high_ = (float(number) if math.isfinite(number) else None for number in (value, low, high))
-    return {"value": value_, "low": low_, "high": high_, "resolved": bool(resolved)}
-
-
-def undefined() -> Estimate:
-    return {"value": None, "low": None, "high": None, "resolved": False}

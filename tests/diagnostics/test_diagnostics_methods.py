@@ -16,7 +16,6 @@ from deltal_openrlhf.diagnostics.methods import (
 )
 from deltal_openrlhf.diagnostics.partitions import Partitions
 from deltal_openrlhf.diagnostics.variance import LengthFit, gamma_regression
-from deltal_openrlhf.statistics.jackknife import Z, fieller
 
 METHODS = {method.key: method for method in all_methods()}
 M = 50.0
@@ -184,24 +183,6 @@ def test_moments_and_leaving_out_against_loops(block):
         for p in (0, 7, missing):
             expected = moments(r, p)
             np.testing.assert_allclose(found.left_out[:, r, p], [expected[name] for name in found.names], rtol=1e-9)
-
-
-def test_fieller_covers_the_ratio_and_reaches_infinity():
-    rng = np.random.default_rng(0)
-    covariance = np.array([[1.0, 0.3], [0.3, 0.5]])
-    for b, finite in ((10.0, 1.0), (1.5, 0.6)):
-        draws = rng.multivariate_normal([2 * b, b], covariance, size=4000)
-        ends = np.array([fieller(*draw, covariance)[1:] for draw in draws])
-        assert np.mean((ends[:, 0] <= 2) & (ends[:, 1] >= 2)) == pytest.approx(0.95, abs=0.02)
-        assert np.mean(np.isfinite(ends[:, 1])) == pytest.approx(finite, abs=0.1)
-    value, low, high = fieller(4.0, 2.0, np.diag([0.01, 0.0]))
-    np.testing.assert_allclose([value, low, high], [2, (4 - Z / 10) / 2, (4 + Z / 10) / 2])
-    assert fieller(5.0, 0.1, np.eye(2)) == (
-        50.0,
-        pytest.approx((5**2 - Z**2) / (0.5 + np.sqrt(0.25 + (Z**2 - 0.01) * (25 - Z**2)))),
-        np.inf,
-    )
-    assert np.isnan(fieller(1.0, -0.1, np.eye(2))[0])
 
 
 def test_gamma_regression_solves_its_equations():

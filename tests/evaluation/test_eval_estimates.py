@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from support.exact_means import exact_means
 
 from deltal_openrlhf.evaluation.estimates import (
     OVER_PROBLEMS,
@@ -16,7 +17,6 @@ from deltal_openrlhf.evaluation.estimates import (
     powers_of_two,
     statistics,
 )
-from deltal_openrlhf.statistics.bootstrap import interval, resampled_means
 
 
 @pytest.mark.parametrize("n", range(1, 9))
@@ -53,45 +53,6 @@ def test_statistics_by_hand():
     """n 4; c 0, 1, 4: Avg 0, 1/4, 1; Pass@2 0, 1 - 3/6, 1; Pass@4 0, 1, 1."""
     expected = [[0, 0, 0, 0], [0.25, 0.25, 0.5, 1], [1, 1, 1, 1]]
     np.testing.assert_allclose(statistics(4, [0, 1, 4], [1, 2, 4]), expected, atol=1e-15)
-
-
-def exact_means(values, groups=None):
-    """Distribution of the mean over every possible draw: value -> chance."""
-    keys = sorted(set(groups or range(len(values))))
-    members = {key: [v for v, g in zip(values, groups or range(len(values)), strict=True) if g == key] for key in keys}
-    found = Counter()
-    for draw in itertools.product(keys, repeat=len(keys)):
-        drawn = [v for key in draw for v in members[key]]
-        found[sum(drawn) / len(drawn)] += Fraction(1, len(keys) ** len(keys))
-    return found
-
-
-@pytest.mark.parametrize("groups", [None, ["a", "a", "b", "c"]])
-def test_resampled_means_have_the_exact_distribution(groups):
-    values, resamples = [0.0, 0.25, 1.0, 0.5], 40_000
-    means = resampled_means(np.array(values)[:, None], np.random.default_rng(1), groups, resamples)[:, 0]
-    exact = exact_means(values, groups)
-    found = Counter(round(float(mean), 9) for mean in means)
-    assert set(found) == {round(mean, 9) for mean in exact}
-    for mean, chance in exact.items():
-        error = math.sqrt(chance * (1 - chance) / resamples)
-        assert abs(found[round(mean, 9)] / resamples - chance) < 4.5 * error, mean
-    other = exact_means(values) if groups else exact_means(values, ["a", "a", "b", "c"])
-    assert set(other) != set(exact)  # the two would be told apart
-
-
-def test_columns_of_one_resample_are_means_over_the_same_problems():
-    values = np.random.default_rng(2).random((30, 1))
-    means = resampled_means(np.hstack([values, 1 - values]), np.random.default_rng(3), resamples=500)
-    np.testing.assert_allclose(means.sum(axis=1), 1)
-    assert means[:, 0].std() > 0.01
-
-
-def test_parts_of_the_work_do_not_change_the_resamples(monkeypatch):
-    values = np.random.default_rng(4).random((50, 2))
-    whole = resampled_means(values, np.random.default_rng(0), resamples=333)
-    monkeypatch.setattr("deltal_openrlhf.statistics.bootstrap._NUMBERS_AT_ONCE", 350)
-    np.testing.assert_array_equal(resampled_means(values, np.random.default_rng(0), resamples=333), whole)
 
 
 def around_quantile(distribution, level):
@@ -133,15 +94,3 @@ def test_sets_of_the_same_size_are_drawn_independently():
 def test_order_of_sets_changes_nothing():
     a, b = np.random.default_rng(6).random((2, 20, 1))
     assert estimates({"a": a, "b": b}) == estimates({"b": b, "a": a})
-
-
-def test_interval_covers_the_truth():
-    """Share of 600 experiments (80 problems of different difficulty, 4 responses) whose interval holds the true mean: 0.95, with a standard
-    error of 0.009; the percentile bootstrap is known to be a little short."""
-    rng, truth, covered = np.random.default_rng(7), 0.3, 0
-    for _ in range(600):
-        chances = rng.beta(0.6, 1.4, size=80)  # mean 0.3
-        shares = rng.binomial(4, chances)[:, None] / 4
-        low, high = interval(resampled_means(shares, rng, resamples=1000))
-        covered += low[0] <= truth <= high[0]
-    assert 0.91 < covered / 600 < 0.98
