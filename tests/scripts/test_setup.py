@@ -194,21 +194,11 @@ def test_the_plan_of_a_gpu_machine_is_printed_and_nothing_done(with_gpu):
     assert re.search(r"machine +gpu\n", process.stdout)
     assert re.search(r"requirements +scripts/requirements-gpu.txt, 2\d\d packages\n", process.stdout)
     assert re.search(r"disk +about \d+ GB", process.stdout)
-    planned = [
-        "venv",
-        "torch",
-        "build-tools",
-        "packages",
-        "project",
-        "cuda-toolkit",
-        "flash-attn",
-        "transformer-engine",
-    ]
+    planned = "venv torch build-tools packages project cuda-toolkit flash-attn transformer-engine".split()
     assert re.findall(r"^stage (\S+)$", process.stdout, re.M) == planned
     assert "-c " + str(SCRIPTS / "requirements-gpu.txt") + " torch==2.13.0\n" in process.stdout
-    assert [path.name for path in with_gpu.venv.iterdir()] == ["lib"] and not (
-        with_gpu.toolkit / "libcudart.so"
-    ).exists()
+    assert [path.name for path in with_gpu.venv.iterdir()] == ["lib"]
+    assert not (with_gpu.toolkit / "libcudart.so").exists()
     assert with_gpu.installed() == []
 
 
@@ -233,11 +223,8 @@ def test_what_is_built_can_be_added_later(with_gpu):
     assert stages(added.stdout) == ["transformer-engine"]
     (line,) = with_gpu.installed()
     assert "--no-build-isolation transformer-engine[pytorch]==" in line
-    assert (
-        with_gpu.setup("--transformer-engine").stdout
-        == with_gpu.setup().stdout
-        == f"setup: {with_gpu.venv} is complete\n"
-    )
+    for arguments in (["--transformer-engine"], []):
+        assert with_gpu.setup(*arguments).stdout == f"setup: {with_gpu.venv} is complete\n"
     assert stages(with_gpu.setup("--flash-attn").stdout) == ["flash-attn"]
 
 
@@ -298,9 +285,8 @@ def test_git_and_ruff_pass_over_an_environment_of_any_name(machine):
 def test_the_dockerfile_takes_the_same_steps(machine):
     """Its setup command, on a machine where no GPU is seen, as while an image is built."""
     text = (SCRIPTS / "Dockerfile").read_text(encoding="utf-8")
-    assert re.search(
-        r"^FROM nvidia/cuda:13\.0\.\d-devel-ubuntu24\.04$", text, re.M
-    )  # torch 2.13.0 is built for CUDA 13.0
+    # torch 2.13.0 is built for CUDA 13.0.
+    assert re.search(r"^FROM nvidia/cuda:13\.0\.\d-devel-ubuntu24\.04$", text, re.M)
     assert "\nCOPY . .\n" in text and "pip install" not in text
     assert ".venv*\n" in (SCRIPTS / "Dockerfile.dockerignore").read_text(encoding="utf-8")
     assert "PATH=/opt/venv/bin:$PATH" in text and "DELTAL_VENV=/opt/venv" in text
