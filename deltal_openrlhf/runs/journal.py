@@ -1,29 +1,103 @@
-"""A folder of results that go on after an interruption: an append-only file of JSON lines, and settings.json beside it.
+"""A folder whose results grow over several runs of a command: settings.json, an append-only file of JSON lines, and a lock.
 
-settings.json says what the results depend on. What was begun under other settings is refused, never mixed.
+settings.json says what the results depend on. A run with other settings is refused, and its results are never mixed with earlier ones.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from deltal_openrlhf.runs.files import write_atomically
 
-SETTINGS = "settings.json"
+SETTINGS, LOCK = "settings.json", ".lock"
+CHECKSUMS = {
+    "model_files": "another model",
+    "sets": "other problems",
+    "start": "another starting point",
+    "files": "other contents",
+}
+"""Settings that are checksums by name, and how a difference in them is called."""
+NO_FLAGS = ("format", "version")
 
 Line = TypeVar("Line")
 
 
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each difference of two settings in words: "--n 2, not 4", or "another model: config.json differs" (see CHECKSUMS).
+
+    Settings are JSON objects by the names of flags; what is an object itself holds further settings.
+    """
+    found: list[str] = []
+    for name in dict.fromkeys([*earlier, *now]):
+        before, after = earlier.get(name), now.get(name)
+        if before == after:
+            continue
+        if name in CHECKSUMS:
+            found.append(f"{CHECKSUMS[name]}: {_changed_entry(before or {}, after or {})}")
+        elif isinstance(before, dict) or isinstance(after, dict):
+            found += differences(before or {}, after or {})
+        else:
+            found.append(f"{'' if name in NO_FLAGS else '--'}{name} {before}, not {after}")
+    return found
+
+
+def _changed_entry(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    name = next(name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name))
+    return f"{name} {'is missing now' if name not in after else 'is new' if name not in before else 'differs'}"
+
+
+def is_begun(folder: Path, settings: Mapping[str, Any], kind: str) -> bool:
+    """Whether `folder` holds settings. Raises ValueError, in one line, if these are others, or broken. kind: "run", for the message."""
+    path = folder / SETTINGS
+    if not path.exists():
+        return False
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON; take another --out") from error
+    if not isinstance(earlier, dict):
+        raise ValueError(f"{path}: not a JSON object; take another --out")
+    if changed := differences(earlier, settings):
+        raise ValueError(f"{folder}: the {kind} there was begun with {changed[0]}; take another --out, or remove it")
+    return True
+
+
+def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write settings.json."""
+    write_atomically(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
+
+
+def lock(file: IO, busy: str) -> None:
+    """Lock an open file until this process closes it. Raises ValueError(busy) where another process has it.
+
+    Processes that this one starts do not inherit the lock. It is gone as soon as the file is closed under whatever descriptor.
+    """
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ValueError(busy) from error
+
+
+@contextmanager
+def locked(folder: Path, kind: str) -> Iterator[None]:
+    """One process at a time in this folder, which is made. Raises ValueError where there is another. kind: "comparison"."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "a") as file:
+        lock(file, f"{folder}: another {kind} is writing there")
+        yield
+
+
 class Journal(Generic[Line]):
-    """Locked by this process while it is open. lines: those that it held when it was opened."""
+    """A context manager: locked by this process while it is open. lines: those that it held when it was opened."""
 
     def __init__(
         self,
         path: Path,
-        settings: dict[str, Any],
+        settings: Mapping[str, Any],
         *,
         kind: str,
         results: Iterable[str],
@@ -40,19 +114,17 @@ class Journal(Generic[Line]):
             read_line: makes a Line of a JSON value; raises ValueError, TypeError or KeyError for one that is none.
             refusal: the end of the message about such a line: "is broken".
         """
-        self._path, self._kind = path, kind
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, folder = path, path.parent
+        folder.mkdir(parents=True, exist_ok=True)
         # Locked before anything is read: two processes would write the same results.
         self._file = open(path, "a+b")
         try:
-            # A lock of this process, which the processes that it starts do not hold on to. It is gone as soon as this process closes
-            # the file, under whatever descriptor: everything here goes through this one.
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise ValueError(f"{path.parent}: another {kind} is writing there") from error
-        try:
-            self._check_settings(settings, results)
+            lock(self._file, f"{folder}: another {kind} is writing there")
+            if not is_begun(folder, settings, kind):
+                for name in results:
+                    if (folder / name).exists() and (folder / name).stat().st_size:
+                        raise ValueError(f"{folder}: holds {name} without {SETTINGS}; take another --out")
+                begin(folder, settings)
             self.lines = list(self._read_back(read_line, refusal))
         except BaseException:
             self._file.close()
@@ -64,30 +136,21 @@ class Journal(Generic[Line]):
         self._file.flush()
 
     def sync(self) -> None:
+        """Wait until the lines are on the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Sync, and give the lock back."""
         self.sync()
         self._file.close()
 
-    def _check_settings(self, settings: dict[str, Any], results: Iterable[str]) -> None:
-        folder, path = self._path.parent, self._path.parent / SETTINGS
-        if not path.exists():
-            for name in results:
-                if (folder / name).exists() and (folder / name).stat().st_size:
-                    raise ValueError(f"{folder}: holds {name} without {SETTINGS}; take another --out")
-            write_atomically(path, json.dumps(settings, indent=2) + "\n")
-            return
-        try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not JSON; take another --out") from error
-        if not isinstance(earlier, dict):
-            raise ValueError(f"{path}: not a JSON object; take another --out")
-        if changed := what_differs(earlier, settings):
-            raise ValueError(f"{folder}: its {self._kind} was begun with {changed}; take another --out")
+    def __enter__(self) -> "Journal[Line]":
+        return self
 
-    def _read_back(self, read_line: Callable[[Any], Line], refusal: str) -> Iterable[Line]:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_back(self, read_line: Callable[[Any], Line], refusal: str) -> Iterator[Line]:
         self._file.seek(0)
         content = self._file.read()
         whole = content.rfind(b"\n") + 1
@@ -98,24 +161,3 @@ class Journal(Generic[Line]):
                 yield read_line(json.loads(text))
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise ValueError(f"{self._path}: line {number} {refusal}; take another --out") from error
-
-
-def what_differs(earlier: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first difference of two settings in words, None if there is none. Their names are those of flags, or model_files and sets."""
-    for name in dict.fromkeys([*earlier, *now]):
-        before, after = earlier.get(name), now.get(name)
-        if before == after:
-            continue
-        if name == "model_files":
-            return "another model: " + _changed_entry(before, after)
-        if name == "sets":
-            return "other problems: " + _changed_entry(before, after)
-        return f"--{name} {before}, not {after}"
-    return None
-
-
-def _changed_entry(before: dict | None, after: dict | None) -> str:
-    before, after = before or {}, after or {}
-    name = next(name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name))
-    how = "is missing now" if name not in after else "is new" if name not in before else "differs"
-    return f"{name} {how}"

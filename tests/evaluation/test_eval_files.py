@@ -20,7 +20,7 @@ from deltal_openrlhf.evaluation.problems import Problem, by_set, read_problems
 from deltal_openrlhf.evaluation.store import RESPONSES, Record, ResponseStore
 from deltal_openrlhf.models.checkpoint import check_lengths, checksums, tokenize
 from deltal_openrlhf.rewards.scoring import answer_of
-from deltal_openrlhf.runs.journal import SETTINGS, what_differs
+from deltal_openrlhf.runs.journal import SETTINGS, differences
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}]
 COUNTDOWN = json.dumps({"numbers": [1, 2], "target": 3})
@@ -330,7 +330,7 @@ def test_other_settings_are_refused(tmp_path, changed, says):
     with pytest.raises(ValueError, match=says):
         ResponseStore(tmp_path, {**SETTINGS_A, **changed})
     assert ((tmp_path / RESPONSES).read_bytes(), (tmp_path / SETTINGS).read_bytes()) == before
-    assert what_differs(SETTINGS_A, dict(SETTINGS_A)) is None
+    assert differences(SETTINGS_A, dict(SETTINGS_A)) == []
 
 
 def test_foreign_and_broken_files_are_refused(tmp_path):
