@@ -23,11 +23,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from support.hostile_answers import hostile_answers
+from hostile_answers import hostile_answers
 
 from deltal_openrlhf.grading.grader import Grader
+from deltal_openrlhf.runs.files import records, write_atomically
 
 WORKERS = 2
 MEMORY_MB = 1024
@@ -66,7 +65,7 @@ def main() -> int:
         parser.exit(2, f"{parser.prog}: error: {args.pairs}: {error}\n")
     result, passed = args.run(rows, args)
     if out:
-        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_atomically(out, records(result, 1))
     return 0 if passed else 1
 
 

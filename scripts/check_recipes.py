@@ -26,16 +26,13 @@ from pathlib import Path
 import yaml
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.models.tiny import write_tiny_model
+from deltal_openrlhf.runs.files import records, write_atomically
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
 from deltal_openrlhf.runs.metrics_file import read_metrics
 from deltal_openrlhf.train.recipes import EXPERIMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from support.tiny_model import write_tiny_model  # noqa: E402
-
 RESULT = ROOT / "docs" / "recipes.json"
 PAGE = ROOT / "docs" / "recipes.md"
 MARKS = "<!-- written by scripts/check_recipes.py -->", "<!-- end -->"
@@ -254,7 +251,7 @@ def table(results: dict[str, dict]) -> str:
 
 def save(results: dict[str, dict]) -> None:
     ordered = {name: results[name] for name in EXPERIMENTS if name in results}
-    write_atomically(RESULT, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(RESULT, records(ordered, 1))
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     write_atomically(PAGE, f"{before}{MARKS[0]}\n{table(ordered)}\n{MARKS[1]}{after}")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.tiny_model import write_tiny_model
 from tokenizers import pre_tokenizers
 
 from deltal_openrlhf.comparison import pipeline
@@ -17,6 +16,7 @@ from deltal_openrlhf.comparison.grid import Job
 from deltal_openrlhf.comparison.run import distinct_flags
 from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import read_spec
+from deltal_openrlhf.models.tiny import write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 REWARD = "deltal_openrlhf/rewards/countdown_reward.py"

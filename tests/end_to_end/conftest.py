@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.tiny_model import write_tiny_model
+
+from deltal_openrlhf.models.tiny import write_tiny_model
 
 TIME_LIMIT = 150  # seconds a run may take on 2 cores, all included; a run takes 30 to 60
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.tiny_model import write_tiny_model
+
+from deltal_openrlhf.models.tiny import write_tiny_model
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(1)]
 TIME_LIMIT = 120  # seconds a process may take on 2 cores; it takes 10
@@ -123,7 +124,7 @@ def test_killed_interrupted_and_resumed_is_as_if_uninterrupted(model, data, tmp_
         os.killpg(run.process.pid, signal.SIGINT)  # as a terminal sends it
         assert run.wait() == 130
         assert run.survivors() == []
-        assert run.text().splitlines()[-1] == "deltal eval: interrupted; the same command goes on where it was"
+        assert run.text().splitlines()[-1] == "deltal eval: interrupted; the same command resumes where it stopped"
         assert f"{kept} of them are there" in run.text() and "Traceback" not in run.text()
         kept = run.lines()
         assert kept < TOTAL

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from support.host_arguments import host_arguments
-from support.tiny_model import write_tiny_model
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config
 
@@ -18,6 +17,7 @@ from deltal_openrlhf.data.countdown import Problem, label
 from deltal_openrlhf.host.features import check_features
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models.sampling import Response
+from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import evaluate, given, model, sizes, stages, task, training
 from deltal_openrlhf.train import checks, gpus

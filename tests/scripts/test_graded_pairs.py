@@ -2,23 +2,15 @@
 
 import json
 import os
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from support.scripts import in_scripts, run_script
 
 from deltal_openrlhf.grading.grader import Grader
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
-import make_graded_pairs  # noqa: E402
-from bench_grader import children  # noqa: E402
-from graded_pairs import golds  # noqa: E402
-from graded_pairs.latex_value import Unreadable, same, value  # noqa: E402
-from graded_pairs.shapes import equal, read  # noqa: E402
-from support.hostile_answers import hostile_answers
 
 PAIRS = [json.loads(line) for line in Path(__file__).with_name("graded_pairs.jsonl").read_text().splitlines()]
 """Written and labelled by hand."""
@@ -74,9 +66,10 @@ def test_the_pairs_are_graded_the_same_with_golds_and_answers_exchanged(grader):
 def sessions() -> set[int]:
     """Each worker has one of its own, which its children share."""
     found = set()
-    for process in children():
-        with suppress(ProcessLookupError):
-            found.add(os.getsid(process))
+    for process in psutil.Process().children(recursive=True):
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.add(os.getsid(process.pid))
     return found - {os.getsid(0)}
 
 
@@ -85,7 +78,7 @@ def test_hostile_answers(tmp_path, monkeypatch):
     deadline = 0.5
     canary = tmp_path / "canary"
     monkeypatch.chdir(tmp_path)
-    bombs = list(hostile_answers(str(canary)).values())
+    bombs = list(json.loads(run_script("hostile_answers.py", canary).stdout).values())
     good = [(pair["gold"], pair["pred"]) for pair in PAIRS]
     environment = dict(os.environ)
     before = sessions()
@@ -135,51 +128,64 @@ def test_a_hostile_answer_ends_by_its_deadline():
             assert grader.grade(r"\frac{x^2+1}{3}", r"\frac{1}{3}(x^2+1)").equal
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("-2^2", -4),
-        (r"\frac43", 4 / 3),
-        (r"1/2 \cdot 3", 1.5),
-        (r"2\sqrt[3]{8}", 4),
-        (r"\log_2 8 + \ln e", 4),
-        (r"\sin^2(\pi/6)", 0.25),
-        (r"\binom{5}{2} - 3!", 4),
-        (r"\left\lfloor \frac{7}{2} \right\rfloor", 3),
-        (r"|{-3}| + .5", 3.5),
-        ("(1+i)^2", 2j),
-    ],
-)
-def test_evaluator_known_values(text, number):
-    assert abs(complex(value(text)) - number) < 1e-12
+def test_evaluator_known_values():
+    numbers = {
+        "-2^2": -4,
+        r"\frac43": 4 / 3,
+        r"1/2 \cdot 3": 1.5,
+        r"2\sqrt[3]{8}": 4,
+        r"\log_2 8 + \ln e": 4,
+        r"\sin^2(\pi/6)": 0.25,
+        r"\binom{5}{2} - 3!": 4,
+        r"\left\lfloor \frac{7}{2} \right\rfloor": 3,
+        r"|{-3}| + .5": 3.5,
+        "(1+i)^2": 2j,
+    }
+    code = """
+from graded_pairs.latex_value import value
+result = [[float(value(text).real), float(value(text).imag)] for text in data]
+"""
+    for (text, number), found in zip(numbers.items(), in_scripts(code, list(numbers)), strict=True):
+        assert abs(complex(*found) - number) < 1e-12, text
 
 
 def test_evaluator_tells_expressions_apart():
-    assert same("(x+1)^2", "x^{2}+2x+1")
-    assert not same("(x+1)^2", "x^2+1")
-    assert not same("x", "y")
-    assert not same(r"\frac{1}{20^{2012}}", r"\frac{1}{20^{2013}}")
-    for text in ("", "1 +", r"\frac{1}{", "1,2", r"\foo 1", "52_8", "1/0"):
-        with pytest.raises(Unreadable):
-            value(text)
+    pairs = [
+        ("(x+1)^2", "x^{2}+2x+1"),
+        ("(x+1)^2", "x^2+1"),
+        ("x", "y"),
+        (r"\frac{1}{20^{2012}}", r"\frac{1}{20^{2013}}"),
+    ]
+    unreadable = ["", "1 +", r"\frac{1}{", "1,2", r"\foo 1", "52_8", "1/0"]
+    code = """
+from graded_pairs.latex_value import Unreadable, same, value
+def refused(text):
+    try:
+        value(text)
+    except Unreadable:
+        return True
+result = [same(*pair) for pair in data[0]], [text for text in data[1] if refused(text)]
+"""
+    assert in_scripts(code, [pairs, [*unreadable, "1"]]) == [[True, False, False, False], unreadable]
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "label"),
-    [
-        (r"(3,4]", r"(3, 4]", True),
-        (r"(3,4]", r"[3,4]", False),
-        ("(3,4)", "(4,3)", False),
-        ("1, 2", "2, 1", True),
-        ("1, 2", "1, 2, 3", False),
-        (r"1 \pm \sqrt{2}", r"1 \pm -\sqrt{2}", True),
-        (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", False),
-        (r"1\frac{1}{2}", r"\frac{3}{2}", True),
-        ("1.7e4", "17000", True),
-    ],
-)
-def test_structures(a, b, label):
-    assert equal(read(a), read(b)) is label
+def test_structures():
+    pairs = {
+        (r"(3,4]", r"(3, 4]"): True,
+        (r"(3,4]", r"[3,4]"): False,
+        ("(3,4)", "(4,3)"): False,
+        ("1, 2", "2, 1"): True,
+        ("1, 2", "1, 2, 3"): False,
+        (r"1 \pm \sqrt{2}", r"1 \pm -\sqrt{2}"): True,
+        (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"): False,
+        (r"1\frac{1}{2}", r"\frac{3}{2}"): True,
+        ("1.7e4", "17000"): True,
+    }
+    code = """
+from graded_pairs.shapes import equal, read
+result = [equal(read(a), read(b)) for a, b in data]
+"""
+    assert dict(zip(pairs, in_scripts(code, list(pairs)), strict=True)) == pairs
 
 
 @pytest.fixture
@@ -211,21 +217,26 @@ def folder(tmp_path):
     return tmp_path
 
 
-def made(folder, *flags) -> list[dict]:
-    path = folder / "pairs.jsonl"
-    sys.argv = ["make_graded_pairs.py", "--data", str(folder), "--out", str(path), "--pairs", "200", *flags]
-    assert make_graded_pairs.main() == 0
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def test_made_pairs(folder, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [])
-    monkeypatch.setattr(golds, "SYNTHETIC_GOLDS", 20)
-    pairs = made(folder)
+def test_made_pairs(folder):
+    runs = [[], [], ["--seed", "1"], ["--holdout", "--seed", "1"]]
+    words = [
+        ["--data", str(folder), "--out", str(folder / f"{number}.jsonl"), "--pairs", "200", *flags]
+        for number, flags in enumerate(runs)
+    ]
+    code = """
+import make_graded_pairs
+from graded_pairs import golds
+golds.SYNTHETIC_GOLDS = 20
+result = []
+for sys.argv[1:] in data:
+    result.append(make_graded_pairs.main())
+"""
+    assert in_scripts(code, words) == [0] * 4
+    texts = [(folder / f"{number}.jsonl").read_text(encoding="utf-8") for number in range(4)]
+    pairs, again, other, held_out = ([json.loads(line) for line in text.splitlines()] for text in texts)
     assert len(pairs) == 200 and sum(pair["label"] for pair in pairs) == 100
-    assert pairs == made(folder)
-    assert pairs != made(folder, "--seed", "1")
-    held_out = made(folder, "--holdout", "--seed", "1")
+    assert pairs == again
+    assert pairs != other
     assert not {str(pair["gold"]) for pair in pairs} & {str(pair["gold"]) for pair in held_out}
     assert {"gsm8k_right", "gsm8k_wrong", "digit", "frac_style"} <= {pair["kind"] for pair in pairs}
 
@@ -238,13 +249,9 @@ def test_made_pairs(folder, monkeypatch):
         lambda f: (f / FILES[2]).write_text('{"reply": 1}\n'),
     ],
 )
-def test_bad_data_is_one_clear_line(folder, spoil, monkeypatch, capsys):
+def test_bad_data_is_one_clear_line(folder, spoil):
     spoil(folder)
-    monkeypatch.setattr(
-        sys, "argv", ["make_graded_pairs.py", "--data", str(folder), "--out", str(folder / "pairs.jsonl")]
-    )
-    with pytest.raises(SystemExit) as stopped:
-        make_graded_pairs.main()
-    assert stopped.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    process = run_script("make_graded_pairs.py", "--data", folder, "--out", folder / "pairs.jsonl")
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) == 1
     assert not (folder / "pairs.jsonl").exists()

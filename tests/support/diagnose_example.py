@@ -4,8 +4,9 @@ import json
 import random
 from pathlib import Path
 
-from support.tiny_model import write_tiny_model
 from tokenizers import pre_tokenizers
+
+from deltal_openrlhf.models.tiny import write_tiny_model
 
 WORDS = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(20))]
 REWARD = """

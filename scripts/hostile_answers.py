@@ -1,4 +1,10 @@
-"""Answers that hang, swell, crash or run code in a careless grader. Each is a text that a model could write as its answer."""
+"""Answers that hang, swell, crash or run code in a careless grader. Each is a text that a model could write as its answer.
+
+python scripts/hostile_answers.py CANARY        # prints {name: text} as JSON; CANARY: see hostile_answers
+"""
+
+import json
+import sys
 
 DIGITS_5000 = "7" * 5000
 
@@ -114,3 +120,7 @@ def hostile_answers(canary: str) -> dict[str, str]:
         "nan": "nan",
         "division_in_power": r"2^{1/0}",
     }
+
+
+if __name__ == "__main__":
+    json.dump(hostile_answers(sys.argv[1]), sys.stdout)
