@@ -16,7 +16,6 @@ and time <= 1.45 of plain, and time <= liger-none.
 """
 
 import argparse
-import json
 import re
 import statistics
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 import torch
 
 from deltal_openrlhf.parity import run_on_ranks
+from deltal_openrlhf.runs.files import records, write_atomically
 from deltal_openrlhf.verify.logprob_variants import (
     CPU,
     GPU,
@@ -71,7 +71,7 @@ def main() -> int:
     elif not options.device:
         print("no GPU here: that part was not run")
     if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_atomically(options.json, records(results, 1))
     missed = [line for result in results for line in missed_aims(result)]
     for line in missed:
         print(line)

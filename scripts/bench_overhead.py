@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from deltal_openrlhf.parity import run_on_ranks
+from deltal_openrlhf.runs.files import records, write_atomically
 from deltal_openrlhf.verify.trainers import summarise, time_pairs
 
 MEDIAN_LIMIT, UPPER_LIMIT = 1.01, 1.02
@@ -29,7 +30,7 @@ def main() -> int:
     summary = summarise(run_on_ranks(1, measure, options.pairs, limit, timeout=limit)[0])
     print(json.dumps(summary, indent=2))
     if options.json:
-        options.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_atomically(options.json, records(summary, 1))
     return int(summary["median_ratio"] > MEDIAN_LIMIT or summary["interval_95"][1] > UPPER_LIMIT)
 
 

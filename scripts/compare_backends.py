@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.files import records, write_atomically
 
 BACKENDS = {
     "DeepSpeed": [],
@@ -143,7 +143,7 @@ def main() -> None:
             "timing/step_total",
         )
         numbers = {name: [{key: row[key] for key in keys} for row in rows] for name, rows in runs.items()}
-        write_atomically(args.json, json.dumps(numbers, indent=1))
+        write_atomically(args.json, records(numbers, 2))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deltal_openrlhf.runs.files import records, write_atomically
+
 Row = dict[str, Any]
 PLAIN = {"mode": "deltal", "world": 1, "micro": 4, "zero": 2, "steps": 1, "epochs": 1, "correction": "off"}
 """What a case of the gradients part is unless it says otherwise; None and False are also not worth a word."""
@@ -46,10 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len({(row.get("gpu"), json.dumps(row["packages"])) for row in machines}) > 1:
         parser.error("the files are of different machines or environments; a page is of one")
     rows = [{key: value for key, value in row.items() if key != "console"} for row in rows]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    args.out.with_suffix(".json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
-    args.out.with_suffix(".md").write_text(page(machines[0], rows), encoding="utf-8")
+    write_atomically(args.out.with_suffix(".json"), records(rows, 1))
+    write_atomically(args.out.with_suffix(".md"), page(machines[0], rows))
     return 0
 
 

@@ -4,26 +4,30 @@ measurement is typed by hand.
     python scripts/make_results.py --diagnose "starting model=runs/diagnose/start" "after 20 steps=runs/diagnose/mid" \
         --compare runs/compare --out docs/results
 
-A verdict follows from the 95 % interval alone: the claim holds if the whole interval agrees with it, does not if none of it does, and is
-not resolved otherwise. That a number is a certain value holds if a narrow enough interval contains it.
+The page and its plots are made from the part of the numbers that they show, which is kept next to the page. That part can be given in
+place of the folders, and gives the same page and the same plots: --diagnose "start=docs/results/diagnose_start.json".
 """
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from deltal_openrlhf.comparison.plots import plot_prefix
-from deltal_openrlhf.runs.files import write_all_atomically
+from claims import CLAIMS, MEASURED, OVER_STARTS, Diagnosis, text, training_rows
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "not resolved"
-PLOTS = ("variance.png", "cv_ratio.png")
-"""Of the first sample; they are shown."""
+from deltal_openrlhf.comparison.plots import plots
+from deltal_openrlhf.diagnostics.method_plots import CV_RATIO, by_alpha
+from deltal_openrlhf.diagnostics.plots import variance
+from deltal_openrlhf.reports.figures import NoPlot, Plot, draw
+from deltal_openrlhf.runs.files import records, write_all_atomically
+
 ARM_PLOTS = ("accuracy", "difference_final")
-"""Of every arm; they are shown."""
-WIDEST = 0.5
-"""An exponent whose interval is wider says nothing about being 1."""
+"""They are shown for every arm."""
+CHANGED = ("train.batch_size", "deltal.sgd", "actor.max_norm")
+"""Flags in which arms differ."""
+COLUMNS = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
 
 HEAD = """# The paper's claims, measured
 
@@ -54,219 +58,6 @@ AGAINST = """## What goes against the method
 - "Unbiased" holds under the paper's assumption, that the expected gradient of a response does not depend on its length. The table shows how
   far it is met here."""
 
-REFERENCE = "seq-mean-token-sum-norm"
-OVER_STARTS = "difference_over_starts"
-SAME_CV = 0.1
-"""An interval of a CV ratio that holds 1 and is no wider says that the two are as good as equal."""
-
-Estimate = Mapping[str, Any]
-
-
-class Row(NamedTuple):
-    """A claim, and of each sample what was measured and its verdict."""
-
-    claim: str
-    measured: list[str]
-    verdicts: list[str]
-
-    def cells(self) -> list[str]:
-        return [self.claim, *(f"{m}: **{v}**" for m, v in zip(self.measured, self.verdicts, strict=True))]
-
-
-def text(estimate: Estimate, sign: str = "") -> str:
-    """0.559 [0.488, 0.646]"""
-    if estimate["value"] is None:
-        return "not defined"
-    ends = (("low", "-∞"), ("high", "∞"))
-    low, high = (without if estimate[end] is None else f"{estimate[end]:{sign}.3f}" for end, without in ends)
-    return f"{estimate['value']:{sign}.3f} [{low}, {high}]"
-
-
-def below(limit: float) -> Callable[[Estimate], str]:
-    """Verdict on "the number is below limit"."""
-
-    def verdict(estimate: Estimate) -> str:
-        if estimate["high"] is not None and estimate["high"] < limit:
-            return HOLDS
-        return FAILS if estimate["low"] is not None and estimate["low"] > limit else OPEN
-
-    return verdict
-
-
-def above(limit: float) -> Callable[[Estimate], str]:
-    def verdict(estimate: Estimate) -> str:
-        if estimate["low"] is not None and estimate["low"] > limit:
-            return HOLDS
-        return FAILS if estimate["high"] is not None and estimate["high"] < limit else OPEN
-
-    return verdict
-
-
-def equal_to(value: float, widest: float) -> Callable[[Estimate], str]:
-    """Verdict on "the number is value": holds if the interval contains it and is not wider than `widest`."""
-
-    def verdict(estimate: Estimate) -> str:
-        low, high = estimate["low"], estimate["high"]
-        if low is None or high is None:
-            return OPEN
-        if not low <= value <= high:
-            return FAILS
-        return HOLDS if high - low <= widest else OPEN
-
-    return verdict
-
-
-class Diagnosis:
-    """findings.json of each sample. name -> findings."""
-
-    def __init__(self, samples: Mapping[str, Mapping[str, Any]]) -> None:
-        self.samples = samples
-
-    def estimates(self, read: Callable[[Mapping[str, Any]], Estimate]) -> list[Estimate]:
-        return [read(findings) for findings in self.samples.values()]
-
-    def row(self, claim: str, read: Callable[[Mapping[str, Any]], Estimate], verdict: Callable[[Estimate], str]) -> Row:
-        found = self.estimates(read)
-        return Row(claim, [text(estimate) for estimate in found], [verdict(estimate) for estimate in found])
-
-    def of_method(self, claim: str, key: str, field: str, verdict: Callable[[Estimate], str]) -> Row:
-        return self.row(claim, lambda findings: method(findings, key)[field], verdict)
-
-    def growth(self, claim: str, advantage: str) -> Row:
-        """Holds if β may be 1 and the bins of lengths lie on the fit but for one, as chance has it."""
-        fits = [findings["variance"][advantage]["all"] for findings in self.samples.values()]
-        verdicts = [FAILS if fit["bins_off"] > 1 else equal_to(1, WIDEST)(fit["beta"]) for fit in fits]
-        measured = [
-            f"{text(fit['beta'])}, {fit['bins_off']} of {len(fit['bins'])} bins of lengths off the fit" for fit in fits
-        ]
-        return Row(claim, measured, verdicts)
-
-    def ordering(self) -> list[Row]:
-        """Neighbours in the paper's order of the CV, paired."""
-        rows = []
-        for i, entry in enumerate(next(iter(self.samples.values()))["ordering"]):
-            a, b = (method(next(iter(self.samples.values())), entry[key])["name"] for key in "ab")
-            same = {entry["a"], entry["b"]} & {"seq-mean-token-mean", "token-mean"}
-            claim = f"{a} has the CV of {b}: ratio 1" if same else f"{a} has a lower CV than {b}: ratio < 1"
-            verdict = equal_to(1, SAME_CV) if same else below(1)
-            rows.append(self.row(claim, lambda f, i=i: f["ordering"][i]["cv_ratio"], verdict))
-        return rows
-
-    def unbiased(self, alpha: str) -> Row:
-        """The relative bias decides: an estimate cannot prove that there is none. Beside it the direction and the length of the mean."""
-        parts, verdicts = [], []
-        for findings in self.samples.values():
-            found = method(findings, f"deltal-{alpha}-step")
-            detectable = found["detectable_bias"]
-            power = "not known" if detectable is None else f"{detectable:.2f}"
-            parts.append(
-                f"relative bias {text(found['relative_bias'])}, cosine {text(found['cosine'])}, length of the mean "
-                f"{text(found['relative_norm'])}; bias that 80 % of such samples would show: {power}"
-            )
-            verdicts.append(FAILS if found["relative_bias"]["resolved"] else OPEN)
-        return Row(f"∆L {alpha} is unbiased", parts, verdicts)
-
-    def rows(self) -> list[Row]:
-        ratio = "CV / CV of Dr. GRPO norm"
-        return [
-            self.growth(
-                "the variance of a response's gradient grows in proportion to its length: β = 1", "with_advantage"
-            ),
-            self.growth("the same without the advantage", "without_advantage"),
-            self.row(
-                "gradients of responses are independent: two responses to one prompt are no more correlated than two to different "
-                "prompts, difference 0",
-                lambda f: f["covariance"]["with_advantage"]["all"]["excess"],
-                equal_to(0, 0.1),
-            ),
-            self.unbiased("1"),
-            self.unbiased("0.75"),
-            self.of_method(
-                f"∆L 1 has a lower CV than Dr. GRPO norm: {ratio} < 1", "deltal-1-step", "cv_ratio", below(1)
-            ),
-            *self.ordering(),
-            self.of_method(
-                "the update of GRPO norm shrinks with length: norm of long / of short batches < 1",
-                "seq-mean-token-mean",
-                "norm_ratio",
-                below(1),
-            ),
-            self.of_method("that of DAPO norm as well", "token-mean", "norm_ratio", below(1)),
-            self.of_method("that of ∆L 1 does not: 1", "deltal-1-step", "norm_ratio", equal_to(1, WIDEST)),
-            self.of_method("nor that of ∆L 0.75: 1", "deltal-0.75-step", "norm_ratio", equal_to(1, WIDEST)),
-            self.of_method("that of Dr. GRPO norm neither: 1", REFERENCE, "norm_ratio", equal_to(1, WIDEST)),
-        ]
-
-
-def method(findings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    return next(entry for entry in findings["estimators"] if entry["key"] == key)
-
-
-def pair(arm: Mapping[str, Any], kind: str, a: str, b: str, metric: str) -> Mapping[str, Any] | None:
-    """The difference b - a, turned round if it stands the other way; None if it is not there."""
-    for entry in arm[kind]:
-        if entry["metric"] != metric:
-            continue
-        if (entry["a"], entry["b"]) == (a, b):
-            return entry
-        if (entry["a"], entry["b"]) == (b, a):
-            turned = {key: _turned(entry[key]) for key in ("difference", OVER_STARTS) if key in entry}
-            return {**entry, **turned, "a": a, "b": b, "wins": entry["n"] - entry["wins"]}
-    return None
-
-
-def _turned(estimate: Estimate) -> dict[str, Any]:
-    def negative(value: float | None) -> float | None:
-        return None if value is None else -value
-
-    ends = {"value": "value", "low": "high", "high": "low"}
-    return {**estimate, **{name: negative(estimate[other]) for name, other in ends.items()}}
-
-
-class Claim(NamedTuple):
-    """kind: families or pairs of comparison.json; the measured difference is b - a."""
-
-    text: str
-    kind: str
-    a: str
-    b: str
-    metric: str
-    verdict: Callable[[Estimate], str]
-
-
-CLAIMS = (
-    Claim(
-        "∆L and GRPO norm end higher than Dr. GRPO and DAPO norm", "families", "alpha 0", "alpha 1", "final", above(0)
-    ),
-    Claim("their accuracy over the whole run is higher", "families", "alpha 0", "alpha 1", "auc", above(0)),
-    Claim("they rise more steadily (Spearman's rho)", "families", "alpha 0", "alpha 1", "monotonicity", above(0)),
-    Claim("their largest drop is smaller", "families", "alpha 0", "alpha 1", "largest_drop", below(0)),
-    Claim("∆L 1 ends higher than Dr. GRPO norm", "pairs", "Dr. GRPO norm", "∆L 1", "final", above(0)),
-    Claim("∆L 1 ends higher than DAPO norm", "pairs", "DAPO norm", "∆L 1", "final", above(0)),
-    Claim("∆L 1 ends higher than GRPO norm", "pairs", "GRPO norm", "∆L 1", "final", above(0)),
-    Claim("∆L 0.75 ends higher than GRPO norm", "pairs", "GRPO norm", "∆L 0.75", "final", above(0)),
-    Claim("∆L 1 ends higher than ∆L 0.75", "pairs", "∆L 0.75", "∆L 1", "final", above(0)),
-)
-
-
-def training_rows(arm: Mapping[str, Any]) -> list[Row]:
-    """The claims about training that this arm has runs for."""
-    rows = []
-    for claim in CLAIMS:
-        found = pair(arm, claim.kind, claim.a, claim.b, claim.metric)
-        if found is None or not found["n"]:
-            continue
-        measured = f"{text(found['difference'], '+')}, n = {found['n']}, {found['wins']} of them higher"
-        if OVER_STARTS in found:
-            measured += f"; over starting points {text(found[OVER_STARTS], '+')}"
-        verdict, over_starts = (
-            claim.verdict(found[key]) if key in found else None for key in ("difference", OVER_STARTS)
-        )
-        if verdict != OPEN and over_starts not in (None, verdict):
-            verdict += " with these starting points; for others not resolved"
-        rows.append(Row(claim.text, [measured], [verdict]))
-    return rows
-
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
@@ -274,18 +65,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def methods_table(arm: Mapping[str, Any]) -> str:
-    columns = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
     rows = [
         [
             entry["name"],
             f"{entry['learning_rate']:g}",
             str(entry["runs"]) + (f" ({len(entry['crashed'])} crashed)" if entry["crashed"] else ""),
-            *(text(entry[name]) for name in columns),
+            *(text(entry[name]) for name in COLUMNS),
         ]
         for entry in arm["methods"]
         if entry["runs"]
     ]
-    return table(["method", "learning rate", "runs", *(name.replace("_", " ") for name in columns)], rows)
+    return table(["method", "learning rate", "runs", *(name.replace("_", " ") for name in COLUMNS)], rows)
 
 
 def sample_text(name: str, findings: Mapping[str, Any]) -> str:
@@ -299,9 +89,8 @@ def sample_text(name: str, findings: Mapping[str, Any]) -> str:
     )
 
 
-def arm_text(arm: Mapping[str, Any], plots: Sequence[str]) -> str:
-    changed = ("train.batch_size", "deltal.sgd", "actor.max_norm")
-    flags = ", ".join(f"`--{name} {arm['flags'][name]}`" for name in changed if name in arm["flags"])
+def arm_text(arm: Mapping[str, Any], plots: Sequence[Plot]) -> str:
+    flags = ", ".join(f"`--{name} {arm['flags'][name]}`" for name in CHANGED if name in arm["flags"])
     notes = [f"- {warning}" for warning in arm.get("warnings", [])]
     return "\n\n".join(
         [
@@ -310,7 +99,7 @@ def arm_text(arm: Mapping[str, Any], plots: Sequence[str]) -> str:
             *(["\n".join(notes)] if notes else []),
             table(["claim", "paired difference"], [row.cells() for row in training_rows(arm)]),
             methods_table(arm),
-            *(f"![{name}](plots/{name})" for name in plots),
+            *map(picture, plots),
         ]
     )
 
@@ -325,13 +114,8 @@ def _took(arm: Mapping[str, Any]) -> str:
     return f"{grid}, the choice of learning rates before them in {rates / 60:.0f}" if rates else grid
 
 
-def arm_plots(comparison: Mapping[str, Any], folder: Path) -> list[list[Path]]:
-    """Of each arm, in its order."""
-    return [
-        [folder / "plots" / f"{plot_prefix(number, arm)}_{name}.png" for name in ARM_PLOTS]
-        for number, arm in enumerate(comparison["arms"], start=1)
-        if is_measured(arm)
-    ]
+def picture(plot: Plot) -> str:
+    return f"![{plot.name}.png](plots/{plot.name}.png)"
 
 
 def ratios(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -344,8 +128,7 @@ def ratios(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     return rows
 
 
-def one_update(folders: Mapping[str, Path]) -> str:
-    samples = {name: json.loads((folder / "findings.json").read_text()) for name, folder in folders.items()}
+def one_update(samples: Mapping[str, Mapping[str, Any]], plots: Sequence[Plot]) -> str:
     return "\n\n".join(
         [
             "## One update: `deltal diagnose`",
@@ -353,14 +136,14 @@ def one_update(folders: Mapping[str, Path]) -> str:
             table(["claim", *samples], [row.cells() for row in Diagnosis(samples).rows()]),
             "Coefficient of variation of one batch's gradient, as a ratio to that of Dr. GRPO norm:",
             table(["method", *samples], [[name, *cells] for name, cells in ratios(samples).items()]),
-            *(f"![{name}](plots/{name})" for name in PLOTS),
+            *map(picture, plots),
         ]
     )
 
 
-def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Path]]) -> str:
-    measured = [arm for arm in comparison["arms"] if is_measured(arm)]
-    parts = [arm_text(arm, [path.name for path in of_arm]) for arm, of_arm in zip(measured, plots, strict=True)]
+def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Plot]]) -> str:
+    """plots: of each arm, in its order."""
+    parts = [arm_text(arm, of_arm) for arm, of_arm in zip(comparison["arms"], plots, strict=True) if is_measured(arm)]
     said = f"`{comparison['command']}`, {len(comparison['starts'])} starting points."
     if comparison["unfinished"]:
         said += f" **Not finished: {len(comparison['unfinished'])} runs are missing.**"
@@ -371,29 +154,84 @@ def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Path]]) -> 
     return "\n\n".join(["## Training: `deltal compare`", said, *parts])
 
 
+# ── What is kept ──
+
+
+def only(entry: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: entry[key] for key in keys if key in entry}
+
+
+def kept_findings(findings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of findings.json that the page and its plots show."""
+    described = ("key", "name", "mode", "alpha", "scope", "kind", "comparable_scale")
+    excess = only(findings["covariance"]["with_advantage"]["all"], ["excess"])
+    return {
+        "source": only(findings["source"], ["command", "parameters", "seconds"]),
+        "sample": findings["sample"],
+        "recommendation": only(findings["recommendation"], ["text"]),
+        "variance": {advantage: only(by_type, ["all"]) for advantage, by_type in findings["variance"].items()},
+        "covariance": {"with_advantage": {"all": excess}},
+        "ordering": findings["ordering"],
+        "estimators": [only(entry, [*described, *MEASURED]) for entry in findings["estimators"]],
+    }
+
+
+def kept_comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of comparison.json that the page and its plots show."""
+    return {**only(comparison, ["command", "starts", "unfinished"]), "arms": [*map(kept_arm, comparison["arms"])]}
+
+
+def kept_arm(arm: Mapping[str, Any]) -> dict[str, Any]:
+    described = ("name", "family", "learning_rate", "runs", "crashed")
+    entry = ("a", "b", "metric", "difference", OVER_STARTS, "n", "wins")
+    claimed = {(claim.kind, claim.metric) for claim in CLAIMS}
+    return {
+        **only(arm, ["name", "steps", "cpu_seconds", "cpu_seconds_of_rates", "warnings"]),
+        "flags": only(arm["flags"], CHANGED),
+        "learning_rates": [],
+        "methods": [
+            {**only(method, [*described, *COLUMNS]), "curves": only(method["curves"], ["accuracy"])}
+            for method in arm["methods"]
+        ],
+        **{
+            kind: [only(pair, entry) for pair in arm[kind] if (kind, pair["metric"]) in claimed]
+            for kind in ("families", "pairs")
+        },
+    }
+
+
+def shown(found: Iterable[Plot | NoPlot], names: Iterable[str] = ("",)) -> list[Plot]:
+    """The plots whose names end so."""
+    return [plot for plot in found if isinstance(plot, Plot) and plot.name.endswith(tuple(names))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--diagnose", nargs="+", required=True, metavar="NAME=DIR", help="results of deltal diagnose")
     parser.add_argument("--compare", type=Path, metavar="DIR", help="result of deltal compare")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), metavar="DIR")
     args = parser.parse_args()
-    folders = {name: Path(folder) for name, _, folder in (entry.partition("=") for entry in args.diagnose)}
-    parts, copied = [HEAD, one_update(folders)], {}
-    for name, folder in folders.items():
-        copied[args.out / f"diagnose_{name.replace(' ', '_')}.json"] = (folder / "findings.json").read_bytes()
-    for name in PLOTS:
-        copied[args.out / "plots" / name] = (next(iter(folders.values())) / "plots" / name).read_bytes()
+
+    def read(path: Path, name: str) -> dict[str, Any]:
+        return json.loads((path / name if path.is_dir() else path).read_text(encoding="utf-8"))
+
+    given = {name: Path(path) for name, _, path in (entry.partition("=") for entry in args.diagnose)}
+    samples = {name: kept_findings(read(path, "findings.json")) for name, path in given.items()}
+    first = next(iter(samples.values()))
+    drawn = shown(draw([partial(variance, first), partial(by_alpha, first, plot=CV_RATIO)]))
+    files = {f"diagnose_{name.replace(' ', '_')}.json": records(found, 2) for name, found in samples.items()}
+    parts = [HEAD, one_update(samples, drawn)]
     if args.compare:
-        comparison = json.loads((args.compare / "comparison.json").read_text())
-        plots = arm_plots(comparison, args.compare)
-        parts.append(training(comparison, plots))
-        copied |= {args.out / "plots" / path.name: path.read_bytes() for of_arm in plots for path in of_arm}
-        copied[args.out / "comparison.json"] = (args.compare / "comparison.json").read_bytes()
+        comparison = kept_comparison(read(args.compare, "comparison.json"))
+        of_arms = [shown(of_arm, ARM_PLOTS) for of_arm in plots(comparison)]
+        parts.append(training(comparison, of_arms))
+        files["comparison.json"] = records(comparison, 4)
+        drawn += [plot for of_arm in of_arms for plot in of_arm]
     else:
         parts.append("## Training: `deltal compare`\n\nNot part of this page yet.")
-    parts.append(AGAINST)
-    copied[args.out / "README.md"] = ("\n\n".join(parts) + "\n").encode()
-    write_all_atomically(copied)
+    files["README.md"] = "\n\n".join([*parts, AGAINST]) + "\n"
+    contents = {args.out / name: content.encode("utf-8") for name, content in files.items()}
+    write_all_atomically(contents | {args.out / "plots" / f"{plot.name}.png": plot.png for plot in drawn})
 
 
 if __name__ == "__main__":

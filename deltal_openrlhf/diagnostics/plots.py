@@ -39,7 +39,7 @@ def plots(findings: Mapping[str, Any]) -> list[Plot | NoPlot]:
     return draw(
         partial(make, findings)
         for make in (
-            _variance,
+            variance,
             _beta,
             partial(by_method, plot=method_plots.CV),
             partial(by_alpha, plot=method_plots.CV_RATIO),
@@ -58,7 +58,7 @@ def _sizes(findings: Mapping[str, Any]) -> str:
     return f"n = {sample['responses']:,} responses, {sample['prompts']:,} prompts; bars: 95 %"
 
 
-def _variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
+def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
     fits = {key: findings["variance"][key].get("all") for key in ADVANTAGE}
     drawn = {
         key: fit for key, fit in fits.items() if fit and any((b["variance"]["value"] or 0) > 0 for b in fit["bins"])

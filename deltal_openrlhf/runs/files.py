@@ -1,8 +1,11 @@
 """Files that are either whole or not there."""
 
+import json
 import os
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: str | os.PathLike, text: str) -> None:
@@ -26,3 +29,20 @@ def write_all_atomically(contents: Mapping[Path, bytes]) -> None:
     finally:
         for path in beside.values():
             path.unlink(missing_ok=True)
+
+
+def records(value: Any, depth: int) -> str:
+    """JSON text with one entry a line: what lies `depth` levels deep is a line. Ends with a newline.
+
+    records([{"a": 1}, {"a": 2}], 1) has a line for each of the two mappings.
+    """
+    return _opened(value, depth) + "\n"
+
+
+def _opened(value: Any, depth: int) -> str:
+    if depth == 0 or not value or not isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        parts = [f"{_opened(key, 0)}: {_opened(inner, depth - 1)}" for key, inner in value.items()]
+        return "{\n" + textwrap.indent(",\n".join(parts), " ") + "\n}"
+    return "[\n" + textwrap.indent(",\n".join(_opened(inner, depth - 1) for inner in value), " ") + "\n]"
