@@ -48,7 +48,7 @@ class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
         self._setup_distributed(strategy)
         from megatron_ext.engine import OptimizerSettings
         from megatron_ext.schedule import learning_rate_schedule
-        from megatron_ext.trainer import MegatronActor, MegatronPPOTrainer
+        from megatron_ext.trainer import MegatronActor, MegatronActorTrainer
 
         adam = args.actor.adam
         optimizer = OptimizerSettings(adam.lr, tuple(adam.betas), adam.eps, adam.weight_decay, args.actor.max_norm)
@@ -64,7 +64,7 @@ class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
             _, self.checkpoint_states = strategy.load_ckpt(self.actor.model, folder)
         if args.ds.enable_sleep:
             self.engine.offload()
-        self.trainer = MegatronPPOTrainer(
+        self.trainer = MegatronActorTrainer(
             strategy,
             self.actor,
             ema_model=None,

@@ -56,11 +56,7 @@ class MegatronStrategy(DeltaLStrategy):
         """Keep the loss for the schedule, which differentiates it."""
         self.loss = loss
         if not bool(torch.isfinite(loss)):
-            number, prompts = self.micro_batch
-            self.bad_losses.append(
-                f"the loss is {loss.item()} on rank {self.get_rank()}, micro batch {number} of this ppo_train; stopped before the "
-                f"optimizer step, the parameters are unchanged; prompts {[prompt[:200] for prompt in prompts]}"
-            )
+            self.bad_losses.append(self._bad_loss(loss.item()))
 
     def optimizer_step(self, optimizer: Any, model: Any, scheduler: Any, name: str = "model", **kwargs: Any) -> None:
         pass  # finish_step, once for all micro batches
@@ -78,16 +74,13 @@ class MegatronStrategy(DeltaLStrategy):
         self.last_norm = self.engine.gradient_norm()
         if not math.isfinite(self.last_norm):
             raise RuntimeError(self._bad_norm(self.schedule.last_epoch + 1))
-        if not self.nothing_left:
+        if not self.context.nothing_left:
             self.engine.set_learning_rate(self.schedule.get_last_lr()[0])
             self.engine.update()
         # A schedule counts the steps of its own optimizer, which has nothing to do here.
         self.schedule.optimizer.step()
         self.schedule.step()
-        limit = self.engine.max_norm
-        self.statistics.skipped += int(self.nothing_left)
-        self.statistics.grad_norm.append(self.last_norm)
-        self.statistics.clipped.append(float(0 < limit < self.last_norm))
+        self.context.statistics.add_update(self.last_norm, self.engine.max_norm, skipped=self.context.nothing_left)
 
     def _check_losses(self) -> None:
         device = torch.cuda.current_device()

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from deltal_openrlhf.host import trainer as deepspeed_trainer
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.host.trainer import DeltaLPPOTrainer
+from deltal_openrlhf.host.trainer import DeltaLActorTrainer
 from megatron_ext.batching import cut_by_number, cut_by_tokens
 from megatron_ext.engine import Engine
 from megatron_ext.export import ExportedParameter
@@ -53,7 +53,7 @@ class MegatronActor:
         return log_probs[:, -action_mask.shape[1] :] * action_mask.float(), output
 
 
-class MegatronPPOTrainer(DeltaLPPOTrainer):
+class MegatronActorTrainer(DeltaLActorTrainer):
     """One per training worker. All ranks of a replica hold the same responses and make the same plan."""
 
     def __init__(self, strategy, actor: MegatronActor, *args, **kwargs) -> None:
@@ -148,7 +148,7 @@ class MegatronPPOTrainer(DeltaLPPOTrainer):
         def loss(number: int, log_probs: Tensor, entropies: Tensor | None) -> Tensor:
             self.actor.answer = (log_probs, entropies)
             statuses.append(
-                super(MegatronPPOTrainer, self).training_step(window[number], self.kl_ctl, number, infos[number])
+                super(MegatronActorTrainer, self).training_step(window[number], self.kl_ctl, number, infos[number])
             )
             return self.strategy.loss
 

@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM
 from deltal_openrlhf.comparison.arguments import check_loop_flags
 from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture, reward_function
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
-from deltal_openrlhf.host.controller import EQUAL_REWARDS
+from deltal_openrlhf.host.metrics import EQUAL_REWARDS
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models.memory import rows_at_once
 from deltal_openrlhf.models.sampling import sample

@@ -16,9 +16,9 @@ from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_param
 from torch import Tensor
 from transformers import PreTrainedModel, get_scheduler
 
+from deltal_openrlhf.host.metrics import StepStatistics
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.host.trainer import StepStatistics
 from deltal_openrlhf.models import memory
 
 MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}

@@ -8,8 +8,8 @@ What a run binds, in the driver only, and until the run ends:
     openrlhf.utils.deepspeed.DeepspeedStrategy        -> DeltaLStrategy           (guards, checkpoints), or MegatronStrategy
     openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> DeltaLPolicyModelActor   (the Ray worker with our trainer), or Megatron's
     openrlhf.trainer.ray.launcher.ReferenceModelActor -> itself, or MegatronReferenceModelActor
-    openrlhf.trainer.ppo_trainer.PPOTrainer           -> DeltaLPPOTrainer         (controller)
-    openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLPPOTrainerAsync
+    openrlhf.trainer.ppo_trainer.PPOTrainer           -> DeltaLController
+    openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLControllerAsync
     openrlhf.trainer.ray.create_vllm_engines          -> engines that raise when there is no reward (reward.py)
     argparse.ArgumentParser.parse_args                -> adds our flags to the host's parser, checks all flags
 
@@ -195,7 +195,7 @@ def host_classes_bound(backend: Callable[[], str] = lambda: "deepspeed") -> Iter
     from openrlhf.utils import deepspeed
 
     from deltal_openrlhf.host.actor import DeltaLPolicyModelActor
-    from deltal_openrlhf.host.controller import DeltaLPPOTrainer, DeltaLPPOTrainerAsync
+    from deltal_openrlhf.host.controller import DeltaLController, DeltaLControllerAsync
     from deltal_openrlhf.host.strategy import DeltaLStrategy
 
     host_reference = launcher.ReferenceModelActor
@@ -226,8 +226,8 @@ def host_classes_bound(backend: Callable[[], str] = lambda: "deepspeed") -> Iter
             (deepspeed, "DeepspeedStrategy", _ChosenByFlags(strategy)),
             (ppo_actor, "PolicyModelActor", _ChosenByFlags(policy)),
             (launcher, "ReferenceModelActor", _ChosenByFlags(reference)),
-            (ppo_trainer, "PPOTrainer", ray.remote(DeltaLPPOTrainer)),
-            (ppo_trainer_async, "PPOTrainerAsync", ray.remote(DeltaLPPOTrainerAsync)),
+            (ppo_trainer, "PPOTrainer", ray.remote(DeltaLController)),
+            (ppo_trainer_async, "PPOTrainerAsync", ray.remote(DeltaLControllerAsync)),
         ):
             stack.enter_context(rebound(owner, name, value))
         yield

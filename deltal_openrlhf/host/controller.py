@@ -3,34 +3,38 @@
 - Whole rollout batches pass through it before they are cut into micro batches and spread over ranks: here the scopes rollout and
   group take their means, and a missing reward stops the run (the host swallows the exception of a reward function).
 - Every PPO step's status passes through it, and every evaluation: one JSON line each. On request the responses are saved too.
-- Checkpoint states pass through it: a run goes on only with the loss it was saved with.
+- Checkpoint states pass through it: a run resumes only with the loss it was saved with.
 """
 
-import json
-import os
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.utils.logging_utils import init_logger
 
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.resume import check_resumed_loss
 from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.host.strategy import SAVED_LOSS
 from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
 from deltal_openrlhf.runs.metrics_file import EVALS, SILENT_STEPS, MetricsFile, silence
-from megatron_ext.strategy import CLIENT_STATES
+
+if TYPE_CHECKING:
+    from openrlhf.trainer.ppo_trainer import BasePPOTrainer
+else:
+    BasePPOTrainer = object
 
 logger = init_logger(__name__)
 
-# Standard deviation of a group's rewards below which they are equal: that of eight times 0.1 is 8e-9 in float32.
-EQUAL_REWARDS = 1e-6
 
-
-class DeltaLController:
-    """Mixin in front of the host's BasePPOTrainer."""
+class ControllerMixin(BasePPOTrainer):
+    """Goes in front of the host's controller, which is a BasePPOTrainer."""
 
     total_steps: int | None = None
     last_rows: tuple[dict, ...] | list[dict] = ()
@@ -60,7 +64,7 @@ class DeltaLController:
                 )
         logger.info(self.settings.describe())
 
-    def train_step(self, rollout_samples, global_step: int):
+    def train_step(self, rollout_samples: Sequence[Experience], global_step: int) -> tuple[dict, int]:
         self._check_rewards(rollout_samples)
         self.rollout_files.save_if_due(rollout_samples, global_step + 1)
         if self.args.critic.model_name_or_path and len(rollout_samples) % self.args.train.batch_size:
@@ -77,7 +81,7 @@ class DeltaLController:
             )
         return status, global_step
 
-    def _check_rewards(self, rollout_samples) -> None:
+    def _check_rewards(self, rollout_samples: Sequence[Experience]) -> None:
         """A reward is never made up: the host leaves None where the reward function raised or the reward service was away."""
         source = self.args.reward.remote_url
         missing = [s for s in rollout_samples if s.rewards is None] if source else []
@@ -87,22 +91,16 @@ class DeltaLController:
                 f"'Failed to fetch reward'; the first such prompt: {missing[0].prompts[0]!r}"
             )
 
-    def _compute_rollout_stats(self, experiences) -> dict:
-        lengths = torch.cat([e.action_mask.sum(-1) for e in experiences]).double()
-        stats = {
-            "deltal/response_length_mean": lengths.mean().item(),
-            "deltal/response_length_p50": lengths.quantile(0.5).item(),
-            "deltal/response_length_p95": lengths.quantile(0.95).item(),
-            "deltal/response_length_max": lengths.max().item(),
-        }
-        taken = torch.cat([trained_lengths(e.action_mask, e.truncated, self.settings) for e in experiences])
-        stats["deltal/filtered_share"] = ((lengths > 0) & (taken == 0)).double().mean().item()
-        if all("group_reward_std" in e.info for e in experiences):
-            spread = torch.cat([e.info["group_reward_std"] for e in experiences])
-            stats["deltal/groups_without_signal"] = (spread < EQUAL_REWARDS).double().mean().item()
-        return {**super()._compute_rollout_stats(experiences), **stats}
+    def _compute_rollout_stats(self, experiences: Sequence[Experience]) -> dict:
+        lengths = torch.cat([e.action_mask.sum(-1) for e in experiences])
+        trained = torch.cat([trained_lengths(e.action_mask, e.truncated, self.settings) for e in experiences])
+        spreads = [e.info.get("group_reward_std") for e in experiences]
+        spread = None if any(s is None for s in spreads) else torch.cat(spreads)
+        return {**super()._compute_rollout_stats(experiences), **length_metrics(lengths, trained, spread)}
 
-    def save_logs_and_checkpoints(self, global_step: int, logs_dict=None, client_states=None) -> None:
+    def save_logs_and_checkpoints(
+        self, global_step: int, logs_dict: dict | None = None, client_states: dict | None = None
+    ) -> None:
         numbers = {k: v for k, v in (logs_dict or {}).items() if isinstance(v, int | float)}
         self.last_rows = [*self.last_rows[-SILENT_STEPS:], numbers]
         if note := silence(self.last_rows):
@@ -110,36 +108,36 @@ class DeltaLController:
         self.metrics_file.append({"step": global_step, "total_steps": self.total_steps, "time": time.time(), **numbers})
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
 
-    def save_best_checkpoint(self, eval_metrics, global_step, client_states=None) -> None:
+    def save_best_checkpoint(self, eval_metrics: dict, global_step: int, client_states: dict | None = None) -> None:
         """The host comes here with every evaluation: after its own one in sync, with that of the generating actor in async training."""
         numbers = {k: v for k, v in eval_metrics.items() if isinstance(v, int | float)}
         self.evals_file.append({"step": global_step, "time": time.time(), **numbers})
         super().save_best_checkpoint(eval_metrics, global_step, client_states)
 
 
-class DeltaLPPOTrainer(DeltaLController, ppo_trainer.PPOTrainer.__ray_metadata__.modified_class):
+class DeltaLController(ControllerMixin, ppo_trainer.PPOTrainer.__ray_metadata__.modified_class):
     """Synchronous controller."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         prompts, batch = len(self.prompts_dataloader), self.args.rollout.batch_size
         self.total_steps = -(-prompts // batch) * self.args.train.num_episodes
         check_whole_rollouts(self.args, prompts)
 
 
-class DeltaLTrainingActor(DeltaLController, ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class):
+class DeltaLTrainingActor(ControllerMixin, ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class):
     """The training half of the asynchronous controller."""
 
 
-class DeltaLPPOTrainerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.modified_class):
+class DeltaLControllerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.modified_class):
     """Asynchronous controller."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         with rebound(ppo_trainer_async, "TrainingActor", ray.remote(DeltaLTrainingActor)):
             super().__init__(*args, **kwargs)
 
 
-def attach_scope_means(rollout_samples, settings: LossSettings, group_size: int) -> None:
+def attach_scope_means(rollout_samples: Sequence[Experience], settings: LossSettings, group_size: int) -> None:
     """Send along with every response of a whole rollout batch the mean of w over its scope (rollout and group only).
 
     rollout_samples: single-response Experiences, the group_size responses to a prompt one after the other, as the host makes them.
@@ -157,50 +155,10 @@ def attach_scope_means(rollout_samples, settings: LossSettings, group_size: int)
         sample.info[SCOPE_MEAN_KEY] = mean.reshape(1)
 
 
-def check_whole_rollouts(args, num_prompts: int) -> None:
+def check_whole_rollouts(args: Arguments, num_prompts: int) -> None:
     """The critic's trainer is the host's: an incomplete optimizer step would shift all its later ones."""
     if args.critic.model_name_or_path and num_prompts % args.rollout.batch_size:
         raise ValueError(
             f"{num_prompts} prompts are no multiple of --rollout.batch_size {args.rollout.batch_size}; with a critic (--algo.advantage."
             "estimator gae) they have to be: set --data.max_samples"
         )
-
-
-def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:
-    """Raise ValueError if the checkpoint was trained with another loss."""
-    differences = settings.differences(saved)
-    if differences:
-        raise ValueError(
-            f"the checkpoint was trained with another loss ({'; '.join(differences)}); use the saved values, or "
-            "--deltal.allow_changed_loss to go on with the new ones"
-        )
-
-
-def check_resumed_backend(args, tag: str) -> None:
-    """Raise ValueError if the other training backend saved the checkpoint."""
-    folder = os.path.join(args.ckpt.path, "_actor", tag)
-    if not os.path.isdir(folder):
-        raise ValueError(
-            f"{folder} is not there, though `latest` beside it names it; restore it, or name a complete checkpoint in `latest`"
-        )
-    saved = "megatron" if os.path.exists(os.path.join(folder, CLIENT_STATES)) else "deepspeed"
-    if saved != args.backend:
-        raise ValueError(
-            f"checkpoint {tag} in --ckpt.path {args.ckpt.path} was saved with --backend {saved}, this run has --backend {args.backend}; "
-            "use the saved one, or start from the exported model with another --ckpt.path"
-        )
-
-
-def read_saved_loss(ckpt_path: str) -> tuple[str, dict | None] | None:
-    """(tag, saved settings) of the checkpoint that a resumed run would load, None if there is none. Reads one small JSON file."""
-    folder = os.path.join(ckpt_path, "_actor")
-    try:
-        with open(os.path.join(folder, "latest"), encoding="utf-8") as file:
-            tag = file.read().strip()
-    except FileNotFoundError:
-        return None
-    try:
-        with open(os.path.join(folder, tag, SAVED_LOSS), encoding="utf-8") as file:
-            return tag, json.load(file)
-    except FileNotFoundError:
-        return tag, None

@@ -14,6 +14,7 @@ alone.
 """
 
 import asyncio
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,6 @@ from openrlhf.trainer.ray import vllm_engine
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.rewards import scoring
 from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
 
 _FAILURE = "reward failure"
@@ -49,7 +49,8 @@ class RewardedExecutor(SingleTurnAgentExecutor):
 
     def __init__(self, source: RewardSource) -> None:
         super().__init__(source.endpoints)
-        scoring.unmarked = source.unmarked
+        if source.unmarked != "none":
+            self.reward_func = functools.partial(self.reward_func, unmarked=source.unmarked)
         self.client = RewardClient(self.reward_endpoints, source.wait)
 
     async def execute(self, *args, **kwargs):

@@ -6,6 +6,7 @@ Which fault of the host each override mends is said there; deltal_openrlhf/host/
 import json
 import os
 import shutil
+from typing import Any
 
 import torch
 from openrlhf.models import Actor
@@ -13,21 +14,23 @@ from openrlhf.utils.deepspeed import DeepspeedStrategy
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.host import guards
+from deltal_openrlhf.host.resume import SAVED_LOSS
+from deltal_openrlhf.host.step import StepContext
 from deltal_openrlhf.runs.files import write_atomically
 
 STAGING = ".saving"
-SAVED_LOSS = "deltal.json"
 
 
 class DeltaLStrategy(DeepspeedStrategy):
-    """One copy per worker. The trainer sets `micro_batch` (number, prompts), `nothing_left` and `statistics`."""
+    """One copy per worker. context: the trainer replaces it in every ppo_train."""
 
-    micro_batch: tuple[int, list[str]] = (0, [])
-    nothing_left = False
-    statistics = None
     _update_skipped = False
 
-    def get_ds_train_config(self, *args, **kwargs) -> dict:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context = StepContext()
+
+    def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict:
         config = super().get_ds_train_config(*args, **kwargs)
         if self.args.deltal.sgd and "optimizer" in config:
             config["optimizer"] = {"type": "SGD", "params": {"lr": config["optimizer"]["params"]["lr"]}}
@@ -39,17 +42,13 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     # ── Guards ──
 
-    def backward(self, loss: torch.Tensor, model, optimizer, **kwargs) -> None:
+    def backward(self, loss: torch.Tensor, model: Any, optimizer: Any, **kwargs: Any) -> None:
         super().backward(loss, model, optimizer, **kwargs)
         # After the backward pass, so that no other rank is left waiting in its collectives; the parameters are still the old ones.
         if not bool(torch.isfinite(loss)):
-            number, prompts = self.micro_batch
-            raise RuntimeError(
-                f"the loss is {loss.item()} on rank {self.get_rank()}, micro batch {number} of this ppo_train; stopped before the "
-                f"optimizer step, the parameters are unchanged; prompts {[prompt[:200] for prompt in prompts]}"
-            )
+            raise RuntimeError(self._bad_loss(loss.item()))
 
-    def guard_gradient_norm(self, model) -> None:
+    def guard_gradient_norm(self, model: Any) -> None:
         """Make sure that every gradient is looked at before an update. Raises RuntimeError where that cannot be."""
         engine = _engine(model)
         guards.prepare(engine)
@@ -58,36 +57,39 @@ class DeltaLStrategy(DeepspeedStrategy):
                 "DeepSpeed ignored managed_gradient_accumulation: it would train on the last micro batch only"
             )
 
+    def _bad_loss(self, loss: float) -> str:
+        return (
+            f"the loss is {loss} on rank {self.get_rank()}, micro batch {self.context.micro_batch} of this ppo_train; stopped before the "
+            f"optimizer step, the parameters are unchanged; prompts {[prompt[:200] for prompt in self.context.prompts]}"
+        )
+
     def _bad_norm(self, step: int) -> str:
         return (
             f"the gradient norm is inf or nan on rank {self.get_rank()} in optimizer step {step}; stopped before the optimizer step, "
             "the parameters are unchanged"
         )
 
-    def optimizer_step(self, optimizer, model, scheduler, name: str = "model", **kwargs) -> None:
+    def optimizer_step(self, optimizer: Any, model: Any, scheduler: Any, name: str = "model", **kwargs: Any) -> None:
         engine = _engine(model)
         at_boundary = engine.is_gradient_accumulation_boundary() or not engine.managed_gradient_accumulation()
-        self._update_skipped = at_boundary and name == "actor" and self.nothing_left
+        self._update_skipped = at_boundary and name == "actor" and self.context.nothing_left
         if at_boundary and not guards.checks_itself(engine):
             if not guards.is_finite_everywhere(guards.gradient_norm(engine)):
                 raise RuntimeError(self._bad_norm(engine.global_steps + 1))
         # Nothing to learn from: Adam's momentum would still move the weights. The schedule advances as in any step.
         with guards.stepping(engine, without_update=self._update_skipped):
             super().optimizer_step(optimizer, model, scheduler, name=name, **kwargs)
-        if at_boundary and getattr(engine.optimizer, "overflow", False) and not engine.fp16_enabled():
+        overflow = at_boundary and getattr(engine.optimizer, "overflow", False)
+        if overflow and not engine.fp16_enabled():
             # ZeRO-1/2 left the step out without a word.
             raise RuntimeError(self._bad_norm(engine.global_steps))
-        if at_boundary and engine.fp16_enabled() and getattr(engine.optimizer, "overflow", False):
+        if overflow:
             self._update_skipped = True  # by loss scaling; the norm is that of an earlier step
-            if name == "actor" and self.statistics is not None:
-                self.statistics.skipped += 1
-        elif at_boundary and name == "actor" and self.statistics is not None:
-            norm, limit = self.get_grad_norm(model), engine.gradient_clipping()
-            self.statistics.skipped += int(self._update_skipped)
-            self.statistics.grad_norm.append(norm)
-            self.statistics.clipped.append(float(0 < limit < norm))
+        if at_boundary and name == "actor":
+            norm = None if overflow else self.get_grad_norm(model)
+            self.context.statistics.add_update(norm, engine.gradient_clipping(), skipped=self._update_skipped)
 
-    def moving_average(self, model, model_ema, beta=0.992, device="cpu") -> None:
+    def moving_average(self, model: Any, model_ema: Any, beta: float = 0.992, device: str = "cpu") -> None:
         if self._update_skipped:
             self.time_steps["ema"] += 1
             return

@@ -7,8 +7,7 @@ its own rows: however the step is cut, the weights are the same.
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,11 +18,14 @@ from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.logging_utils import init_logger
 from peft import PeftModel
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.host.step import StepContext
+from deltal_openrlhf.host.strategy import DeltaLStrategy
 
 logger = init_logger(__name__)
 
@@ -31,41 +33,6 @@ logger = init_logger(__name__)
 SCOPE_MEAN_KEY = "deltal_scope_mean"
 # The host divides metrics by counts; a micro batch without responses or tokens counts this much instead of 0.
 NO_COUNT = 1e-9
-
-
-@dataclass
-class StepStatistics:
-    """What one ppo_train logs, as means over its optimizer steps."""
-
-    weight_sum_x_m: list[float] = field(default_factory=list)
-    ess: list[float] = field(default_factory=list)
-    grad_norm: list[float] = field(default_factory=list)
-    clipped: list[float] = field(default_factory=list)
-    steps: int = 0
-    skipped: int = 0
-
-    def add_weights(self, weights: Tensor, max_length: float) -> None:
-        """weights: [num_responses], x_i of the whole optimizer step."""
-        total, squares = weights.sum().item(), weights.square().sum().item()
-        self.steps += 1
-        if squares:
-            self.weight_sum_x_m.append(total * max_length)
-            self.ess.append(total**2 / squares)
-
-    def summary(self) -> dict[str, float]:
-        def mean(values: list[float]) -> float:
-            return sum(values) / len(values) if values else 0.0
-
-        return {
-            "deltal/weight_sum_x_M": mean(self.weight_sum_x_m),
-            "deltal/weight_sum_x_M_min": min(self.weight_sum_x_m, default=0.0),
-            "deltal/weight_sum_x_M_max": max(self.weight_sum_x_m, default=0.0),
-            "deltal/ess": mean(self.ess),
-            "deltal/grad_norm": mean(self.grad_norm),
-            "deltal/clip_share": mean(self.clipped),
-            "deltal/optimizer_steps": float(self.steps - self.skipped),
-            "deltal/skipped_steps": float(self.skipped),
-        }
 
 
 def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: LossSettings) -> Tensor:
@@ -76,24 +43,22 @@ def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: Los
     return lengths
 
 
-class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
+class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
     """One per training worker."""
 
-    def __init__(self, strategy, *args, **kwargs) -> None:
+    def __init__(self, strategy: DeltaLStrategy, *args: Any, **kwargs: Any) -> None:
         super().__init__(strategy, *args, **kwargs)
         self.settings = LossSettings.from_args(self.args)
         self.actor_loss_fn = ResponseWeightedPolicyLoss(self.actor_loss_fn)
         # Micro batches per optimizer step by which DeepSpeed divides the loss. Dynamic batches are accumulated undivided.
         self.loss_divisor = 1 if self.args.train.dynamic_batch_enable else max(int(strategy.accumulated_gradient), 1)
-        self.statistics = StepStatistics()
+        self.context = StepContext()
         self._weights: deque[Tensor] = deque()
-        self._micro_batch = 0
         strategy.guard_gradient_norm(self.actor)
 
     def ppo_train(self, kl_ctl: float) -> dict:
-        self.statistics = self.strategy.statistics = StepStatistics()
+        self.context = self.strategy.context = StepContext()
         self._weights.clear()
-        self._micro_batch = 0
         with rebound(ppo_actor, "iter_grad_accum_global_norm", self._iter_optimizer_steps):
             status = super().ppo_train(kl_ctl)
         if self.args.train.dynamic_batch_enable:
@@ -102,7 +67,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
                 logger.warning(
                     f"short rollout on rank {dist.get_rank()}: {left_out} responses left out because they do not fill an optimizer step"
                 )
-        return {**status, **self.statistics.summary()}
+        return {**status, **self.context.statistics.summary()}
 
     def training_step(
         self, experience: Experience, kl_ctl: float, step: int, loss_batch_info: dict | None = None
@@ -116,8 +81,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
                 "a micro batch reached the loss without its response weights: the host's iteration changed"
             )
         self.actor_loss_fn.weights = weights if self.settings.weighted else None
-        self.strategy.micro_batch = (self._micro_batch, experience.prompts)
-        self._micro_batch += 1
+        self.context.begin_micro_batch(experience.prompts)
         self.actor_loss_fn.called = False
         is_padding = not experience.prompts
         with rebound(self, "aux_loss", self.aux_loss and not is_padding):
@@ -137,7 +101,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
     # ── The weights of one optimizer step ──
 
     def _iter_optimizer_steps(
-        self, data_iter, strategy, accumulated_gradient, mask_fn
+        self, data_iter: DataLoader, strategy: DeltaLStrategy, accumulated_gradient: int, mask_fn: Callable
     ) -> Iterator[tuple[Experience, dict]]:
         """The host's iter_grad_accum_global_norm, one optimizer step at a time, with the step's weights computed before it starts."""
         micro_batches = iter(self._complete_steps(data_iter, self.loss_divisor))
@@ -145,7 +109,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
             self._begin_step(window)
             yield from zip(window, step_counts(window, strategy, mask_fn), strict=True)
 
-    def _complete_steps(self, data_iter, steps_of: int) -> Iterable[Experience]:
+    def _complete_steps(self, data_iter: DataLoader, steps_of: int) -> Iterable[Experience]:
         """The micro batches, filled up with empty ones so that every rank has the same number and every optimizer step is whole.
 
         Without, DeepSpeed would carry the gradients of an incomplete step into every later one, and ranks with fewer micro batches
@@ -194,7 +158,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
             counts[step : end + 1] = [max(n, 1.0) for n in counts[step : end + 1]]
         self._set_weights(micro_batches)
 
-    def _rows(self, action_mask: Tensor, truncated: Tensor | None, scope_mean: Any) -> Tensor:
+    def _rows(self, action_mask: Tensor, truncated: Tensor | None, scope_mean: Tensor | list | None) -> Tensor:
         """What the weights depend on, float64 [3, num_responses] on the CPU: L_i, mean of w over the scope, tokens before filtering."""
         tokens = action_mask.sum(-1)
         mean = torch.zeros(len(tokens)) if scope_mean is None else torch.as_tensor(scope_mean)
@@ -208,13 +172,13 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
         lengths, means, tokens = everywhere
         aggregation = self.settings.aggregation
         weights = aggregation.weights(lengths, scope_means=means if aggregation.spans_steps else None)
-        self.statistics.add_weights(weights, self.settings.max_length)
+        self.context.statistics.add_weights(weights, self.settings.max_length)
         mine = weights[first : first + local.shape[1]] * self.loss_divisor
         self._weights.extend(mine.split([rows.shape[1] for rows in micro_batches]))
         # KL and entropy keep filtered responses, and an auxiliary loss needs no response at all.
         kl = self.args.algo.kl.use_loss and self.args.algo.kl.init_coef > 0
         others = self.aux_loss or (bool(tokens.any()) and bool(kl or self.args.actor.entropy_coef))
-        self.strategy.nothing_left = not bool(weights.any()) and not others
+        self.context.nothing_left = not bool(weights.any()) and not others
 
     def _gather_rows(self, local: Tensor) -> tuple[Tensor, int]:
         """[3, n] of this rank to [3, all n] of the data-parallel group, and the column where ours start. Ranks may differ in n."""
@@ -235,7 +199,7 @@ class DeltaLPPOTrainer(ppo_actor.ActorPPOTrainer):
 _HOST_ITER = ppo_actor.iter_grad_accum_global_norm
 
 
-def step_counts(window: list[Experience], strategy, mask_fn) -> list[dict]:
+def step_counts(window: Sequence[Experience], strategy: DeltaLStrategy, mask_fn: Callable) -> list[dict]:
     """The host's counts of one optimizer step for each of its micro batches, at least one token and one response: a step without any
     would be 0 / 0."""
     smallest = 1 / len(window)

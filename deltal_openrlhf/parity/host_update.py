@@ -10,7 +10,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 from deltal_openrlhf.host.controller import attach_scope_means
 from deltal_openrlhf.host.strategy import DeltaLStrategy
-from deltal_openrlhf.host.trainer import DeltaLPPOTrainer
+from deltal_openrlhf.host.trainer import DeltaLActorTrainer
 from deltal_openrlhf.parity.cases import (
     BIG_M,
     GROUP_SIZE,
@@ -43,7 +43,7 @@ def train(case: Case, rank: int, world: int) -> dict:
 
 def build_trainer(
     case: Case, max_norm: float = 0.0, model: torch.nn.Module | None = None, eps: float = 1e-8
-) -> DeltaLPPOTrainer:
+) -> DeltaLActorTrainer:
     """The host's trainer with our loss, on a fresh DeepSpeed engine in this process's group. eps: of AdamW."""
     args = arguments(case)
     strategy = _strategy_class(case)(
@@ -155,7 +155,7 @@ def _strategy_class(case: Case):
 
 
 def _trainer_class(case: Case):
-    class ParityTrainer(DeltaLPPOTrainer):
+    class ParityTrainer(DeltaLActorTrainer):
         trained_on: list[list[int]] = []
 
         def ppo_train(self, kl_ctl):
@@ -178,7 +178,7 @@ def _trainer_class(case: Case):
     return ParityTrainer
 
 
-def normalised_by_micro_batch(trainer_class: type[DeltaLPPOTrainer]) -> type[DeltaLPPOTrainer]:
+def normalised_by_micro_batch(trainer_class: type[DeltaLActorTrainer]) -> type[DeltaLActorTrainer]:
     """The mistake of a negative control: each micro batch's weights are normalised by themselves."""
 
     class Wrong(trainer_class):

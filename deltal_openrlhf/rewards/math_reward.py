@@ -6,21 +6,21 @@ answer, or a JSON list of several (grading/labels.py); countdown labels are scor
 
 import torch
 
-from deltal_openrlhf.rewards import scoring
 from deltal_openrlhf.rewards.scoring import logs_of, response_of, shared_grader, submit
 
 
-def reward_func(queries: list[str], prompts: list[str], labels: list[str], **_: object) -> dict:
+def reward_func(queries: list[str], prompts: list[str], labels: list[str], unmarked: str = "none", **_: object) -> dict:
     """Rewards of n responses. Blocks until all are graded; threads may call it at once.
 
     queries: prompt and response, decoded from the tokens that the policy saw. prompts, labels: as they stand in the data file.
+    unmarked: what is graded where a response marks no answer, "none" or the "whole" text; --deltal.unmarked sets it.
     Returns rewards and scores, float32 [n], and in extra_logs for each status of a grade (grade/equal, grade/timeout, ...) 1 for the
     responses that have it and 0 for the others.
     Raises ValueError for a query that does not start with its prompt and for a broken label: no reward is made up.
     """
     grader = shared_grader()
     pending = [
-        submit(grader, response_of(query, prompt), label, scoring.unmarked)
+        submit(grader, response_of(query, prompt), label, unmarked)
         for query, prompt, label in zip(queries, prompts, labels, strict=True)
     ]
     grades = [grade.result() for grade in pending]

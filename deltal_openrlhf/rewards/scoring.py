@@ -17,9 +17,6 @@ from deltal_openrlhf.rewards.countdown import last_answer, score
 # No answer to a math problem starts like this, a set such as {1, 2} included.
 _JSON_OBJECT = re.compile(r'\s*\{\s*"')
 
-unmarked = "none"
-"""What the reward file grades where a response marks no answer; --deltal.unmarked sets it where the file is called."""
-
 _shared: Grader | None = None
 _shared_lock = threading.Lock()
 

@@ -76,7 +76,7 @@ class _Run:
         import torch
         from openrlhf.utils.config import hierarchize
 
-        from deltal_openrlhf.host.controller import check_resumed_backend, check_resumed_loss, read_saved_loss
+        from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss, read_saved_loss
         from deltal_openrlhf.host.features import announcements, check_features
         from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
         from deltal_openrlhf.host.rollout_files import check_save_rollouts

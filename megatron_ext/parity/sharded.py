@@ -15,7 +15,7 @@ from megatron_ext.engine import Engine, OptimizerSettings
 from megatron_ext.model import MegatronModel, ModelSettings
 from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, make_rows
 from megatron_ext.strategy import MegatronStrategy
-from megatron_ext.trainer import MegatronActor, MegatronPPOTrainer
+from megatron_ext.trainer import MegatronActor, MegatronActorTrainer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -27,7 +27,7 @@ def train(case: ShardedCase, folder: str) -> dict[str, Any]:
     return trainer.strategy.outcome
 
 
-def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) -> MegatronPPOTrainer:
+def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) -> MegatronActorTrainer:
     """The trainer of a run on the model in `folder`, with this rank's responses in its buffer. In a process group of case.world ranks."""
     parallel_state.destroy_model_parallel()
     strategy = _strategy(case, optimizer.max_norm)
@@ -37,7 +37,7 @@ def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) 
     strategy.engine = engine
     stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=optimizer.lr)
     strategy.schedule = torch.optim.lr_scheduler.ConstantLR(stand_in, factor=1.0)
-    trainer_class = normalised_by_micro_batch(MegatronPPOTrainer) if case.wrong == "micro-batch" else MegatronPPOTrainer
+    trainer_class = normalised_by_micro_batch(MegatronActorTrainer) if case.wrong == "micro-batch" else MegatronActorTrainer
     trainer = trainer_class(
         strategy,
         MegatronActor(engine),

@@ -8,7 +8,7 @@ import ray
 import torch
 from support.host_arguments import host_arguments
 
-from deltal_openrlhf.host.controller import DeltaLController, DeltaLPPOTrainer, DeltaLTrainingActor
+from deltal_openrlhf.host.controller import ControllerMixin, DeltaLController, DeltaLTrainingActor
 from deltal_openrlhf.runs.metrics_file import read_metrics
 
 
@@ -64,7 +64,7 @@ class Responses:
 
 def test_the_synchronous_controller_writes_its_evaluations(tmp_path):
     args = arguments(tmp_path, "--eval.n_samples_per_prompt", "2")
-    controller = prepared(DeltaLPPOTrainer, args)
+    controller = prepared(DeltaLController, args)
     controller.prompts_dataloader = type("Loader", (), {"__len__": lambda self: 4, "state_dict": lambda self: {}})()
     controller.eval_dataloader = [(["set"], ["p"], ["label"], [None])]
     controller.samples_generator, controller.generate_kwargs = Responses(), {}
@@ -98,7 +98,7 @@ def test_a_resumed_run_keeps_the_evaluations_up_to_its_checkpoint(tmp_path, resu
         def save_best_checkpoint(self, eval_metrics, global_step, client_states=None):
             pass
 
-    class Controller(DeltaLController, Host):
+    class Controller(ControllerMixin, Host):
         def _check_workers(self):
             pass
 

@@ -5,13 +5,9 @@ from types import SimpleNamespace
 import pytest
 from support.host_arguments import host_arguments
 
-from deltal_openrlhf.host.controller import (
-    DeltaLController,
-    check_resumed_backend,
-    check_resumed_loss,
-    check_whole_rollouts,
-)
+from deltal_openrlhf.host.controller import ControllerMixin, check_whole_rollouts
 from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, announcements, check_features, table
+from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss
 from deltal_openrlhf.host.settings import LossSettings
 from megatron_ext.strategy import CLIENT_STATES
 
@@ -177,7 +173,7 @@ def test_a_run_that_was_killed_in_its_first_save_starts_anew(tmp_path):
         ):  # as BasePPOTrainer's, where the folder is there and the workers found no checkpoint
             return {} if self.args.ckpt.load_enable else {"episode": 0, "global_step": 0}
 
-    class Controller(DeltaLController, Host):
+    class Controller(ControllerMixin, Host):
         def _check_workers(self):
             pass
 

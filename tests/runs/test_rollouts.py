@@ -9,7 +9,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.host import rollout_files
-from deltal_openrlhf.host.controller import DeltaLController
+from deltal_openrlhf.host.controller import ControllerMixin
 from deltal_openrlhf.host.rollout_files import RolloutFiles, check_save_rollouts
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.runs import rollouts
@@ -184,7 +184,7 @@ def test_the_controller_saves_what_it_trains_on(tmp_path):
         def train_step(self, rollout_samples, global_step):
             return {"deltal/weight_sum_x_M": 1.0}, global_step + 1
 
-    class Controller(DeltaLController, Host):
+    class Controller(ControllerMixin, Host):
         pass
 
     controller = Controller()

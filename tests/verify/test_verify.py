@@ -24,7 +24,7 @@ MISTAKES = {
     "weights per micro batch": (
         "host/trainer.py",
         """
-_right = DeltaLPPOTrainer._set_weights
+_right = DeltaLActorTrainer._set_weights
 
 def _wrong(self, micro_batches):
     for rows in micro_batches:
@@ -32,7 +32,7 @@ def _wrong(self, micro_batches):
     for weights in self._weights:
         weights /= self.loss_divisor
 
-DeltaLPPOTrainer._set_weights = _wrong
+DeltaLActorTrainer._set_weights = _wrong
 """,
     ),
     "loss times 2": (

@@ -1,4 +1,4 @@
-"""The real MegatronPPOTrainer with tiny models, without Ray and vLLM, and the same updates by brute force."""
+"""The real MegatronActorTrainer with tiny models, without Ray and vLLM, and the same updates by brute force."""
 
 from deltal_openrlhf.parity import Case
 
@@ -32,9 +32,9 @@ def make_trainer(
     from megatron_ext.parity import ShardedCase, sharded
     from megatron_ext.schedule import learning_rate_schedule
     from megatron_ext.strategy import MegatronStrategy
-    from megatron_ext.trainer import MegatronActor, MegatronPPOTrainer
+    from megatron_ext.trainer import MegatronActor, MegatronActorTrainer
 
-    class Recording(MegatronPPOTrainer):
+    class Recording(MegatronActorTrainer):
         def _take_step(self, window, infos):
             self.micro_batches.append([[int(label) for label in e.labels if e.prompts] for e in window])
             self.rates.append(self.actor_scheduler.get_last_lr()[0])

@@ -1,0 +1,54 @@
+"""Whether a run may resume from a checkpoint: only with the loss and the training backend that it was saved with. No torch.
+
+DeltaLStrategy puts the loss settings into the checkpoint's folder as a small JSON file, which is read before a run starts anything.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from deltal_openrlhf import backends
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.settings import LossSettings
+
+SAVED_LOSS = "deltal.json"
+
+
+def read_saved_loss(ckpt_path: str) -> tuple[str, dict | None] | None:
+    """(tag, saved settings) of the checkpoint that a resumed run would load, None if there is none. Reads one small JSON file."""
+    folder = os.path.join(ckpt_path, "_actor")
+    try:
+        with open(os.path.join(folder, "latest"), encoding="utf-8") as file:
+            tag = file.read().strip()
+    except FileNotFoundError:
+        return None
+    try:
+        with open(os.path.join(folder, tag, SAVED_LOSS), encoding="utf-8") as file:
+            return tag, json.load(file)
+    except FileNotFoundError:
+        return tag, None
+
+
+def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:
+    """Raise ValueError if the checkpoint was trained with another loss."""
+    differences = settings.differences(saved)
+    if differences:
+        raise ValueError(
+            f"the checkpoint was trained with another loss ({'; '.join(differences)}); use the saved values, or "
+            "--deltal.allow_changed_loss to go on with the new ones"
+        )
+
+
+def check_resumed_backend(args: Arguments, tag: str) -> None:
+    """Raise ValueError if the other training backend saved the checkpoint."""
+    folder = os.path.join(args.ckpt.path, "_actor", tag)
+    if not os.path.isdir(folder):
+        raise ValueError(
+            f"{folder} is not there, though `latest` beside it names it; restore it, or name a complete checkpoint in `latest`"
+        )
+    saved = backends.saved_by(Path(folder))
+    if saved != args.backend:
+        raise ValueError(
+            f"checkpoint {tag} in --ckpt.path {args.ckpt.path} was saved with --backend {saved}, this run has --backend {args.backend}; "
+            "use the saved one, or start from the exported model with another --ckpt.path"
+        )
