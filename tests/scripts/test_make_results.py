@@ -1,103 +1,161 @@
-"""scripts/make_results.py: verdicts follow from intervals alone."""
+"""scripts/make_results.py: verdicts follow from intervals alone, and what is kept makes the same page again."""
 
-import importlib.util
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support import report_examples as examples
-
-from deltal_openrlhf.comparison.page import write_report
+from support.report_page import same_bytes
 
 ROOT = Path(__file__).parents[2]
+e = examples.est
+
+# Of the samples: CV of ∆L 1 over that of Dr. GRPO norm (claimed: < 1), norm of long over short batches (claimed: 1), β (claimed: 1).
+SAMPLES = {
+    "one": (e(0.8, 0.1), e(1.1, 0.05), e(1.05, 0.1), 0),
+    "two": (e(1.3, 0.1), e(1.1, 0.2), e(1.05, 0.1), 3),
+    "three": (e(0.95, 0.1), e(1.1, 0.3), e(1.3, 0.1), 0),
+    "four": (e(0.8, low=0.5, high=None), e(1.1, low=1.034, high=None), e(1.3, 0.4), 1),
+}
+# Differences over seeds and over starting points, claimed to be above 0.
+DIFFERENCES = [
+    ((0.05, 0.01), (0.05, 0.02), "holds"),
+    ((0.05, 0.01), (0.05, 0.2), "holds with these starting points; for others not resolved"),
+    ((0.05, 0.06), (0.05, 0.2), "not resolved"),
+    ((-0.05, 0.01), (-0.05, 0.02), "does not hold"),
+]
+TURNED = ", the other way round"
+
+
+def sample(cv_ratio: dict, norm_ratio: dict, beta: dict, bins_off: int) -> dict:
+    found = examples.findings(types=())
+    found["source"]["parameters"] = 186_624
+    found["variance"]["with_advantage"]["all"] |= {"beta": beta, "bins_off": bins_off}
+    for entry in found["estimators"]:
+        if entry["key"] == "deltal-1-step":
+            entry |= {"cv_ratio": cv_ratio, "norm_ratio": norm_ratio}
+            if cv_ratio["high"] is None:
+                entry["detectable_bias"] = None
+    return found
+
+
+def comparison() -> dict:
+    """Two arms of the examples, and for each of the differences two that have it alone, one of them the other way round."""
+    found = examples.comparison() | {"command": "deltal compare x.yaml"}
+    second = found["arms"][1]
+    second["cpu_seconds_of_rates"] = 0
+    methods = [{**method, "curves": {}} for method in second["methods"]]
+    second["methods"][0]["crashed"] = [{"run": "x", "reason": "y"}]
+    for i, (seeds, starts, _) in enumerate(DIFFERENCES):
+        pair = {"metric": "final", "a": "GRPO norm", "b": "∆L 1", "n": 15, "wins": 9}
+        pair |= {"difference": e(*seeds), "difference_over_starts": e(*starts)}
+        turned = pair | {"a": "∆L 1", "b": "GRPO norm", "wins": 6}
+        for key in ("difference", "difference_over_starts"):
+            turned[key] = e(-pair[key]["value"], low=-pair[key]["high"], high=-pair[key]["low"])
+        for name, one in ((f"case {i}", pair), (f"case {i}{TURNED}", turned)):
+            found["arms"].append({**second, "name": name, "methods": methods, "families": [], "pairs": [one]})
+    return found
+
+
+def make(folder: Path, samples: list[str], compared: Path) -> Path:
+    words = [sys.executable, "scripts/make_results.py", "--out", folder, "--diagnose", *samples, "--compare", compared]
+    done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("make_results", ROOT / "scripts" / "make_results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def results(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    for name, numbers in SAMPLES.items():
+        (folder / name).mkdir()
+        (folder / name / "findings.json").write_text(json.dumps(sample(*numbers)))
+    (folder / "comparison.json").write_text(json.dumps(comparison()))
+    return make(folder / "docs", [f"{name}={folder / name}" for name in SAMPLES], folder)
 
 
-def test_verdicts(script):
-    e = examples.est
-    assert script.below(1)(e(0.8, 0.1)) == script.HOLDS and script.above(0)(e(0.8, 0.1)) == script.HOLDS
-    assert script.below(1)(e(1.3, 0.1)) == script.FAILS and script.above(0)(e(-1, 0.1)) == script.FAILS
-    assert script.below(1)(e(0.95, 0.1)) == script.OPEN and script.above(0)(e(0.05, 0.1)) == script.OPEN
-    assert script.below(1)(e(0.8, low=0.5, high=None)) == script.OPEN
-    equal = script.equal_to(1, 0.5)
-    assert [equal(e(1.1, half)) for half in (0.05, 0.2, 0.3)] == [script.FAILS, script.HOLDS, script.OPEN]
+@pytest.fixture(scope="module")
+def page(results) -> str:
+    return (results / "README.md").read_text(encoding="utf-8")
 
 
-def test_an_interval_without_an_end_and_an_unknown_power_are_said(script):
-    assert script.text(examples.est(1.1, low=1.034, high=None)) == "1.100 [1.034, ∞]"
-    found = examples.findings()
-    for entry in found["estimators"]:
-        if entry["key"] == "deltal-1-step":
-            entry["detectable_bias"] = None
-    row = script.Diagnosis({"one": found}).unbiased("1")
-    assert "such samples would show: not known" in row.measured[0] and row.verdicts == [script.FAILS]
+def cells(text: str, claim: str) -> list[str]:
+    """What stands beside the first claim that begins so."""
+    return re.search(rf"^\| {re.escape(claim)}.*?\| (.*) \|$", text, re.MULTILINE)[1].split(" | ")
 
 
-def test_an_exponent_of_1_with_bins_off_the_fit_is_no_proportion(script):
-    found = examples.findings()
-    fit = found["variance"]["with_advantage"]["all"]
-    fit["beta"] = examples.est(1.05, 0.1)
-    row = script.Diagnosis({"one": found}).growth("claim", "with_advantage")
-    assert row.verdicts == [script.HOLDS] and row.measured == [
-        "1.050 [0.950, 1.150], 0 of 8 bins of lengths off the fit"
-    ]
-    fit["bins_off"] = 3
-    assert script.Diagnosis({"one": found}).growth("claim", "with_advantage").verdicts == [script.FAILS]
+def verdicts(text: str, claim: str) -> list[str]:
+    return [re.search(r"\*\*(.*)\*\*$", cell)[1] for cell in cells(text, claim)]
 
 
-def test_the_order_of_the_cv_is_tested_pair_by_pair(script):
-    rows = script.Diagnosis({"one": examples.findings()}).ordering()
-    assert [row.claim for row in rows] == [
-        "∆L 1 has a lower CV than ∆L 0.75: ratio < 1",
-        "DAPO norm has the CV of Dr. GRPO norm: ratio 1",
-    ]
-    assert [row.verdicts for row in rows] == [[script.HOLDS], [script.HOLDS]]
+def test_verdicts(page):
+    below = ["holds", "does not hold", "not resolved", "not resolved"]
+    assert verdicts(page, "∆L 1 has a lower CV than Dr. GRPO norm") == below
+    equal = ["does not hold", "holds", "not resolved", "not resolved"]
+    assert verdicts(page, "that of ∆L 1 does not: 1") == equal
 
 
-@pytest.mark.parametrize(
-    ("seeds", "starts", "verdict"),
-    [
-        ((0.05, 0.01), (0.05, 0.02), "holds"),
-        ((0.05, 0.01), (0.05, 0.2), "holds with these starting points; for others not resolved"),
-        ((0.05, 0.06), (0.05, 0.2), "not resolved"),
-        ((-0.05, 0.01), (-0.05, 0.02), "does not hold"),
-    ],
-)
-def test_a_difference_speaks_for_other_starting_points_only_if_they_agree(script, seeds, starts, verdict):
-    entry = {"metric": "final", "a": "GRPO norm", "b": "∆L 1", "n": 15, "wins": 9}
-    entry |= {"difference": examples.est(*seeds), "difference_over_starts": examples.est(*starts)}
-    (row,) = script.training_rows({"families": [], "pairs": [entry]})
-    assert row.claim == "∆L 1 ends higher than GRPO norm" and row.verdicts == [verdict]
-    # The same difference the other way round.
-    turned = entry | {"a": "∆L 1", "b": "GRPO norm"}
-    for key in ("difference", "difference_over_starts"):
-        turned[key] = examples.est(-entry[key]["value"], low=-entry[key]["high"], high=-entry[key]["low"])
-    assert script.training_rows({"families": [], "pairs": [turned]})[0].verdicts == [verdict]
+def test_an_interval_without_an_end_and_an_unknown_power_are_said(page):
+    assert cells(page, "that of ∆L 1 does not: 1")[3].startswith("1.100 [1.034, ∞]:")
+    said = cells(page, "∆L 1 is unbiased")
+    assert ["such samples would show: not known" in cell for cell in said] == [False, False, False, True]
+    assert verdicts(page, "∆L 1 is unbiased") == ["does not hold"] * 4
 
 
-def test_an_arm_says_what_it_took_and_shows_its_own_plots(script, tmp_path):
-    comparison = examples.comparison() | {"command": "deltal compare x.yaml"}
-    first, second = comparison["arms"]
-    second["cpu_seconds_of_rates"] = 0
-    second["methods"][0]["crashed"] = [{"run": "x", "reason": "y"}]
-    write_report(comparison, tmp_path)
-    (tmp_path / "plots/1_another-arm_accuracy.png").touch()  # of an earlier report
-    plots = script.arm_plots(comparison, tmp_path)
-    assert all(path.exists() for of_arm in plots for path in of_arm)
-    said = script.training(comparison, plots)
-    of_first, of_second = said.split("### four steps")
+def test_an_exponent_of_1_with_bins_off_the_fit_is_no_proportion(page):
+    claim = "the variance of a response's gradient grows in proportion to its length"
+    assert verdicts(page, claim) == ["holds", "does not hold", "does not hold", "not resolved"]
+    assert cells(page, claim)[0].startswith("1.050 [0.950, 1.150], 0 of 8 bins of lengths off the fit:")
+
+
+def test_the_order_of_the_cv_is_tested_pair_by_pair(page):
+    assert verdicts(page, "∆L 1 has a lower CV than ∆L 0.75: ratio < 1") == ["holds"] * 4
+    assert verdicts(page, "DAPO norm has the CV of Dr. GRPO norm: ratio 1") == ["holds"] * 4
+
+
+@pytest.mark.parametrize("case", range(len(DIFFERENCES)))
+@pytest.mark.parametrize("turned", ["", TURNED])
+def test_a_difference_speaks_for_other_starting_points_only_if_they_agree(page, case, turned):
+    text = page.split(f"### case {case}{turned}\n")[1].split("###")[0]
+    claim = "∆L 1 ends higher than GRPO norm"
+    assert verdicts(text, claim) == [DIFFERENCES[case][2]]
+    assert ", n = 15, 9 of them higher; over" in cells(text, claim)[0]
+    assert text.count(": **") == 1  # the only claim that it has runs for
+
+
+def test_an_arm_says_what_it_took_and_shows_its_own_plots(page, results):
+    of_first, of_second = page.split("### case 0\n")[0].split("### four steps")
     # 2980.1 s in all, 610.2 s of them for the rates of the first; 5 methods with 15 runs each
     assert "75 runs in 39 core-minutes, the choice of learning rates before them in 10." in of_first
     assert "76 runs in 50 core-minutes." in of_second
     shown = [re.findall(r"plots/(.*?)\.png", text) for text in (of_first, of_second)]
     assert shown == [
-        ["1_one-step_accuracy", "1_one-step_difference_final"],
+        ["variance", "cv_ratio", "1_one-step_accuracy", "1_one-step_difference_final"],
         ["2_four-steps_accuracy", "2_four-steps_difference_final"],
     ]
+    linked = re.findall(r"\(plots/(.*?)\)", page)
+    assert sorted(linked) == sorted(path.name for path in (results / "plots").iterdir())
+
+
+def test_what_is_kept_makes_the_same_page_and_is_one_line_a_record(results, tmp_path):
+    again = make(tmp_path / "again", [f"{n}={results}/diagnose_{n}.json" for n in SAMPLES], results / "comparison.json")
+    assert same_bytes(results, again)
+    arm = json.loads((results / "comparison.json").read_text(encoding="utf-8"))["arms"][0]
+    assert set(arm["methods"][0]["curves"]) == {"accuracy"} and {pair["metric"] for pair in arm["pairs"]} == {"final"}
+    lines = (results / "comparison.json").read_text(encoding="utf-8").splitlines()
+    assert sum('"name": "GRPO norm"' in line and '"curves"' in line for line in lines) == 2 + 2 * len(DIFFERENCES)
+
+
+def test_the_committed_page_is_made_of_the_committed_numbers(tmp_path):
+    folder = ROOT / "docs" / "results"
+    samples = [
+        "start=docs/results/diagnose_start.json",
+        "after 20 PPO steps=docs/results/diagnose_after_20_PPO_steps.json",
+    ]
+    made = make(tmp_path / "results", samples, folder / "comparison.json")
+    for path in (path for path in made.rglob("*") if path.suffix in (".md", ".json")):
+        assert path.read_bytes() == (folder / path.relative_to(made)).read_bytes()
+    assert {path.name for path in made.rglob("*.png")} == {path.name for path in folder.rglob("*.png")}
