@@ -4,7 +4,7 @@ layout.py                          how model and batch are cut
 flags.py, features.py, support.py  the command line: what there is, what is refused, which models and versions
 model.py, export.py                Hugging Face to Megatron-Core and back
 batching.py, logprob.py            responses in, log-probabilities out
-engine.py, schedule.py             one optimizer step, learning rates
+engine.py                          one optimizer step
 trainer.py, strategy.py, actor.py  what OpenRLHF's workers and controller talk to
 checkpoint.py                      sharded checkpoints
 parity/                            python -m megatron_ext.parity

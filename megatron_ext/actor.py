@@ -46,8 +46,8 @@ class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
         self.vllm_engines, self.max_steps = vllm_engines, max_steps
         self.ema_model = None
         self._setup_distributed(strategy)
+        from deltal_openrlhf.host.schedule import learning_rate_schedule
         from megatron_ext.engine import OptimizerSettings
-        from megatron_ext.schedule import learning_rate_schedule
         from megatron_ext.trainer import MegatronActor, MegatronActorTrainer
 
         adam = args.actor.adam

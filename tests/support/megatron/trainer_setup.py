@@ -26,11 +26,11 @@ def make_trainer(
     import torch
     from megatron.core import parallel_state
 
+    from deltal_openrlhf.host.schedule import learning_rate_schedule
     from megatron_ext.engine import Engine, OptimizerSettings
     from megatron_ext.layout import ParallelLayout
     from megatron_ext.model import MegatronModel, ModelSettings
     from megatron_ext.parity import ShardedCase, sharded
-    from megatron_ext.schedule import learning_rate_schedule
     from megatron_ext.strategy import MegatronStrategy
     from megatron_ext.trainer import MegatronActor, MegatronActorTrainer
 

@@ -60,7 +60,7 @@ def wanted():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_update_has_the_rate_of_a_deepspeed_run(wanted, kind):
-    from megatron_ext.schedule import learning_rate_schedule
+    from deltal_openrlhf.host.schedule import learning_rate_schedule
 
     name, warm_up, least = KINDS[kind]
     actor = SimpleNamespace(
@@ -79,7 +79,7 @@ def test_every_update_has_the_rate_of_a_deepspeed_run(wanted, kind):
 
 
 def test_a_schedule_that_is_restored_goes_on():
-    from megatron_ext.schedule import learning_rate_schedule
+    from deltal_openrlhf.host.schedule import learning_rate_schedule
 
     adam = SimpleNamespace(lr=RATE)
     actor = SimpleNamespace(lr_scheduler="cosine_with_min_lr", lr_warmup_ratio=0.25, min_lr_ratio=0.1, adam=adam)
