@@ -22,9 +22,10 @@ advantages.py    rewards -> advantages, as the host's estimators compute them
 methods.py       the estimators that are compared: weights of one optimizer step and advantages
 variance.py      Var(g) against response length: exponent, bins
 covariance.py    mean correlation of two gradients, of one prompt and of different prompts
+settings.py      what is computed from a sample
 partitions.py    prompts dealt out into batches at random
 batches.py       moments of batch gradients over partitions, and with any one prompt left out
-jackknife.py     covariance of those moments; intervals of functions and ratios of them
+                 (their covariance, and intervals of functions and ratios of them: deltal_openrlhf/statistics/jackknife.py)
 estimators.py    moments -> CV, bias, cosines and norms of each method
 study.py         all methods on the same partitions
 recommend.py     what the intervals say about alpha

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from deltal_openrlhf.diagnostics import gram, page, plan, score_rows
-from deltal_openrlhf.diagnostics.analyse import LEAST_BATCHES, analyse
+from deltal_openrlhf.diagnostics.analyse import analyse
 from deltal_openrlhf.diagnostics.folder import GRAM, ROWS, DiagnosisFolder, Stopwatch
 from deltal_openrlhf.diagnostics.gradients import Scores, load_model
 from deltal_openrlhf.diagnostics.layers import layer_types
 from deltal_openrlhf.diagnostics.plan import ModelShape, Plan
 from deltal_openrlhf.diagnostics.progress import Progress
 from deltal_openrlhf.diagnostics.sample import GradientSample
+from deltal_openrlhf.diagnostics.settings import LEAST_BATCHES, Settings
 from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
 from deltal_openrlhf.diagnostics.sources import FromSaved, Source
 from deltal_openrlhf.models import checkpoint
@@ -87,11 +88,13 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
         watch = Stopwatch()
         found = analyse(
             sample,
-            advantage=request.advantage,
-            max_length=max_length,
-            batch_prompts=request.batch_prompts,
-            seed=request.seed,
-            progress=_analysis_progress(),
+            Settings(
+                advantage=request.advantage,
+                max_length=max_length,
+                batch_prompts=request.batch_prompts,
+                seed=request.seed,
+            ),
+            _analysis_progress(),
         )
         work.append({"stage": "statistics", "seconds": watch.lap()})
         findings = {

@@ -35,6 +35,14 @@ class GradientSample:
         """n."""
         return len(self.lengths) // self.num_prompts
 
+    def lengths_by_prompt(self) -> np.ndarray:
+        """float64 [P, n], of a sample in the order of prompts."""
+        return self.lengths.reshape(self.num_prompts, -1).astype(np.float64)
+
+    def rewards_by_prompt(self) -> np.ndarray:
+        """float64 [P, n], of a sample in the order of prompts."""
+        return self.rewards.reshape(self.num_prompts, -1)
+
     def gram(self) -> np.ndarray:
         """The Gram matrix over all parameters, float64 [N, N]."""
         return np.sum([gram.astype(np.float64) for gram in self.grams.values()], axis=0)

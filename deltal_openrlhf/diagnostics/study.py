@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deltal_openrlhf.diagnostics.advantages import advantages
 from deltal_openrlhf.diagnostics.batches import (
     Partitions,
     PromptGradients,
@@ -18,6 +19,8 @@ from deltal_openrlhf.diagnostics.methods import (
     balanced_factors,
     lambda_factors,
 )
+from deltal_openrlhf.diagnostics.sample import GradientSample
+from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.statistics.estimate import Estimate
 from deltal_openrlhf.statistics.jackknife import Replicates
 
@@ -38,41 +41,27 @@ class BatchStudy:
     """Moments of each method's batch gradients; the same partitions for all, so that methods are compared in pairs.
 
     Args:
-        gram: [N, N] of score vectors, the n responses to each prompt next to each other.
-        lengths: float64 [P, n].
-        advantages: estimator -> [P, n]; "opo", and the one of all other methods.
-        max_length: M.
-        batch_prompts, partitions, rollout_batches: B, R, and the batches of a rollout.
+        sample: in the order of prompts (GradientSample.by_prompt).
+        settings: checked.
         rng: draws the partitions.
     """
 
-    def __init__(
-        self,
-        *,
-        gram: np.ndarray,
-        lengths: np.ndarray,
-        advantages: dict[str, np.ndarray],
-        max_length: float,
-        batch_prompts: int,
-        partitions: int,
-        rollout_batches: int,
-        rng: np.random.Generator,
-    ) -> None:
-        self.gram, self.lengths, self.advantages, self.max_length = gram, lengths, advantages, max_length
-        self.advantage = next(name for name in advantages if name != "opo")
-        self.batch_prompts, self.rollout_batches = batch_prompts, rollout_batches
-        prompts = len(lengths)
-        whole = Partitions.draw(np.arange(prompts), batch_prompts, partitions, prompts, rng)
-        self.partitions = {"step": whole, "rollout": whole.in_blocks(rollout_batches)}
-        order, third = np.argsort(lengths.mean(axis=1), kind="stable"), prompts // 3
+    def __init__(self, sample: GradientSample, settings: Settings, rng: np.random.Generator) -> None:
+        self.gram, self.settings = sample.gram(), settings
+        self.lengths, rewards = sample.lengths_by_prompt(), sample.rewards_by_prompt()
+        self.advantages = {
+            name: advantages(rewards, self.lengths, estimator=name) for name in (settings.advantage, "opo")
+        }
+        prompts, size, count = sample.num_prompts, settings.batch_prompts, settings.partitions
+        whole = Partitions.draw(np.arange(prompts), size, count, prompts, rng)
+        self.partitions = {"step": whole, "rollout": whole.in_blocks(settings.rollout_batches)}
+        order, third = np.argsort(self.lengths.mean(axis=1), kind="stable"), prompts // 3
         self.thirds = [
-            Partitions.draw(members, batch_prompts, partitions, prompts, rng)
-            for members in (order[:third], order[prompts - third :])
+            Partitions.draw(members, size, count, prompts, rng) for members in (order[:third], order[prompts - third :])
         ]
-        self.reference = next(method for method in all_methods() if method.key == REFERENCE)
-        weights = self._weights(self.reference)
+        weights = self._weights(next(method for method in all_methods() if method.key == REFERENCE))
         self.reference_scales = {name: weights.scales(drawn) for name, drawn in self.partitions.items()}
-        self.reference_part = weights.profile() * advantages[self.advantage]
+        self.reference_part = weights.profile() * self.advantages[settings.advantage]
         self.reference_gradients = self._gradients(weights)
         self.toward: dict[float, Replicates] = {}  # of alpha, for the recommendation
         self.spread: dict[str, Replicates] = {}  # of methods in ORDER
@@ -86,12 +75,12 @@ class BatchStudy:
         scales = weights.scales(partitions)
         moments = batch_moments(gradients, self.reference_gradients, scales, self.reference_scales[drawn], partitions)
         if method.key == REFERENCE:
-            self.reference_mean = moments.only("reference_mean", as_name="reference_mean")
+            self.reference_mean = moments.only(reference_mean="reference_mean")
         if any(method.key in pair for pair in ORDER):
-            self.spread[method.key] = Replicates.join([moments.only(name, as_name=name) for name in ("square", "mean")])
+            self.spread[method.key] = moments.only(square="square", mean="mean")
         alpha = 0.0 if method.key == REFERENCE else method.alpha
         if alpha is not None and alpha <= RECOMMENDED_UP_TO and method.scope in (None, "step"):
-            self.toward[alpha] = moments.only("toward", as_name=str(alpha))
+            self.toward[alpha] = moments.only(**{str(alpha): "toward"})
         estimates, detectable_bias = summary(moments, comparable_scale=method.comparable_scale)
         estimates |= self._norms(gradients, weights)
         return {
@@ -100,28 +89,20 @@ class BatchStudy:
             "mode": method.mode,
             "alpha": method.alpha,
             "scope": method.scope,
-            "advantage": method.advantage or self.advantage,
+            "advantage": method.advantage or self.settings.advantage,
             "kind": method.kind,
             "comparable_scale": method.comparable_scale,
             **{name: estimate.as_json() for name, estimate in estimates.items()},
             "detectable_bias": detectable_bias,
-            "responses_per_batch": float((self.lengths > 0).sum(axis=1).mean() * self.batch_prompts),
+            "responses_per_batch": float((self.lengths > 0).sum(axis=1).mean() * self.settings.batch_prompts),
         }
 
     def ordering(self) -> list[dict]:
         """The entry `ordering` of findings.json: CV of `a` / CV of `b`, paired, for the neighbours of ORDER."""
         found = []
         for a, b in ORDER:
-            one, other = self.spread[a], self.spread[b]
-            moments = Replicates.join(
-                [
-                    one.only("square", as_name="square"),
-                    one.only("mean", as_name="mean"),
-                    other.only("square", as_name="reference_square"),
-                    other.only("mean", as_name="reference_mean"),
-                ]
-            )
-            found.append({"a": a, "b": b, "cv_ratio": cv_ratio(moments).as_json()})
+            of_b = self.spread[b].only(reference_square="square", reference_mean="mean")
+            found.append({"a": a, "b": b, "cv_ratio": cv_ratio(Replicates.join([self.spread[a], of_b])).as_json()})
         return found
 
     def alphas_of_step(self) -> tuple[Replicates, list[float]]:
@@ -134,11 +115,11 @@ class BatchStudy:
         if method.length_preference is not None:
             factors = lambda_factors(self.lengths, method.length_preference)
         elif method.mode == "balanced-aggregation":
-            factors = balanced_factors(self.lengths, self.advantages[self.advantage], self.max_length)
-        return StepWeights(method, self.lengths, self.max_length, factors)
+            factors = balanced_factors(self.lengths, self.advantages[self.settings.advantage], self.settings.max_length)
+        return StepWeights(method, self.lengths, self.settings.max_length, factors)
 
     def _gradients(self, weights: StepWeights) -> PromptGradients:
-        advantages = self.advantages[weights.method.advantage or self.advantage]
+        advantages = self.advantages[weights.method.advantage or self.settings.advantage]
         return prompt_gradients(self.gram, weights.profile(), advantages, self.reference_part)
 
     def _norms(self, gradients: PromptGradients, weights: StepWeights) -> dict[str, Estimate]:
@@ -148,7 +129,7 @@ class BatchStudy:
         squares = []
         for third in self.thirds:
             if weights.method.scope == "rollout":
-                third = third.in_blocks(min(self.rollout_batches, third.steps.shape[1] // 2))
+                third = third.in_blocks(min(self.settings.rollout_batches, third.steps.shape[1] // 2))
             squares.append(mean_square(gradients, weights.scales(third), third))
         short, long = squares
         return {"norm_short": norm(short), "norm_long": norm(long), "norm_ratio": norm_ratio(long, short)}

@@ -74,9 +74,10 @@ class Replicates:
             np.concatenate([part.pairs for part in parts]),
         )
 
-    def only(self, name: str, *, as_name: str) -> "Replicates":
-        k = slice(self.names.index(name), self.names.index(name) + 1)
-        return Replicates((as_name,), self.draws[k], self.left_out[k], self.pairs[k])
+    def only(self, **names: str) -> "Replicates":
+        """Some of the moments under new names: new name -> its name here."""
+        k = [self.names.index(name) for name in names.values()]
+        return Replicates(tuple(names), self.draws[k], self.left_out[k], self.pairs[k])
 
     def __getitem__(self, name: str) -> "Combination":
         k = self.names.index(name)

@@ -12,6 +12,7 @@ from deltal_openrlhf.diagnostics.analyse import analyse
 from deltal_openrlhf.diagnostics.folder import GRAM, ROLLOUTS
 from deltal_openrlhf.diagnostics.gram import load_grams
 from deltal_openrlhf.diagnostics.sample import GradientSample
+from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.runs import rollouts
 
 PROMPTS, N, WIDTH = 64, 4, 1024
@@ -63,8 +64,8 @@ def test_the_findings_and_the_report_are_written(folders):
 def test_beta_and_cv_of_sketched_gradients(folders):
     """Beta within 0.1 and CV within 5 % of those of full gradients, for every layer type and every estimator."""
     responses = rollouts.read(folders[0] / ROLLOUTS)[1]
-    settings = dict(advantage="group_norm", max_length=M, batch_prompts=8)
-    full, sketched = (analyse(sample_of(folder, responses), **settings) for folder in folders)
+    settings = Settings(max_length=M, batch_prompts=8)
+    full, sketched = (analyse(sample_of(folder, responses), settings) for folder in folders)
     for which in ("with_advantage", "without_advantage"):
         for kind, fit in full["variance"][which].items():
             assert fit["beta"]["value"] is not None

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support.planted_gradients import Planted, truth
 
-from deltal_openrlhf.diagnostics.advantages import advantages
 from deltal_openrlhf.diagnostics.covariance import correlations
 from deltal_openrlhf.diagnostics.methods import all_methods
+from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.diagnostics.study import BatchStudy
 from deltal_openrlhf.diagnostics.variance import LengthFit
 
@@ -31,18 +31,8 @@ def relative_width(estimates):
 
 
 def study(planted, seed, *, prompts, batch_prompts, partitions):
-    sample = planted.sample(seed, prompts).by_prompt()
-    lengths, rewards = sample.lengths.reshape(prompts, -1).astype(float), sample.rewards.reshape(prompts, -1)
-    return BatchStudy(
-        gram=sample.gram(),
-        lengths=lengths,
-        advantages={name: advantages(rewards, lengths, estimator=name) for name in ("group_norm", "opo")},
-        max_length=M,
-        batch_prompts=batch_prompts,
-        partitions=partitions,
-        rollout_batches=2,
-        rng=np.random.default_rng(seed),
-    )
+    settings = Settings(max_length=M, batch_prompts=batch_prompts, partitions=partitions, rollout_batches=2, seed=seed)
+    return BatchStudy(planted.sample(seed, prompts).by_prompt(), settings, np.random.default_rng(seed))
 
 
 def rows(planted, keys, *, prompts=80, batch_prompts=5, partitions=60, runs=RUNS):

@@ -9,6 +9,7 @@ from support.planted_gradients import Planted
 
 from deltal_openrlhf.diagnostics.analyse import analyse
 from deltal_openrlhf.diagnostics.sample import GradientSample
+from deltal_openrlhf.diagnostics.settings import Settings
 
 PLANTED = Planted(mean=1.5, turn=0.3, rho=0.1)
 ESTIMATES = (
@@ -17,7 +18,7 @@ ESTIMATES = (
 
 
 def findings(sample, **options):
-    return analyse(sample, **{"max_length": 400, "batch_prompts": 4, "partitions": 30} | options)
+    return analyse(sample, Settings(**{"max_length": 400, "batch_prompts": 4, "partitions": 30} | options))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,8 @@ def test_reproducible_with_a_seed(sample, found):
 
 def test_progress(sample):
     calls = []
-    findings(sample, progress=lambda done, total: calls.append((done, total)))
+    settings = Settings(max_length=400, batch_prompts=4, partitions=30)
+    analyse(sample, settings, lambda done, total: calls.append((done, total)))
     assert [done for done, _ in calls] == list(range(1, calls[0][1] + 1)) and len({total for _, total in calls}) == 1
 
 

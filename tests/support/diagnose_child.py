@@ -1,6 +1,5 @@
 """`deltal diagnose` in a process of its own that a test can kill. The process comes from a fork server that has the imports already."""
 
-import multiprocessing
 import os
 import sys
 import time
@@ -8,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["diagnose_child", "deltal_openrlhf.diagnostics.run"])
+from deltal_openrlhf.parity import forkserver
 
 
-def quick_analysis(sample, *, progress, **settings):
+def quick_analysis(sample, settings, progress):
     """In place of the statistics: what they were given."""
     progress(1, 1)
     return {
         "format": 1,
-        "settings": settings,
+        "settings": {name: getattr(settings, name) for name in ("advantage", "max_length", "batch_prompts", "seed")},
         "lengths": sample.lengths.tolist(),
         "rewards": sample.rewards.tolist(),
         "groups": sample.groups.tolist(),
@@ -52,7 +50,7 @@ def _target(argv: list[str], log: Path) -> None:
 
 def start(argv: list[str], log: Path):
     """Its output goes to the end of `log`."""
-    process = SERVER.Process(target=_target, args=(argv, log))
+    process = forkserver.context().Process(target=_target, args=(argv, log))
     process.start()
     return process
 
@@ -67,8 +65,8 @@ def _hold(folder: Path, settings: dict, ready) -> None:
 
 def hold(folder: Path, settings: dict):
     """A process that has the folder open until it is killed."""
-    ready = SERVER.Event()
-    process = SERVER.Process(target=_hold, args=(folder, settings, ready))
+    ready = forkserver.context().Event()
+    process = forkserver.context().Process(target=_hold, args=(folder, settings, ready))
     process.start()
     assert ready.wait(60)
     return process
