@@ -1,6 +1,5 @@
 """scripts/gpu and scripts/make_evidence.py: both calls as a dry run on this machine, and a step that fails in the middle."""
 
-import importlib.util
 import json
 import os
 import re
@@ -12,19 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
+from support.scripts import SCRIPTS, in_scripts, run_script
 
-ROOT = Path(__file__).parents[2]
-KIT = ROOT / "scripts" / "gpu"
-
-
-def load(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-evidence = load(ROOT / "scripts" / "make_evidence.py")
+KIT = SCRIPTS / "gpu"
 
 
 def start(call: int, folder: Path, **variables: str) -> subprocess.Popen:
@@ -47,6 +37,13 @@ def finish(process: subprocess.Popen, seconds: float) -> str:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def evidence(folder: Path, *results: Path) -> str:
+    """The page that make_evidence.py makes of these files."""
+    process = run_script("make_evidence.py", *results, "--out", folder / "here")
+    assert process.returncode == 0, process.stderr
+    return (folder / "here.md").read_text()
+
+
 @pytest.mark.timeout(280)
 def test_the_dry_run_of_both_calls_becomes_a_page(tmp_path):
     first, second = start(1, tmp_path / "1"), start(2, tmp_path / "2")
@@ -67,11 +64,10 @@ def test_the_dry_run_of_both_calls_becomes_a_page(tmp_path):
     assert runs[0]["response_lengths"][0] == runs[1]["response_lengths"][0]
     assert runs[0]["ess"][0] != runs[1]["ess"][0]
 
-    evidence.main([*map(str, results), "--out", str(tmp_path / "evidence" / "here")])
-    page = (tmp_path / "evidence" / "here.md").read_text()
-    assert f"torch {__import__('torch').__version__}" in page and "CPU cores" in page
+    page = evidence(tmp_path, *results)
+    assert f"torch {torch.__version__}" in page and "CPU cores" in page
     assert "| mode deltal, scope step |" in page and "wrong=micro-batch" in page
-    assert json.loads((tmp_path / "evidence" / "here.json").read_text())[0]["case"] == "versions"
+    assert json.loads((tmp_path / "here.json").read_text())[0]["case"] == "versions"
     assert "Failed:" not in page
 
 
@@ -101,50 +97,49 @@ def test_another_call_is_refused(tmp_path):
     assert process.returncode == 2
 
 
-def test_the_page_says_what_failed_and_what_was_left_out():
-    machine = {
-        "part": "machine",
-        "case": "versions",
-        "ok": None,
-        "said": "",
-        "date": "2026-01-02T03:04:05",
-        "python": "3.12.1",
-    }
-    machine |= {
-        "packages": {"torch": "2.11.0"},
-        "gpu": "H100",
-        "gpus": 1,
-        "cuda": "13.0",
-        "nccl": "2.28.1",
-        "driver": "580.65.06",
-        "cores": 16,
-    }
+MACHINE = {
+    "part": "machine",
+    "case": "versions",
+    "ok": None,
+    "said": "",
+    "date": "2026-01-02T03:04:05",
+    "python": "3.12.1",
+    "packages": {"torch": "2.11.0"},
+    "gpu": "H100",
+    "gpus": 1,
+    "cuda": "13.0",
+    "nccl": "2.28.1",
+    "driver": "580.65.06",
+    "cores": 16,
+}
+
+
+def test_the_page_says_what_failed_and_what_was_left_out(tmp_path):
     rows = [
-        machine,
+        MACHINE,
         {"part": "overhead", "case": "ppo_train", "ok": False, "said": "1.300 [1.2, 1.4]"},
         {"part": "megatron", "case": "plain, 2 rank(s)", "ok": None, "said": "3 of 17 cases left out for lack of time"},
     ]
-    page = evidence.page(machine, rows)
+    (tmp_path / "found.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = evidence(tmp_path, tmp_path / "found.jsonl")
     assert "# What was found on 1 x H100" in page and "NCCL 2.28.1" in page
     assert "| overhead | 0 | 1 |  |" in page
     assert "| megatron | 0 | 0 | plain, 2 rank(s): 3 of 17 cases left out for lack of time |" in page
     assert "- overhead, ppo_train: 1.300 [1.2, 1.4]" in page
 
 
-def test_a_file_of_something_else_is_refused(tmp_path, capsys):
-    (tmp_path / "found.jsonl").write_text('{"part": "rl"}\n')
-    with pytest.raises(SystemExit) as end:
-        evidence.main([str(tmp_path / "found.jsonl"), "--out", str(tmp_path / "page")])
-    assert end.value.code == 2 and "on which machine" in capsys.readouterr().err
-
-
-def test_files_of_two_machines_are_refused(tmp_path, capsys):
-    for name in ("2.11.0", "2.13.0"):
-        row = {"part": "machine", "case": "versions", "ok": None, "said": "", "packages": {"torch": name}}
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(SystemExit) as end:
-        evidence.main([*map(str, tmp_path.glob("*.jsonl")), "--out", str(tmp_path / "page")])
-    assert end.value.code == 2 and "different machines" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"part": "rl"}], "on which machine"),
+        ([MACHINE | {"packages": {"torch": version}} for version in ("2.11.0", "2.13.0")], "different machines"),
+    ],
+)
+def test_files_of_something_else_or_of_two_machines_are_refused(rows, said, tmp_path):
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.jsonl").write_text(json.dumps(row) + "\n")
+    process = run_script("make_evidence.py", *tmp_path.glob("*.jsonl"), "--out", tmp_path / "page")
+    assert process.returncode == 2 and said in process.stderr
 
 
 # ── Packing ──
@@ -162,10 +157,16 @@ def test_only_the_code_of_one_architecture_stays():
     body = b"".join(images)
     fatbin = struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(body)) + body
     chance = struct.pack("<I", 0xBA55ED50) + b"not a header"
-    library = bytearray(b"code" + chance + fatbin + b"more" + fatbin + b"end")
-    before = bytes(library)
-    assert load(KIT / "slim.py").keep_architecture(library, 90) == (2 * 48, 2 * (40 + 56))
-    assert bytes(library) == before.replace(b"a" * 40, bytes(40)).replace(b"c" * 56, bytes(56))
+    library = b"code" + chance + fatbin + b"more" + fatbin + b"end"
+    code = """
+from slim import keep_architecture
+library = bytearray.fromhex(data)
+sizes = keep_architecture(library, 90)
+result = [*sizes, library.hex()]
+"""
+    kept, zeroed, left = in_scripts(code, library.hex(), folder="gpu")
+    assert (kept, zeroed) == (2 * 48, 2 * (40 + 56))
+    assert bytes.fromhex(left) == library.replace(b"a" * 40, bytes(40)).replace(b"c" * 56, bytes(56))
 
 
 def test_the_kit_has_the_versions_that_the_project_is_checked_with():

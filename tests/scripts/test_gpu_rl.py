@@ -1,20 +1,13 @@
 """scripts/gpu/rl.py: a part that fails, and flags that it refuses. Its whole dry run is in test_gpu_kit.py."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu" / "rl.py"
-
-
-def run(*words, timeout=100):
-    return subprocess.run([sys.executable, SCRIPT, *map(str, words)], capture_output=True, text=True, timeout=timeout)
+from support.scripts import run_script
 
 
 def test_a_part_that_fails_does_not_stop_the_next(tmp_path):
     (tmp_path / "train.jsonl").mkdir()  # where the problems go
-    done = run("--small", "--seconds", "3", "--work", tmp_path, "--json", tmp_path / "rl.jsonl")
+    done = run_script("gpu/rl.py", "--small", "--seconds", 3, "--work", tmp_path, "--json", tmp_path / "rl.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rl.jsonl").read_text().splitlines()]
     assert done.returncode == 1
     assert [row["ok"] for row in rows] == [False, True, False, False], rows
@@ -26,6 +19,6 @@ def test_flags_are_checked_first(tmp_path):
         (["--gguf", tmp_path / "no.gguf"], "no.gguf: not there"),
         (["--small", "--seconds", "0"], "--seconds is 0, allowed is above 0"),
     ):
-        done = run("--work", tmp_path / "work", *words)
+        done = run_script("gpu/rl.py", "--work", tmp_path / "work", *words)
         assert done.returncode == 2 and said in done.stderr
     assert not (tmp_path / "work").exists()
