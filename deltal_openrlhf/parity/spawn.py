@@ -6,7 +6,6 @@ rank says that it is a host of its own, and they talk over loopback sockets. Tha
 
 import contextlib
 import json
-import multiprocessing
 import os
 import pickle
 import signal
@@ -22,7 +21,7 @@ import torch
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.process import prepare
-from deltal_openrlhf.runs.tether import tie
+from deltal_openrlhf.parity import forkserver
 from deltal_openrlhf.standins import ray_vllm
 
 GRACE = 2.0
@@ -94,15 +93,21 @@ class RankPool:
 
     def _start(self) -> None:
         gpus, port = gpus_to_use(), _free_port()
-        context = multiprocessing.get_context("spawn")
-        for rank in range(self.world):
-            here, there = context.Pipe()
-            arguments = (rank, self.world, port, gpus, there, os.getpid(), self._console)
-            process = context.Process(target=_serve, args=arguments)
-            process.start()
-            there.close()
-            self._processes.append(process)
-            self._connections.append(here)
+        context = forkserver.context()
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(self._console, "ab")) if self._console else None
+            output = {
+                number: stack.enter_context(forkserver.duplicate(file.fileno() if file else number))
+                for number in (1, 2)
+            }
+            for rank in range(self.world):
+                here, there = context.Pipe()
+                environment = dict(os.environ) | rank_environment(rank, self.world, port, gpus)
+                process = context.Process(target=_serve, args=(rank, gpus, there, environment, output))
+                process.start()
+                there.close()
+                self._processes.append(process)
+                self._connections.append(here)
 
     def _answers(self, call: bytes, end: float) -> dict[int, dict]:
         """What the ranks answer, until all have, one has failed and the others had their time to say why, or `end`."""
@@ -154,13 +159,10 @@ def rank_environment(rank: int, world: int, port: int, gpus: int) -> dict[str, s
 
 
 def _serve(
-    rank: int, world: int, port: int, gpus: int, connection: Connection, parent: int, console: Path | None
+    rank: int, gpus: int, connection: Connection, environment: dict[str, str], output: dict[int, Connection]
 ) -> None:
-    tie(parent, signal.SIGKILL)
-    if console:
-        with open(console, "ab") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
+    forkserver.end_with_parent()
+    forkserver.become(environment, output)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     ready = last = False
     while not last:
@@ -170,7 +172,7 @@ def _serve(
             return
         try:
             if not ready:
-                _make_ready(rank, world, port, gpus)
+                _make_ready(rank, gpus)
                 ready = True
             function, arguments, last = pickle.loads(call)  # its module is imported here, after the stand-ins
             answer = json.dumps({"result": function(rank, *arguments)})
@@ -179,8 +181,7 @@ def _serve(
         connection.send_bytes(answer.encode())
 
 
-def _make_ready(rank: int, world: int, port: int, gpus: int) -> None:
-    os.environ.update(rank_environment(rank, world, port, gpus))
+def _make_ready(rank: int, gpus: int) -> None:
     prepare()
     ray_vllm.install()
     torch.set_num_threads(1)

@@ -1,12 +1,20 @@
 """What stands for CUDA without a GPU does what Megatron-Core asks for, and nothing else. Each in a process of its own."""
 
+import multiprocessing
+
 import pytest
 
+from deltal_openrlhf.parity import forkserver
 from deltal_openrlhf.parity.spawn import run_on_ranks
 
 pytestmark = pytest.mark.cpu_build
 
 OURS = "megatron.core.tensor_parallel.random", "megatron.core.transformer.moe.token_dispatcher"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_imported_before(monkeypatch):
+    monkeypatch.setattr(forkserver, "context", lambda: multiprocessing.get_context("spawn"))
 
 
 def in_a_process(function) -> dict:

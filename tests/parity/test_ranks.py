@@ -1,11 +1,13 @@
 """Processes for ranks: what they are told of GPUs, what their ends mean, and that none is left."""
 
+import glob
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -73,7 +75,7 @@ def test_ranks_end_with_the_process_that_started_them():
         import test_ranks
         if __name__ == "__main__":
             with spawn.RankPool(1) as pool:
-                pool.call(test_ranks.square, 1, timeout=60)
+                pool.call(test_ranks.square, 1, timeout=100)
                 print(pool._processes[0].pid, flush=True)
                 pool.call(test_ranks.sleep, timeout=60)
     """
@@ -85,6 +87,24 @@ def test_ranks_end_with_the_process_that_started_them():
     parent.wait()
     child.wait(timeout=10)
     assert not child.is_running()
+
+
+def look(rank: int) -> dict:
+    print("said on a rank")
+    threads = [Path(path).read_text().strip() for path in glob.glob(f"/proc/{os.getppid()}/task/*/comm")]
+    return {"planted": os.environ.get("PLANTED"), "host": "openrlhf" in sys.modules, "threads": threads}
+
+
+@pytest.mark.cpu_build
+def test_ranks_are_forked_warm_from_one_thread_into_the_environment_of_now(monkeypatch, capfd):
+    assert spawn.run_on_ranks(1, look, timeout=60)[0]["planted"] is None
+    monkeypatch.setenv("PLANTED", "since the server started")
+    capfd.readouterr()
+    (found,) = spawn.run_on_ranks(1, look, timeout=60)
+    assert found["planted"] == "since the server started" and found["host"]
+    # pyarrow's allocator has a thread, and handles forks itself.
+    assert sorted(found["threads"]) in (["python"], ["jemalloc_bg_thd", "python"])
+    assert capfd.readouterr().out == "said on a rank\n"
 
 
 def test_ranks_of_a_cpu_run_are_told_so():

@@ -1,0 +1,32 @@
+"""What the server of forkserver.py imports before the first fork. Importing this module does it; nothing else should.
+
+Not megatron_ext: without a GPU its import changes torch for the whole process (megatron_ext/cpu.py).
+"""
+
+import contextlib
+import gc
+import importlib
+import warnings
+
+from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.standins import ray_vllm
+
+MODULES = (
+    "transformers",
+    "deepspeed",
+    "openrlhf.models",
+    "openrlhf.trainer.ray.ppo_actor",
+    "megatron.core.models.gpt",
+    "deltal_openrlhf.parity.host_update",
+)
+
+prepare()
+ray_vllm.install()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    for name in MODULES:
+        # What is missing here is missing in the process that needs it, and is said there.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+gc.collect()
+gc.freeze()  # a collection in a child would copy every page
