@@ -1,26 +1,25 @@
 """`deltal doctor` on this machine, and with planted problems."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
 
 import pytest
+from support import commands
 
 from deltal_openrlhf.cli import doctor, machine
+from deltal_openrlhf.parity import forkserver
 from megatron_ext import support
 
 GIB = 1024**3
 
 
-def run_doctor(**variables: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "doctor"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, env={**os.environ, **variables})
+DOCTOR = [sys.executable, "-m", "deltal_openrlhf.cli.main", "doctor"]
 
 
 def test_on_this_machine():
-    process = run_doctor()
+    process = commands.run(DOCTOR, capture_output=True, text=True, timeout=100)
     assert process.returncode == 0, process.stdout + process.stderr
     facts = {line.split()[0]: line for line in process.stdout.splitlines() if line}
     for name in (
@@ -110,7 +109,8 @@ def test_a_missing_package_ends_with_status_1(tmp_path):
     """A host that cannot be imported, for real: an openrlhf without contents comes first on the path."""
     (tmp_path / "openrlhf").mkdir()
     (tmp_path / "openrlhf" / "__init__.py").write_text("")
-    process = run_doctor(PYTHONPATH=str(tmp_path))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.run(DOCTOR, capture_output=True, text=True, timeout=100, env=environment)
     assert process.returncode == 1, process.stderr
     named = [line for line in process.stdout.splitlines() if line.startswith("PROBLEM: openrlhf 0.11.2 has no usable ")]
     assert named
@@ -147,7 +147,7 @@ def test_a_lock_is_stale_when_its_builder_was_killed(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     folder = tmp_path / "py311_cpu" / "fused_adam"
     folder.mkdir(parents=True)
-    context = multiprocessing.get_context("spawn")
+    context = forkserver.context()
     ready = context.Event()
     builder = context.Process(target=_hold, args=(str(folder / "lock"), ready))
     builder.start()

@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from support import commands
 
 
 def deltal_grade(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "grade", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return commands.run(command, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from support import commands
 from tokenizers import pre_tokenizers
 
 from deltal_openrlhf.comparison import pipeline
@@ -265,7 +265,7 @@ def messages(tmp_path_factory) -> dict[str, tuple[str | None, str | None]]:
     (folder / "exit.py").write_text("raise SystemExit(0)\n")
     (folder / "no_reward.py").write_text("x = 1\n")
     (folder / "broken.py").write_text("def reward_func(:\n")
-    done = subprocess.run(
+    done = commands.run(
         [sys.executable, "-c", BOTH],
         input=json.dumps([FLAGS | flags for flags, *_ in CASES.values()]),
         capture_output=True,

@@ -12,11 +12,11 @@ import types
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.cpu import patches
 from deltal_openrlhf.cpu.weight_sync import GlooGroup
+from deltal_openrlhf.parity.spawn import run_on_ranks
 from deltal_openrlhf.standins import bert_padding, flash_attn
 from deltal_openrlhf.standins.on_import import on_import
 from deltal_openrlhf.standins.patch import Patch
@@ -241,24 +241,22 @@ def test_gradients_pass_through_padding():
 # ── Weights reach the rollout engine ──
 
 
-def _broadcast(rank: int, port: int, results) -> None:
+def _broadcast(rank: int, port: int) -> list:
     group = GlooGroup("127.0.0.1", port, rank, 2)
+    received = []
     for dtype in (torch.bfloat16, torch.float32):
         tensor = torch.arange(12, dtype=dtype).reshape(3, 4) if rank == 0 else torch.empty(3, 4, dtype=dtype)
         group.broadcast(tensor, src=0)
-        results[f"{rank} {dtype}"] = tensor.float().tolist()
+        received.append(tensor.float().tolist())
+    return received
 
 
 def test_a_broadcast_carries_the_tensor():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        results = manager.dict()
-        multiprocessing.spawn(_broadcast, (port, results), nprocs=2)
-        received = dict(results)
-    assert len(received) == 4
-    assert all(value == torch.arange(12.0).reshape(3, 4).tolist() for value in received.values())
+    sent = torch.arange(12.0).reshape(3, 4).tolist()
+    assert run_on_ranks(2, _broadcast, port, timeout=60) == [[sent, sent], [sent, sent]]
 
 
 @pytest.mark.cpu_build

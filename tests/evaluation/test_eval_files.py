@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import commands
 
 from deltal_openrlhf.cli import main as cli
 from deltal_openrlhf.evaluation import sampling
@@ -271,7 +272,7 @@ def test_a_complete_evaluation_is_reported_without_vllm_and_refused_with_other_s
     assert cli.main(command) == 1  # it would start vLLM
     assert "stopped: vLLM was started" in capsys.readouterr().err
     with ResponseStore(out, json.loads((out / SETTINGS).read_text())) as store:
-        store.append([record(p, s, correct=s == 0, status=("equal", "different")[s]) for p in (0, 1) for s in (0, 1)])
+        store.add([record(p, s, correct=s == 0, status=("equal", "different")[s]) for p in (0, 1) for s in (0, 1)])
     assert cli.main(command) == 0
     console = capsys.readouterr().out
     assert "2 problems in s; 4 responses, 4 of them are there" in console and "starting vLLM" not in console
@@ -296,9 +297,9 @@ SETTINGS_A = {"n": 2, "temperature": 1.0, "sets": {"s": "aa", "t": "bb"}, "model
 
 def test_responses_come_back_whatever_byte_the_kill_left(tmp_path):
     with ResponseStore(tmp_path, SETTINGS_A) as store:
-        store.append([record(0, 0), record(0, 1)])
-        store.append([])
-        store.append([record(1, 0)])
+        store.add([record(0, 0), record(0, 1)])
+        store.add([])
+        store.add([record(1, 0)])
         expected = dict(store.records)
     content = (tmp_path / RESPONSES).read_bytes()
     ends = [i for i in range(len(content) + 1) if i == 0 or content[i - 1 : i] == b"\n"]
@@ -308,7 +309,7 @@ def test_responses_come_back_whatever_byte_the_kill_left(tmp_path):
         with ResponseStore(tmp_path, SETTINGS_A) as store:
             whole = sum(end <= cut for end in ends) - 1
             assert list(store.records.items()) == list(expected.items())[:whole]
-            store.append([record(9, 0)])
+            store.add([record(9, 0)])
         with ResponseStore(tmp_path, SETTINGS_A) as store:
             assert list(store.records)[whole:] == [("s", 9, 0)]
 
@@ -325,7 +326,7 @@ def test_responses_come_back_whatever_byte_the_kill_left(tmp_path):
 )
 def test_other_settings_are_refused(tmp_path, changed, says):
     with ResponseStore(tmp_path, SETTINGS_A) as store:
-        store.append([record(0, 0)])
+        store.add([record(0, 0)])
     before = (tmp_path / RESPONSES).read_bytes(), (tmp_path / SETTINGS).read_bytes()
     with pytest.raises(ValueError, match=says):
         ResponseStore(tmp_path, {**SETTINGS_A, **changed})
@@ -348,7 +349,7 @@ def test_foreign_and_broken_files_are_refused(tmp_path):
 )
 def test_records_of_other_types_are_refused(tmp_path, changes):
     with ResponseStore(tmp_path, SETTINGS_A) as store:
-        store.append([record(0, 0)])
+        store.add([record(0, 0)])
     with open(tmp_path / RESPONSES, "a") as file:
         file.write(json.dumps({**record(0, 1)._asdict(), **changes}) + "\n")
     with pytest.raises(ValueError, match="responses.jsonl: line 2 is no graded response; take another --out"):
@@ -367,7 +368,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
         "import sys; from pathlib import Path; from deltal_openrlhf.evaluation.store import ResponseStore\n"
         f"with ResponseStore(Path({str(tmp_path)!r}), {SETTINGS_A!r}): print('open', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
+    with commands.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout.readline() == "open\n"

@@ -1,10 +1,10 @@
 """What we bind to in the host is there, is checked, and is given back."""
 
 import argparse
-import subprocess
 import sys
 
 import pytest
+from support import commands
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.host import bindings
@@ -59,7 +59,7 @@ def test_a_changed_host_ends_the_command_with_exit_code_2_and_one_line():
         "from deltal_openrlhf.train.launch import main\n"
         "main(['--loss_agg', 'deltal'])\n"
     )
-    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=90)
+    ended = commands.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
     assert ended.returncode == 2
     errors = [line for line in ended.stderr.splitlines() if line.startswith("deltal train: error: ")]
     assert len(errors) == 1

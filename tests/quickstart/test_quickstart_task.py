@@ -1,6 +1,7 @@
 """The quick start's parts: task, tokenizer from a saved folder, supervised batches, evaluation, stages, report, command line."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, label, split_of
 from deltal_openrlhf.models.sampling import sample
+from deltal_openrlhf.parity import forkserver
 from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import (
     evaluate,
@@ -328,6 +330,8 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(training, "train", copy_start)
     monkeypatch.setattr(sizes, "CPU", replace(sizes.CPU, steps=2, task=replace(TASK, max_new_tokens=30)))
     monkeypatch.setattr(task, "HELD_OUT", 4)
+    warm = forkserver.context()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: warm)
     arguments = ["--out", str(tmp_path / "out"), "--steps", "2"]
     assert command_line.main(arguments) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

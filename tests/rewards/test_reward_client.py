@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+from support import commands
 
 from deltal_openrlhf.rewards import client as client_module
 from deltal_openrlhf.rewards.client import RewardClient, RewardError, check_addresses, probe, reward_of
@@ -377,8 +377,8 @@ def test_a_run_whose_service_is_away_ends_before_ray_starts(tmp_path):
         f"--train.batch_size 8 --train.micro_batch_size 2 --actor.model_name_or_path none --data.prompt_dataset {prompts} "
         f"--ckpt.output_dir {tmp_path}/out --ckpt.path {tmp_path}/ckpt --reward.remote_url {address}"
     )
-    command = [sys.executable, "-W", "ignore", "-m", "deltal_openrlhf.train_ppo_ray", *flags.split()]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *flags.split()]
+    ended = commands.run(command, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == (
         f"deltal train: error: --reward.remote_url: the reward service at {address} does not answer: connection refused"

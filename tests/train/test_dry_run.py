@@ -1,10 +1,10 @@
 """The real command with --dry-run, and what it refuses: all runs in one process, from a folder without data."""
 
 import json
-import subprocess
 import sys
 
 import pytest
+from support import commands
 from support.recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, ROOT
 
 from deltal_openrlhf.train.checks import STEPS_ALONE
@@ -112,7 +112,7 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     folder = tmp_path_factory.mktemp("empty")
     (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
-    process = subprocess.run(
+    process = commands.run(
         [sys.executable, "-c", REAL, str(ROOT)],
         input=json.dumps(list(RUNS.values())),
         capture_output=True,
@@ -236,7 +236,7 @@ def test_scope_rollout_is_the_authors(real):
             "--data.prompt_dataset: not there: data/countdown/train.jsonl; make such files with deltal data",
         ),
         ("no engine", "--vllm.num_engines is 0; responses come from vLLM only, so allowed is 1 or more"),
-        ("no file", "--config none.yaml: No such file or directory"),
+        ("no file", "error: none.yaml: No such file or directory"),
         ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1"),
     ],
 )
@@ -300,12 +300,12 @@ def test_memory_settings_are_compared(real):
 
 
 def test_notes_name_the_checkpoint_and_another_m(real):
-    assert "goes on from checkpoint global_step7 in saved" in lines(real["with a checkpoint"][1])
+    assert "resumes from checkpoint global_step7 in saved" in lines(real["with a checkpoint"][1])
     assert any(
         line.startswith("--deltal.max_length is 4096, --rollout.max_new_") for line in lines(real["another M"][1])
     )
     plain = real["math-deltal"][1]
-    assert "goes on from" not in plain
+    assert "resumes from" not in plain
     assert "is not the longest response" not in plain
 
 

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from support import commands
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.train import checks, gpus
@@ -213,8 +213,10 @@ SIMULATED = """
 import sys
 import torch
 torch.version.cuda, torch.cuda.device_count = "13.0", lambda: 1
-from deltal_openrlhf.train import launch
-launch._cluster_at_hand = lambda: False
+from deltal_openrlhf.host.process import prepare
+prepare()
+from deltal_openrlhf.train import launch, start
+start._cluster_at_hand = lambda: False
 launch.main(sys.argv[1:])
 """
 
@@ -239,7 +241,7 @@ def test_a_machine_with_too_few_gpus_is_refused_before_ray(tmp_path):
         name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES")
     }
     variables["RAY_TMPDIR"] = str(tmp_path)  # where a Ray that was started would leave its files
-    process = subprocess.run(
+    process = commands.run(
         [sys.executable, "-c", SIMULATED, *flags],
         capture_output=True,
         text=True,

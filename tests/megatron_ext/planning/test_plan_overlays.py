@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from support import commands
 
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.planning.__main__ import _parser, _request
@@ -52,7 +52,7 @@ def dry_runs(tmp_path_factory) -> dict[tuple, tuple]:
         files = [ROOT / "configs" / "math-deltal.yaml", *(OVERLAYS / f"{name}.yaml" for name in (model, length))]
         words = [word for file in files for word in ("--config", str(file))]
         cases.append([*words, "--actor.model_name_or_path", str(folder / model), "--dry-run"])
-    process = subprocess.run(
+    process = commands.run(
         [sys.executable, "-c", DRY_RUNS],
         input=json.dumps(cases),
         capture_output=True,

@@ -1,0 +1,165 @@
+"""Commands of ours as processes that start warm: run() and Popen are subprocess's, for [sys.executable, "-m", MODULE, ...] and "-c", CODE.
+
+The processes are forked from the server that rank processes come from (parity/forkserver.py): what they import is there already, which
+saves nine core-seconds each. Own arguments, environment, folder, streams, session, signals and exit status are as of a process that was
+started. What is about the start itself needs subprocess: which modules are imported, interpreter options, .pth files, another copy of
+the packages, variables that libraries read when they are imported. Where torch was built for GPUs, every process is started.
+"""
+
+import atexit
+import inspect
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.parity import forkserver
+
+TESTS = Path(__file__).parents[1]
+READ_AT_IMPORT = ("HF_", "LD_", "OMP_", "PYTHON", "TORCH", "TRANSFORMERS_", "VLLM_")
+
+
+class Popen(subprocess.Popen):
+    """Raises ValueError for a command that needs a start of its own."""
+
+    _process: Any = None
+
+    def _execute_child(self, *given: Any) -> None:
+        if not cpu.is_needed():
+            return super()._execute_child(*given)
+        names = inspect.signature(super()._execute_child).parameters
+        told = dict(zip(names, given, strict=True))
+        environment = dict(os.environ if told["env"] is None else told["env"])
+        _check(told["args"], environment)
+        with ExitStack() as stack:
+            streams = {0: told["p2cread"], 1: told["c2pwrite"], 2: told["errwrite"]}
+            descriptors = {
+                number: stack.enter_context(forkserver.duplicate(number if descriptor == -1 else descriptor))
+                for number, descriptor in streams.items()
+            }
+            arguments = (told["args"], environment, str(told["cwd"] or os.getcwd()), descriptors)
+            # As a daemon it is ended with the tests; this process waits for the others.
+            self._process = forkserver.context().Process(
+                target=_serve, args=(*arguments, told["start_new_session"]), daemon=True
+            )
+            self._process.start()
+        self.pid = self._process.pid
+        self._child_created = True
+        self._close_pipe_fds(*(told[name] for name in names if name.startswith(("p2c", "c2p", "err"))))
+
+    def _internal_poll(self, *given: Any, **named: Any) -> int | None:
+        if self._process is None:
+            return super()._internal_poll(*given, **named)
+        if self.returncode is None:
+            self.returncode = self._process.exitcode
+        return self.returncode
+
+    def _wait(self, timeout: float | None) -> int:
+        if self._process is None:
+            return super()._wait(timeout)
+        self._process.join(timeout)
+        if self.poll() is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+
+def run(
+    words: Sequence[str],
+    *,
+    input: str | bytes | None = None,
+    timeout: float | None = None,
+    check: bool = False,
+    capture_output: bool = False,
+    **arguments: Any,
+) -> subprocess.CompletedProcess:
+    """subprocess.run."""
+    if capture_output:
+        arguments |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if input is not None:
+        arguments["stdin"] = subprocess.PIPE
+    with Popen(words, **arguments) as process:
+        try:
+            out, error = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    done = subprocess.CompletedProcess(process.args, process.returncode, out, error)
+    if check:
+        done.check_returncode()
+    return done
+
+
+def _check(words: Sequence[str], environment: dict[str, str]) -> None:
+    options = {name for name in os.environ.keys() | environment.keys() if name.startswith(READ_AT_IMPORT)}
+    changed = sorted(name for name in options if os.environ.get(name) != environment.get(name))
+    if changed:
+        raise ValueError(f"{', '.join(changed)}: read at import, so the command needs a process that is started")
+    if words[0] != sys.executable or words[1] not in ("-m", "-c"):
+        raise ValueError(f"{words[:2]}: allowed are {sys.executable} -m MODULE and -c CODE")
+
+
+def _serve(
+    words: Sequence[str],
+    environment: dict[str, str],
+    folder: str,
+    descriptors: dict[int, Connection],
+    new_session: bool,
+) -> NoReturn:
+    if new_session:
+        os.setsid()
+    forkserver.become(environment, descriptors)
+    os.chdir(folder)
+    _be_the_first_process()
+    _, how, what, *arguments = map(str, words)
+    sys.path = [folder if how == "-m" else "", *(path for path in sys.path if not Path(path).is_relative_to(TESTS))]
+    sys.argv = [how, *arguments]
+    status = _status(how, what)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
+    os._exit(status)
+
+
+def _be_the_first_process() -> None:
+    """Undo what multiprocessing did to a child of its own."""
+    multiprocessing.current_process().daemon = False
+    multiprocessing.set_start_method(None, force=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdin, sys.stdout = os.fdopen(0, "r"), os.fdopen(1, "w")
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+
+
+def _status(how: str, what: str) -> int:
+    """Run a module or code as the main program; its exit status."""
+    try:
+        if how == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            sys.modules["__main__"] = main = ModuleType("__main__")
+            exec(compile(what, "<string>", "exec"), vars(main))
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return stop.code or 0
+        print(stop.code, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:  # noqa: BLE001 - whatever it is, the interpreter prints it
+        traceback.print_exc()
+        return 1
+    return 0
