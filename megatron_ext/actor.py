@@ -55,7 +55,7 @@ class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
         self.engine = strategy.engine = _engine(strategy, pretrain, optimizer)
         self.actor = MegatronActor(self.engine)
         self.tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
-        self.actor_scheduler = strategy.schedule = learning_rate_schedule(args, max_steps)
+        self.actor_scheduler = strategy.schedule = learning_rate_schedule(args.actor, max_steps)
 
         self.checkpoint_states: dict[str, Any] = {}
         folder = os.path.join(args.ckpt.path, "_actor")

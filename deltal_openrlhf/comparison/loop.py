@@ -19,19 +19,18 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
-from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
-from transformers import AutoModelForCausalLM
-
 from deltal_openrlhf.comparison.arguments import check_loop_flags
 from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture, reward_function
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
-from deltal_openrlhf.host.metrics import EQUAL_REWARDS
+from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models.memory import rows_at_once
 from deltal_openrlhf.models.sampling import sample
 from deltal_openrlhf.runs.metrics_file import EVALS
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from transformers import AutoModelForCausalLM
 
 SAMPLES_AT_ONCE = 1024
 """Responses in one batch, where memory allows."""
@@ -159,12 +158,7 @@ class Run:
             "rollout/truncated_rate": truncated,
             "rollout/num_samples": float(len(lengths)),
             "entropy_loss": math.fsum(graded.entropy) / lengths.sum().item(),
-            "deltal/response_length_mean": lengths.mean().item(),
-            "deltal/response_length_p50": lengths.quantile(0.5).item(),
-            "deltal/response_length_p95": lengths.quantile(0.95).item(),
-            "deltal/response_length_max": lengths.max().item(),
-            "deltal/filtered_share": (rollout.lengths == 0).double().mean().item(),
-            "deltal/groups_without_signal": (spread < EQUAL_REWARDS).double().mean().item(),
+            **length_metrics(lengths, rollout.lengths, spread),
             **status,
         }
 

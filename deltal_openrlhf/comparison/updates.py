@@ -5,27 +5,24 @@ learning-rate schedule are those that the host asks DeepSpeed for. tests/compari
 trainer.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from deltal_openrlhf.host.metrics import StepStatistics
+from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
+from deltal_openrlhf.host.schedule import learning_rate_schedule
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.models import memory
 from openrlhf.models import PolicyLoss
 from openrlhf.models.utils import log_probs_from_logits
 from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_parameters
 from torch import Tensor
-from transformers import PreTrainedModel, get_scheduler
-
-from deltal_openrlhf.host.metrics import StepStatistics
-from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
-from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.models import memory
+from transformers import PreTrainedModel
 
 MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}
 """Padded tokens of a forward pass where memory allows; the update does not depend on it. On a CPU small ones are fastest: they stay in the
 cache. On a GPU more do not make it faster."""
-
-_WITH_LEAST_RATE = ("cosine_with_min_lr", "cosine_warmup_with_min_lr")
 
 
 @dataclass
@@ -60,14 +57,7 @@ class PolicyUpdater:
         state = 0 if args.deltal.sgd else 8 * sum(parameter.numel() for parameter in model.parameters())
         self._budget = memory.SAFETY * (memory.free_bytes(model.device) - state)
         self._pass = memory.TrainingPass(model)
-        name = args.actor.lr_scheduler
-        self.schedule = get_scheduler(
-            name,
-            self.optimizer,
-            num_warmup_steps=math.ceil(total_steps * args.actor.lr_warmup_ratio),
-            num_training_steps=total_steps,
-            scheduler_specific_kwargs={"min_lr_rate": args.actor.min_lr_ratio} if name in _WITH_LEAST_RATE else {},
-        )
+        self.schedule = learning_rate_schedule(args.actor, total_steps, self.optimizer)
         low, high = args.actor.eps_clip_low_high or (args.actor.eps_clip,) * 2
         self.loss = ResponseWeightedPolicyLoss(
             PolicyLoss(clip_eps_low=low, clip_eps_high=high, dual_clip=args.actor.dual_clip)
@@ -166,11 +156,8 @@ class PolicyUpdater:
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters()])
         if not bool(torch.isfinite(norm)):
             raise RuntimeError("the gradient norm is inf or nan; stopped before the optimizer step")
-        statistics.grad_norm.append(norm.item())
-        statistics.clipped.append(float(0 < limit < norm.item()))
-        if skip:
-            statistics.skipped += 1
-        else:
+        statistics.add_update(norm.item(), limit, skipped=skip)
+        if not skip:
             if limit > 0:
                 torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), limit, norm)
             self.optimizer.step()

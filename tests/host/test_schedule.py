@@ -66,7 +66,7 @@ def test_every_update_has_the_rate_of_a_deepspeed_run(wanted, kind):
     actor = SimpleNamespace(
         lr_scheduler=name, lr_warmup_ratio=warm_up, min_lr_ratio=least, adam=SimpleNamespace(lr=RATE)
     )
-    schedule, rates = learning_rate_schedule(SimpleNamespace(actor=actor), NUM_STEPS), []
+    schedule, rates = learning_rate_schedule(actor, NUM_STEPS), []
     for _ in range(NUM_STEPS):
         rates.append(schedule.get_last_lr()[0])
         schedule.optimizer.step()
@@ -83,7 +83,7 @@ def test_a_schedule_that_is_restored_goes_on():
 
     adam = SimpleNamespace(lr=RATE)
     actor = SimpleNamespace(lr_scheduler="cosine_with_min_lr", lr_warmup_ratio=0.25, min_lr_ratio=0.1, adam=adam)
-    schedules = [learning_rate_schedule(SimpleNamespace(actor=actor), NUM_STEPS) for _ in range(2)]
+    schedules = [learning_rate_schedule(actor, NUM_STEPS) for _ in range(2)]
     for number in range(NUM_STEPS):
         if number == 3:
             schedules[1].load_state_dict(schedules[0].state_dict())

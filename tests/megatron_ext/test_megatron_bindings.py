@@ -177,8 +177,10 @@ def ask(code: str) -> str:
 
 
 def test_what_is_checked_before_ray_starts_imports_no_torch():
-    modules = "layout, flags, support, plan, bindings"
-    code = f"import sys\nfrom megatron_ext import {modules}\nprint([m for m in ('torch', 'megatron', 'mbridge') if m in sys.modules])"
+    code = (
+        "import sys, megatron_ext.planning.__main__\nfrom megatron_ext import layout, flags, support, bindings\n"
+        "print([m for m in ('torch', 'megatron', 'mbridge') if m in sys.modules])"
+    )
     assert ask(code) == "[]"
 
 
@@ -190,7 +192,7 @@ def test_the_driver_does_not_import_megatron_core_and_finds_nothing_replaced():
         "from megatron_ext.cpu import REPLACEMENTS\n"
         "names = [target.split('.')[1] for target in REPLACEMENTS if target.startswith('torch:cuda.')]\n"
         "before = [getattr(torch.cuda, name) for name in names]\n"
-        "import megatron_ext.features, megatron_ext.strategy, megatron_ext.actor, megatron_ext.schedule\n"
+        "import megatron_ext.features, megatron_ext.strategy, megatron_ext.actor\n"
         "same = [getattr(torch.cuda, name) for name in names] == before\n"
         "print([m for m in ('megatron', 'mbridge') if m in sys.modules], same, torch.zeros(1).type())"
     )

@@ -66,7 +66,7 @@ def make_trainer(
         packed=packed,
         optimizer=OptimizerSettings(**ADAM | {"eps": eps}, max_norm=MAX_NORM),
     )
-    strategy.engine, strategy.schedule = engine, learning_rate_schedule(args, NUM_STEPS)
+    strategy.engine, strategy.schedule = engine, learning_rate_schedule(args.actor, NUM_STEPS)
     trainer = Recording(
         strategy,
         MegatronActor(engine),
