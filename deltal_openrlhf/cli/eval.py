@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -11,15 +10,15 @@ from pathlib import Path
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.evaluation import compare
-from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Sampling, evaluate
+from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Request, Sampling, evaluate
 from deltal_openrlhf.grading.extract import FALLBACKS
 from deltal_openrlhf.host.process import prepare
-from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser, run_command
 from deltal_openrlhf.runs.files import write_atomically
 
 EPILOG = """\
 Into --out go results.json, report.md (the tables), samples.md (a few responses to read) and responses.jsonl (all of them). The same
-command goes on where it was interrupted; with other settings, problems or weights it is refused.
+command resumes after an interruption; with other settings, problems or weights it is refused.
 
   deltal eval --model runs/math/hf --data data/math500.jsonl data/aime2024.jsonl --out runs/math/eval
   deltal eval --compare runs/base/eval runs/math/eval
@@ -74,24 +73,20 @@ def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 2 (bad input), 130 (interrupted), 1 (vLLM failed)."""
     parser = _parser()
     args = parser.parse_args(argv)
+    return run_command(parser, lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out}: is a file, wanted is a folder")
+    if args.compare:
+        _compare(args)
+        return 0
     try:
-        if args.out and args.out.exists() and not args.out.is_dir():
-            raise ValueError(f"--out {args.out}: is a file, wanted is a folder")
-        if args.compare:
-            _compare(args)
-        else:
-            _evaluate(args)
-    except OSError as error:
-        parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
-    except ValueError as error:
-        parser.error(" ".join(str(error).split()))
+        _evaluate(args)
     except EngineFailed as failed:
         print(f"{PROG}: stopped: {failed}; log: {args.out / LOG}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
-        print(f"{PROG}: interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
     return 0
 
 
@@ -112,20 +107,20 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ValueError(f"missing: {', '.join(missing)} (or --compare A B)")
     _check_numbers(args)
     _check_environment(args)
-    signal.signal(signal.SIGTERM, _raise_interrupt)
     if cpu.is_needed():
         os.environ.update(cpu.environment())  # before transformers and vLLM are imported
     prepare()
-    how = Sampling(args.n, args.temperature, args.top_p, args.max_new_tokens, args.seed)
     evaluate(
-        args.model,
-        args.data,
-        args.out,
-        how,
-        unmarked=args.unmarked,
-        limit=args.limit,
-        tensor_parallel_size=args.tensor_parallel_size,
-        gpu_memory_utilization=args.gpu_memory_utilization,
+        Request(
+            model=args.model,
+            data=args.data,
+            out=args.out,
+            how=Sampling(args.n, args.temperature, args.top_p, args.max_new_tokens, args.seed),
+            unmarked=args.unmarked,
+            limit=args.limit,
+            tensor_parallel_size=args.tensor_parallel_size,
+            gpu_memory_utilization=args.gpu_memory_utilization,
+        )
     )
 
 
@@ -163,7 +158,3 @@ def _check_environment(args: argparse.Namespace) -> None:
     gpus = torch.cuda.device_count()
     if gpus < args.tensor_parallel_size:
         raise ValueError(f"--tensor_parallel_size is {args.tensor_parallel_size}, {gpus} GPUs are visible here")
-
-
-def _raise_interrupt(signum, frame) -> None:
-    raise KeyboardInterrupt

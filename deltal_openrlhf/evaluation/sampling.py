@@ -1,6 +1,6 @@
 """Responses from vLLM. Each has a random generator of its own, seeded by (seed, set, position, sample).
 
-So what is drawn does not depend on the order of the work, on what else is in a batch, or on where an interrupted run goes on. The
+So what is drawn does not depend on the order of the work, on what else is in a batch, or on where an interrupted run resumes. The
 probabilities from which it is drawn are vLLM's, and these may differ in the last bits with the size of a batch: on a GPU, where kernels
 are chosen by batch size, a response can change from some token on. It is then another draw from the same model.
 """
@@ -66,24 +66,25 @@ def start(folder: Path, engine: Engine) -> "LLM":
 
 
 def sample(
-    llm: "LLM", requests: Sequence[Request], *, temperature: float, top_p: float, max_new_tokens: int
+    llm: "LLM", requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int
 ) -> Iterator[list[tuple[int, Response]]]:
     """After each step of the engine the responses that it finished, with the index of their request. Often none. llm: a fresh one."""
-    from vllm import SamplingParams
+    from vllm import RequestOutput, SamplingParams, TokensPrompt
 
     parameters = [
         SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_new_tokens, seed=request.seed)
         for request in requests
     ]
-    llm.enqueue([{"prompt_token_ids": request.token_ids} for request in requests], parameters, use_tqdm=False)
+    prompts = [TokensPrompt(prompt_token_ids=request.token_ids) for request in requests]
+    llm.enqueue(prompts, parameters, use_tqdm=False)
     while llm.llm_engine.has_unfinished_requests():
         finished = []
         for output in llm.llm_engine.step():
-            if output.finished:
+            if isinstance(output, RequestOutput) and output.finished:
                 i = int(output.request_id)  # vLLM counts an engine's requests from 0
                 if output.prompt_token_ids != requests[i].token_ids:
                     raise RuntimeError(f"vLLM's output {output.request_id} belongs to another prompt")
                 (completion,) = output.outputs
-                response = Response(completion.text, len(completion.token_ids), completion.finish_reason)
+                response = Response(completion.text, len(completion.token_ids), str(completion.finish_reason))
                 finished.append((i, response))
         yield finished

@@ -1,4 +1,4 @@
-"""responses.jsonl of one evaluation: graded responses are appended as they finish, and read back when it goes on after an interruption."""
+"""responses.jsonl of one evaluation: graded responses are appended as they finish, and read back after an interruption."""
 
 import time
 from collections.abc import Iterable
@@ -26,12 +26,12 @@ class Record(NamedTuple):
     correct: bool
 
 
-class ResponseStore:
+class ResponseStore(Journal[Record]):
     """Context manager. records: (set, position, sample) -> Record, of this and of earlier runs with the same settings."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         """Raises ValueError as Journal does. settings: everything that the responses depend on."""
-        self._journal = Journal(
+        super().__init__(
             folder / RESPONSES,
             settings,
             kind="evaluation",
@@ -39,23 +39,17 @@ class ResponseStore:
             read_line=_record,
             refusal="is no graded response",
         )
-        self.records = {(r.set, r.position, r.sample): r for r in self._journal.lines}
+        self.records = {(r.set, r.position, r.sample): r for r in self.lines}
         self._synced = time.monotonic()
 
-    def append(self, records: Iterable[Record]) -> None:
+    def add(self, records: Iterable[Record]) -> None:
         """Write finished responses. After a kill they are there; after a power failure all but those of the last second."""
         records = list(records)
-        self._journal.append(record._asdict() for record in records)
+        self.append(record._asdict() for record in records)
         if time.monotonic() - self._synced > _SYNC_EVERY:
-            self._journal.sync()
+            self.sync()
             self._synced = time.monotonic()
         self.records.update({(r.set, r.position, r.sample): r for r in records})
-
-    def __enter__(self) -> "ResponseStore":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._journal.close()
 
 
 def _record(fields: Any) -> Record:

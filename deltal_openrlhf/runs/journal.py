@@ -24,6 +24,7 @@ CHECKSUMS = {
 NO_FLAGS = ("format", "version")
 
 Line = TypeVar("Line")
+Self = TypeVar("Self", bound="Journal[Any]")
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -144,7 +145,7 @@ class Journal(Generic[Line]):
         self.sync()
         self._file.close()
 
-    def __enter__(self) -> "Journal[Line]":
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

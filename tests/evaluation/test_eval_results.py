@@ -1,7 +1,6 @@
 """results.json, its tables and samples, and the comparison of two results, with numbers computed by hand."""
 
 import copy
-import io
 import json
 import re
 
@@ -10,7 +9,6 @@ import pytest
 from deltal_openrlhf.cli import main as cli
 from deltal_openrlhf.evaluation import report
 from deltal_openrlhf.evaluation.compare import compare, comparison_text
-from deltal_openrlhf.evaluation.console import Progress
 from deltal_openrlhf.evaluation.problems import Problem
 from deltal_openrlhf.evaluation.results import results
 from deltal_openrlhf.evaluation.store import Record
@@ -261,22 +259,3 @@ def test_compare_command(tmp_path, capsys):
             cli.main(["eval", "--compare", a, str(tmp_path / path)])
         err = capsys.readouterr().err
         assert stop.value.code == 2 and says in err and err.count("\n") == 1
-
-
-def test_progress_estimates_from_what_was_done_in_this_run():
-    progress = Progress(io.StringIO(), "deltal eval", done=400, total=1000)
-    assert progress.text(405, 10.0) == "405/1000 responses, 0:00:10"  # too early to say
-    assert progress.text(500, 60.0) == "500/1000 responses, 0:01:00, about 0:05:00 left"
-    assert progress.text(1000, 360.0) == "1000/1000 responses, 0:06:00"
-
-
-def test_progress_in_a_file_has_few_lines(monkeypatch):
-    console, clock = io.StringIO(), [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    progress = Progress(console, "deltal eval", done=0, total=100)
-    for done in range(101):
-        clock[0] += 0.3
-        progress.update(done)
-    progress.update(100)
-    lines = console.getvalue().splitlines()
-    assert [line.split()[2] for line in lines] == ["49/100", "99/100", "100/100"]
