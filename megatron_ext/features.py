@@ -5,9 +5,11 @@ it has another value than its default, so that nothing that was asked for is sil
 `python -m megatron_ext.features` prints the table that stands in docs/megatron_features.md.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.features import EXACT, REFUSED, UNTOUCHED, Feature, table
 
 PARITY_TEST, PIPELINE_TEST = "tests/megatron_ext/test_parity.py", "tests/end_to_end/test_megatron_run.py"
@@ -127,6 +129,9 @@ REFUSED_FLAGS: tuple[tuple[str, str, str], ...] = (
     ("local rank", "local_rank", "Ray places the ranks"),
 )
 
+IGNORED = frozenset(flag for _, flags, _ in REFUSED_FLAGS for flag in flags.split())
+"""Refused with any other value than the default, so what the default is does not matter."""
+
 WITHOUT_A_FLAG = (
     Feature(
         "critic",
@@ -154,7 +159,7 @@ FEATURES = (
 )
 
 
-def check_features(args: Any, defaults: dict[str, Any]) -> None:
+def check_features(args: Arguments, defaults: Mapping[str, Any]) -> None:
     """Raise ValueError for a feature that this backend refuses. defaults: the parser's value of every flag that the run sets, by dest."""
     for _, flags, why in REFUSED_FLAGS:
         for flag in flags.split():

@@ -7,6 +7,8 @@ sends the same chunk of a batch to contiguous ranks.
 from dataclasses import dataclass
 from typing import Any
 
+from deltal_openrlhf.arguments import Arguments
+
 RANK_ORDER = "tp-cp-ep-pp-dp"
 
 
@@ -22,7 +24,7 @@ class ParallelLayout:
     sequence_parallel: bool = False
 
     @classmethod
-    def from_args(cls, args: Any) -> "ParallelLayout":
+    def from_args(cls, args: Arguments) -> "ParallelLayout":
         """From the --megatron.* flags in the host's hierarchical arguments. Raises ValueError for sizes that cannot be."""
         given = args.megatron
         layout = cls(

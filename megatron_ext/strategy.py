@@ -14,13 +14,11 @@ import torch.distributed as dist
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.host.strategy import DeltaLStrategy
+from megatron_ext.backend import CLIENT_STATES
 from megatron_ext.layout import ParallelLayout
 
 if TYPE_CHECKING:
     from megatron_ext.engine import Engine
-
-
-CLIENT_STATES = "client_states.pt"
 
 
 class MegatronStrategy(DeltaLStrategy):

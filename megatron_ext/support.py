@@ -5,6 +5,7 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from deltal_openrlhf.arguments import Arguments
 from megatron_ext.layout import ParallelLayout, num_experts
 
 FAMILIES = ("qwen2", "qwen3", "llama", "qwen3_moe")
@@ -41,7 +42,7 @@ def check_installed(on_cpu: bool) -> None:
         raise ValueError(f"--backend megatron on GPUs needs {wanted}, installed is {engine}: {remedy}")
 
 
-def check_model(args: Any, layout: ParallelLayout) -> None:
+def check_model(args: Arguments, layout: ParallelLayout) -> None:
     """Raise ValueError for a model that cannot be had, that is of another kind or cannot be cut so. args: hierarchical."""
     from transformers import AutoConfig
 

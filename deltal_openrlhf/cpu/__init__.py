@@ -8,6 +8,8 @@
 Importing this imports neither torch nor the host: vLLM and Ray load it in every process.
 """
 
+from types import ModuleType
+
 from deltal_openrlhf.cpu.environment import environment, ray_init_arguments
 from deltal_openrlhf.cpu.flags import adjust_flags, lookup
 from deltal_openrlhf.standins.on_import import on_import
@@ -40,7 +42,7 @@ def install() -> None:
         on_import("torch", _register_patches)
 
 
-def _register_patches(_torch) -> None:
+def _register_patches(_torch: ModuleType) -> None:
     if is_needed():
         from deltal_openrlhf.cpu.patches import register
 

@@ -23,23 +23,23 @@ def _instead(value: Any) -> Callable[[Any, Any], Any]:
     return lambda original, owner: value
 
 
-def _do_nothing(original, owner):
+def _do_nothing(original: Callable, owner: Any) -> Callable:
     # A function of its own for each name: torch's tracing tables allow no function twice.
     return lambda *args, **kwargs: None
 
 
-def _current_device(original, cuda):
+def _current_device(original: Callable, cuda: Any) -> Callable:
     import torch
 
     return lambda: torch.device("cpu")
 
 
-def _replay_buffer_init(original, owner):
+def _replay_buffer_init(original: Callable, owner: Any) -> Callable:
     """It formats current_device() into "cuda:{...}", so it has to be a number there."""
     import torch
 
     @functools.wraps(original)
-    def __init__(self, *args, **kwargs):
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         current_device = torch.cuda.current_device
         torch.cuda.current_device = lambda: 0
         try:
@@ -51,21 +51,21 @@ def _replay_buffer_init(original, owner):
     return __init__
 
 
-def _cpu_mesh(original, owner):
+def _cpu_mesh(original: Callable, owner: Any) -> Callable:
     return functools.wraps(original)(lambda device_type, *args, **kwargs: original("cpu", *args, **kwargs))
 
 
-def _cpu_moving_average(original, owner):
+def _cpu_moving_average(original: Callable, owner: Any) -> Callable:
     @functools.wraps(original)
-    def moving_average(self, model, model_ema, beta=0.992, device="cpu"):
+    def moving_average(self: Any, model: Any, model_ema: Any, beta: float = 0.992, device: str = "cpu") -> None:
         original(self, model, model_ema, beta, "cpu")
 
     return moving_average
 
 
-def _torch_adam(original, owner):
+def _torch_adam(original: Callable, owner: Any) -> Callable:
     @functools.wraps(original)
-    def get_train_ds_config(*args, **kwargs):
+    def get_train_ds_config(*args: Any, **kwargs: Any) -> dict[str, Any]:
         config = original(*args, **kwargs)
         if "optimizer" in config:
             config["optimizer"]["params"]["torch_adam"] = True
@@ -74,10 +74,10 @@ def _torch_adam(original, owner):
     return get_train_ds_config
 
 
-def _small_kv_cache(original, owner):
+def _small_kv_cache(original: Callable, owner: Any) -> staticmethod:
     """VLLM_CPU_KVCACHE_SPACE counts in whole GiB, all of it touched at start."""
 
-    def check_and_update_config(vllm_config) -> None:
+    def check_and_update_config(vllm_config: Any) -> None:
         original(vllm_config)
         if not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             vllm_config.cache_config.kv_cache_memory_bytes = KV_CACHE_BYTES

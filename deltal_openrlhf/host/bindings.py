@@ -5,9 +5,9 @@ or takes other parameters is refused at start with its name.
 
 What a run binds, in the driver only, and until the run ends:
 
-    openrlhf.utils.deepspeed.DeepspeedStrategy        -> DeltaLStrategy           (guards, checkpoints), or MegatronStrategy
-    openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> DeltaLPolicyModelActor   (the Ray worker with our trainer), or Megatron's
-    openrlhf.trainer.ray.launcher.ReferenceModelActor -> itself, or MegatronReferenceModelActor
+    openrlhf.utils.deepspeed.DeepspeedStrategy        -> the backend's strategy; DeepSpeed's is DeltaLStrategy (guards, checkpoints)
+    openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> the backend's policy worker; DeepSpeed's is DeltaLPolicyModelActor
+    openrlhf.trainer.ray.launcher.ReferenceModelActor -> the backend's reference worker; with DeepSpeed the host's own
     openrlhf.trainer.ppo_trainer.PPOTrainer           -> DeltaLController
     openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLControllerAsync
     openrlhf.trainer.ray.create_vllm_engines          -> engines that raise when there is no reward (reward.py)
@@ -26,6 +26,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from deltal_openrlhf import backends
+from deltal_openrlhf.backends import Backend
 from deltal_openrlhf.host.rebind import rebound
 
 CHECKED_AGAINST = "0.11.2"
@@ -187,47 +189,32 @@ def _itself(value: Any) -> Any:
 
 
 @contextmanager
-def host_classes_bound(backend: Callable[[], str] = lambda: "deepspeed") -> Iterator[None]:
+def host_classes_bound(backend: Callable[[], Backend] = lambda: backends.load(backends.DEFAULT)) -> Iterator[None]:
     """Bind our classes where the host's command line imports them. backend: the training backend, asked for when it is needed."""
     import ray
     from openrlhf.trainer import ppo_trainer, ppo_trainer_async
     from openrlhf.trainer.ray import launcher, ppo_actor
     from openrlhf.utils import deepspeed
 
-    from deltal_openrlhf.host.actor import DeltaLPolicyModelActor
-    from deltal_openrlhf.host.controller import DeltaLController, DeltaLControllerAsync
-    from deltal_openrlhf.host.strategy import DeltaLStrategy
+    # A backend's classes derive from the host's and from these, which have to be made before the host's names are bound.
+    from deltal_openrlhf.host import actor, controller, strategy  # noqa: F401
 
     host_reference = launcher.ReferenceModelActor
 
-    def strategy() -> type:
-        if backend() == "deepspeed":
-            return DeltaLStrategy
-        from megatron_ext.strategy import MegatronStrategy
-
-        return MegatronStrategy
-
     def policy() -> Any:
-        if backend() == "deepspeed":
-            return ray.remote(num_gpus=1)(DeltaLPolicyModelActor)
-        from megatron_ext.actor import MegatronPolicyModelActor
-
-        return ray.remote(num_gpus=1)(MegatronPolicyModelActor)
+        return ray.remote(num_gpus=1)(backend().policy_actor())
 
     def reference() -> Any:
-        if backend() == "deepspeed":
-            return host_reference
-        from megatron_ext.actor import MegatronReferenceModelActor
-
-        return ray.remote(num_gpus=1)(MegatronReferenceModelActor)
+        ours = backend().reference_actor()
+        return host_reference if ours is None else ray.remote(num_gpus=1)(ours)
 
     with ExitStack() as stack:
         for owner, name, value in (
-            (deepspeed, "DeepspeedStrategy", _ChosenByFlags(strategy)),
+            (deepspeed, "DeepspeedStrategy", _ChosenByFlags(lambda: backend().strategy())),
             (ppo_actor, "PolicyModelActor", _ChosenByFlags(policy)),
             (launcher, "ReferenceModelActor", _ChosenByFlags(reference)),
-            (ppo_trainer, "PPOTrainer", ray.remote(DeltaLController)),
-            (ppo_trainer_async, "PPOTrainerAsync", ray.remote(DeltaLControllerAsync)),
+            (ppo_trainer, "PPOTrainer", ray.remote(controller.DeltaLController)),
+            (ppo_trainer_async, "PPOTrainerAsync", ray.remote(controller.DeltaLControllerAsync)),
         ):
             stack.enter_context(rebound(owner, name, value))
         yield
@@ -243,7 +230,7 @@ def parser_bound(
     """
     host_parse_args = argparse.ArgumentParser.parse_args
 
-    def parse_args(self, *args, **kwargs):
+    def parse_args(self: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> argparse.Namespace:
         if not any(action.dest == "actor.loss_agg_mode" for action in self._actions):
             return host_parse_args(self, *args, **kwargs)
         add_flags(self)

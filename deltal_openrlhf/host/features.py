@@ -9,8 +9,8 @@ untouched  the feature does not meet the loss's weights; it does what the host d
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
 
 EXACT, REFUSED, UNTOUCHED = "exact", "refused", "untouched"
@@ -24,7 +24,7 @@ class Feature:
     status: str
     why: str
     flag: str = ""
-    on: Callable[[Any], bool] = lambda args: False
+    on: Callable[[Arguments], bool] = lambda args: False
 
 
 GRADIENT_TEST = "tests/parity/test_gradients.py"
@@ -46,13 +46,6 @@ FEATURES = (
     Feature("colocate_all", EXACT, "tests/end_to_end", "--train.colocate_all"),
     Feature("asynchronous training, partial rollout", EXACT, "tests/end_to_end", "--train.async_enable"),
     Feature(
-        "GSPO",
-        REFUSED,
-        "its ratio is one per sequence and its loss is the sequence mean",
-        "--actor.policy_loss_type gspo",
-        lambda args: args.actor.policy_loss_type == "gspo",
-    ),
-    Feature(
         "ring attention",
         REFUSED,
         "its gradient under these weights was not measured (it needs flash-attn on GPUs); long responses: packing, dynamic batch, ZeRO-3",
@@ -72,6 +65,13 @@ FEATURES = (
         "it reduces gradients inside a compiled graph, which the guards do not see",
         "--ds.deepcompile",
         lambda args: args.ds.deepcompile,
+    ),
+    Feature(
+        "GSPO",
+        UNTOUCHED,
+        "with --loss_agg token-mean or seq-mean-token-mean it is the host's own sequence mean; refused with deltal and "
+        "seq-mean-token-sum-norm, since its ratio is one per sequence",
+        "--actor.policy_loss_type gspo",
     ),
     Feature(
         "Muon",
@@ -115,7 +115,7 @@ FEATURES = (
 )
 
 # The host's faults, what is done about them, and when a run meets them.
-FAULTS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
     (
         "dynamic batch with ZeRO-1/2 kept only the last micro batch's gradient: DeepSpeed's managed accumulation is switched off",
         lambda args: args.train.dynamic_batch_enable and args.ds.zero_stage in (1, 2),
@@ -132,21 +132,10 @@ FAULTS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
 )
 
 
-def check_features(args: Any, settings: LossSettings) -> None:
-    """Raise ValueError for a feature that this package refuses. The host's own loss without our weights keeps them all."""
-    if args.backend == "deepspeed":
-        _check_deepspeed(args, settings)
-    if args.vllm.sync_with_ray and args.vllm.sync_backend == "gloo":
-        raise ValueError(
-            "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in the host; leave out --vllm.sync_with_ray"
-        )
-    check_batch_sizes(args)
-
-
-def _check_deepspeed(args: Any, settings: LossSettings) -> None:
-    """What the Megatron backend has rules of its own for (megatron_ext/features.py)."""
+def check_features(args: Arguments, settings: LossSettings) -> None:
+    """Raise ValueError for a feature that DeepSpeed runs refuse. The host's own loss without our weights keeps them all."""
     for feature in FEATURES:
-        if feature.status == REFUSED and settings.weighted and feature.on(args) and feature.name != "GSPO":
+        if feature.status == REFUSED and settings.weighted and feature.on(args):
             raise ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
     if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
@@ -163,7 +152,7 @@ def _check_deepspeed(args: Any, settings: LossSettings) -> None:
         )
 
 
-def _check_lora(args: Any) -> None:
+def _check_lora(args: Arguments) -> None:
     """The host's own LoRA runs end at the first weight sync; lora.py mends that, but not together with these."""
     rank = f"--ds.lora.rank is {args.ds.lora.rank}"
     if args.ds.zero_stage == 3:
@@ -182,32 +171,7 @@ def _check_lora(args: Any) -> None:
         )
 
 
-def check_batch_sizes(args: Any) -> None:
-    """Refuse batch sizes that leave micro batches over in every rollout. (A short last rollout is completed as it comes.)"""
-    data_parallel = (
-        args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
-    )
-    rollout = args.rollout.batch_size * args.rollout.n_samples_per_prompt
-    step = args.train.batch_size
-
-    def need(total_flags: str, total: int, part_flags: str, part: int) -> None:
-        if part < 1 or total % part:
-            raise ValueError(f"{total_flags} is {total}, which is no multiple of {part_flags}, {part}")
-
-    rollout_flags = "--rollout.batch_size x --rollout.n_samples_per_prompt"
-    need(rollout_flags, rollout, "--train.batch_size", step)
-    if args.train.dynamic_batch_enable or args.backend == "megatron":
-        # Micro batches of any size.
-        need("--train.batch_size", step, "the number of data-parallel ranks", data_parallel)
-        return
-    need("--train.batch_size", step, "ranks x --train.micro_batch_size", data_parallel * args.train.micro_batch_size)
-    if data_parallel > 1:  # else ranks would train on different numbers of responses
-        need(
-            rollout_flags, rollout, "ranks x --rollout.micro_batch_size", data_parallel * args.rollout.micro_batch_size
-        )
-
-
-def announcements(args: Any) -> list[str]:
+def announcements(args: Arguments) -> list[str]:
     """One line for each fault of the host that this run meets."""
     return [text for text, met in FAULTS if met(args)]
 

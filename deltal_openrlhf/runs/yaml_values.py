@@ -5,6 +5,7 @@ values; read_with_lines gives each value as it is written, for readers that know
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import yaml
@@ -51,6 +52,15 @@ def read_with_lines(path: str) -> dict[str, Value]:
 def read_yaml(path: str) -> dict[str, Any]:
     """The mapping in a file, of None, booleans, numbers, texts, lists and mappings. Raises ValueError as read_with_lines does."""
     return {key: plain_value(value) for key, value in read_with_lines(path).items()}
+
+
+def dotted(entries: dict[str, Value], above: str = "") -> Iterator[tuple[str, Value]]:
+    """(key, value) of every text and list, in their order; nested keys are joined by dots."""
+    for name, value in entries.items():
+        if isinstance(value.content, dict):
+            yield from dotted(value.content, f"{above}{name}.")
+        else:
+            yield above + name, value
 
 
 def plain_value(value: Value) -> Any:

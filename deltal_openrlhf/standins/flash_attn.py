@@ -9,9 +9,10 @@ import functools
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.standins.on_import import on_import
 from deltal_openrlhf.standins.patch import Patch
 
@@ -32,11 +33,13 @@ def install() -> None:
         on_import("torch", _register)
 
 
-def adjust_flags(args: Any) -> list[str]:
-    """Set the attention that can run in the host's hierarchical arguments. Returns one line for each value changed."""
+def adjust_flags(args: Arguments, ignored: Collection[str] = ()) -> list[str]:
+    """Set the attention that can run in the host's hierarchical arguments. Returns one line for each value changed.
+
+    ignored: flags that the run's training backend does not read, since it has an attention of its own.
+    """
     asked = args.ds.attn_implementation
-    # The Megatron backend has Transformer Engine's attention.
-    if not is_missing() or "flash" not in asked or getattr(args, "backend", "deepspeed") == "megatron":
+    if not is_missing() or "flash" not in asked or "ds.attn_implementation" in ignored:
         return []
     args.ds.attn_implementation = "sdpa"
     cost = "; packed rows are slower and take more memory with it" if args.ds.packing_samples else ""

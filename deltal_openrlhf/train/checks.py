@@ -1,13 +1,14 @@
 """What the host would find out only after Ray has started: numbers out of range, sizes that do not fit together, missing files."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deltal_openrlhf import cpu
-from deltal_openrlhf.cpu.flags import worker_groups
-from megatron_ext import features, flags, support
-from megatron_ext.layout import ParallelLayout
+from deltal_openrlhf import backends, cpu
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.backends import Backend, Layout
+from deltal_openrlhf.train.gpus import ranks, worker_groups
 
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 DATA_COMMANDS = {
@@ -30,7 +31,7 @@ STEPS_ALONE = (
 """The schedulers of transformers that need no more than the host tells them: warmup, number of steps, least rate."""
 
 
-def check_numbers(args: Any) -> None:
+def check_numbers(args: Arguments) -> None:
     """Raise ValueError for a value with which the host would fail, or train on nonsense, once the model is loaded. args: hierarchical."""
     longest = args.rollout.max_new_tokens or args.data.max_len
     checks = (
@@ -59,33 +60,60 @@ def check_numbers(args: Any) -> None:
             raise ValueError(f"--{flag} is {value}, allowed is {allowed}")
 
 
-def check_backend(args: Any, defaults: dict[str, Any], on_cpu: bool) -> ParallelLayout | None:
-    """The layout of --backend megatron, None with DeepSpeed. Raises ValueError for flags that do not go with the backend.
-
-    args: hierarchical, as the user gave them. defaults: the parser's value of every flag that the user set, by dest.
-    """
-    if args.backend == "deepspeed":
-        flags.check_unused(args, defaults)
-        return None
-    features.check_features(args, defaults)
-    layout = ParallelLayout.from_args(args)
-    flags.check_numbers(args, layout)
-    support.check_installed(on_cpu)
-    return layout
+def check_other_backends(args: Arguments, defaults: Mapping[str, Any]) -> None:
+    """Raise ValueError for a flag of another training backend. defaults: the parser's value of every flag that is set, by dest."""
+    for flag, default in defaults.items():
+        name = flag.partition(".")[0]
+        value = cpu.lookup(args, flag) if name in backends.REGISTRY else default
+        if name != args.backend and value != default:
+            raise ValueError(
+                f"--{flag} is {value}, but --backend is {args.backend}; it is allowed with --backend {name} only"
+            )
 
 
-def describe_layout(layout: ParallelLayout, args: Any) -> str:
+def describe_layout(layout: Layout, args: Arguments) -> str:
     """One line: "tensor 2, pipeline 2, context 1, data parallel 1"."""
-    return f"{layout.describe()}, data parallel {layout.data_parallel(args.actor.num_nodes * args.actor.num_gpus_per_node)}"
+    return f"{layout.describe()}, data parallel {layout.data_parallel(ranks(args.actor))}"
 
 
-def check_placement(args: Any) -> None:
-    """Raise ValueError for numbers of GPUs, engines and reference ranks that cannot share a placement. args: hierarchical."""
+def data_parallel_ranks(args: Arguments) -> int:
+    """Ranks of the policy that train on responses of their own."""
+    return ranks(args.actor) // args.ds.ring_attn_size // args.ds.tensor_parallel_size
+
+
+def check_batch_sizes(args: Arguments, backend: Backend) -> None:
+    """Refuse batch sizes that leave micro batches over in every rollout. (A short last rollout is completed as it comes.)"""
+    data_parallel = data_parallel_ranks(args)
+    rollout = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    rollout_flags = "--rollout.batch_size x --rollout.n_samples_per_prompt"
+    step = args.train.batch_size
+    _check_multiple(rollout_flags, rollout, "--train.batch_size", step)
+    if not backend.equal_micro_batches(args):
+        _check_multiple("--train.batch_size", step, "the number of data-parallel ranks", data_parallel)
+        return
+    micro = data_parallel * args.train.micro_batch_size
+    _check_multiple("--train.batch_size", step, "ranks x --train.micro_batch_size", micro)
+    if data_parallel > 1:  # else ranks would train on different numbers of responses
+        micro = data_parallel * args.rollout.micro_batch_size
+        _check_multiple(rollout_flags, rollout, "ranks x --rollout.micro_batch_size", micro)
+
+
+def _check_multiple(total_flags: str, total: int, part_flags: str, part: int) -> None:
+    if part < 1 or total % part:
+        raise ValueError(f"{total_flags} is {total}, which is no multiple of {part_flags}, {part}")
+
+
+def check_placement(args: Arguments) -> None:
+    """Raise ValueError for engines that get no weights, and for numbers of GPUs, engines and ranks that cannot share a placement."""
+    if args.vllm.sync_with_ray and args.vllm.sync_backend == "gloo":
+        raise ValueError(
+            "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in the host; leave out --vllm.sync_with_ray"
+        )
     if not args.vllm.num_engines:
         raise ValueError(
             f"--vllm.num_engines is {args.vllm.num_engines}; responses come from vLLM only, so allowed is 1 or more"
         )
-    actor_gpus = args.actor.num_nodes * args.actor.num_gpus_per_node
+    actor_gpus = ranks(args.actor)
     if args.train.colocate_all and not args.train.async_enable:
         engine_gpus = args.vllm.num_engines * args.vllm.tensor_parallel_size
         if engine_gpus != actor_gpus:
@@ -101,15 +129,14 @@ def check_placement(args: Any) -> None:
         _check_equal_sizes(args, "critic", "reward")
     elif args.train.colocate_all:
         for name in {"critic", "reward"} & groups.keys():
-            ranks = groups[name].num_nodes * groups[name].num_gpus_per_node
-            if ranks > actor_gpus:
+            if (gpus := ranks(groups[name])) > actor_gpus:
                 raise ValueError(
-                    f"--{name}.num_nodes x --{name}.num_gpus_per_node is {ranks}, --actor.num_nodes x --actor.num_gpus_per_node is "
+                    f"--{name}.num_nodes x --{name}.num_gpus_per_node is {gpus}, --actor.num_nodes x --actor.num_gpus_per_node is "
                     f"{actor_gpus}; with --train.colocate_all it may not be more"
                 )
 
 
-def _check_equal_sizes(args: Any, one: str, other: str) -> None:
+def _check_equal_sizes(args: Arguments, one: str, other: str) -> None:
     """Raise ValueError unless the two colocated groups have the same numbers of nodes and GPUs."""
     sizes = [(group.num_nodes, group.num_gpus_per_node) for group in (getattr(args, one), getattr(args, other))]
     if sizes[0] != sizes[1]:
@@ -118,7 +145,7 @@ def _check_equal_sizes(args: Any, one: str, other: str) -> None:
         )
 
 
-def missing_files(args: Any) -> list[str]:
+def missing_files(args: Arguments) -> list[str]:
     """One line for each flag that names local files that are not there, with the command that makes them where there is one.
 
     A data set without a known ending may be one of the hub, so it is left to the host.
@@ -138,13 +165,13 @@ def missing_files(args: Any) -> list[str]:
     return lines
 
 
-def check_files(args: Any) -> None:
+def check_files(args: Arguments) -> None:
     """Raise ValueError for the first flag that names a missing file."""
     if lines := missing_files(args):
         raise ValueError(lines[0])
 
 
-def _remedy(name: str, args: Any) -> str:
+def _remedy(name: str, args: Arguments) -> str:
     folder = Path(name).parent
     if folder.name not in DATA_COMMANDS:
         return ""

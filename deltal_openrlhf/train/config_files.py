@@ -13,18 +13,16 @@ a boolean).
 """
 
 import argparse
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import yaml
+from deltal_openrlhf.runs.command import nearest
+from deltal_openrlhf.runs.yaml_values import dotted, read_with_lines
 
 NOT_IN_FILES = ("config", "dry-run", "help")
 COMMAND_LINE = "command line"
-DEEPEST = 8
-"""Levels of keys; a YAML alias may hold itself."""
 
 
 class Setting(NamedTuple):
@@ -65,7 +63,7 @@ def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
     return Expanded([flag for _, flags in merged.values() for flag in flags] + list(argv), origins)
 
 
-def with_origin(message: str, origins: dict[str, str]) -> str:
+def with_origin(message: str, origins: Mapping[str, str]) -> str:
     """The message "--FLAG is ...", and where the flag's value came from if that was a file."""
     key, _, said = message.removeprefix("--").partition(" ")
     where = origins.get("deltal.alpha" if key == "alpha" else key, COMMAND_LINE)
@@ -76,63 +74,19 @@ def with_origin(message: str, origins: dict[str, str]) -> str:
     return f"{message} (set in {where}{remedy})"
 
 
-def read(path: str) -> list[Setting]:
+def read(path: str) -> Iterator[Setting]:
     """The settings of a file in their order, nested keys joined by dots. Raises ValueError that names the file and the line."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if getattr(event, "tag", None):
-                raise ValueError(
-                    f"{path}:{event.start_mark.line + 1}: the tag {event.tag!r} has no meaning here; leave it out"
-                )
-        # The nodes and not the values: they know their lines, and nothing has guessed a type yet.
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise ValueError(f"--config {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--config {path}: not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        line = f":{mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: not YAML: {problem}") from error
-    if root is None:
-        raise ValueError(f"{path}: holds no settings")
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{path}:{root.start_mark.line + 1}: settings are `flag: value` lines")
-    return list(_settings(path, root, ()))
-
-
-def _settings(path: str, node: yaml.MappingNode, above: tuple[str, ...]) -> Iterator[Setting]:
-    seen: dict[str, str] = {}
-    for key_node, value in node.value:
-        where = f"{path}:{key_node.start_mark.line + 1}"
-        if not (isinstance(key_node, yaml.ScalarNode) and key_node.value):
-            raise ValueError(f"{where}: a key is the name of a flag, such as actor.adam.lr")
-        names = (*above, key_node.value)
-        key = ".".join(names)
-        if key in seen:
-            raise ValueError(f"{where}: {key} is there twice, first in {seen[key]}")
-        seen[key] = where
-        if len(names) > DEEPEST:
-            raise ValueError(f"{where}: {key} is nested too deep for the name of a flag")
-        if isinstance(value, yaml.MappingNode):
-            yield from _settings(path, value, names)
+    for key, value in dotted(read_with_lines(path)):
+        if isinstance(value.content, list):
+            texts = [item.content for item in value.content if isinstance(item.content, str)]
+            if not texts or len(texts) < len(value.content):
+                raise ValueError(f"{value.where}: the list of {key!r} must hold single values, at least one")
+            yield Setting(key, texts, value.plain, value.where)
+        elif value.plain and not value.content:
+            raise ValueError(f"{value.where}: {key!r} has no value; null stands for the default")
         else:
-            yield Setting(key, *_value(where, key, value), where)
-
-
-def _value(where: str, key: str, node: yaml.Node) -> tuple[str | list[str] | None, bool]:
-    if isinstance(node, yaml.SequenceNode):
-        if not (node.value and all(isinstance(item, yaml.ScalarNode) for item in node.value)):
-            raise ValueError(f"{where}: the list of {key!r} must hold single values, at least one")
-        return [item.value for item in node.value], False
-    plain = node.style is None
-    if plain and node.value.lower() in ("null", "~"):
-        return None, True
-    if plain and not node.value:
-        raise ValueError(f"{where}: {key!r} has no value; null stands for the default")
-    return node.value, plain
+            is_null = value.plain and value.content in ("null", "Null", "NULL", "~")
+            yield Setting(key, None if is_null else str(value.content), value.plain, value.where)
 
 
 def _action(parser: argparse.ArgumentParser, setting: Setting) -> argparse.Action:
@@ -142,49 +96,27 @@ def _action(parser: argparse.ArgumentParser, setting: Setting) -> argparse.Actio
     if setting.key not in known:
         if setting.key in NOT_IN_FILES:
             raise ValueError(f"{setting.where}: {setting.key!r} is for the command line only")
-        raise ValueError(f"{setting.where}: unknown key {setting.key!r}; {_nearest(setting.key, known)}")
+        near = nearest(setting.key, known) or "deltal train --help lists the known ones"
+        raise ValueError(f"{setting.where}: unknown key {setting.key!r}; {near}")
     return known[setting.key]
-
-
-def _nearest(key: str, known: Iterable[str]) -> str:
-    """The known keys that key may have been meant for: by their end or group, by their last name, as a whole."""
-    key = key.lstrip("-").replace("learning_rate", "lr")
-    if key in known:
-        return f"the nearest known one is {key!r}"
-    nearest = [name for name in known if name.endswith(f".{key}")] or [
-        name for name in known if name.startswith(f"{key}.")
-    ]
-    if not nearest:
-        *above, last = key.split(".")
-        names = {name.rpartition(".")[2] for name in known}
-        likely = difflib.get_close_matches(last, names, n=1)
-        likely = likely or [name for name in names if last in name.split("_")]
-        nearest = [name for name in known if name.rpartition(".")[2] in likely]
-        # The same group first: rollout.temperatur is not eval.temperature.
-        nearest = difflib.get_close_matches(key, nearest, n=1 if above else 3, cutoff=0)
-    nearest = nearest or difflib.get_close_matches(key, known, n=1)
-    nearest = nearest[:3]
-    if not nearest:
-        return "deltal train --help lists the known ones"
-    return f"the nearest known {'one is' if len(nearest) == 1 else 'ones are'} {', '.join(map(repr, nearest))}"
 
 
 def _flags(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
     """The setting as words of the command line, checked by the parser."""
-    flag, value = f"--{setting.key}", setting.value
     if action.nargs == 0:
         return _switch(parser, action, setting)
-    if isinstance(value, list) and action.nargs is not None:
-        words = [flag, *map(_plain_number, value)]
+    values = setting.value if isinstance(setting.value, list) else [str(setting.value)]
+    if isinstance(setting.value, list) and action.nargs is not None:
+        words = [f"--{setting.key}", *map(_plain_number, values)]
     else:
-        words = [f"{flag}={','.join(value) if isinstance(value, list) else value}"]
+        words = [f"--{setting.key}={','.join(values)}"]
     with _raising(parser):
         try:
             _, rest = parser.parse_known_args(words)
         except argparse.ArgumentError as error:
             raise ValueError(f"{setting.where}: {' '.join(str(error).split())}") from error
     if rest:
-        raise ValueError(f"{setting.where}: {setting.key!r} takes {action.nargs} values, these are {len(value)}")
+        raise ValueError(f"{setting.where}: {setting.key!r} takes {action.nargs} values, these are {len(values)}")
     return words
 
 
@@ -200,7 +132,7 @@ def _plain_number(text: str) -> str:
 
 def _switch(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
     """A flag without a value. What is off by default needs no word to be off."""
-    word = setting.value.lower() if setting.plain else ""
+    word = str(setting.value).lower() if setting.plain else ""
     if word not in ("true", "false"):
         raise ValueError(
             f"{setting.where}: {setting.key!r} is {setting.value!r}, allowed are true and false, without quotes"
@@ -211,7 +143,7 @@ def _switch(parser: argparse.ArgumentParser, action: argparse.Action, setting: S
     return [next(a.option_strings[0] for a in parser._actions if a.dest == action.dest and a.const is wanted)]
 
 
-def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict:
+def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     """The dests that the command line itself sets, with their values, and `config`. What it does not know is left to the real parse."""
     unset = object()
     blank = argparse.Namespace(**{action.dest: unset for action in parser._actions if action.dest != "config"})

@@ -1,15 +1,17 @@
 """--dry-run: what a run's flags come to, as text. It starts nothing; launch.py has checked the flags as for a real start."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.train import gpus
-from deltal_openrlhf.train.checks import describe_layout, missing_files
+from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout, missing_files
 from deltal_openrlhf.train.recipes import EXPERIMENTS, METHOD_DIFFERENCES, NO_PART_OF_IT, REPOSITORY, Experiment
-from megatron_ext.layout import ParallelLayout
+from deltal_openrlhf.train.start import Start, fit_device
 
 LONG = 48
 
@@ -27,14 +29,13 @@ class Batches(NamedTuple):
     tokens_per_engine: int
 
 
-def batches(args: Any, layout: ParallelLayout | None) -> Batches:
-    """From the host's hierarchical arguments. Tokens are upper bounds: every prompt and response as long as it may be."""
-    ranks = (
-        args.actor.num_nodes * args.actor.num_gpus_per_node // args.ds.ring_attn_size // args.ds.tensor_parallel_size
-    )
+def batches(start: Start) -> Batches:
+    """Tokens are upper bounds: every prompt and response as long as it may be."""
+    args, layout = start.args, start.layout
+    ranks = data_parallel_ranks(args)
     responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
     per_rank = args.train.batch_size // ranks
-    if budget := _token_budget(args):
+    if budget := start.backend.token_budget(args):
         # A response that is longer than the limit still makes a micro batch of its own.
         fitting = max(1, budget // args.data.max_len)
         micro_batches = 1, -(-per_rank // fitting)
@@ -51,18 +52,11 @@ def batches(args: Any, layout: ParallelLayout | None) -> Batches:
         micro_batches=micro_batches,
         tokens_in_micro_batch=tokens,
         tokens_per_rank=responses // ranks * args.data.max_len,
-        tokens_per_engine=-(-responses // args.vllm.num_engines) * args.data.max_len,
+        tokens_per_engine=-(-responses // (args.vllm.num_engines or 1)) * args.data.max_len,
     )
 
 
-def _token_budget(args: Any) -> int | None:
-    """Tokens of a micro batch where tokens and not responses make one."""
-    if args.backend == "megatron":
-        return args.megatron.max_tokens_per_micro_batch
-    return args.train.max_tokens_per_gpu if args.train.dynamic_batch_enable else None
-
-
-def recipe_of(args: Any) -> str | None:
+def recipe_of(args: Arguments) -> str | None:
     """The last --config that bears a recipe's name: later files win."""
     return next((path for path in reversed(args.config or []) if Path(path).stem in EXPERIMENTS), None)
 
@@ -71,9 +65,9 @@ class Given(NamedTuple):
     """Which flags a run sets. origins: FILE:LINE or "command line", by dest. defaults: the parser's own value of every flag, by dest."""
 
     origins: dict[str, str]
-    defaults: dict[str, Any]
+    defaults: Mapping[str, Any]
 
-    def beyond(self, args: Any, recipe: str, experiment: Experiment) -> list[str]:
+    def beyond(self, args: Arguments, recipe: str, experiment: Experiment) -> list[str]:
         """Flags changed outside of the recipe that the authors' experiment knows nothing of."""
         return [
             flag
@@ -86,7 +80,7 @@ class Given(NamedTuple):
         ]
 
 
-def differences(args: Any, settings: LossSettings, recipe: str, given: Given) -> list[tuple[str, str, str]]:
+def differences(args: Arguments, settings: LossSettings, recipe: str, given: Given) -> list[tuple[str, str, str]]:
     """(what, ours, the authors') wherever this run is not what the authors ran."""
     experiment = EXPERIMENTS[Path(recipe).stem]
     ours = {flag: cpu.lookup(args, flag) for flag in experiment.flags()}
@@ -107,54 +101,65 @@ def differences(args: Any, settings: LossSettings, recipe: str, given: Given) ->
     return rows
 
 
-def report(args: Any, settings: LossSettings, given: Given, on_cpu: bool, resumed: str | None) -> str:
-    """The whole text. resumed: tag of the checkpoint from which a real start would go on."""
-    layout = ParallelLayout.from_args(args) if args.backend == "megatron" else None
-    size = batches(args, layout)
-    low, high = size.micro_batches
-    micro = f"{low}" if low == high else f"{low} to {high}, by tokens"
-    lines = ["Flags (all others are OpenRLHF's defaults)"]
-    # With a layout the backend has set the last one, which the user may have given as 1.
-    hidden = ("config", "dry_run") + (("ds.tensor_parallel_size",) if layout else ())
-    shown = {dest: where for dest, where in given.origins.items() if dest not in hidden}
-    lines += _table([(dest, _text(cpu.lookup(args, dest)), where) for dest, where in shown.items()])
-    if layout is not None:
-        lines += ["", "Megatron", f"  {describe_layout(layout, args)}"]
-        lines += [
-            f"  --ds.tensor_parallel_size is set to {layout.replica}, the ranks of one copy of the model: OpenRLHF sends them the same "
-            "responses"
-        ]
-    lines += ["", f"GPUs: {gpus.total(args)}"]
-    lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(args)])
-    lines += ["", "Batches"]
-    lines += _table(
-        [
-            ("responses per rollout", f"{size.responses:,}", "--rollout.batch_size x --rollout.n_samples_per_prompt"),
-            ("optimizer steps per rollout", f"{size.optimizer_steps}", f"of {args.train.batch_size:,} responses"),
-            (
-                "micro batches per optimizer step and rank",
-                micro,
-                f"{size.ranks} {'data parallel ' if layout else ''}ranks, {size.responses_per_rank} responses each",
-            ),
-        ]
-    )
-    lines += ["", f"Tokens per {f'copy of the model, on {layout.replica} GPUs' if layout else 'GPU'}, at most"]
-    lines += _table(
-        [
-            ("in a micro batch", f"{size.tokens_in_micro_batch:,}", "forward and backward at once"),
-            ("to train on per rollout", f"{size.tokens_per_rank:,}", ""),
-            ("to generate and read per rollout and engine", f"{size.tokens_per_engine:,}", ""),
-        ]
-    )
-    lines += ["", "Loss", f"  {settings.describe()}"]
-    lines += ["", *_comparison(args, settings, given)]
-    notes = missing_files(args) + _run_notes(args, resumed) + _cpu_notes(args, on_cpu)
+def report(start: Start, given: Given) -> str:
+    """The whole text."""
+    lines = [*_flags(start, given), *_layout(start)]
+    lines += ["", f"GPUs: {gpus.total(start.args)}"]
+    lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(start.args)])
+    lines += _sizes(start)
+    lines += ["", "Loss", f"  {start.settings.describe()}"]
+    lines += ["", *_comparison(start.args, start.settings, given)]
+    notes = missing_files(start.args) + _run_notes(start) + _cpu_notes(start)
     if notes:
         lines += ["", "Notes", *(f"  {note}" for note in notes)]
     return "\n".join(lines)
 
 
-def _comparison(args: Any, settings: LossSettings, given: Given) -> list[str]:
+def _flags(start: Start, given: Given) -> list[str]:
+    # With a layout the backend has set the last one, which the user may have given as 1.
+    hidden = ("config", "dry_run") + (("ds.tensor_parallel_size",) if start.layout else ())
+    rows = [
+        (dest, _text(cpu.lookup(start.args, dest)), where)
+        for dest, where in given.origins.items()
+        if dest not in hidden
+    ]
+    return ["Flags (all others are OpenRLHF's defaults)", *_table(rows)]
+
+
+def _layout(start: Start) -> list[str]:
+    """How the backend splits the model, where it does."""
+    if start.layout is None:
+        return []
+    return [
+        "",
+        start.backend.title,
+        f"  {describe_layout(start.layout, start.args)}",
+        f"  --ds.tensor_parallel_size is set to {start.layout.replica}, the ranks of one copy of the model: OpenRLHF sends them the same "
+        "responses",
+    ]
+
+
+def _sizes(start: Start) -> list[str]:
+    """Batches and tokens."""
+    size, layout = batches(start), start.layout
+    low, high = size.micro_batches
+    micro = f"{low}" if low == high else f"{low} to {high}, by tokens"
+    ranks = f"{size.ranks} {'data parallel ' if layout else ''}ranks, {size.responses_per_rank} responses each"
+    where = f"copy of the model, on {layout.replica} GPUs" if layout else "GPU"
+    in_batches = [
+        ("responses per rollout", f"{size.responses:,}", "--rollout.batch_size x --rollout.n_samples_per_prompt"),
+        ("optimizer steps per rollout", f"{size.optimizer_steps}", f"of {start.args.train.batch_size:,} responses"),
+        ("micro batches per optimizer step and rank", micro, ranks),
+    ]
+    in_tokens = [
+        ("in a micro batch", f"{size.tokens_in_micro_batch:,}", "forward and backward at once"),
+        ("to train on per rollout", f"{size.tokens_per_rank:,}", ""),
+        ("to generate and read per rollout and engine", f"{size.tokens_per_engine:,}", ""),
+    ]
+    return ["", "Batches", *_table(in_batches), "", f"Tokens per {where}, at most", *_table(in_tokens)]
+
+
+def _comparison(args: Arguments, settings: LossSettings, given: Given) -> list[str]:
     recipe = recipe_of(args)
     if recipe is None:
         return [
@@ -169,8 +174,9 @@ def _comparison(args: Any, settings: LossSettings, given: Given) -> list[str]:
     return lines
 
 
-def _run_notes(args: Any, resumed: str | None) -> list[str]:
-    notes = [f"goes on from checkpoint {resumed} in {args.ckpt.path}"] if resumed else []
+def _run_notes(start: Start) -> list[str]:
+    args = start.args
+    notes = [f"resumes from checkpoint {start.resumed} in {args.ckpt.path}"] if start.resumed else []
     given, longest = args.deltal.max_length, args.rollout.max_new_tokens
     if given is not None and longest and given != longest:
         notes.append(
@@ -179,12 +185,12 @@ def _run_notes(args: Any, resumed: str | None) -> list[str]:
     return notes
 
 
-def _cpu_notes(args: Any, on_cpu: bool) -> list[str]:
+def _cpu_notes(start: Start) -> list[str]:
     """What a real start would do with these flags here. The flags above are shown as they were given."""
-    if not on_cpu:
+    if not start.on_cpu:
         return []
     try:
-        changed = cpu.adjust_flags(copy.deepcopy(args))
+        changed = fit_device(copy.deepcopy(start.args), start.backend, on_cpu=True)
     except ValueError as error:
         return [f"this machine has no GPU, a real start would be refused here: {error}"]
     return [f"this machine has no GPU, a real start would set {note}" for note in changed]

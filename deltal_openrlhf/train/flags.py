@@ -4,10 +4,10 @@ import argparse
 import sys
 from typing import NoReturn
 
+from deltal_openrlhf import backends
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.grading.extract import FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
-from megatron_ext import flags as megatron_flags
 
 MODE_FLAG = "actor.loss_agg_mode"
 
@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     _add_loss_flags(parser)
     _add_reward_flags(parser)
     _add_measurement_flags(parser)
-    megatron_flags.add_flags(parser)
+    _add_backend_flags(parser)
 
 
 def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +124,38 @@ def _add_measurement_flags(parser: argparse.ArgumentParser) -> None:
         help="save the responses of PPO steps 1, N + 1, 2 N + 1, ... as JSON lines in rollouts/ of --ckpt.output_dir: with "
         "--ckpt.save_steps N and --ckpt.save_hf there are the weights that sampled them; default 0: none",
     )
+
+
+def _add_backend_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --backend and the flags of every backend that is installed. An abbreviation of one of these is an unknown flag."""
+    before = len(parser._actions)
+    installed = list(backends.installed())
+    group = parser.add_argument_group("training backend", "each has flags of its own, which start with its name")
+    group.add_argument(
+        "--backend",
+        type=_installed_backend,
+        choices=backends.REGISTRY,
+        default=backends.DEFAULT,
+        help=f"what trains the policy and reads the reference model; default {backends.DEFAULT}. "
+        + "; ".join(f"{backend.name}: {backend.summary}" for backend in installed),
+    )
+    for backend in installed:
+        backend.add_flags(parser)
+    ours = parser._actions[before:]
+    abbreviated = parser._get_option_tuples
+    parser._get_option_tuples = lambda option_string: [  # type: ignore[method-assign]
+        match for match in abbreviated(option_string) if match[0] not in ours
+    ]
+
+
+def _installed_backend(name: str) -> str:
+    """The value of --backend. Refused while the flags are read: without its package, a backend's own flags are unknown."""
+    if name in backends.REGISTRY:
+        try:
+            backends.load(name)
+        except backends.NotInstalled as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def fail(message: str, prog: str = "deltal train") -> NoReturn:

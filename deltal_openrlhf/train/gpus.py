@@ -1,8 +1,9 @@
 """GPUs: how many the host will ask Ray for, and whether they are there. For those that are not, Ray would wait for ever."""
 
-from typing import Any, NamedTuple
+import os
+from typing import NamedTuple
 
-from deltal_openrlhf.cpu.flags import worker_groups
+from deltal_openrlhf.arguments import Arguments, WorkerGroup
 
 
 class NotThere(ValueError):
@@ -21,7 +22,26 @@ class Request(NamedTuple):
         return f"{self.gpus} for {', '.join(self.models)} ({self.flags})"
 
 
-def requests(args: Any) -> list[Request]:
+def worker_groups(args: Arguments) -> dict[str, WorkerGroup]:
+    """The groups of training workers that the host will start, by name: args.actor and those of the others that are in use.
+
+    Asks for what decides it, so that it holds before the host has filled in its own values (critic model, agent as reward) and after.
+    """
+    in_use = {
+        "actor": True,
+        "ref": args.algo.kl.init_coef > 0,
+        "critic": args.algo.advantage.estimator == "gae",
+        "reward": not (args.reward.remote_url or args.train.agent_func_path),
+    }
+    return {name: getattr(args, name) for name, used in in_use.items() if used}
+
+
+def ranks(group: WorkerGroup) -> int:
+    """Workers of a group, each with a GPU or a share of one."""
+    return group.num_nodes * group.num_gpus_per_node
+
+
+def requests(args: Arguments) -> list[Request]:
     """What openrlhf.cli.train_ppo_ray's train() places, in the order in which it does. args: the host's hierarchical arguments.
 
     Models that are not colocated hold a whole GPU a rank. Colocated ones take 0.2 of a GPU in a placement group of one GPU a rank, which
@@ -41,7 +61,7 @@ def requests(args: Any) -> list[Request]:
 
     flags = {name: f"--{name}.num_nodes x --{name}.num_gpus_per_node" for name in groups}
     flags["vllm"] = "--vllm.num_engines x --vllm.tensor_parallel_size"
-    gpus = {name: group.num_nodes * group.num_gpus_per_node for name, group in groups.items()}
+    gpus = {name: ranks(group) for name, group in groups.items()}
     gpus["vllm"] = (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
     return [
         Request(tuple(name for name, where in reserved_by.items() if where == owner), gpus[owner], flags[owner])
@@ -49,12 +69,12 @@ def requests(args: Any) -> list[Request]:
     ]
 
 
-def total(args: Any) -> int:
+def total(args: Arguments) -> int:
     """GPUs that have to be free at the same time."""
     return sum(request.gpus for request in requests(args))
 
 
-def check(args: Any, there: float, where: str) -> None:
+def check(args: Arguments, there: float, where: str) -> None:
     """Raise NotThere if the run asks for more GPUs than are `there`. where: as in "this machine"."""
     asked = total(args)
     if asked <= there:
@@ -64,7 +84,21 @@ def check(args: Any, there: float, where: str) -> None:
     raise NotThere(f"this run asks for {asked} GPUs: {parts}; {where} has {there:g}{remedy}")
 
 
-def check_cluster(args: Any) -> None:
+def check_cores(args: Arguments) -> None:
+    """Raise ValueError where a run without a GPU has more ranks than cores. The host's default is 8 ranks a node.
+
+    Each of these processes loads the model, so they would exhaust the memory.
+    """
+    cores = os.cpu_count() or 1
+    for name, group in worker_groups(args).items():
+        if group.num_gpus_per_node > cores:
+            raise ValueError(
+                f"--{name}.num_gpus_per_node is {group.num_gpus_per_node} (8 is the host's default); without a GPU every rank needs a "
+                f"core, so allowed are 1 to {cores}"
+            )
+
+
+def check_cluster(args: Arguments) -> None:
     """check() against the Ray cluster that this process has joined, with the nodes that its autoscaler may still start.
 
     Prints a line if other runs hold the GPUs for now: Ray waits until they are free.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deltal_openrlhf.runs.yaml_values import dotted, plain_value, read_with_lines
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.support import FAMILIES
 
@@ -188,12 +189,11 @@ def read_shape(source: str) -> ModelShape:
 
 
 def _named_in(settings: str) -> str:
-    from deltal_openrlhf.train.config_files import read
-
-    found = [setting.value for setting in read(settings) if setting.key == "actor.model_name_or_path"]
-    if not found or not isinstance(found[0], str):
+    found = dict(dotted(read_with_lines(settings))).get("actor.model_name_or_path")
+    name = plain_value(found) if found else None
+    if not isinstance(name, str):
         raise ValueError(f"--model {settings}: it sets no actor.model_name_or_path")
-    return found[0]
+    return name
 
 
 def _from_hub(name: str) -> dict[str, Any]:

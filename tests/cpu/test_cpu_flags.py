@@ -84,11 +84,11 @@ def test_what_cannot_work_is_refused_by_name(parse, flags):
 def test_more_ranks_than_cores_are_refused_where_they_would_start(parse, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(ValueError, match=r"--actor.num_gpus_per_node is 8 .*allowed are 1 to 2"):
-        cpu.adjust_flags(parse(*REWARD, "--actor.num_gpus_per_node", "8"))
+        gpus.check_cores(parse(*REWARD, "--actor.num_gpus_per_node", "8"))
     # The host's default for the reference model is 8 as well, but without a KL coefficient there is none.
-    cpu.adjust_flags(parse(*REWARD))
+    gpus.check_cores(parse(*REWARD))
     with pytest.raises(ValueError, match="--ref.num_gpus_per_node is 8"):
-        cpu.adjust_flags(parse(*REWARD, "--algo.kl.init_coef", "0.1"))
+        gpus.check_cores(parse(*REWARD, "--algo.kl.init_coef", "0.1"))
 
 
 def test_logical_gpus_are_those_that_the_host_asks_for(parse):

@@ -56,7 +56,7 @@ def test_tensor_parallel_run_is_killed_and_goes_on_pipeline_parallel(start):
 
     with start(*DELTAL, *MEGATRON, *PIPELINE, ranks=2, time_limit=240) as run:
         assert run.wait() == 0, run.text() + run.log()
-        assert f"going on from checkpoint global_step{saved}" in run.text()
+        assert f"resuming from checkpoint global_step{saved}" in run.text()
         rows = run.metrics()
         assert [row["step"] for row in rows] == list(range(1, 9))
         check(rows)

@@ -60,7 +60,7 @@ def test_killed_service_stops_the_run_and_the_resumed_run_finishes(start, tmp_pa
         assert same == address
         with start(*flags, address) as run:
             assert run.wait() == 0, run.text() + run.log()
-            assert f"going on from checkpoint global_step{len(done)} " in run.text()
+            assert f"resuming from checkpoint global_step{len(done)} " in run.text()
             rows = run.metrics()
             assert [row["step"] for row in rows] == list(range(1, 9))
             # Each response has one status, and the model that knows nothing gives no answer.

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import pytest
 from support.host_arguments import host_arguments
 
+from deltal_openrlhf.aggregation import MODES
 from deltal_openrlhf.host.controller import ControllerMixin, check_whole_rollouts
-from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, announcements, check_features, table
+from deltal_openrlhf.host.deepspeed_backend import BACKEND
+from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, UNTOUCHED, announcements, check_features, table
 from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss
-from deltal_openrlhf.host.settings import LossSettings
-from megatron_ext.strategy import CLIENT_STATES
+from deltal_openrlhf.host.settings import HOST_MODES, LossSettings
+from deltal_openrlhf.train import checks
+from megatron_ext.backend import CLIENT_STATES
 
 # Sizes that fit together: the host's defaults do not (rollout 1024 x 1, train 128, 8 ranks).
 SIZES = (
@@ -79,6 +82,8 @@ def test_refusals_name_the_flag_the_value_and_what_is_allowed(flags, says):
     args = host_arguments(*SIZES, *flags.split())
     with pytest.raises(ValueError) as error:
         check_features(args, LossSettings.from_args(args))
+        checks.check_batch_sizes(args, BACKEND)
+        checks.check_placement(args)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -108,12 +113,28 @@ def test_help_has_the_hosts_flags_and_a_text_for_each_of_ours(capsys):
 
 def test_the_hosts_own_loss_keeps_every_feature_of_the_host():
     for feature in FEATURES:
-        if feature.status == REFUSED and feature.name not in ("GSPO",):
+        if feature.status == REFUSED:
             value = [] if feature.flag == "--ds.deepcompile" else ["2"]
             args = host_arguments(*SIZES, feature.flag, *value, "--actor.num_gpus_per_node", "4")
             check_features(args, LossSettings.from_args(args))
-    gspo = host_arguments(*SIZES, "--actor.policy_loss_type", "gspo")
-    assert LossSettings.from_args(gspo).mode == "seq-mean-token-mean"  # what the host makes of it
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gspo_is_the_hosts_own_sequence_mean_or_refused(mode):
+    """As docs/features.md says."""
+    args = host_arguments(*SIZES, "--actor.policy_loss_type", "gspo", "--loss_agg", mode)
+    (feature,) = (feature for feature in FEATURES if feature.name == "GSPO")
+    assert (feature.status, feature.flag) == (UNTOUCHED, "--actor.policy_loss_type gspo")
+    accepted, _, refused = feature.why.partition("; refused with ")
+    if mode in HOST_MODES:
+        assert mode in accepted
+        assert LossSettings.from_args(args).mode == "seq-mean-token-mean"
+        assert not LossSettings.from_args(args).weighted
+        check_features(args, LossSettings.from_args(args))
+    else:
+        assert mode in refused
+        with pytest.raises(ValueError, match=f"--actor.policy_loss_type gspo does not go with --loss_agg {mode}"):
+            LossSettings.from_args(args)
 
 
 def test_dynamic_batches_with_zero_2_are_announced():

@@ -14,8 +14,7 @@ from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config
 
 from deltal_openrlhf.data.countdown import Problem, label
-from deltal_openrlhf.host.features import check_features
-from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.host.deepspeed_backend import BACKEND
 from deltal_openrlhf.models.sampling import Response
 from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.quickstart import __main__ as command_line
@@ -239,7 +238,8 @@ def test_the_hosts_parser_and_our_checks_take_the_command(device, name, models, 
     checks.check_numbers(args)
     checks.check_placement(args)
     checks.check_files(args)
-    check_features(args, LossSettings.from_args(args))
+    BACKEND.check(args, {}, on_cpu=device == "cpu")
+    checks.check_batch_sizes(args, BACKEND)
     check_data(args)
     assert args.data.apply_chat_template == (name == "chat")
     assert gpus.total(args) == (1 if device == "cuda" else 2)

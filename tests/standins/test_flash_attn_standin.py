@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from deltal_openrlhf import backends
 from deltal_openrlhf.host import process
 from deltal_openrlhf.standins import flash_attn
 
@@ -30,7 +31,8 @@ def python(code: str, *paths) -> str:
 IMPORTED = """
     import sys, torch
     torch.version.cuda = "13.0"
-    from deltal_openrlhf import cpu, process
+    from deltal_openrlhf import cpu
+    from deltal_openrlhf.host import process
     assert not cpu.is_needed()
     process.prepare()
     from openrlhf.models.ring_attn_utils import unpad_input
@@ -56,9 +58,8 @@ def test_an_installed_flash_attn_is_left_alone(tmp_path):
     assert python(IMPORTED, tmp_path) == "flash_attn.bert_padding False"
 
 
-def _args(attention: str, packing: bool = False, backend: str = "deepspeed") -> SimpleNamespace:
-    ds = SimpleNamespace(attn_implementation=attention, packing_samples=packing)
-    return SimpleNamespace(ds=ds, backend=backend)
+def _args(attention: str, packing: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(ds=SimpleNamespace(attn_implementation=attention, packing_samples=packing))
 
 
 @pytest.mark.parametrize("packing", [False, True])
@@ -70,10 +71,13 @@ def test_the_attention_that_can_run_is_set_and_said(packing):
     assert ("packed rows are slower" in note) == packing
 
 
-@pytest.mark.parametrize("args", [_args("eager"), _args("sdpa", True), _args("flash_attention_2", backend="megatron")])
-def test_other_attention_stays(args):
+@pytest.mark.parametrize(
+    ("args", "backend"),
+    [(_args("eager"), "deepspeed"), (_args("sdpa", True), "deepspeed"), (_args("flash_attention_2"), "megatron")],
+)
+def test_other_attention_stays_and_so_does_that_of_a_backend_with_its_own(args, backend):
     before = args.ds.attn_implementation
-    assert flash_attn.adjust_flags(args) == []
+    assert flash_attn.adjust_flags(args, backends.load(backend).ignored) == []
     assert args.ds.attn_implementation == before
 
 

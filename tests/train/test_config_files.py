@@ -97,14 +97,14 @@ def test_false_and_null_take_back_what_an_earlier_file_has_set(write):
         ),
         ("max_new_tokens: 5", "unknown key 'max_new_tokens'; the nearest known one is 'rollout.max_new_tokens'"),
         ("lr: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),
-        ("learning_rate: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),
-        ("temperature: 1", "the nearest known ones are 'rollout.temperature', 'eval.temperature'"),
+        ("learning_rate: 1", "unknown key 'learning_rate'; deltal train --help lists the known ones"),
+        ("temperature: 1", "the nearest known ones are 'eval.temperature', 'rollout.temperature'"),
         ("rollout.temperatur: 1", "the nearest known one is 'rollout.temperature'"),
         ("eval.temperatur: 1", "the nearest known one is 'eval.temperature'"),
         ("gpus: 4", "the nearest known ones are 'ref.num_gpus_per_node', 'actor.num_gpus_per_node', 'reward.num_"),
         ("warmup: 4", "the nearest known ones are 'actor.lr_warmup_ratio', 'critic.lr_warmup_ratio'"),
         ("zzzz: 4", "unknown key 'zzzz'; deltal train --help lists the known ones"),
-        ("actor.adam: 5", "unknown key 'actor.adam'; the nearest known ones are 'actor.adam.lr', 'actor.adam.betas', "),
+        ("actor.adam: 5", "unknown key 'actor.adam'; the nearest known ones are 'actor.adam.lr', 'actor.adam."),
         ("config: b.yaml", "a.yaml:1: 'config' is for the command line only"),
         ("dry-run: true", "a.yaml:1: 'dry-run' is for the command line only"),
         ("help: true", "a.yaml:1: 'help' is for the command line only"),
@@ -125,20 +125,20 @@ def test_false_and_null_take_back_what_an_earlier_file_has_set(write):
         ("actor.adam.lr: [1, 2]", "argument --actor.adam.lr: invalid float value: '1,2'"),
         ("ds.enable_sleep: 1", "'ds.enable_sleep' is '1', allowed are true and false, without quotes"),
         ("ds.enable_sleep: 'true'", "'ds.enable_sleep' is 'true', allowed are true and false, without quotes"),
-        ("train.seed: 1\ntrain.seed: 2", "a.yaml:2: train.seed is there twice, first in "),
-        ("actor: {optim: adam}\nrollout.top_p: 1\nactor: {max_norm: 1}", "a.yaml:3: actor is there twice, first in "),
+        ("train.seed: 1\ntrain.seed: 2", "a.yaml:2: 'train.seed' is there twice, first in "),
+        ("actor: {optim: adam}\nrollout.top_p: 1\nactor: {max_norm: 1}", "a.yaml:3: 'actor' is there twice, first in "),
         ("actor: {optim: adam}\nactor.optim: muon", "a.yaml:2: 'actor.optim' is set twice, first as 'actor.optim' in "),
         ("alpha: 1\ndeltal.alpha: 0.5", "a.yaml:2: 'deltal.alpha' is set twice, first as 'alpha' in "),
         ("train.seed:", "a.yaml:1: 'train.seed' has no value; null stands for the default"),
         ("actor.adam.betas: []", "the list of 'actor.adam.betas' must hold single values, at least one"),
         ("actor.adam.betas: [[1], 2]", "the list of 'actor.adam.betas' must hold single values"),
-        ("- train.seed", "a.yaml:1: settings are `flag: value` lines"),
-        ("train.seed", "a.yaml:1: settings are `flag: value` lines"),
-        ("", "a.yaml: holds no settings"),
+        ("- train.seed", "a.yaml:1: holds no `key: value` lines"),
+        ("train.seed", "a.yaml:1: holds no `key: value` lines"),
+        ("", "a.yaml: holds no `key: value` lines"),
         ("train.seed: 1\n  rollout: 2", "a.yaml:2: not YAML: mapping values are not allowed here"),
         ("train.seed: [1", "not YAML: "),
         ("a: 1\n--- \nb: 2", "not YAML: but found another document"),
-        ("a: &a {b: *a}", "a.yaml:1: a.b.b.b.b.b.b.b.b is nested too deep for the name of a flag"),
+        ("a: &a {b: *a}", "a.yaml:1: nested too deep"),
     ],
     ids=lambda value: value.split("\n")[-1][:40],
 )
@@ -161,7 +161,7 @@ def test_unreadable_files(tmp_path):
     ):
         with pytest.raises(ValueError) as error:
             config_files.expand(host_parser(), ["--config", str(path)])
-        assert str(error.value) == f"--config {path}: {says}"
+        assert str(error.value) == f"{path}: {says}"
 
 
 def test_origins_tell_which_line_or_flag_a_value_came_from(write):

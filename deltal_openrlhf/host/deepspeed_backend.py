@@ -1,0 +1,52 @@
+"""DeepSpeed, the host's own training backend, with this package's strategy and worker."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.backends import Backend, Layout
+from deltal_openrlhf.host.features import check_features
+from deltal_openrlhf.host.settings import LossSettings
+
+
+class DeepSpeed(Backend):
+    """Every rank holds a copy of the model, divided by ZeRO where --ds.zero_stage says so."""
+
+    name = "deepspeed"
+    title = "DeepSpeed"
+    summary = "OpenRLHF's own"
+    ignored = frozenset[str]()
+    checkpoint_mark = None
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        """The host's parser has them."""
+
+    def check(self, args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Layout | None:
+        check_features(args, LossSettings.from_args(args))
+        return None
+
+    def check_model(self, args: Arguments) -> None:
+        """The host takes what transformers loads."""
+
+    def token_budget(self, args: Arguments) -> int | None:
+        return args.train.max_tokens_per_gpu if args.train.dynamic_batch_enable else None
+
+    def equal_micro_batches(self, args: Arguments) -> bool:
+        return not args.train.dynamic_batch_enable
+
+    def strategy(self) -> type:
+        from deltal_openrlhf.host.strategy import DeltaLStrategy
+
+        return DeltaLStrategy
+
+    def policy_actor(self) -> type:
+        from deltal_openrlhf.host.actor import DeltaLPolicyModelActor
+
+        return DeltaLPolicyModelActor
+
+    def reference_actor(self) -> None:
+        return None
+
+
+BACKEND = DeepSpeed()

@@ -1,0 +1,121 @@
+"""Everything that can be refused before Ray starts, and what a start says it does differently from the stock host."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from deltal_openrlhf import backends, cpu
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.backends import Backend, Layout
+from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss, read_saved_loss
+from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
+from deltal_openrlhf.host.rollout_files import check_save_rollouts
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.standins import flash_attn
+from deltal_openrlhf.train import checks, gpus
+from deltal_openrlhf.train.data_files import check_data
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run whose flags have been checked.
+
+    layout: None where each rank holds a copy of the model. notes: flags that were changed to suit the device. resumed: tag of the
+    checkpoint from which the run resumes.
+    """
+
+    args: Arguments
+    settings: LossSettings
+    backend: Backend
+    layout: Layout | None
+    on_cpu: bool
+    notes: list[str]
+    resumed: str | None
+
+    def lines(self) -> list[str]:
+        """What the user hears before anything starts."""
+        args, settings = self.args, self.settings
+        if self.on_cpu:
+            lines = [f"no CUDA here, running on the CPU ({'; '.join(self.notes) or 'no flag changed'})"]
+        else:
+            lines = list(self.notes)
+        lines.append(settings.describe())
+        if self.layout is not None:
+            lines.append(f"{self.backend.title}: {checks.describe_layout(self.layout, args)}")
+        if settings.mode == "deltal" and args.actor.max_norm > 0:
+            lines.append(
+                f"∆L's gradients are about mean length / M of token-mean's; --actor.max_norm {args.actor.max_norm:g} may never bind "
+                "(metric deltal/clip_share)"
+            )
+        if settings.mode == "deltal" and args.train.dynamic_batch_enable:
+            lines.append(
+                "--train.dynamic_batch_enable: the host sorts each rollout by length and takes optimizer steps in that order, so steps "
+                "differ in length; static micro batches (without the flag) take them at random"
+            )
+        if self.resumed is not None:
+            lines.append(f"resuming from checkpoint {self.resumed} in {args.ckpt.path}")
+        return lines
+
+
+def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
+    """Check all flags, and set those that the device or the backend determines.
+
+    Raises ValueError, in one line. defaults: the parser's value of every flag that the run sets, by dest.
+    """
+    is_real = not args.dry_run
+    needs_gpus_here = is_real and not on_cpu and not _cluster_at_hand()
+    if needs_gpus_here and not torch.cuda.device_count():
+        raise ValueError(
+            "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh"
+        )
+    settings = LossSettings.from_args(args)
+    backend = backends.load(args.backend)
+    checks.check_other_backends(args, defaults)
+    layout = backend.check(args, defaults, on_cpu)
+    notes = fit_device(args, backend, on_cpu) if is_real else []
+    if layout is not None:
+        # The host sends the same responses to this many ranks, one after the other.
+        args.ds.tensor_parallel_size = layout.replica
+    checks.check_batch_sizes(args, backend)
+    check_reward_source(args)
+    check_save_rollouts(args)
+    check_data(args)
+    checks.check_numbers(args)
+    checks.check_placement(args)
+    if needs_gpus_here:
+        gpus.check(args, torch.cuda.device_count(), "this machine")
+    backend.check_model(args)
+    if is_real:
+        checks.check_files(args)
+    resumed = _check_resumed(args, settings)
+    if is_real:
+        probe_reward_services(args)
+    return Start(args, settings, backend, layout, on_cpu, notes, resumed)
+
+
+def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:
+    """Set what the device needs; one line for each value changed. Raises ValueError for what cannot run on it."""
+    if not on_cpu:
+        return flash_attn.adjust_flags(args, backend.ignored)
+    gpus.check_cores(args)
+    return cpu.adjust_flags(args, backend.ignored)
+
+
+def _check_resumed(args: Arguments, settings: LossSettings) -> str | None:
+    """Tag of the checkpoint from which the run resumes, None if there is none. Raises ValueError if it does not fit."""
+    saved = read_saved_loss(args.ckpt.path) if args.ckpt.load_enable else None
+    if saved is None:
+        return None
+    tag, loss = saved
+    check_resumed_backend(args, tag)
+    if not args.deltal.allow_changed_loss:
+        check_resumed_loss(settings, loss)
+    return tag
+
+
+def _cluster_at_hand() -> bool:
+    """Whether ray.init would join a running cluster, which may have GPUs elsewhere."""
+    return bool(os.environ.get("RAY_ADDRESS")) or os.path.exists("/tmp/ray/ray_current_cluster")

@@ -1,0 +1,61 @@
+"""Megatron-Core as a backend of the registry in deltal_openrlhf/backends.py. Imports Megatron-Core in the workers only."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.backends import Backend
+from megatron_ext import features, flags, support
+from megatron_ext.layout import ParallelLayout
+
+CLIENT_STATES = "client_states.pt"
+
+
+class Megatron(Backend):
+    """Splits the model over tensor, pipeline, context and expert parallel ranks."""
+
+    name = "megatron"
+    title = "Megatron"
+    summary = (
+        "splits the model over GPUs by the --megatron.* flags and trains it with Megatron-Core's distributed optimizer"
+    )
+    ignored = features.IGNORED
+    checkpoint_mark = CLIENT_STATES
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        flags.add_flags(parser)
+
+    def check(self, args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> ParallelLayout:
+        features.check_features(args, defaults)
+        layout = ParallelLayout.from_args(args)
+        flags.check_numbers(args, layout)
+        support.check_installed(on_cpu)
+        return layout
+
+    def check_model(self, args: Arguments) -> None:
+        support.check_model(args, ParallelLayout.from_args(args))
+
+    def token_budget(self, args: Arguments) -> int | None:
+        return args.megatron.max_tokens_per_micro_batch
+
+    def equal_micro_batches(self, args: Arguments) -> bool:
+        return False
+
+    def strategy(self) -> type:
+        from megatron_ext.strategy import MegatronStrategy
+
+        return MegatronStrategy
+
+    def policy_actor(self) -> type:
+        from megatron_ext.actor import MegatronPolicyModelActor
+
+        return MegatronPolicyModelActor
+
+    def reference_actor(self) -> type:
+        from megatron_ext.actor import MegatronReferenceModelActor
+
+        return MegatronReferenceModelActor
+
+
+BACKEND = Megatron()
