@@ -6,13 +6,11 @@ Megatron-LM on PYTHONPATH, or a container's own build, may stand before the rele
 Names that machines without a GPU replace are in megatron_ext/cpu.py, which checks them itself.
 """
 
-import functools
 import importlib
-import inspect
 from types import SimpleNamespace
-from typing import Any
 
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.signatures import changed
 from megatron_ext.support import CHECKED
 
 # module:symbol -> parameters (or, for classes, those of __init__, which are the fields of a dataclass) that we pass, set or read: they
@@ -151,36 +149,17 @@ def check() -> list[str]:
     for table in (CALLED, REPLACED):
         for target, wanted in table.items():
             package = "mbridge" if target.startswith("mbridge") else "megatron-core"
-            problem = _compare(target, wanted, exactly=table is REPLACED)
-            if problem:
+            if problem := changed(target, wanted, exactly=table is REPLACED):
                 problems.append(f"{package} {versions[package]} {problem}; checked against {_checked()}")
     if not problems:
-        changed = [what for right, what in (_averages_losses(), _spares_norms(), _asks_the_bridge()) if not right]
-        problems = [
-            f"megatron-core {versions['megatron-core']}, mbridge {versions['mbridge']}: {what}" for what in changed
-        ]
+        found = ", ".join(f"{package} {version}" for package, version in versions.items())
+        behaviour = (_averages_losses(), _spares_norms(), _asks_the_bridge())
+        problems = [f"{found}: {what}" for right, what in behaviour if not right]
     return problems
 
 
 def _checked() -> str:
     return ", ".join(f"{package} {version}" for package, version in CHECKED.items())
-
-
-def _compare(target: str, wanted: str, *, exactly: bool) -> str | None:
-    module_name, _, path = target.partition(":")
-    name = f"{module_name}.{path}"
-    try:
-        symbol: Any = functools.reduce(getattr, path.split("."), importlib.import_module(module_name))
-        found = list(inspect.signature(symbol).parameters)
-    except (ImportError, AttributeError, TypeError) as error:
-        return f"has no usable {name} ({error})"
-    names = [n for n in wanted.split(", ") if n]
-    if exactly:
-        return None if found == names else f"changed {name}: takes ({', '.join(found)}), wanted ({wanted})"
-    passed = [n for n in found if n in names]
-    return (
-        None if passed == names else f"changed {name}: takes of what is wanted ({', '.join(passed)}), wanted ({wanted})"
-    )
 
 
 # ── What a signature does not say: (whether it still holds, what if not) ──

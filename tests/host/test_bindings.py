@@ -9,6 +9,7 @@ from support.host_arguments import host_arguments
 
 from deltal_openrlhf.host import bindings
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.signatures import resolve
 from deltal_openrlhf.host.strategy import DeltaLStrategy
 
 
@@ -39,7 +40,7 @@ def test_the_installed_host_has_every_symbol():
 def test_a_changed_symbol_is_named_with_both_versions(symbol, replacement, says, monkeypatch):
     module, _, path = symbol.partition(":")
     *owners, name = path.split(".")
-    owner = bindings._resolve(module, ".".join(owners)) if owners else sys.modules[module]
+    owner = resolve(f"{module}:{'.'.join(owners)}") if owners else sys.modules[module]
     if replacement is None:
         monkeypatch.delattr(owner, name)
     else:
