@@ -13,8 +13,6 @@ import random
 import time
 from pathlib import Path
 
-import torch
-
 from deltal_openrlhf import cpu
 from deltal_openrlhf.data.countdown import label
 from deltal_openrlhf.quickstart import heavy
@@ -47,6 +45,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/starts"))
     args = parser.parse_args()
     size = SIZES[args.size]
+    import torch  # takes seconds: after the flags
+
     if size.device == "cuda" and not torch.cuda.is_available():
         parser.error(f"--size is {args.size}; without a GPU allowed is cpu")
     if cpu.is_needed():

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from support.scripts import in_scripts, run_script
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, split_of
@@ -19,24 +19,16 @@ from deltal_openrlhf.quickstart.task import prompt
 from deltal_openrlhf.rewards.countdown import score
 
 ROOT = Path(__file__).parents[2]
-TINY = replace(
-    GPU,
-    llama=GPU.llama
-    | {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 32,
-    },
-    task=replace(GPU.task, max_attempts=4),
-    steps=3,
-    batch=16,
-    micro_batch=4,
-    warmup=1,
-    device="cpu",
-)
+LLAMA = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+}
+SMALL = {"steps": 3, "batch": 16, "micro_batch": 4, "warmup": 1, "device": "cpu"}
+TINY = replace(GPU, llama=GPU.llama | LLAMA, task=replace(GPU.task, max_attempts=4), **SMALL)
 """Of the GPU's size: its words, its problems, its bfloat16."""
 
 
@@ -238,27 +230,34 @@ def test_the_comparison_for_a_gpu_fits_its_task():
     assert flags["data.max_samples"] == 100 * flags["rollout.batch_size"]
 
 
-def test_starts_command(tmp_path, monkeypatch, capsys):
-    """--size gpu writes data and starts, and keeps them; without a GPU it is refused in one line."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import make_starts
+STARTS = """
+import contextlib, hashlib, io
+from dataclasses import replace
+from pathlib import Path
+import make_starts
+gpu = make_starts.SIZES["gpu"]
+task = replace(gpu.task, max_attempts=4)
+make_starts.SIZES["gpu"] = replace(gpu, llama=gpu.llama | data["llama"], task=task, **data["small"])
+make_starts.TRAIN_PROMPTS = 50
+result = []
+for sys.argv[1:] in data["runs"]:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            make_starts.main()
+        except SystemExit as stop:
+            code = stop.code
+    files = sorted(path for path in Path(sys.argv[-1]).rglob("*") if path.is_file())
+    digests = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    result.append([code, out.getvalue(), err.getvalue(), digests])
+"""
 
-    def command(*arguments: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["make_starts.py", *arguments])
-        make_starts.main()
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for bad in (["--size", "gpu"], ["--size", "huge"]):
-        with pytest.raises(SystemExit) as stopped:
-            command(*bad, "--out", str(tmp_path / "refused"))
-        error = capsys.readouterr().err
-        assert stopped.value.code == 2 and len(error.splitlines()) == 1 and "--size" in error
-    assert not (tmp_path / "refused").exists()
-
-    monkeypatch.setitem(make_starts.SIZES, "gpu", TINY)
-    monkeypatch.setattr(make_starts, "TRAIN_PROMPTS", 50)
-    arguments = ["--size", "gpu", "--seeds", "3", "--out", str(tmp_path)]
-    command(*arguments)
+def test_starts_command(tmp_path):
+    """--size gpu writes data and starts, and keeps them."""
+    runs = [["--size", size, "--seeds", "3", "--out", str(tmp_path)] for size in ("gpu", "gpu", "cpu")]
+    first, again, other = in_scripts(STARTS, {"llama": LLAMA, "small": SMALL, "runs": runs})
+    assert first[0] == 0, first[2]
     rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert len(rows) == 50 and {len(row["input"].split()) for row in rows} == {6, 7}
     for row in rows:
@@ -266,13 +265,14 @@ def test_starts_command(tmp_path, monkeypatch, capsys):
         assert row["input"] == prompt(problem["numbers"], problem["target"])
         assert split_of(problem["numbers"], problem["target"]) == "train"
     assert len((tmp_path / "held_out.jsonl").read_text().splitlines()) == 256
-    written = (tmp_path / "start3" / "model.safetensors").read_bytes()
-    command(*arguments)
-    assert "start3: there, kept" in capsys.readouterr().out
-    assert (tmp_path / "start3" / "model.safetensors").read_bytes() == written
+    assert str(tmp_path / "start3" / "model.safetensors") in first[3]
+    assert again[0] == 0 and "start3: there, kept" in again[1]
+    assert other[0] == 2 and len(other[2].splitlines()) == 1 and "train.jsonl holds other problems" in other[2]
+    assert first[3] == again[3] == other[3]
 
-    with pytest.raises(SystemExit) as stopped:
-        command("--size", "cpu", "--seeds", "3", "--out", str(tmp_path))
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2 and len(error.splitlines()) == 1 and "train.jsonl holds other problems" in error
-    assert [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()] == rows
+
+@pytest.mark.parametrize("size", ["gpu", "huge"])
+def test_starts_of_a_size_that_is_not_to_be_had_are_refused(size, tmp_path):
+    process = run_script("make_starts.py", "--size", size, "--out", tmp_path / "refused", CUDA_VISIBLE_DEVICES="")
+    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1 and "--size" in process.stderr
+    assert not (tmp_path / "refused").exists()
