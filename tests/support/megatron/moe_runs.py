@@ -82,6 +82,7 @@ class Routers:
         return total
 
 
+@functools.cache
 def reference_gradients(folder, replicas, fillers=0, coefficient=COEFFICIENT):
     """Both losses averaged over micro batches and over replicas; a micro batch of padding counts as one and adds nothing."""
     from megatron_ext.parity.reference import _as_saved
