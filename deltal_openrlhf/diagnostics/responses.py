@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from deltal_openrlhf.diagnostics.folder import ROLLOUTS, DiagnosisFolder, Stopwatch
 from deltal_openrlhf.diagnostics.progress import Progress
 from deltal_openrlhf.diagnostics.rewarding import Rewarder
-from deltal_openrlhf.models.checkpoint import Prompt
+from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.models.sampling import sample
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.rollouts import Header, Rollout

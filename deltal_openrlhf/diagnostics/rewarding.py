@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.grading.grader import Grader
-from deltal_openrlhf.models.checkpoint import Prompt
 from deltal_openrlhf.rewards.scoring import submit
 
 AUTO = "auto"

@@ -13,7 +13,7 @@ from deltal_openrlhf.diagnostics.folder import ROLLOUTS, DiagnosisFolder
 from deltal_openrlhf.diagnostics.responses import Sampling, Task
 from deltal_openrlhf.diagnostics.rewarding import reward_digest, rewarder
 from deltal_openrlhf.evaluation.problems import by_set, digest, read_problems
-from deltal_openrlhf.models import checkpoint
+from deltal_openrlhf.evaluation.prompts import check_lengths, tokenize
 from deltal_openrlhf.models.sampling import end_tokens
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.rollouts import Header, Rollout
@@ -60,8 +60,8 @@ class FromPrompts:
             )
         # At random: a file may be sorted. In random order, so that the time of the first ones tells about the rest.
         problems = random.Random(how.seed).sample(problems, how.prompts)
-        prompts = checkpoint.tokenize(folder, problems)
-        checkpoint.check_lengths(folder, problems, prompts, how.max_new_tokens)
+        prompts = tokenize(folder, problems)
+        check_lengths(folder, problems, prompts, how.max_new_tokens)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._tasks = [Task(prompt, problem.label) for prompt, problem in zip(prompts, problems, strict=True)]
         self._rewarder = rewarder(reward, self._tokenizer)

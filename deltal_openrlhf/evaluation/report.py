@@ -6,8 +6,8 @@ from typing import Any
 
 from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS
 from deltal_openrlhf.evaluation.problems import Problem
+from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.evaluation.store import Record
-from deltal_openrlhf.models.checkpoint import Prompt
 from deltal_openrlhf.statistics.bootstrap import LEVEL, RESAMPLES
 
 OF_EACH_KIND = 3

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from deltal_openrlhf.evaluation import report, sampling
 from deltal_openrlhf.evaluation.compare import FILE
 from deltal_openrlhf.evaluation.problems import Problem, by_set, digest, read_problems
+from deltal_openrlhf.evaluation.prompts import Prompt, check_lengths, tokenize
 from deltal_openrlhf.evaluation.results import results
 from deltal_openrlhf.evaluation.store import Record, ResponseStore
 from deltal_openrlhf.grading.grader import Grade, Grader
 from deltal_openrlhf.models import checkpoint
-from deltal_openrlhf.models.checkpoint import Prompt
 from deltal_openrlhf.rewards.scoring import answer_of, submit
 from deltal_openrlhf.runs.console import output_to
 from deltal_openrlhf.runs.files import write_atomically
@@ -61,8 +61,8 @@ def evaluate(request: Request) -> dict[str, Any]:
     """
     problems = read_problems(request.data, request.limit)
     folder = checkpoint.locate(request.model)
-    prompts = checkpoint.tokenize(folder, problems)
-    max_model_len = checkpoint.check_lengths(folder, problems, prompts, request.how.max_new_tokens)
+    prompts = tokenize(folder, problems)
+    max_model_len = check_lengths(folder, problems, prompts, request.how.max_new_tokens)
     settings = {
         **request.how._asdict(),
         "unmarked": request.unmarked,

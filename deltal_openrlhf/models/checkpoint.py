@@ -1,13 +1,10 @@
-"""A checkpoint to evaluate: its folder, what identifies its weights, and the token ids of the prompts."""
+"""A checkpoint of transformers: its folder, and what identifies its weights."""
 
 import hashlib
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from deltal_openrlhf.evaluation.problems import Problem
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER = (
@@ -23,11 +20,6 @@ CONFIGURATION = ("config.json", "generation_config.json")
 """The second one names end tokens."""
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-class Prompt(NamedTuple):
-    text: str
-    token_ids: list[int]
 
 
 def locate(model: str) -> Path:
@@ -73,59 +65,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
         return digest.hexdigest()
-
-
-def tokenize(folder: Path, problems: Sequence[Problem]) -> list[Prompt]:
-    """Prompts as the host's rollouts make them: a text as it is, messages by the chat template, no special tokens added.
-
-    Raises ValueError for a tokenizer that cannot be loaded, and for messages without a chat template.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    # Each kind of tokenizer raises errors of its own.
-    except Exception as error:
-        raise ValueError(f"{folder}: the tokenizer cannot be loaded: {str(error).splitlines()[0]}") from error
-    texts = []
-    for problem in problems:
-        if isinstance(problem.prompt, str):
-            texts.append(problem.prompt)
-            continue
-        if tokenizer.chat_template is None:
-            raise ValueError(
-                f"{problem.set}, problem {problem.position}: input is a list of messages, and the tokenizer in {folder} has no chat "
-                "template; make the file with prompts for base models"
-            )
-        texts.append(tokenizer.apply_chat_template(problem.prompt, tokenize=False, add_generation_prompt=True))
-    token_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    for problem, ids in zip(problems, token_ids, strict=True):
-        if not ids:
-            raise ValueError(
-                f"{problem.set}, problem {problem.position}: the tokenizer in {folder} makes no token of it"
-            )
-    return [Prompt(text, ids) for text, ids in zip(texts, token_ids, strict=True)]
-
-
-def check_lengths(folder: Path, problems: Sequence[Problem], prompts: Sequence[Prompt], max_new_tokens: int) -> int:
-    """Tokens of the longest prompt and its response. Raises ValueError if the model has fewer positions."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(folder).get_text_config()
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}: config.json cannot be read: {str(error).splitlines()[0]}") from error
-    longest = max(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
-    tokens = len(prompts[longest].token_ids)
-    positions = getattr(config, "max_position_embeddings", None)
-    # Scaled positions reach further by a rule of each kind: those vLLM checks itself.
-    scaled = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default") != "default"
-    if positions is not None and not scaled and tokens + max_new_tokens > positions:
-        problem = problems[longest]
-        allowed = positions - tokens
-        remedy = f"--max_new_tokens up to {allowed}" if allowed > 0 else "shorter prompts"
-        raise ValueError(
-            f"the model has {positions} positions; problem {problem.position} of {problem.set} takes {tokens}, and --max_new_tokens "
-            f"{max_new_tokens}; allowed is {remedy}"
-        )
-    return tokens + max_new_tokens

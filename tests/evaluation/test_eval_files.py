@@ -18,8 +18,9 @@ from support import commands
 from deltal_openrlhf.cli import main as cli
 from deltal_openrlhf.evaluation import sampling
 from deltal_openrlhf.evaluation.problems import Problem, by_set, read_problems
+from deltal_openrlhf.evaluation.prompts import check_lengths, tokenize
 from deltal_openrlhf.evaluation.store import RESPONSES, Record, ResponseStore
-from deltal_openrlhf.models.checkpoint import check_lengths, checksums, tokenize
+from deltal_openrlhf.models.checkpoint import checksums
 from deltal_openrlhf.rewards.scoring import answer_of
 from deltal_openrlhf.runs.journal import SETTINGS, differences
 

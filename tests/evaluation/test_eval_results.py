@@ -10,9 +10,9 @@ from deltal_openrlhf.cli import main as cli
 from deltal_openrlhf.evaluation import report
 from deltal_openrlhf.evaluation.compare import compare, comparison_text
 from deltal_openrlhf.evaluation.problems import Problem
+from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.evaluation.results import results
 from deltal_openrlhf.evaluation.store import Record
-from deltal_openrlhf.models.checkpoint import Prompt
 
 COUNTS = {"sums": [0, 2, 4], "hard": [1]}
 """Correct responses of 4 to each problem. Avg: sums (0 + 1/2 + 1) / 3 = 1/2, hard 1/4. Pass@2: sums (0 + 5/6 + 1) / 3 = 11/18, hard 1/2."""
