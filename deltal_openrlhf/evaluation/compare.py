@@ -30,7 +30,7 @@ def read_results(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in (1, FORMAT):
         raise ValueError(f"{path}: not a result of deltal eval (format {FORMAT})")
     if damage := _damage(found):
         raise ValueError(f"{path}: a damaged result of deltal eval: {damage}")
@@ -74,7 +74,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     """Differences of Avg and of Pass@k for each k that both have: {"models", "paths", "notes", "n", "sets", "overall"}.
 
     For each set, and overall as mean over problems and over sets: {"avg": {"a", "b", "difference"}, "pass": {k: the same}}, where
-    "a" and "b" are estimates and "difference" is b - a, paired by problem: {"mean", "low", "high"}.
+    "a" and "b" are estimates (Estimate.as_json) and "difference" is b - a, paired by problem, resolved if its interval excludes 0.
     Raises ValueError if the two are not about the same problems.
     """
     notes = _check_problems(a["problems"], b["problems"])
@@ -93,15 +93,13 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
             f"n differs: {a['n']} in A, {b['n']} in B; Avg and Pass@k are estimates of the same with any n, k goes up to {ks[-1]}"
         )
     values_a, values_b = (_values(result, ks) for result in (a, b))
-    found = [
-        estimates(values)
-        for values in (values_a, values_b, {name: values_b[name] - values_a[name] for name in values_a})
-    ]
+    found_a, found_b = estimates(values_a), estimates(values_b)
+    found = estimates({name: values_b[name] - values_a[name] for name in values_a})
 
-    def entry(name: str) -> dict:
+    def entry(name: str) -> dict[str, Any]:
         columns = [
-            dict(zip(("a", "b", "difference"), parts, strict=True))
-            for parts in zip(*(part[name] for part in found), strict=True)
+            {"a": of_a.as_json(), "b": of_b.as_json(), "difference": difference.against(0.0).as_json()}
+            for of_a, of_b, difference in zip(found_a[name], found_b[name], found[name], strict=True)
         ]
         return {"avg": columns[0], "pass": dict(zip(map(str, ks), columns[1:], strict=True))}
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from deltal_openrlhf.statistics.bootstrap import interval, resampled_means
+from deltal_openrlhf.statistics.estimate import Estimate
 
 OVER_PROBLEMS = "all: mean over problems"
 OVER_SETS = "all: mean over sets"
@@ -37,10 +38,10 @@ def statistics(n: int, correct: Sequence[int], ks: Sequence[int]) -> np.ndarray:
     return by_count[np.asarray(correct)]
 
 
-def estimates(values: Mapping[str, np.ndarray]) -> dict[str, list[dict]]:
+def estimates(values: Mapping[str, np.ndarray]) -> dict[str, list[Estimate]]:
     """Mean and interval of each column, for each set and over all of them (OVER_PROBLEMS, OVER_SETS).
 
-    values: set -> [problems, columns]. Returns name -> one {"mean", "low", "high"} a column. Always from the same resamples.
+    values: set -> [problems, columns]. Returns name -> one estimate a column. Always from the same resamples.
     """
     rng = np.random.default_rng(0)
     # In the order of their names, so that a set's resamples do not depend on which file was named first.
@@ -56,7 +57,6 @@ def estimates(values: Mapping[str, np.ndarray]) -> dict[str, list[dict]]:
     return found
 
 
-def _column_estimates(means: np.ndarray, resampled: np.ndarray) -> list[dict]:
+def _column_estimates(means: np.ndarray, resampled: np.ndarray) -> list[Estimate]:
     """means: [columns]. resampled: [resamples, columns]."""
-    ends = zip(means.tolist(), *(end.tolist() for end in interval(resampled)), strict=True)
-    return [{"mean": mean, "low": low, "high": high} for mean, low, high in ends]
+    return [Estimate.of(*ends, resolved=True) for ends in zip(means, *interval(resampled), strict=True)]

@@ -43,7 +43,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def estimate_text(estimate: Mapping[str, float], sign: str = "") -> str:
     """0.250 [0.210, 0.290]; sign "+": with its sign."""
-    return f"{estimate['mean']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
+    return f"{estimate['value']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
 
 
 def has_no_width(estimate: Mapping[str, float]) -> bool:

@@ -11,14 +11,15 @@ from deltal_openrlhf.evaluation.problems import Problem, by_set, digest
 from deltal_openrlhf.evaluation.store import Record
 from deltal_openrlhf.grading.grader import STATUSES
 
-FORMAT = 1
+FORMAT = 2
+"""1 had "mean" in place of "value", and no "resolved"."""
 QUANTILES = (5, 25, 50, 75, 95)
 
 
 def results(problems: Sequence[Problem], records: Mapping[tuple[str, int, int], Record], n: int) -> dict[str, Any]:
     """The estimates as they stand in results.json. records: all n responses to each problem, by (set, position, sample).
 
-    "sets": for each set "avg" and "pass" (k -> Pass@k) as {"mean", "low", "high"}, "length" in tokens, "truncated" (share cut off by
+    "sets": for each set "avg" and "pass" (k -> Pass@k) as estimates (Estimate.as_json), "length" in tokens, "truncated" (share cut off by
     the length limit) and "statuses" (counts). "overall": the same over all responses, with "avg" and "pass" twice, as
     "mean_over_problems" and "mean_over_sets". "problems": set, position, label, digest of the prompt and number of correct responses.
     """
@@ -31,7 +32,7 @@ def results(problems: Sequence[Problem], records: Mapping[tuple[str, int, int], 
     found = estimates({name: statistics(n, counts, ks) for name, counts in correct.items()})
 
     def accuracy(name: str) -> dict:
-        avg, *passes = found[name]
+        avg, *passes = (estimate.as_json() for estimate in found[name])
         return {"avg": avg, "pass": dict(zip(map(str, ks), passes, strict=True))}
 
     of_set = {

@@ -74,21 +74,21 @@ def test_overall_interval_is_that_of_sets_resampled_on_their_own(overall):
     for (a, chance_a), (b, chance_b) in itertools.product(*(exact_means(sets[name]).items() for name in sets)):
         exact[weights[0] * a + weights[1] * b] += chance_a * chance_b
     found = estimates({name: np.array(values)[:, None] for name, values in sets.items()})[overall][0]
-    assert found["mean"] == pytest.approx(weights[0] * 0.925 + weights[1] * 0.05)
+    assert found.value == pytest.approx(weights[0] * 0.925 + weights[1] * 0.05)
     for end, level in (("low", 0.025), ("high", 0.975)):
         least, most = around_quantile(exact, level)
-        assert least - 1e-9 <= found[end] <= most + 1e-9
+        assert least - 1e-9 <= getattr(found, end) <= most + 1e-9
         assert most - least < 0.04
     pooled_low, _ = around_quantile(exact_means(sum(sets.values(), [])), 0.025)
-    assert pooled_low < found["low"] - 0.1  # problems drawn across sets would vary far more
+    assert pooled_low < found.low - 0.1  # problems drawn across sets would vary far more
 
 
 def test_sets_of_the_same_size_are_drawn_independently():
     """With the same draws for both, a set and its complement would always give one half."""
     values = np.random.default_rng(5).random((40, 1))
     found = estimates({"a": values, "b": 1 - values})[OVER_SETS][0]
-    assert found["mean"] == pytest.approx(0.5)
-    assert found["high"] - found["low"] > 0.05
+    assert found.value == pytest.approx(0.5)
+    assert found.high - found.low > 0.05
 
 
 def test_order_of_sets_changes_nothing():

@@ -44,12 +44,12 @@ def result(counts, n=4, **settings):
 def test_results_by_hand():
     found = result(COUNTS)
     sums, hard, overall = found["sets"]["sums"], found["sets"]["hard"], found["overall"]
-    assert sums["avg"]["mean"] == pytest.approx(1 / 2) and hard["avg"]["mean"] == pytest.approx(1 / 4)
-    assert [sums["pass"][k]["mean"] for k in ("1", "2", "4")] == pytest.approx([1 / 2, 11 / 18, 2 / 3])
-    assert [hard["pass"][k]["mean"] for k in ("1", "2", "4")] == pytest.approx([1 / 4, 1 / 2, 1])
-    assert overall["mean_over_problems"]["avg"]["mean"] == pytest.approx(7 / 16)
-    assert overall["mean_over_sets"]["avg"]["mean"] == pytest.approx(3 / 8)
-    assert overall["mean_over_problems"]["pass"]["2"]["mean"] == pytest.approx((0 + 5 / 6 + 1 + 1 / 2) / 4)
+    assert sums["avg"]["value"] == pytest.approx(1 / 2) and hard["avg"]["value"] == pytest.approx(1 / 4)
+    assert [sums["pass"][k]["value"] for k in ("1", "2", "4")] == pytest.approx([1 / 2, 11 / 18, 2 / 3])
+    assert [hard["pass"][k]["value"] for k in ("1", "2", "4")] == pytest.approx([1 / 4, 1 / 2, 1])
+    assert overall["mean_over_problems"]["avg"]["value"] == pytest.approx(7 / 16)
+    assert overall["mean_over_sets"]["avg"]["value"] == pytest.approx(3 / 8)
+    assert overall["mean_over_problems"]["pass"]["2"]["value"] == pytest.approx((0 + 5 / 6 + 1 + 1 / 2) / 4)
     # Three problems: with chance 1/27 each, all draws are the worst or the best one.
     assert (sums["avg"]["low"], sums["avg"]["high"]) == (0, 1)
     assert hard["avg"]["low"] == hard["avg"]["high"] == 0.25
@@ -105,24 +105,25 @@ def test_comparison_by_hand():
     found = compare(a, b)
     sums = found["sets"]["sums"]
     assert sums["avg"]["a"] == a["sets"]["sums"]["avg"] and sums["avg"]["b"] == b["sets"]["sums"]["avg"]
-    assert sums["avg"]["difference"]["mean"] == pytest.approx(1 / 12)
+    assert sums["avg"]["difference"]["value"] == pytest.approx(1 / 12)
     assert (sums["avg"]["difference"]["low"], sums["avg"]["difference"]["high"]) == (-0.25, 0.25)
-    assert sums["pass"]["2"]["difference"]["mean"] == pytest.approx((1 / 2 + 1 / 6 + 0) / 3)
-    assert found["sets"]["hard"]["avg"]["difference"] == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5})
+    assert not sums["avg"]["difference"]["resolved"]
+    assert sums["pass"]["2"]["difference"]["value"] == pytest.approx((1 / 2 + 1 / 6 + 0) / 3)
+    assert found["sets"]["hard"]["avg"]["difference"] == {"value": 0.5, "low": 0.5, "high": 0.5, "resolved": True}
     overall = found["overall"]
-    assert overall["mean_over_problems"]["avg"]["difference"]["mean"] == pytest.approx((1 / 4 + 1 / 2) / 4)
-    assert overall["mean_over_sets"]["avg"]["difference"]["mean"] == pytest.approx((1 / 12 + 1 / 2) / 2)
+    assert overall["mean_over_problems"]["avg"]["difference"]["value"] == pytest.approx((1 / 4 + 1 / 2) / 4)
+    assert overall["mean_over_sets"]["avg"]["difference"]["value"] == pytest.approx((1 / 12 + 1 / 2) / 2)
     assert found["notes"] == []
     text = comparison_text(found)
     assert re.search(r"^\| sums +\| +Avg \| 0.500 .* \| +\+0.083 \[-0.250, \+0.250\] \|$", text, re.M)
-    assert compare(b, a)["sets"]["sums"]["avg"]["difference"]["mean"] == pytest.approx(-1 / 12)
+    assert compare(b, a)["sets"]["sums"]["avg"]["difference"]["value"] == pytest.approx(-1 / 12)
 
 
 def test_differences_are_paired():
     """One more correct response to every problem: the difference is the same for each, whatever the spread of the problems."""
     counts = [i % 4 for i in range(40)]
     found = compare(result({"s": counts}), result({"s": [c + 1 for c in counts]}))["sets"]["s"]["avg"]
-    assert found["difference"] == {"mean": 0.25, "low": 0.25, "high": 0.25}
+    assert found["difference"] == {"value": 0.25, "low": 0.25, "high": 0.25, "resolved": True}
     assert found["a"]["high"] - found["a"]["low"] > 0.1
     shuffled = compare(result({"s": counts}), result({"s": [4 - c for c in counts]}))["sets"]["s"]["avg"]
     assert shuffled["difference"]["high"] - shuffled["difference"]["low"] > 0.3
@@ -136,7 +137,7 @@ def test_what_differs_between_the_runs_is_said():
         problem["prompt_sha256"] = "other"
     found = compare(a, b)
     assert list(found["sets"]["sums"]["pass"]) == ["1", "2"]
-    assert found["sets"]["sums"]["avg"]["difference"]["mean"] == pytest.approx(0)
+    assert found["sets"]["sums"]["avg"]["difference"]["value"] == pytest.approx(0)
     assert found["notes"] == [
         "the prompts differ in 3 of 4 problems: another template?",
         "temperature differs: 1.0 in A, 0.6 in B",
@@ -249,7 +250,7 @@ def test_compare_command(tmp_path, capsys):
     assert out.startswith(f"A: m ({a}/results.json)  \nB: m ({b})\n")
     assert (tmp_path / "out" / "comparison.md").read_text() == out
     written = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert written["sets"]["sums"]["avg"]["difference"]["mean"] == pytest.approx(1 / 12)
+    assert written["sets"]["sums"]["avg"]["difference"]["value"] == pytest.approx(1 / 12)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "foreign.json").write_text("[1]")
     for path, says in (
