@@ -19,9 +19,7 @@ while they are built or run (actor.py, trainer.py, controller.py).
 
 import argparse
 import functools
-import importlib
 import importlib.metadata
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -29,6 +27,7 @@ from typing import Any
 from deltal_openrlhf import backends
 from deltal_openrlhf.backends import Backend
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.signatures import changed, resolve
 
 CHECKED_AGAINST = "0.11.2"
 CLI_MODULE = "openrlhf.cli.train_ppo_ray"
@@ -112,57 +111,22 @@ def check_host() -> list[str]:
         version = importlib.metadata.version("openrlhf")
     except importlib.metadata.PackageNotFoundError:
         return [f"openrlhf is not installed; this package was checked against openrlhf {CHECKED_AGAINST}"]
-    problems = []
-    for target, wanted in SIGNATURES.items():
-        module_name, _, path = target.partition(":")
-        name = f"{module_name}.{path}"
-        try:
-            parameters = inspect.signature(_resolve(module_name, path)).parameters
-        except (ImportError, AttributeError) as error:
-            problems.append(
-                f"openrlhf {version} has no usable {name} ({error}); checked against openrlhf {CHECKED_AGAINST}"
-            )
-            continue
-        found = ", ".join(name for name in parameters if name != "_ray_trace_ctx")  # Ray adds it to an actor's methods
-        if found != wanted:
-            problems.append(
-                f"openrlhf {version} changed {name}: takes ({found}), wanted ({wanted}) as in openrlhf {CHECKED_AGAINST}"
-            )
+    problems = [problem for target, wanted in SIGNATURES.items() if (problem := changed(target, wanted))]
     if not problems:
-        fields = _resolve("openrlhf.trainer.ppo_utils.experience", "Experience").__dataclass_fields__
-        problems += [
-            f"openrlhf {version} has no Experience.{name}; checked against openrlhf {CHECKED_AGAINST}"
-            for name in EXPERIENCE_FIELDS
-            if name not in fields
-        ]
-        problems += _check_loss(version)
-    return problems
+        fields = resolve("openrlhf.trainer.ppo_utils.experience:Experience").__dataclass_fields__
+        problems = [f"has no Experience.{name}" for name in EXPERIENCE_FIELDS if name not in fields] + _check_loss()
+    return [f"openrlhf {version} {problem}; checked against openrlhf {CHECKED_AGAINST}" for problem in problems]
 
 
-def _check_loss(version: str) -> list[str]:
+def _check_loss() -> list[str]:
     """policy_loss.py needs the host's token-mean to be sum / batch_num_tokens x dp_size, read at every call."""
     import torch
 
-    loss = _resolve("openrlhf.models.loss", "PolicyLoss")(token_level_loss=False)
+    loss = resolve("openrlhf.models.loss:PolicyLoss")(token_level_loss=False)
     loss.token_level_loss = True
     advantages, mask, zeros = torch.tensor([[1.0, 2.0], [4.0, 8.0]]), torch.tensor([[1, 1], [1, 0]]), torch.zeros(2, 2)
     value = loss(zeros, zeros, advantages, action_mask=mask, dp_size=2, batch_num_tokens=torch.ones(()))[0].item()
-    if value == -14.0:
-        return []
-    return [
-        f"openrlhf {version} aggregates PolicyLoss differently ({value}, wanted -14.0); checked against openrlhf {CHECKED_AGAINST}"
-    ]
-
-
-def _resolve(module_name: str, path: str) -> Any:
-    """module.path, looking through Ray's wrapper of an actor class."""
-    value: Any = importlib.import_module(module_name)
-    for part in path.split("."):
-        value = getattr(value, part)
-        metadata = getattr(value, "__ray_metadata__", None)
-        if metadata is not None:
-            value = metadata.modified_class
-    return value
+    return [] if value == -14.0 else [f"aggregates PolicyLoss differently ({value}, wanted -14.0)"]
 
 
 class _ChosenByFlags:
