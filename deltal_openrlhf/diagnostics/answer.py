@@ -4,31 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from deltal_openrlhf.diagnostics.method_plots import REFERENCE
-from deltal_openrlhf.reports.numbers import Estimate, estimate_text, is_missing, number
+from deltal_openrlhf.reports.numbers import estimate_text, is_missing, number
+from deltal_openrlhf.statistics.estimate import Estimate
 
-SHOWN_ALPHA = 1.0
+SHOWN = "deltal-1-step"
 """The ∆L of the answer: alpha 1, scope step, has the least variance if variance grows in proportion to length."""
-
-
 LEAST_OFF = 1
 """Bins whose 95 % interval misses the fit, of about eight, that are no sign of a misfit."""
 
 
 def sentences(findings: Mapping[str, Any]) -> list[str]:
-    """Variance, noise and bias; the recommendation stands beside them."""
+    """Variance, noise and bias; the recommendation stands next to them."""
     found = [growth(findings["variance"]["with_advantage"]["all"])]
-    reference = next((m for m in findings["estimators"] if m["mode"] == REFERENCE), None)
-    if reference is not None and not reference["cv"]["resolved"]:
+    methods = {method["key"]: method for method in findings["estimators"]}
+    if REFERENCE in methods and not methods[REFERENCE]["cv"]["resolved"]:
         found.append(
             "These responses are too few to tell the mean gradient of Dr. GRPO norm from 0: everything below that is taken relative to it "
             "is rough."
         )
-    method = next(
-        (m for m in findings["estimators"] if (m["kind"], m["alpha"], m["scope"]) == ("deltal", SHOWN_ALPHA, "step")),
-        None,
-    )
-    if method is not None:
-        found += [noise(method), bias(method)]
+    if SHOWN in methods:
+        found += [noise(methods[SHOWN]), bias(methods[SHOWN])]
     return found
 
 
@@ -37,7 +32,7 @@ def growth(fit: Mapping[str, Any]) -> str:
     if is_missing(beta):
         return "How the variance of a response's gradient grows with its length L could not be fitted."
     said = f"The variance of a response's gradient goes with its length as L^β, β = {estimate_text(beta)}"
-    side = _side(beta, 1.0)
+    side = Estimate(**beta).side(1.0)
     off = fit["bins_off"]
     if off > LEAST_OFF:
         return f"{said}: no power law, {off} of {len(fit['bins'])} bins of lengths lie off the fit."
@@ -56,7 +51,7 @@ def noise(method: Mapping[str, Any]) -> str:
         f"A batch gradient of {name} has {estimate_text(ratio)} times the coefficient of variation of Dr. GRPO norm's "
         "(noise relative to the mean)"
     )
-    side = _side(ratio, 1.0)
+    side = Estimate(**ratio).side(1.0)
     if not ratio["resolved"] or side is None:
         return f"{said}: not resolved, these data do not tell which of the two is noisier."
     return f"{said}: {'less' if side < 0 else 'more'} noise."
@@ -82,12 +77,3 @@ def bias(method: Mapping[str, Any]) -> str:
             f"norm. No bias beyond that was resolved ({size}); that is no proof of none: {seen}."
         )
     return f"No bias of {name} against Dr. GRPO norm was resolved ({size}); that is no proof of none: {seen}."
-
-
-def _side(estimate: Estimate, of: float) -> int | None:
-    """1: the whole interval lies above `of`; -1: below; None: it holds it, or has no end there."""
-    if estimate["low"] is not None and estimate["low"] > of:
-        return 1
-    if estimate["high"] is not None and estimate["high"] < of:
-        return -1
-    return None

@@ -8,65 +8,53 @@ gram.npz        their inner products, [responses, responses] for each layer type
 """
 
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf.runs.journal import Journal
 
+PROG = "deltal diagnose"
 JOURNAL, ROLLOUTS, ROWS, GRAM = "journal.jsonl", "rollouts.jsonl", "rows.f32", "gram.npz"
 
 
-class DiagnosisFolder:
-    """Context manager. journal: the lines of this and of earlier runs."""
+class DiagnosisFolder(Journal[dict[str, Any]]):
+    """A context manager. Each of its lines names a stage and its seconds, in this run or an earlier one."""
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Raises ValueError as Journal does."""
-        self.path = path
-        self._file = Journal(
-            path / JOURNAL,
-            settings,
-            kind="diagnosis",
-            results=[JOURNAL, ROLLOUTS, ROWS, GRAM],
-            read_line=_stage,
-            refusal="is broken",
+        results = [JOURNAL, ROLLOUTS, ROWS, GRAM]
+        super().__init__(
+            path / JOURNAL, settings, kind="diagnosis", results=results, read_line=_stage, refusal="is broken"
         )
-        self.journal: list[dict[str, Any]] = list(self._file.lines)
+        self.path = path
 
-    def append(self, *lines: dict[str, Any]) -> None:
+    def append(self, values: Iterable[dict[str, Any]]) -> None:
         """Write lines of the journal. The caller makes sure that what they say is on the disk."""
-        self._file.append(lines)
-        self.journal.extend(lines)
+        new = list(values)
+        super().append(new)
+        self.lines += new
 
-    def lines(self, stage: str) -> list[dict[str, Any]]:
-        """Of one stage."""
-        return [line for line in self.journal if line["stage"] == stage]
+    @contextmanager
+    def stage(self, name: str, **more: Any) -> Iterator[None]:
+        """Write a line with the seconds that the block took, once it is done."""
+        began = time.monotonic()
+        yield
+        self.append([{"stage": name, **more, "seconds": time.monotonic() - began}])
+
+    def of_stage(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["stage"] == name]
 
     def seconds(self) -> dict[str, float]:
         """Stage -> seconds, over all runs; what a kill lost is not in it."""
         total: dict[str, float] = {}
-        for line in self.journal:
+        for line in self.lines:
             total[line["stage"]] = total.get(line["stage"], 0.0) + line["seconds"]
         return total
-
-    def __enter__(self) -> "DiagnosisFolder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
 
 def _stage(line: Any) -> dict[str, Any]:
     if not isinstance(line["stage"], str) or not isinstance(line["seconds"], float):
         raise TypeError("stage is a name, seconds a number")
     return line
-
-
-class Stopwatch:
-    """Seconds since the last call."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def lap(self) -> float:
-        last, self._last = self._last, time.monotonic()
-        return self._last - last

@@ -94,13 +94,11 @@ def row_name(method: Mapping[str, Any]) -> str:
     )
 
 
-def sizes(findings: Mapping[str, Any]) -> str:
-    sample = findings["sample"]
-    return f"n = {sample['responses']:,} responses, {sample['batches']} batches; bars: 95 %"
+def _titled(title: str, sample: Mapping[str, Any]) -> str:
+    return f"{title}\nn = {sample['responses']:,} responses, {sample['batches']} batches; bars: 95 %"
 
 
-def how(findings: Mapping[str, Any], starred: bool = False) -> str:
-    sample = findings["sample"]
+def _how(sample: Mapping[str, Any], starred: bool = False) -> str:
     star = " *: of another scale by design, so that only its direction is compared." if starred else ""
     return (
         f"n = {sample['responses']:,} responses to {sample['prompts']:,} prompts, as {sample['batches']} disjoint batches in each of "
@@ -111,8 +109,8 @@ def how(findings: Mapping[str, Any], starred: bool = False) -> str:
 def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     methods = _with_value(findings, plot.field, plot.with_reference)
     if not methods:
-        return _no_plot(plot.title)
-    figure, (axes,) = new_figure(f"{plot.title}\n{sizes(findings)}", 1.35 + 0.2 * len(methods))
+        return no_plot(plot.title)
+    figure, (axes,) = new_figure(_titled(plot.title, findings["sample"]), 1.35 + 0.2 * len(methods))
     powers = [m["detectable_bias"] if plot is RELATIVE_BIAS else None for m in methods]
     series = Series(None, [m[plot.field] for m in methods], [_look(m) for m in methods])
     rows(axes, [row_name(m) for m in methods], [series], plot.line, plot.log, include=powers)
@@ -121,7 +119,7 @@ def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
         axes.plot(*zip(*marks, strict=True), "|", color="black", markersize=9, label="bias that would have been seen")
         legend(figure, axes, 1)
     axes.set_xlabel(plot.label)
-    caption = how(findings, any(not m["comparable_scale"] for m in methods))
+    caption = _how(findings["sample"], any(not m["comparable_scale"] for m in methods))
     if marks:
         caption += " Upright mark: the bias that these data would have shown with 80 % chance."
     return Plot(plot.name, png(figure), f"{_flat(plot.title)}, one row for each method, with intervals.", caption)
@@ -133,14 +131,14 @@ def short_and_long(findings: Mapping[str, Any]) -> Plot | NoPlot:
     methods = sorted_methods(findings["estimators"])
     methods = [m for m in methods if not all(is_missing(m[field]) for field, _, _ in SHORT_LONG)]
     if not methods:
-        return _no_plot(title)
-    figure, (axes,) = new_figure(f"{title}\n{sizes(findings)}", 1.6 + 0.25 * len(methods))
+        return no_plot(title)
+    figure, (axes,) = new_figure(_titled(title, findings["sample"]), 1.6 + 0.25 * len(methods))
     series = [Series(name, [m[field] for m in methods], look) for field, name, look in SHORT_LONG]
     rows(axes, [row_name(m) for m in methods], series, None, log=True)
     axes.set_xlabel("√E|G|²")
     legend(figure, axes, 2)
     caption = "The third of the prompts with the shortest responses and that with the longest. "
-    caption += how(findings, any(not m["comparable_scale"] for m in methods))
+    caption += _how(findings["sample"], any(not m["comparable_scale"] for m in methods))
     return Plot("norm_by_length", png(figure), f"{_flat(title)}, one row for each method, with intervals.", caption)
 
 
@@ -149,7 +147,7 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     methods = _with_value(findings, plot.field, plot.with_reference)
     deltal = [m for m in methods if m["kind"] == "deltal"]
     if not deltal:
-        return _no_plot(plot.title)
+        return no_plot(plot.title)
     alphas = sorted({m["alpha"] for m in deltal})
     step = (alphas[-1] - alphas[0]) / max(1, len(alphas) - 1) or 1.0
     series = []
@@ -162,7 +160,7 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     baselines = [m for m in methods if m["kind"] == "baseline"]
     beside = [alphas[-1] + 1.4 * step * (i + 1) for i in range(len(baselines))]
     series += [([x], Series(m["name"], [m[plot.field]], _look(m))) for x, m in zip(beside, baselines, strict=True)]
-    figure, (axes,) = new_figure(f"{plot.title}\n{sizes(findings)}", 3.9)
+    figure, (axes,) = new_figure(_titled(plot.title, findings["sample"]), 3.9)
     values_at(axes, series, plot.line)
     ticks: list[float] = [a for a in alphas if len(alphas) < 5 or 2 * a == round(2 * a)]
     labels = [f"{a:g}" for a in ticks]
@@ -173,7 +171,7 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     axes.set_xlabel("α of ∆L")
     axes.set_ylabel(plot.label)
     legend(figure, axes, 3)
-    caption = how(findings) + (
+    caption = _how(findings["sample"]) + (
         " Dashed: equal to Dr. GRPO norm, which is ∆L with α = 0." if plot.line is not None else ""
     )
     return Plot(plot.name, png(figure), f"{_flat(plot.title)}, against alpha for each scope, with intervals.", caption)
@@ -190,7 +188,8 @@ def _look(method: Mapping[str, Any]) -> Look:
     return palette.FIXED.get(method["name"], palette.GREY)
 
 
-def _no_plot(title: str) -> NoPlot:
+def no_plot(title: str) -> NoPlot:
+    """In place of a plot whose values are all null."""
     return NoPlot(f"Left out, for want of values: {_flat(title)}.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from deltal_openrlhf.diagnostics import method_plots
-from deltal_openrlhf.diagnostics.method_plots import HOLLOW, by_alpha, by_method, short_and_long
+from deltal_openrlhf.diagnostics.method_plots import HOLLOW, by_alpha, by_method, no_plot, short_and_long
 from deltal_openrlhf.reports import palette
 from deltal_openrlhf.reports.figures import (
     REFERENCE,
@@ -64,7 +64,7 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         key: fit for key, fit in fits.items() if fit and any((b["variance"]["value"] or 0) > 0 for b in fit["bins"])
     }
     if not drawn:
-        return NoPlot("Left out, for want of values: variance of a response's gradient against its length.")
+        return no_plot("variance of a response's gradient against its length")
     height = 0.9 + 2.4 * len(drawn)
     figure, panels = new_figure(
         f"Variance of a response's gradient\n{_sizes(findings)}", height, len(drawn), sharex=True
@@ -123,7 +123,7 @@ def _beta(findings: Mapping[str, Any]) -> Plot | NoPlot:
         for key, (name, look) in ADVANTAGE.items()
     ]
     if all(is_missing(estimate) for one in series for estimate in one.estimates):
-        return NoPlot("Left out, for want of values: β by layer type.")
+        return no_plot("β by layer type")
     figure, (axes,) = new_figure(f"Growth of the variance by layer type\n{_sizes(findings)}", 1.6 + 0.36 * len(types))
     rows(axes, [shortened(t) for t in types], series, reference=1.0)
     axes.set_xlabel("β of Var(g) = c·L^β")
@@ -146,7 +146,7 @@ def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         if any(not is_missing(covariance[sort]) for covariance in by_type.values() for sort in sorts)
     }
     if not drawn:
-        return NoPlot("Left out, for want of values: correlation of the gradients of two responses.")
+        return no_plot("correlation of the gradients of two responses")
     longest = max(map(len, drawn.values()))
     title = f"Correlation of two responses' gradients\n{_sizes(findings)}"
     figure, panels = new_figure(title, 1.5 + (0.5 + 0.34 * longest) * len(drawn), len(drawn))

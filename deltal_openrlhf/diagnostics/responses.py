@@ -1,19 +1,20 @@
 """First stage of a diagnosis: responses of the model to prompts, graded, appended to rollouts.jsonl batch by batch."""
 
 import hashlib
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel
 
-from deltal_openrlhf.diagnostics.folder import ROLLOUTS, DiagnosisFolder, Stopwatch
-from deltal_openrlhf.diagnostics.progress import Progress
+from deltal_openrlhf.diagnostics.folder import PROG, ROLLOUTS, DiagnosisFolder
 from deltal_openrlhf.diagnostics.rewarding import Rewarder
 from deltal_openrlhf.evaluation.prompts import Prompt
-from deltal_openrlhf.models.sampling import sample
+from deltal_openrlhf.models.sampling import Response, sample
 from deltal_openrlhf.runs import rollouts
+from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.runs.rollouts import Header, Rollout
 
 STAGE = "sampling"
@@ -50,41 +51,39 @@ def sample_missing(
     eos: Collection[int],
     rewarder: Rewarder,
     header: Header,
-    prog: str,
 ) -> None:
-    """Go on after the last whole batch. What is drawn depends on the seed and the batch's number only."""
+    """Resume after the last whole batch. What is drawn depends on the seed and the batch's number only."""
     path = folder.path / ROLLOUTS
     done, size = _whole_batches(path, how) if path.exists() else (0, 0)
-    progress = Progress(f"{prog}: sampling", "prompts", [1.0] * len(tasks), done=done)
-    with open(path, "ab") as file:
+    progress = Progress(f"{PROG}: sampling", "prompts", len(tasks), done=done, stream=sys.stdout)
+    with open(path, "ab") as file, progress:
         file.truncate(size)
         if not size:
             file.write(rollouts.header_line(header).encode())
-        watch = Stopwatch()
         for start in range(done, len(tasks), how.prompts_a_batch):
             batch = tasks[start : start + how.prompts_a_batch]
-            generator = torch.Generator(model.device).manual_seed(_seed_of(how.seed, start))
-            responses = sample(
-                model,
-                [task.prompt.token_ids for task in batch for _ in range(how.n)],
-                max_new_tokens=how.max_new_tokens,
-                eos=eos,
-                generator=generator,
-                temperature=how.temperature,
-            )
-            lines = []
-            for i, task in enumerate(batch):
-                mine = responses[i * how.n : (i + 1) * how.n]
-                rewards = rewarder(task.prompt, task.label, [response.tokens for response in mine])
-                for k, (response, reward) in enumerate(zip(mine, rewards, strict=True)):
-                    lines.append(rollouts.rollout_line(_rollout(start + i, k, task, response, reward)))
-            file.write("".join(lines).encode())
-            file.flush()
-            folder.append({"stage": STAGE, "prompts": start + len(batch), "seconds": watch.lap()})
+            with folder.stage(STAGE, prompts=start + len(batch)):
+                generator = torch.Generator(model.device).manual_seed(_seed_of(how.seed, start))
+                responses = sample(
+                    model,
+                    [task.prompt.token_ids for task in batch for _ in range(how.n)],
+                    max_new_tokens=how.max_new_tokens,
+                    eos=eos,
+                    generator=generator,
+                    temperature=how.temperature,
+                )
+                lines = []
+                for i, task in enumerate(batch):
+                    mine = responses[i * how.n : (i + 1) * how.n]
+                    rewards = rewarder(task.prompt, task.label, [response.tokens for response in mine])
+                    for k, (response, reward) in enumerate(zip(mine, rewards, strict=True)):
+                        lines.append(rollouts.rollout_line(_rollout(start + i, k, task, response, reward)))
+                file.write("".join(lines).encode())
+                file.flush()
             progress.update(start + len(batch))
 
 
-def _rollout(prompt_index: int, sample: int, task: Task, response: Any, reward: float) -> Rollout:
+def _rollout(prompt_index: int, sample: int, task: Task, response: Response, reward: float) -> Rollout:
     prompt, tokens = task.prompt.token_ids, response.tokens
     return Rollout(
         prompt_index=prompt_index,

@@ -1,10 +1,10 @@
-"""The whole of `deltal diagnose`: responses, their gradients, Gram matrices, findings, report. Every stage goes on where it was."""
+"""The whole of `deltal diagnose`: responses, their gradients, Gram matrices, findings, report. Every stage resumes where it stopped."""
 
 import functools
 import json
 import resource
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,20 +13,20 @@ import torch
 
 from deltal_openrlhf.diagnostics import gram, page, plan, score_rows
 from deltal_openrlhf.diagnostics.analyse import analyse
-from deltal_openrlhf.diagnostics.folder import GRAM, ROWS, DiagnosisFolder, Stopwatch
+from deltal_openrlhf.diagnostics.folder import GRAM, PROG, ROWS, DiagnosisFolder
 from deltal_openrlhf.diagnostics.gradients import Scores, load_model
 from deltal_openrlhf.diagnostics.layers import layer_types
 from deltal_openrlhf.diagnostics.plan import ModelShape, Plan
-from deltal_openrlhf.diagnostics.progress import Progress
 from deltal_openrlhf.diagnostics.sample import GradientSample
 from deltal_openrlhf.diagnostics.settings import LEAST_BATCHES, Settings
 from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
 from deltal_openrlhf.diagnostics.sources import FromSaved, Source
 from deltal_openrlhf.models import checkpoint
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.packages import installed_versions
+from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.runs.rollouts import Rollout
 
-PROG = "deltal diagnose"
 FINDINGS, REPORT = "findings.json", "report.html"
 LOG_PROB_TOLERANCE = 0.01
 """Nats a token by which the model may differ from the sampler of saved rollouts before that is said; bfloat16 in vLLM stays below."""
@@ -54,7 +54,7 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
 
     Raises ValueError, in one line, for input that is not as it should be, before the model's weights are read.
     """
-    max_length = _check_request(request, source)
+    analysis = _analysis(request, source)
     shape = plan.read_shape(request.folder)
     source.check_vocabulary(shape.vocabulary)
     free = torch.cuda.mem_get_info(request.device)[0] if request.device.type == "cuda" else None
@@ -68,62 +68,42 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
     if not (request.out / GRAM).exists():
         plan.check_disk(request.out, budget.rows_bytes - _size(request.out / ROWS))
     with DiagnosisFolder(request.out, settings) as work:
-        print(f"{PROG}: {source.shape.describe()}; {plan.describe(budget, shape)}", flush=True)
-        if work.journal:
-            print(f"{PROG}: goes on with what {request.out} holds of an earlier run", flush=True)
+        _say(f"{source.shape.describe()}; {plan.describe(budget, shape)}")
+        if work.lines:
+            _say(f"resumes with what {request.out} holds of an earlier run")
         rollouts, sample = _measure(request, source, budget, work)
         difference = score_rows.mean_log_prob_difference(work, rollouts)
-        if difference is not None and abs(difference) > LOG_PROB_TOLERANCE:
-            print(
-                f"{PROG}: warning: the mean log-probability of a token under {request.model} differs by {difference:.3f} nats from that of "
-                "the sampler: it is not the model that sampled these rollouts",
-                flush=True,
-            )
-        elif difference is None and isinstance(source, FromSaved):
-            print(
-                f"{PROG}: the rollouts hold no log-probabilities, so it cannot be checked that {request.model} sampled them "
-                "(docs/diagnose.md says which weights did)",
-                flush=True,
-            )
-        watch = Stopwatch()
-        found = analyse(
-            sample,
-            Settings(
-                advantage=request.advantage,
-                max_length=max_length,
-                batch_prompts=request.batch_prompts,
-                seed=request.seed,
-            ),
-            _analysis_progress(),
-        )
-        work.append({"stage": "statistics", "seconds": watch.lap()})
+        _warn_of_another_model(request.model, source, difference)
+        steps = Progress(f"{PROG}: statistics", "steps", estimate=False, stream=sys.stdout)  # they take different times
+        with work.stage("statistics"), steps:
+            found = analyse(sample, analysis, steps.update)
         findings = {
             "format": found.pop("format"),
-            "source": _facts(request, source, budget, shape, work, difference),
+            "source": _facts(request, source, budget, shape, work) | {"log_prob_difference": difference},
             **found,
         }
         page.write_report(findings, request.out)
         write_atomically(request.out / FINDINGS, json.dumps(findings, indent=1, allow_nan=False) + "\n")
-    print(f"{PROG}: {findings['recommendation']['text']}", flush=True)
-    print(f"{PROG}: in {request.out}: {REPORT}, {FINDINGS}, plots", flush=True)
+    _say(findings["recommendation"]["text"])
+    _say(f"in {request.out}: {REPORT}, {FINDINGS}, plots")
     return findings
 
 
 def _measure(
     request: Request, source: Source, budget: Plan, work: DiagnosisFolder
 ) -> tuple[list[Rollout], GradientSample]:
+    """The responses and the Gram matrices of their gradients; what is missing is made."""
     load = functools.cache(lambda: load_model(request.folder, request.device))
-    rollouts = source.read(work, load, PROG)
+    rollouts = source.read(work, load)
     _check_signal(rollouts, source.shape.n)
     if not (request.out / GRAM).exists():
         model = load()
         sketch = Sketch(model, layer_types(model), budget.width, request.seed)
         with Scores(model, sketch, temperature=source.temperature, tokens_a_pass=budget.tokens_a_pass) as scores:
-            score_rows.compute_missing(work, rollouts, scores, sketch.dim, PROG)
-        watch = Stopwatch()
-        rows = np.memmap(request.out / ROWS, np.float32, "r", shape=(len(rollouts), sketch.dim))
-        gram.save_grams(request.out / GRAM, gram.gram_matrices(rows, sketch.columns, budget.block_bytes))
-        work.append({"stage": "Gram matrices", "seconds": watch.lap()})
+            score_rows.compute_missing(work, rollouts, scores, sketch.dim)
+        with work.stage("Gram matrices"):
+            rows = np.memmap(request.out / ROWS, np.float32, "r", shape=(len(rollouts), sketch.dim))
+            gram.save_grams(request.out / GRAM, gram.gram_matrices(rows, sketch.columns, budget.block_bytes))
     (request.out / ROWS).unlink(missing_ok=True)
     sample = GradientSample(
         lengths=np.array([rollout.length for rollout in rollouts]),
@@ -135,9 +115,8 @@ def _measure(
     return rollouts, sample
 
 
-def _facts(
-    request: Request, source: Source, budget: Plan, shape: ModelShape, work: DiagnosisFolder, difference: float | None
-) -> dict[str, Any]:
+def _facts(request: Request, source: Source, budget: Plan, shape: ModelShape, work: DiagnosisFolder) -> dict[str, Any]:
+    """The entry `source` of findings.json."""
     kind = "full" if budget.width is None else "sketch"
     seconds = work.seconds()
     facts = {
@@ -150,8 +129,7 @@ def _facts(
         "seconds_by_stage": seconds,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / plan.GB,
         "device": str(request.device),
-        "log_prob_difference": difference,
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": installed_versions(*PACKAGES),
         "command": request.command,
     }
     if request.device.type == "cuda":
@@ -159,20 +137,26 @@ def _facts(
     return facts
 
 
-def _analysis_progress() -> Callable[[int, int], None]:
-    """Made with the first call, which says how much there is to do. Its steps take different times: no estimate."""
-    shown: list[Progress] = []
+def _warn_of_another_model(model: str, source: Source, difference: float | None) -> None:
+    """difference: of score_rows.mean_log_prob_difference."""
+    if difference is not None and abs(difference) > LOG_PROB_TOLERANCE:
+        _say(
+            f"warning: the mean log-probability of a token under {model} differs by {difference:.3f} nats from that of the sampler: it is "
+            "not the model that sampled these rollouts"
+        )
+    elif difference is None and isinstance(source, FromSaved):
+        _say(
+            f"the rollouts hold no log-probabilities, so it cannot be checked that {model} sampled them (docs/diagnose.md says which "
+            "weights did)"
+        )
 
-    def update(done: int, total: int) -> None:
-        if not shown:
-            shown.append(Progress(f"{PROG}: statistics", "steps", total=total))
-        shown[0].update(done)
 
-    return update
+def _say(text: str) -> None:
+    print(f"{PROG}: {text}", flush=True)
 
 
-def _check_request(request: Request, source: Source) -> float:
-    """M. Raises ValueError for a request that the source cannot meet."""
+def _analysis(request: Request, source: Source) -> Settings:
+    """What is computed from the sample. Raises ValueError for a request that the source cannot meet."""
     prompts, n, batch = source.shape.prompts, source.shape.n, request.batch_prompts
     if prompts < LEAST_BATCHES * batch:
         raise ValueError(
@@ -184,11 +168,11 @@ def _check_request(request: Request, source: Source) -> float:
     max_length = request.max_length or source.longest
     if max_length is None:
         raise ValueError("the rollouts do not say how long a response may be: --max_length M in tokens is needed")
-    return max_length
+    return Settings(advantage=request.advantage, max_length=max_length, batch_prompts=batch, seed=request.seed)
 
 
 def _check_signal(rollouts: Sequence[Rollout], n: int) -> None:
-    """Before hours of gradients."""
+    """Before hours of gradients. Raises ValueError where all responses to a prompt have one reward, for every prompt."""
     rewards = [rollout.reward for rollout in rollouts]
     if all(len(set(rewards[i : i + n])) == 1 for i in range(0, len(rewards), n)):
         raise ValueError(

@@ -1,11 +1,13 @@
 """Second stage of a diagnosis: the (sketched) score vector of every response, one row after the other in rows.f32."""
 
 import os
+import sys
+import time
 from collections.abc import Sequence
 
-from deltal_openrlhf.diagnostics.folder import ROWS, DiagnosisFolder, Stopwatch
+from deltal_openrlhf.diagnostics.folder import PROG, ROWS, DiagnosisFolder
 from deltal_openrlhf.diagnostics.gradients import Scores
-from deltal_openrlhf.diagnostics.progress import Progress
+from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.runs.rollouts import Rollout
 
 STAGE = "gradients"
@@ -13,27 +15,28 @@ SYNC_EVERY = 1.0
 """Seconds. The journal names a row once it is on the disk, so a power failure costs no more work than a kill: about this much."""
 
 
-def compute_missing(folder: DiagnosisFolder, rollouts: Sequence[Rollout], scores: Scores, dim: int, prog: str) -> None:
-    """Go on after the last row that the journal names. Rows do not depend on each other."""
-    done = len(folder.lines(STAGE))
-    # A pass costs about the same for each token, the prompt's included, and the sketch about the same for each response.
-    progress = Progress(f"{prog}: gradients", "responses", [len(r.token_ids) for r in rollouts], done=done)
-    with open(folder.path / ROWS, "ab") as file:
+def compute_missing(folder: DiagnosisFolder, rollouts: Sequence[Rollout], scores: Scores, dim: int) -> None:
+    """Resume after the last row that the journal names. Rows do not depend on each other."""
+    done, total = len(folder.of_stage(STAGE)), len(rollouts)
+    costs = [len(rollout.token_ids) for rollout in rollouts]  # a pass takes about the same for each token
+    progress = Progress(f"{PROG}: gradients", "responses", total, done=done, costs=costs, stream=sys.stdout)
+    with open(folder.path / ROWS, "ab") as file, progress:
         if file.tell() < 4 * dim * done:
             raise ValueError(f"{folder.path}: {ROWS} is shorter than the journal says; take another --out")
         file.truncate(4 * dim * done)
         pending: list[dict] = []
-        watch, since_sync = Stopwatch(), 0.0
+        began = synced = time.monotonic()
         for i, rollout in enumerate(rollouts[done:], done):
             row, log_prob = scores.row(rollout.token_ids, rollout.action_mask)
             file.write(row.cpu().numpy().data)
-            pending.append({"stage": STAGE, "response": i, "log_prob": log_prob, "seconds": watch.lap()})
-            since_sync += pending[-1]["seconds"]
-            if since_sync > SYNC_EVERY or i == len(rollouts) - 1:
+            ended = time.monotonic()
+            pending.append({"stage": STAGE, "response": i, "log_prob": log_prob, "seconds": ended - began})
+            began = ended
+            if ended - synced > SYNC_EVERY or i == total - 1:
                 file.flush()
                 os.fsync(file.fileno())
-                folder.append(*pending)
-                pending, since_sync = [], 0.0
+                folder.append(pending)
+                pending, synced = [], ended
             progress.update(i + 1)
 
 
@@ -44,6 +47,6 @@ def mean_log_prob_difference(folder: DiagnosisFolder, rollouts: Sequence[Rollout
     """
     if any(rollout.log_probs is None for rollout in rollouts):
         return None
-    ours = sum(line["log_prob"] for line in folder.lines(STAGE))
+    ours = sum(line["log_prob"] for line in folder.of_stage(STAGE))
     theirs = sum(sum(rollout.log_probs or ()) for rollout in rollouts)
     return (ours - theirs) / sum(rollout.length for rollout in rollouts)

@@ -44,7 +44,7 @@ class Source(Protocol):
     def check_vocabulary(self, size: int) -> None:
         """Raise ValueError if a token is none of the model's."""
 
-    def read(self, work: DiagnosisFolder, load: Callable[[], PreTrainedModel], prog: str) -> list[Rollout]:
+    def read(self, work: DiagnosisFolder, load: Callable[[], PreTrainedModel]) -> list[Rollout]:
         """The responses, n to a prompt one after the other; those that are missing are sampled."""
 
 
@@ -78,10 +78,10 @@ class FromPrompts:
         if largest >= size:
             raise ValueError(f"{self._folder}: its tokenizer makes token {largest}, the model has {size}")
 
-    def read(self, work: DiagnosisFolder, load: Callable[[], PreTrainedModel], prog: str) -> list[Rollout]:
+    def read(self, work: DiagnosisFolder, load: Callable[[], PreTrainedModel]) -> list[Rollout]:
         if not responses.is_complete(work, self._how):
             header = Header(0, self._model, self.temperature, self._how.n, self._how.max_new_tokens)
-            responses.sample_missing(work, self._tasks, self._how, load(), self._ends, self._rewarder, header, prog)
+            responses.sample_missing(work, self._tasks, self._how, load(), self._ends, self._rewarder, header)
         return rollouts.read(work.path / ROLLOUTS)[1]
 
 
@@ -115,5 +115,5 @@ class FromSaved:
                 f"--rollouts {self._path}: holds token {largest}, the model has {size}: it is not the model of that run"
             )
 
-    def read(self, work: DiagnosisFolder, load: Callable[[], PreTrainedModel], prog: str) -> list[Rollout]:
+    def read(self, work: DiagnosisFolder, load: Callable[[], PreTrainedModel]) -> list[Rollout]:
         return self._rollouts

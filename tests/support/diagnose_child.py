@@ -1,6 +1,5 @@
-"""`deltal diagnose` in a process of its own that a test can kill. The process comes from a fork server that has the imports already."""
+"""`deltal diagnose` in a process of its own that a test can kill. The process starts warm, from the fork server."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deltal_openrlhf.parity import forkserver
+from deltal_openrlhf.runs.console import send_output_to
 
 
 def quick_analysis(sample, settings, progress):
@@ -41,10 +41,7 @@ def _target(argv: list[str], log: Path) -> None:
 
     torch.set_num_threads(1)
     be_quick(setattr)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    send_output_to(log)
     sys.exit(main(argv))
 
 
