@@ -18,7 +18,7 @@ class Request:
     shape: ModelShape
     machine: Machine
     gpu_memory: float
-    max_length: int
+    max_sequence_length: int
     tokens_per_micro_batch: int
     batch_size: int
     mean_length: int
@@ -47,6 +47,10 @@ class Plan:
     free: float
     time: StepTime
 
+    @property
+    def fits(self) -> bool:
+        return self.free >= 0
+
 
 def plans(request: Request) -> tuple[list[Plan], Counter[str]]:
     """All possible layouts, best first, and how many are not possible for which reason."""
@@ -60,7 +64,7 @@ def plans(request: Request) -> tuple[list[Plan], Counter[str]]:
             found.append(plan(request, layout))
         except ValueError as error:
             refused[str(error)] += 1
-    return sorted(found, key=lambda p: (p.free < 0, p.time.overhead if p.free >= 0 else -p.free, -p.free)), refused
+    return sorted(found, key=lambda p: (not p.fits, p.time.overhead if p.fits else -p.free, -p.free)), refused
 
 
 def plan(request: Request, layout: ParallelLayout) -> Plan:

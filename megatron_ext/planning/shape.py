@@ -11,14 +11,10 @@ from deltal_openrlhf.runs.yaml_values import dotted, plain_value, read_with_line
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.support import FAMILIES
 
-REQUIRED = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-)
+REQUIRED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 OF_EXPERTS = ("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+FIXED = {"attention_bias": False, "mlp_bias": False, "decoder_sparse_step": 1, "mlp_only_layers": []}
+"""The only values that the Megatron backend knows."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,7 @@ class ModelShape:
         for name, value in sizes.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} is {value}, allowed is a whole number of 1 or more")
-        for name, allowed in (
-            ("attention_bias", False),
-            ("mlp_bias", False),
-            ("decoder_sparse_step", 1),
-            ("mlp_only_layers", []),
-        ):
+        for name, allowed in FIXED.items():
             if config.get(name, allowed) not in (allowed, None):
                 raise ValueError(f"{name} is {config[name]}, allowed is {allowed}: the Megatron backend knows no other")
         return cls(

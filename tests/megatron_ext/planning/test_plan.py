@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from megatron_ext.layout import ParallelLayout
-from megatron_ext.planning.__main__ import _parser, _request
+from megatron_ext.planning.__main__ import parser, request_of
 from megatron_ext.planning.estimates import Machine, step_time
 from megatron_ext.planning.search import plan, plans
 from megatron_ext.planning.shape import ModelShape, rank_parameters, read_shape
@@ -37,11 +37,11 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 def asked(words: str):
-    return _request(_parser().parse_args(words.split()))
+    return request_of(parser().parse_args(words.split()))
 
 
 def seven(words: str):
-    return asked(f"--model {MODELS / 'qwen2.5-7b.json'} --gpu-memory 80 --max-length 17408 {words}")
+    return asked(f"--model {MODELS / 'qwen2.5-7b.json'} --gpu-memory 80 --max-sequence-length 17408 {words}")
 
 
 # ── Parameters ──
@@ -120,7 +120,9 @@ def test_every_layout_is_possible_and_those_that_fit_come_first_by_overhead():
 
 
 def test_tensor_parallelism_stays_within_a_node():
-    found, _ = plans(asked(f"--model {MODELS / 'qwen2.5-72b.json'} --gpus 16 --gpu-memory 80 --max-length 4096"))
+    found, _ = plans(
+        asked(f"--model {MODELS / 'qwen2.5-72b.json'} --gpus 16 --gpu-memory 80 --max-sequence-length 4096")
+    )
     assert {p.layout.tensor for p in found} == {1, 2, 4, 8}
     found, _ = plans(seven("--gpus 8 --gpus-per-node 2"))
     assert {p.layout.tensor for p in found} == {1, 2}
@@ -206,7 +208,9 @@ def test_what_is_sent_between_ranks():
 
 def test_a_table_and_status_0():
     started = time.monotonic()
-    process = run("--model", "configs/models/qwen2.5-7b.json", *"--gpus 8 --gpu-memory 80 --max-length 17408".split())
+    process = run(
+        "--model", "configs/models/qwen2.5-7b.json", *"--gpus 8 --gpu-memory 80 --max-sequence-length 17408".split()
+    )
     assert (process.returncode, process.stderr) == (0, "")
     assert time.monotonic() - started < 10
     text = process.stdout
@@ -221,7 +225,7 @@ def test_torch_is_not_needed():
     code = (
         "import sys; from megatron_ext.planning.__main__ import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     )
-    words = f"--model {ROOT}/configs/models/qwen2.5-7b.json --gpus 8 --gpu-memory 80 --max-length 4096 --json".split()
+    words = f"--model {ROOT}/configs/models/qwen2.5-7b.json --gpus 8 --gpu-memory 80 --max-sequence-length 4096 --json".split()
     process = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert process.stdout.endswith("]\n}\nFalse\n")
     found = json.loads(process.stdout.removesuffix("False\n"))
@@ -230,7 +234,9 @@ def test_torch_is_not_needed():
 
 
 def test_nothing_fits_status_1_with_the_nearest_misses():
-    process = run("--model", "configs/models/qwen2.5-72b.json", *"--gpus 8 --gpu-memory 80 --max-length 4096".split())
+    process = run(
+        "--model", "configs/models/qwen2.5-72b.json", *"--gpus 8 --gpu-memory 80 --max-sequence-length 4096".split()
+    )
     assert (process.returncode, process.stderr) == (1, "megatron_ext.planning: nothing fits\n")
     lines = process.stdout.splitlines()
     assert "0 layouts fit" in lines
@@ -238,18 +244,18 @@ def test_nothing_fits_status_1_with_the_nearest_misses():
     assert float(nearest.split()[header.split().index("free")]) < 0
 
 
-GOOD = f"--model {MODELS}/qwen2.5-7b.json --gpus 8 --gpu-memory 80 --max-length 4096"
+GOOD = f"--model {MODELS}/qwen2.5-7b.json --gpus 8 --gpu-memory 80 --max-sequence-length 4096"
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("", "the following arguments are required: --model, --gpus, --gpu-memory, --max-length"),
+        ("", "the following arguments are required: --model, --gpus, --gpu-memory, --max-sequence-length"),
         (f"{GOOD} --gpus 12", "--gpus is 12, allowed is a multiple of --gpus-per-node, 8"),
         (f"{GOOD} --gpus 0", "--gpus is 0, allowed is 1 or more"),
         (f"{GOOD} --gpu-memory nan", "--gpu-memory is nan, allowed is a number above 0"),
-        (f"{GOOD} --tokens-per-micro-batch 4095", "--tokens-per-micro-batch is 4095, allowed is --max-length, 4096, or more"),
-        (f"{GOOD} --mean-length 4097", "--mean-length is 4097, allowed is 1 to --max-length, 4096"),
+        (f"{GOOD} --tokens-per-micro-batch 4095", "--tokens-per-micro-batch is 4095, allowed is --max-sequence-length, 4096, or more"),
+        (f"{GOOD} --mean-length 4097", "--mean-length is 4097, allowed is 1 to --max-sequence-length, 4096"),
         (f"{GOOD} --vllm-share 1.5", "--vllm-share is 1.5, allowed is 0 to 1"),
         (f"{GOOD} --gpus eight", "argument --gpus: invalid int value: 'eight'"),
         (f"{GOOD} --model nowhere.json", "--model nowhere.json: No such file or directory"),
