@@ -32,8 +32,8 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["deltal_openrlhf*", "megatron_ext*"]),
     package_data={"deltal_openrlhf": ["py.typed"], "megatron_ext": ["py.typed"]},
-    # torch, and packaging to compare versions; the pipeline comes with the extras, so that no build of torch is replaced unasked.
-    install_requires=["torch>=2.4", "packaging"],
+    # packaging compares versions, rich draws progress. The pipeline comes with the extras, so that no build of torch is replaced unasked.
+    install_requires=["torch>=2.4", "packaging", "rich"],
     extras_require={
         # Without a GPU. The host's own requirements name CUDA packages: scripts/setup.sh installs this set with --no-deps.
         "cpu": [
@@ -44,7 +44,6 @@ setup(
             "transformers==5.15.0",
             "psutil",
             "ninja",
-            "rich",
         ],
         # With a GPU: what openrlhf[vllm]==0.11.2 and this package need, less flash-attn, which has no wheel and cannot be built
         # before torch is there. openrlhf asks for it, so the host comes by itself, and our stand-in takes flash-attn's place:
@@ -71,7 +70,6 @@ setup(
             "peft",
             "pylatexenc",
             "pynvml>=12.0.0",
-            "rich",
             "sympy",
             "tensorboard",
             "torch",
@@ -90,7 +88,6 @@ setup(
             "uvicorn[standard]",
             "prometheus_client",
             "aiohttp",
-            "rich",
             "tqdm",
             "datasets",
             "pyarrow",
@@ -100,8 +97,8 @@ setup(
         # scripts/setup.sh --transformer-engine does. mbridge imports einops.
         "megatron": ["megatron-core==0.16.1", "mbridge==0.15.1", "einops"],
         # Plots, and what `deltal diagnose` and `deltal compare` need.
-        "plots": ["matplotlib", "scipy", "markupsafe", "rich"],
-        "dev": ["pytest", "pytest-timeout", "ruff", "mypy", "psutil"],
+        "plots": ["matplotlib", "scipy", "markupsafe"],
+        "dev": ["pytest", "pytest-timeout", "pytest-xdist", "ruff", "mypy", "import-linter", "psutil"],
     },
     entry_points={
         "console_scripts": ["deltal = deltal_openrlhf.cli.main:main"],

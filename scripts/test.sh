@@ -10,5 +10,6 @@ if [ $# -eq 0 ]; then
     "$python" -m ruff format --check .
     "$python" -m ruff check .
     "$python" -m mypy
+    "$(dirname "$python")/lint-imports" --no-cache
 fi
 exec "$python" -m pytest "$@"

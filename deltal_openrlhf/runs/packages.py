@@ -3,8 +3,8 @@
 import importlib.metadata
 from importlib.util import find_spec
 
-REPORT_PACKAGES = ("matplotlib", "scipy", "markupsafe", "rich")
-"""What `deltal diagnose` and `deltal compare` make their reports and progress with."""
+REPORT_PACKAGES = ("matplotlib", "scipy", "markupsafe")
+"""What `deltal diagnose` and `deltal compare` make their reports with."""
 
 
 def installed_version(package: str) -> str | None:
