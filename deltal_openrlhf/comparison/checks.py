@@ -13,13 +13,9 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from subprocess import PIPE
 from typing import Any
-
-import yaml
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.grid import Job
@@ -41,7 +37,7 @@ def check_flags(engine: str, jobs: Sequence[Job]) -> None:
         raise RuntimeError(f"the flags could not be checked: {reason}")
     for job, message in zip(jobs, json.loads(out.splitlines()[-1]), strict=True):
         if message:
-            raise ValueError(f"arm {job.arm!r}, method {job.method!r}, start {job.start}: {message}")
+            raise ValueError(f"arm {job.arm.name!r}, method {job.method!r}, start {job.start}: {message}")
 
 
 def main(engine: str) -> None:
@@ -55,17 +51,18 @@ def main(engine: str) -> None:
 
 def _loop_message(flags: Mapping[str, Any]) -> str | None:
     from deltal_openrlhf.comparison import inputs
-    from deltal_openrlhf.comparison.arguments import check_loop_flags
+    from deltal_openrlhf.comparison.arguments import READ, check_loop_flags
 
     try:
         args, _ = check_loop_flags(flags)
     except ValueError as error:
         return _without_place(str(error))
     start, reward_file = args.actor.model_name_or_path, args.reward.remote_url
+    assert reward_file is not None  # check_loop_flags
     return (
         _once(("model", start), lambda: inputs.check_architecture(start))
         or _once(("reward", reward_file), lambda: inputs.reward_function(reward_file))
-        or _once(tuple(cpu.lookup(args, flag) for flag in inputs.READ), lambda: inputs.Inputs(args))
+        or _once(tuple(cpu.lookup(args, flag) for flag in sorted(READ)), lambda: inputs.Inputs(args))
     )
 
 
@@ -85,19 +82,16 @@ def _once(key: tuple, check: Callable[[], Any]) -> str | None:
 
 def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
     """What `deltal train --dry-run` says, and files that are missing, which it only notes."""
-    from deltal_openrlhf.comparison.arguments import read_flags
+    from deltal_openrlhf.comparison.arguments import flags_file, read_flags
     from deltal_openrlhf.train import launch
     from deltal_openrlhf.train.checks import missing_files
 
     said = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "flags.yaml"
-        file.write_text(yaml.safe_dump(dict(flags), allow_unicode=True), encoding="utf-8")
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-            try:
-                launch.main(["--config", str(file), "--dry-run"])
-            except SystemExit as stop:
-                code = stop.code
+    with flags_file(flags) as file, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        try:
+            launch.main(["--config", file, "--dry-run"])
+        except SystemExit as stop:
+            code = stop.code
     if code:
         lines = said.getvalue().strip().splitlines()
         return _without_place(

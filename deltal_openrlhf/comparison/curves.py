@@ -6,18 +6,17 @@ Accuracy is the mean reward of a step's responses. Intervals are Student's t ove
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit  # Student's quantile; scipy.stats takes 2 s to import
+
+from deltal_openrlhf.runs.metrics_file import EVALS, NAME, read_metrics
+from deltal_openrlhf.statistics import student
 
 ACCURACY = "rollout/reward_mean"
-LENGTH, ENTROPY, GRAD_NORM, CLIP_SHARE = (
-    "rollout/response_length_mean",
-    "entropy_loss",
-    "deltal/grad_norm",
-    "deltal/clip_share",
-)
+LENGTH, ENTROPY = "rollout/response_length_mean", "entropy_loss"
+GRAD_NORM, CLIP_SHARE = "deltal/grad_norm", "deltal/clip_share"
 LAST_SHARE = 5
 """Means over the end of a run are over its last fifth."""
 SMOOTHING = 10
@@ -26,6 +25,12 @@ SMOOTHING = 10
 Rows = Sequence[Mapping[str, Any]]
 Series = dict[int, float]
 """step -> value"""
+
+
+def read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(rows of metrics.jsonl, rows of evals.jsonl) that a run has left. No evaluations: an empty list."""
+    evals = folder / EVALS
+    return read_metrics(str(folder / NAME)), read_metrics(str(evals)) if evals.exists() else []
 
 
 def series(rows: Rows, name: str) -> Series:
@@ -93,31 +98,14 @@ def _end(values: Series) -> float | None:
     return float(np.mean(list(values.values())[-count:])) if values else None
 
 
-def estimate(values: Sequence[float | None]) -> dict[str, Any]:
-    """Mean of the values that are there, and its 95 % t interval; resolved: it has one, so there are at least two."""
-    there = np.array([value for value in values if value is not None])
-    if not len(there):
-        return {"value": None, "low": None, "high": None, "resolved": False}
-    mean, half = float(there.mean()), _half_width(there)
-    if half is None:
-        return {"value": mean, "low": None, "high": None, "resolved": False}
-    return {"value": mean, "low": mean - half, "high": mean + half, "resolved": True}
-
-
-def _half_width(values: np.ndarray) -> float | None:
-    """t_{0.975, n-1} s / sqrt(n); None for one value."""
-    n = len(values)
-    return None if n < 2 else float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
-
-
 def band(runs: Sequence[Series]) -> dict[str, Any]:
     """Mean curve of runs with its interval at each step that all of them have."""
     steps = sorted(set.intersection(*(set(run) for run in runs)))
-    found = [estimate([run[step] for run in runs]) for step in steps]
+    found = [student.mean([run[step] for run in runs]) for step in steps]
     return {
         "step": steps,
-        "mean": [one["value"] for one in found],
-        "low": [one["low"] for one in found],
-        "high": [one["high"] for one in found],
+        "mean": [one.value for one in found],
+        "low": [one.low for one in found],
+        "high": [one.high for one in found],
         "n": len(runs),
     }

@@ -13,16 +13,23 @@ SEED, START = "train.seed", "actor.model_name_or_path"
 
 @dataclass(frozen=True)
 class Job:
-    """One training run. learning_rate: the one under trial, None for a run of the comparison itself."""
+    """One training run. rate: its learning rate, None for that of the flags. trial: whether it serves to choose that rate."""
 
     name: str
-    arm: str
+    arm: Arm
     family: str
     method: str
     start: str
     seed: int
-    learning_rate: float | None
-    flags: dict[str, Any]
+    rate: float | None
+    trial: bool = False
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """Of `deltal train`."""
+        rule = self.arm.learning_rate
+        chosen = {} if self.rate is None or rule is None else {rule.flag: self.rate}
+        return self.arm.flags | self.arm.methods[self.method] | chosen | {START: self.start, SEED: self.seed}
 
 
 def slug(label: str) -> str:
@@ -54,11 +61,11 @@ def check_names(spec: Spec) -> None:
             if folder in seen:
                 raise ValueError(f"{what}: {seen[folder]!r} and {label!r} would share the folder {folder}")
             seen[folder] = label
-    names = start_names(spec)
-    for start, name in names.items():
-        same = [other for other, other_name in names.items() if other_name == name and other != start]
-        if same:
-            raise ValueError(f"starts {start} and {same[0]} would share the folder {name}")
+    starts: dict[str, str] = {}
+    for start, name in start_names(spec).items():
+        if name in starts:
+            raise ValueError(f"starts {starts[name]} and {start} would share the folder {name}")
+        starts[name] = start
 
 
 def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
@@ -69,16 +76,7 @@ def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
     method = arm.families[family][0]
     folder = f"learning_rates/{slug(arm.name)}/{slug(family)}"
     return [
-        Job(
-            name=f"{folder}/lr{choice:g}/{names[start]}/seed{seed}",
-            arm=arm.name,
-            family=family,
-            method=method,
-            start=start,
-            seed=seed,
-            learning_rate=choice,
-            flags=_flags(arm, method, choice, start, seed),
-        )
+        Job(f"{folder}/lr{choice:g}/{names[start]}/seed{seed}", arm, family, method, start, seed, choice, trial=True)
         for seed in rate.seeds
         for start in rate.starts
         for choice in rate.choices
@@ -88,22 +86,8 @@ def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
 def grid_jobs(arm: Arm, family: str, rate: float | None, names: dict[str, str]) -> list[Job]:
     """The runs of a family's methods at the learning rate, None for that of the flags: all methods of a seed, then the next seed."""
     return [
-        Job(
-            name=f"runs/{slug(arm.name)}/{names[start]}/{slug(method)}/seed{seed}",
-            arm=arm.name,
-            family=family,
-            method=method,
-            start=start,
-            seed=seed,
-            learning_rate=None,
-            flags=_flags(arm, method, rate, start, seed),
-        )
+        Job(f"runs/{slug(arm.name)}/{names[start]}/{slug(method)}/seed{seed}", arm, family, method, start, seed, rate)
         for seed in arm.seeds
         for start in arm.starts
         for method in arm.families[family]
     ]
-
-
-def _flags(arm: Arm, method: str, rate: float | None, start: str, seed: int) -> dict[str, Any]:
-    chosen = {} if rate is None or arm.learning_rate is None else {arm.learning_rate.flag: rate}
-    return arm.flags | arm.methods[method] | chosen | {START: start, SEED: seed}

@@ -4,28 +4,15 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from openrlhf.datasets.prompts_dataset import preprocess_data
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-ATTENTION = "sdpa"
+from deltal_openrlhf.arguments import Arguments
 
-READ = (
-    "actor.model_name_or_path",
-    "data.prompt_dataset",
-    "data.input_key",
-    "data.label_key",
-    "data.input_template",
-    "data.apply_chat_template",
-    "data.max_samples",
-    "data.max_len",
-    "eval.dataset",
-    "rollout.batch_size",
-    "rollout.max_new_tokens",
-)
-"""Flags that Inputs depends on."""
+ATTENTION = "sdpa"
 
 
 class Prompt(NamedTuple):
@@ -38,12 +25,14 @@ class Prompt(NamedTuple):
 class Inputs:
     """args: the host's hierarchical arguments."""
 
-    def __init__(self, args: Any) -> None:
+    def __init__(self, args: Arguments) -> None:
         start = args.actor.model_name_or_path
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(start)
         except Exception as error:  # noqa: BLE001 - transformers raises OSError, KeyError, ValueError and more
             raise ValueError(f"--actor.model_name_or_path {start}: {_in_one_line(error)}") from error
+        assert args.data.prompt_dataset is not None and args.rollout.max_new_tokens is not None  # check_loop_flags
+        self._longest = args.data.max_len - args.rollout.max_new_tokens
         self.prompts = self._read(args.data.prompt_dataset, args)
         self.held_out = self._read(args.eval.dataset, args) if args.eval.dataset else []
         self.rollouts, left = divmod(len(self.prompts), args.rollout.batch_size)
@@ -54,7 +43,7 @@ class Inputs:
                 f"{args.rollout.batch_size}"
             )
 
-    def _read(self, path: str, args: Any) -> list[Prompt]:
+    def _read(self, path: str, args: Arguments) -> list[Prompt]:
         data = args.data
         template = self.tokenizer.apply_chat_template if data.apply_chat_template else None
         prompts = []
@@ -70,10 +59,10 @@ class Inputs:
                 ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             except Exception as error:  # noqa: BLE001 - of JSON, of the host, or of a chat template
                 raise ValueError(f"{path}: line {number}: {_in_one_line(error)}") from error
-            if not ids or len(ids) + args.rollout.max_new_tokens > data.max_len:
+            if not ids or len(ids) > self._longest:
                 raise ValueError(
                     f"{path}: line {number}: the prompt has {len(ids)} tokens, allowed are 1 to "
-                    f"{data.max_len - args.rollout.max_new_tokens} (--data.max_len minus --rollout.max_new_tokens)"
+                    f"{self._longest} (--data.max_len minus --rollout.max_new_tokens)"
                 )
             prompts.append(Prompt(text, label, row.get("datasource", "default"), ids))
         return prompts
@@ -88,7 +77,7 @@ def check_architecture(start: str) -> None:
     except Exception as error:  # noqa: BLE001 - transformers raises OSError, KeyError, ValueError and more
         raise ValueError(f"--actor.model_name_or_path {start}: {_in_one_line(error)}") from error
     rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    if any(rates) or getattr(config, "attention_dropout", 0):
+    if any(rates) or getattr(config, "attention_dropout", None):
         raise ValueError(
             f"--actor.model_name_or_path {start} has dropout, which the single-process loop does not apply; set it to 0"
         )

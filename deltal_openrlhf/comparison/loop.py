@@ -8,9 +8,7 @@ Two metrics are not quite the host's: entropy_loss is that of all tokens as they
 of advantage 0, which have no gradient.
 """
 
-import json
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,11 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from transformers import AutoModelForCausalLM
+
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.comparison.arguments import check_loop_flags
 from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture, reward_function
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
@@ -26,11 +29,8 @@ from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models.memory import rows_at_once
 from deltal_openrlhf.models.sampling import sample
-from deltal_openrlhf.runs.metrics_file import EVALS
+from deltal_openrlhf.runs.metrics_file import EVALS, MetricsFile
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
-from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
-from transformers import AutoModelForCausalLM
 
 SAMPLES_AT_ONCE = 1024
 """Responses in one batch, where memory allows."""
@@ -60,9 +60,10 @@ def run(
 class Run:
     """args: the host's hierarchical arguments."""
 
-    def __init__(self, args: Any, settings: LossSettings) -> None:
+    def __init__(self, args: Arguments, settings: LossSettings) -> None:
         self.args, self.settings = args, settings
-        start = args.actor.model_name_or_path
+        assert args.reward.remote_url is not None and args.rollout.max_new_tokens is not None  # check_loop_flags
+        start, self.new_tokens = args.actor.model_name_or_path, args.rollout.max_new_tokens
         check_architecture(start)
         self.inputs = Inputs(args)
         self.steps = self.inputs.rollouts * args.train.num_episodes
@@ -80,46 +81,38 @@ class Run:
 
     def train(self, folder: Path, progress: Callable[[int, int], None]) -> dict:
         args = self.args
-        folder.mkdir(parents=True, exist_ok=True)
+        metrics, evals = (MetricsFile(str(folder), resumed_step=0, name=name) for name in (METRICS, EVALS))
         shuffled = random.Random(args.train.seed)
         draws = torch.Generator(self.model.device).manual_seed(args.train.seed)
         cuts = torch.Generator().manual_seed(args.train.seed)
         step = 0
-        with (
-            open(folder / METRICS, "w", encoding="utf-8") as metrics,
-            open(folder / EVALS, "w", encoding="utf-8") as evals,
-        ):
-            for _ in range(args.train.num_episodes):
-                order = shuffled.sample(self.inputs.prompts, len(self.inputs.prompts))
-                for first in range(0, len(order), args.rollout.batch_size):
-                    begun = time.monotonic()
-                    step += 1
-                    graded = self.respond(
-                        order[first : first + args.rollout.batch_size],
-                        args.rollout.n_samples_per_prompt,
-                        args.rollout.temperature,
-                        draws,
-                    )
-                    row = self.learn(graded, cuts)
-                    row["timing/step_total"] = time.monotonic() - begun
-                    _write(metrics, {"step": step, "total_steps": self.steps, "time": time.time(), **row})
-                    if self.inputs.held_out and args.eval.steps > 0 and step % args.eval.steps == 0:
-                        _write(evals, {"step": step, **self.evaluate(step)})
-                    progress(step, self.steps)
+        for _ in range(args.train.num_episodes):
+            order = shuffled.sample(self.inputs.prompts, len(self.inputs.prompts))
+            for first in range(0, len(order), args.rollout.batch_size):
+                begun = time.monotonic()
+                step += 1
+                prompts = order[first : first + args.rollout.batch_size]
+                graded = self.respond(prompts, args.rollout.n_samples_per_prompt, args.rollout.temperature, draws)
+                row = self.learn(graded, cuts)
+                row["timing/step_total"] = time.monotonic() - begun
+                metrics.append({"step": step, "total_steps": self.steps, "time": time.time(), **row})
+                if self.inputs.held_out and args.eval.steps > 0 and step % args.eval.steps == 0:
+                    evals.append({"step": step, **self.evaluate(step)})
+                progress(step, self.steps)
         return {"steps": step}
 
     def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
         """n graded responses to each prompt."""
         rows = [prompt for prompt in prompts for _ in range(n)]
-        longest, new_tokens = max(len(prompt.token_ids) for prompt in prompts), self.args.rollout.max_new_tokens
-        at_once = rows_at_once(self.model, longest, new_tokens, SAMPLES_AT_ONCE)
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        at_once = rows_at_once(self.model, longest, self.new_tokens, SAMPLES_AT_ONCE)
         responses = [
             response
             for i in range(0, len(rows), at_once)
             for response in sample(
                 self.model,
                 [row.token_ids for row in rows[i : i + at_once]],
-                max_new_tokens=new_tokens,
+                max_new_tokens=self.new_tokens,
                 eos=self.eos,
                 generator=generator,
                 temperature=temperature,
@@ -151,11 +144,10 @@ class Run:
         ]
         status = self.updater.update(rollout, orders)
         lengths = torch.tensor([len(tokens) for tokens in graded.tokens], dtype=torch.float64)
-        truncated = 1 - sum(graded.finished) / len(graded.finished)
         return {
             "rollout/reward_mean": graded.rewards.mean().item(),
             "rollout/response_length_mean": lengths.mean().item(),
-            "rollout/truncated_rate": truncated,
+            "rollout/truncated_rate": 1 - sum(graded.finished) / len(graded.finished),
             "rollout/num_samples": float(len(lengths)),
             "entropy_loss": math.fsum(graded.entropy) / lengths.sum().item(),
             **length_metrics(lengths, rollout.lengths, spread),
@@ -203,14 +195,8 @@ class Run:
 class _Advantages(RemoteExperienceMaker):
     """The host's advantages of outcome rewards (length penalties, reward clip, group baselines), without its workers."""
 
-    def __init__(self, args: Any) -> None:
+    def __init__(self, args: Arguments) -> None:
         self.strategy = SimpleNamespace(args=args)
         self.args = args
         self.advantage_estimator = args.algo.advantage.estimator
         self.kl_ctl = SimpleNamespace(value=0.0)
-
-
-def _write(file: Any, row: dict) -> None:
-    file.write(json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n")
-    file.flush()
-    os.fsync(file.fileno())

@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from deltal_openrlhf.comparison.curves import estimate
+from deltal_openrlhf.statistics import student
+from deltal_openrlhf.statistics.p_values import holm, sign_flip_p
 
 Key = tuple[str, int]
 """(start, seed)"""
 Values = Mapping[Key, float | None]
 
 METRICS = ("final", "auc", "largest_drop", "monotonicity")
-EXACT_UP_TO = 20
-"""Seeds up to which all sign flips are counted."""
-FLIPS = 100_000
 LEAST_STARTS = 3
 
 
@@ -54,41 +52,7 @@ def _means(differences: Mapping[Key, float], part: int) -> list[float]:
 
 def _difference(values: Sequence[float]) -> dict[str, Any]:
     """Mean with its interval; resolved: the interval excludes 0."""
-    found = estimate(values)
-    return found | {"resolved": found["resolved"] and not found["low"] <= 0 <= found["high"]}
-
-
-def sign_flip_p(values: Sequence[float]) -> float | None:
-    """Two-sided p of the mean under all 2^n flips of signs, exact up to EXACT_UP_TO values, else from seeded random flips.
-
-    Without an effect a difference is as likely as its negative (Fisher's randomisation test). The least possible p is 2^(1-n).
-    """
-    if not values:
-        return None
-    observed = abs(np.sum(values))
-    least = observed - 1e-12 * np.sum(np.abs(values))  # equal sums, added in another order
-    if len(values) <= EXACT_UP_TO:
-        sums = np.array([values[0]])  # the other half has the same absolute values
-        for value in values[1:]:
-            sums = np.concatenate([sums + value, sums - value])
-        return float(np.mean(np.abs(sums) >= least))
-    rng = np.random.default_rng(0)
-    extreme = 0
-    for _ in range(FLIPS // 1000):
-        signs = rng.choice((-1.0, 1.0), size=(1000, len(values)))
-        extreme += int(np.sum(np.abs(signs @ np.asarray(values)) >= least))
-    return (extreme + 1) / (FLIPS + 1)
-
-
-def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjusted p values (1979), for all comparisons at once; None stays None and does not count."""
-    order = sorted((p, i) for i, p in enumerate(ps) if p is not None)
-    adjusted: list[float | None] = [None] * len(ps)
-    largest = 0.0
-    for rank, (p, i) in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p))
-        adjusted[i] = largest
-    return adjusted
+    return student.mean(values).against(0.0).as_json()
 
 
 def all_pairs(names: Sequence[str], values: Callable[[str, str], Values]) -> list[dict[str, Any]]:

@@ -53,20 +53,23 @@ class _Worker:
             env=os.environ | threads,
             text=True,
         )
+        assert self.process.stdin is not None and self.process.stdout is not None  # they are pipes
+        self.jobs, self.answers = self.process.stdin, self.process.stdout
         self.job: Job | None = None
         self.begun = 0.0
 
     def start(self, job: Job, folder: Path) -> None:
         self.job, self.begun = job, time.monotonic()
         try:
-            self.process.stdin.write(json.dumps({"flags": job.flags, "folder": str(folder)}) + "\n")
-            self.process.stdin.flush()
+            self.jobs.write(json.dumps({"flags": job.flags, "folder": str(folder)}) + "\n")
+            self.jobs.flush()
         except BrokenPipeError:
             return  # it is dead, which outcome() will say
 
     def outcome(self) -> Outcome:
         """Of the job, once the worker's answer or its end is there to read."""
-        line = self.process.stdout.readline()
+        assert self.job is not None
+        line = self.answers.readline()
         if line.endswith("\n"):
             result = json.loads(line)
         else:
@@ -114,13 +117,13 @@ class Pool:
                 return worker
         worker = _Worker(self._engine)
         self._workers.append(worker)
-        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
         return worker
 
     def _forget(self, worker: _Worker) -> None:
-        self._selector.unregister(worker.process.stdout)
+        self._selector.unregister(worker.answers)
         worker.process.wait()
-        worker.process.stdout.close()
+        worker.answers.close()
         self._workers.remove(worker)
 
     def __enter__(self) -> "Pool":

@@ -1,22 +1,22 @@
 """A whole comparison: check, run what is not done, report."""
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deltal_openrlhf.comparison import curves
 from deltal_openrlhf.comparison.checks import check_flags
+from deltal_openrlhf.comparison.curves import measures, read_run
 from deltal_openrlhf.comparison.grid import Job, check_names, grid_jobs, rate_jobs, start_names
 from deltal_openrlhf.comparison.pool import Engine, Outcome, Pool
-from deltal_openrlhf.comparison.results import read_run
 from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import Arm, Spec
-from deltal_openrlhf.comparison.state import locked
 from deltal_openrlhf.comparison.summary import summarize
 from deltal_openrlhf.reports.numbers import count
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.journal import locked
+from deltal_openrlhf.runs.progress import Progress, time_left
 
 COMPARISON = "comparison.json"
 
@@ -30,29 +30,38 @@ def run_comparison(
     workers: int,
     retry_crashed: bool,
     command: str,
-    check: Callable[[str, Sequence[Job]], None] = check_flags,
-    write_report: Callable[[dict[str, Any], Path], Any] | None = None,
 ) -> dict[str, Any]:
     """Run the arms and write the report; returns comparison.json. Raises ValueError, in one line, for what is refused.
 
-    command: what made it, for the report. check: of the flags. write_report: of comparison.page by default.
+    command: what made it, for the report.
     """
     check_names(spec)
-    with locked(out):
+    with locked(out, "comparison"):
         schedule = Schedule(spec, arms, out, retry_crashed=retry_crashed)
         ended, total = schedule.total()
         print(f"{count(total, 'run')}, {ended} of them done before; {workers} at once; in {out}", flush=True)
         if ended < total:
-            check(spec.engine, distinct_flags(spec, arms))
+            check_flags(spec.engine, distinct_flags(spec, arms))
+            progress, begun = Progress("deltal compare", "runs", total, done=ended), time.monotonic()
             with Pool(engine, workers, out) as pool:
                 for outcome in pool.run(schedule.next_job):
-                    _record(schedule, arms, outcome, workers)
+                    choice = schedule.finish(*outcome)
+                    ended, _ = schedule.total()
+                    left = time_left(progress.seconds_left(ended, time.monotonic() - begun))
+                    print(f"[{ended}/{total}] {_said(outcome, out)}{left}", flush=True)
+                    if choice is not None and choice.table:
+                        rate = "none" if choice.rate is None else f"{choice.rate:g}"
+                        print(f"{outcome.job.arm.name}, {outcome.job.family}: learning rate {rate}", flush=True)
         comparison = summarize(schedule) | {"command": command}
         write_atomically(out / COMPARISON, json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        if write_report is None:
-            from deltal_openrlhf.comparison.page import write_report  # matplotlib is slow to import
         write_report(comparison, out)
     return comparison
+
+
+def write_report(comparison: dict[str, Any], out: Path) -> None:
+    from deltal_openrlhf.comparison import page  # matplotlib is slow to import
+
+    page.write_report(comparison, out)
 
 
 def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
@@ -63,15 +72,15 @@ def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
         rate = arm.learning_rate.choices[0] if arm.learning_rate else None
         for family in arm.families:
             for job in [*grid_jobs(arm, family, rate, names), *rate_jobs(arm, family, names)]:
-                found.setdefault((job.arm, job.method, job.start), job)
+                found.setdefault((arm.name, job.method, job.start), job)
     return list(found.values())
 
 
-def plan(spec: Spec, arms: Sequence[Arm], out: Path, check: Callable = check_flags) -> str:
+def plan(spec: Spec, arms: Sequence[Arm], out: Path) -> str:
     """What would run, as text: --dry-run. Raises ValueError as run_comparison does."""
     check_names(spec)
     schedule = Schedule(spec, arms, out)
-    check(spec.engine, distinct_flags(spec, arms))
+    check_flags(spec.engine, distinct_flags(spec, arms))
     shared = {flag: value for flag, value in arms[0].flags.items() if all(arm.flags.get(flag) == value for arm in arms)}
     lines = ["all arms", *_flag_lines(shared)]
     for arm in arms:
@@ -94,21 +103,14 @@ def _flag_lines(flags: dict[str, Any]) -> list[str]:
     return [f"  --{flag} {value}" for flag, value in flags.items()]
 
 
-def _record(schedule: Schedule, arms: Sequence[Arm], outcome: Outcome, workers: int) -> None:
-    """Keep a result; one line about it."""
+def _said(outcome: Outcome, out: Path) -> str:
+    """What a run came to, and how long it took."""
     job, result = outcome
-    choice = schedule.finish(job, result)
     if "crashed" in result:
-        said = f"crashed: {result['crashed']}"
-    else:
-        said = f"{_score(schedule.out / job.name)}, {result['seconds']:.0f} s"
-    ended, total = schedule.total()
-    left = _time_left(schedule, arms, workers)
-    end = f"; about {timedelta(seconds=round(left))} left" if left else ""
-    print(f"[{ended}/{total}] {job.name}: {said}{end}", flush=True)
-    if choice is not None and choice.table:
-        rate = "none" if choice.rate is None else f"{choice.rate:g}"
-        print(f"{job.arm}, {job.family}: learning rate {rate}", flush=True)
+        return f"{job.name}: crashed: {result['crashed']}"
+    found = measures(*read_run(out / job.name))
+    scores = ", ".join(f"{name} {found[name]:.3f}" for name in ("final", "auc") if found[name] is not None)
+    return f"{job.name}: {scores}, {result['seconds']:.0f} s"
 
 
 def overview(comparison: dict[str, Any]) -> str:
@@ -135,21 +137,3 @@ def _interval(estimate: dict[str, Any]) -> str:
         return "-"
     ends = "" if estimate["low"] is None else f" [{estimate['low']:.3f}, {estimate['high']:.3f}]"
     return f"{estimate['value']:.3f}{ends}"
-
-
-def _score(folder: Path) -> str:
-    found = curves.measures(*read_run(folder))
-    return ", ".join(f"{name} {found[name]:.3f}" for name in ("final", "auc") if found[name] is not None)
-
-
-def _time_left(schedule: Schedule, arms: Sequence[Arm], workers: int) -> float:
-    """Seconds: each run to come takes the mean of its arm's finished ones (of all finished ones before there is any)."""
-    known = {arm.name: schedule.seconds(arm) for arm in arms}
-    everything = [value for values in known.values() for value in values]
-    if not everything:
-        return 0.0
-    work = 0.0
-    for arm in arms:
-        values = known[arm.name] or everything
-        work += schedule.left(arm) * sum(values) / len(values)
-    return work / workers

@@ -3,13 +3,51 @@
 A worker that would wait for a learning rate takes a run of the next arm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deltal_openrlhf.comparison import pipeline, rates, state
+from deltal_openrlhf.comparison import pipeline, state
+from deltal_openrlhf.comparison.curves import measures, read_run
 from deltal_openrlhf.comparison.grid import Job, grid_jobs, rate_jobs, start_names
 from deltal_openrlhf.comparison.spec import Arm, Spec
+from deltal_openrlhf.statistics import student
+
+
+@dataclass(frozen=True)
+class Choice:
+    """rate: None for that of the flags. table: the entries of comparison.json's learning_rates. usable: False if no trial rate was fit."""
+
+    rate: float | None
+    table: tuple[dict[str, Any], ...]
+    usable: bool
+    warning: str | None
+
+
+def choose_rate(
+    arm: Arm, family: str, trials: Sequence[Job], results: Mapping[str, dict[str, Any]], out: Path
+) -> Choice:
+    """The highest mean score; the smaller rate if two are equal. A rate with a crashed trial is not chosen."""
+    rule = arm.learning_rate
+    if rule is None or not trials:
+        return Choice(rule.choices[0] if rule else None, (), True, None)
+    rows: list[dict[str, Any]] = []
+    for rate in rule.choices:
+        jobs = [job for job in trials if job.rate == rate]
+        ended = [job for job in jobs if "crashed" not in results[job.name]]
+        score = student.mean([measures(*read_run(out / job.name))[rule.by] for job in ended])
+        rows.append({"lr": rate, "score": score.as_json(), "runs": len(ended), "crashed": len(jobs) - len(ended)})
+    fit = [row for row in rows if not row["crashed"] and row["score"]["value"] is not None]
+    best = max(fit, key=lambda row: row["score"]["value"]) if fit else None
+    table = tuple({"family": family, **row, "chosen": row is best} for row in rows)
+    if best is None:
+        return Choice(None, table, False, f"{family}: every learning rate had a run that crashed; none was chosen")
+    warning = None
+    if best in (rows[0], rows[-1]):
+        end = "lowest" if best is rows[0] else "highest"
+        warning = f"{family}: the chosen learning rate, {best['lr']:g}, is the {end} of those tried; try more of them"
+    return Choice(best["lr"], table, True, warning)
 
 
 class Schedule:
@@ -19,7 +57,7 @@ class Schedule:
         """Raises ValueError if one of the runs was begun with other settings."""
         self.spec, self.out = spec, out
         self.results: dict[str, dict[str, Any]] = {}
-        self.chosen: dict[tuple[str, str], rates.Choice] = {}
+        self.chosen: dict[tuple[str, str], Choice] = {}
         self._arms, self._retry = arms, retry_crashed
         self._names = start_names(spec)
         self._settings = state.Settings(spec.engine)
@@ -48,27 +86,14 @@ class Schedule:
                 return job
         return None
 
-    def finish(self, job: Job, result: dict[str, Any]) -> rates.Choice | None:
+    def finish(self, job: Job, result: dict[str, Any]) -> Choice | None:
         """Record a run's result. Returns the family's choice of a learning rate if this made it."""
         state.end(self.out / job.name, result)
         self.results[job.name] = result
-        arm = next(arm for arm in self.spec.arms if arm.name == job.arm)
-        if job.learning_rate is not None:
-            self._choose(arm, job.family)
-            return self.chosen.get((arm.name, job.family))
-        return None
-
-    def left(self, arm: Arm) -> float:
-        """Runs of the arm that are to come; one that is running counts half."""
-        names = [
-            job.name
-            for family in arm.families
-            if (arm.name, family) not in self.chosen or self.chosen[arm.name, family].usable
-            for group in self.jobs(arm, family)
-            for job in group
-            if job.name not in self.results
-        ]
-        return sum(0.5 if name in self._begun else 1.0 for name in names)
+        if not job.trial:
+            return None
+        self._choose(job.arm, job.family)
+        return self.chosen.get((job.arm.name, job.family))
 
     def total(self) -> tuple[int, int]:
         """(ended, all) runs of the arms that are to be run."""
@@ -80,15 +105,6 @@ class Schedule:
             for job in group
         ]
         return sum(name in self.results for name in names), len(names)
-
-    def seconds(self, arm: Arm) -> list[float]:
-        """Wall seconds of the arm's finished runs."""
-        names = [job.name for family in arm.families for group in self.jobs(arm, family) for job in group]
-        return [
-            self.results[name]["seconds"]
-            for name in names
-            if name in self.results and "crashed" not in self.results[name]
-        ]
 
     def _ready(self) -> list[Job]:
         order = []
@@ -102,18 +118,15 @@ class Schedule:
     def _look_up(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             result = state.earlier_result(self.out / job.name, self._settings.of(job))
-            if result is not None and not (self._retry and "crashed" in result and self._is_to_run(job)):
+            if result is not None and not (self._retry and "crashed" in result and job.arm in self._arms):
                 self.results[job.name] = result
-
-    def _is_to_run(self, job: Job) -> bool:
-        return any(arm.name == job.arm for arm in self._arms)
 
     def _choose(self, arm: Arm, family: str) -> None:
         """Once all its trials have ended, fix the family's learning rate and thereby its runs."""
         trials, runs = self._jobs[arm.name, family]
         if runs or any(job.name not in self.results for job in trials):
             return
-        choice = rates.choose(arm, family, trials, self.results, self.out)
+        choice = choose_rate(arm, family, trials, self.results, self.out)
         self.chosen[arm.name, family] = choice
         if choice.usable:
             runs += grid_jobs(arm, family, choice.rate, self._names)

@@ -3,14 +3,14 @@
 Engine, starts and seeds of the command line win over the file, also over those of single arms.
 """
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deltal_openrlhf.comparison.yaml_values import read_yaml
+from deltal_openrlhf.runs.command import nearest
+from deltal_openrlhf.runs.yaml_values import read_yaml
 
 ENGINES = ("loop", "pipeline")
 SCORES = ("auc", "final")
@@ -259,9 +259,7 @@ def _is_rate(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def _known(what: str, name: str, known: Iterable[str]) -> None:
-    known = list(known)
+def _known(what: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"the nearest known one is {nearest[0]!r}" if nearest else f"known are {', '.join(known)}"
+        hint = nearest(name, known) or f"known are {', '.join(known)}"
         raise ValueError(f"{what} {name!r} is unknown; {hint}")

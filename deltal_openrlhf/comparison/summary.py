@@ -6,9 +6,9 @@ from typing import Any
 
 from deltal_openrlhf.comparison import curves, paired
 from deltal_openrlhf.comparison.grid import Job, start_names
-from deltal_openrlhf.comparison.results import read_run
 from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import Arm
+from deltal_openrlhf.statistics import student
 
 FORMAT = 1
 MEASURES = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
@@ -47,7 +47,7 @@ class _Run:
     """A finished run of the comparison."""
 
     def __init__(self, schedule: Schedule, job: Job, start: str) -> None:
-        rows, evals = read_run(schedule.out / job.name)
+        rows, evals = curves.read_run(schedule.out / job.name)
         self.key: paired.Key = (start, job.seed)
         self.measures = curves.measures(rows, evals)
         self.steps = rows[-1]["step"]
@@ -108,7 +108,7 @@ def _method(schedule: Schedule, arm: Arm, method: str, runs: Sequence[_Run], job
         "learning_rate": rate,
         "runs": len(runs),
         "crashed": crashed,
-        **{name: curves.estimate([run.measures[name] for run in runs]) for name in MEASURES},
+        **{name: student.mean([run.measures[name] for run in runs]).as_json() for name in MEASURES},
         "curves": shown,
     }
 

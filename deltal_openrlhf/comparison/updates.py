@@ -6,19 +6,20 @@ trainer.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from deltal_openrlhf.host.metrics import StepStatistics
-from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
-from deltal_openrlhf.host.schedule import learning_rate_schedule
-from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.models import memory
 from openrlhf.models import PolicyLoss
 from openrlhf.models.utils import log_probs_from_logits
 from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_parameters
 from torch import Tensor
 from transformers import PreTrainedModel
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.metrics import StepStatistics
+from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
+from deltal_openrlhf.host.schedule import learning_rate_schedule
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.models import memory
 
 MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}
 """Padded tokens of a forward pass where memory allows; the update does not depend on it. On a CPU small ones are fastest: they stay in the
@@ -42,7 +43,7 @@ class Rollout:
 class PolicyUpdater:
     """Model, optimizer and schedule of one run. total_steps: optimizer steps of the whole run, for the schedule."""
 
-    def __init__(self, model: PreTrainedModel, args: Any, settings: LossSettings, total_steps: int) -> None:
+    def __init__(self, model: PreTrainedModel, args: Arguments, settings: LossSettings, total_steps: int) -> None:
         self.model, self.args, self.settings = model, args, settings
         adam = args.actor.adam
         for parameter in model.parameters():
@@ -52,7 +53,7 @@ class PolicyUpdater:
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), lr=adam.lr)
         else:
             groups = get_optimizer_grouped_parameters(model, adam.weight_decay)
-            self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=tuple(adam.betas), eps=adam.eps)
+            self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=(adam.betas[0], adam.betas[1]), eps=adam.eps)
         # AdamW makes its two averages in the first step; the gradients are there.
         state = 0 if args.deltal.sgd else 8 * sum(parameter.numel() for parameter in model.parameters())
         self._budget = memory.SAFETY * (memory.free_bytes(model.device) - state)
@@ -92,7 +93,7 @@ class PolicyUpdater:
         return {
             "ppo_clip_ratio": clipped / max(tokens, 1),
             "ppo_kl": kl / max(tokens, 1),
-            "actor_lr": self.schedule.get_last_lr()[0],
+            "actor_lr": float(self.schedule.get_last_lr()[0]),
             **statistics.summary(),
         }
 
@@ -153,7 +154,7 @@ class PolicyUpdater:
     def _step(self, statistics: StepStatistics, skip: bool) -> None:
         """One optimizer step. A step without any response left advances the schedule only."""
         limit = self.args.actor.max_norm
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters()])
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         if not bool(torch.isfinite(norm)):
             raise RuntimeError("the gradient norm is inf or nan; stopped before the optimizer step")
         statistics.add_update(norm.item(), limit, skipped=skip)

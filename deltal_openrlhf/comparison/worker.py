@@ -12,14 +12,19 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.state import CONSOLE
 from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.runs.console import send_output_to
 
 LONGEST_REASON = 500
+
+Train = Callable[[dict[str, Any], Path], dict[str, Any]]
+"""An engine: (flags, folder) -> {"steps"}."""
 
 
 def main(argv: list[str]) -> None:
@@ -30,13 +35,13 @@ def main(argv: list[str]) -> None:
     for line in sys.stdin:
         job = json.loads(line)
         folder = Path(job["folder"])
-        _redirect(folder / CONSOLE)
+        send_output_to(folder / CONSOLE)
         if function is None:
             function = _load(target, in_process)
         answers.write(json.dumps(_run(function, job["flags"], folder)) + "\n")
 
 
-def _load(target: str, in_process: bool) -> Any:
+def _load(target: str, in_process: bool) -> Train:
     """The engine. Raises whatever keeps it from being imported: no job could run here."""
     if in_process:
         if cpu.is_needed():
@@ -46,7 +51,7 @@ def _load(target: str, in_process: bool) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _run(function: Any, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _run(function: Train, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
     begun, begun_cpu = time.monotonic(), time.process_time()
     try:
         outcome = function(flags, folder)
@@ -55,16 +60,6 @@ def _run(function: Any, flags: dict[str, Any], folder: Path) -> dict[str, Any]:
         outcome = {"crashed": " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]}
     # An engine that trains in other processes says itself what they took.
     return {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - begun_cpu, **outcome}
-
-
-def _redirect(path: Path) -> None:
-    """Send stdout and stderr, also those of child processes, to the end of a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for descriptor in (1, 2):
-        os.dup2(file, descriptor)
-    os.close(file)
 
 
 if __name__ == "__main__":

@@ -249,8 +249,8 @@ def test_what_a_run_reads_depends_on_the_flags_that_say_so_only(task_flags):
     from openrlhf.utils.config import hierarchize
 
     from deltal_openrlhf import cpu
-    from deltal_openrlhf.comparison.arguments import check_loop_flags
-    from deltal_openrlhf.comparison.inputs import READ, Inputs
+    from deltal_openrlhf.comparison.arguments import READ, check_loop_flags
+    from deltal_openrlhf.comparison.inputs import Inputs
 
     args, _ = check_loop_flags(task_flags)
     alone = Inputs(hierarchize(Namespace(**{flag: cpu.lookup(args, flag) for flag in READ})))

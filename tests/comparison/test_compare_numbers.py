@@ -1,13 +1,14 @@
 """Measures of a run and paired differences: against scipy, brute force and planted curves."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from deltal_openrlhf.comparison import curves, paired
+from deltal_openrlhf.statistics import student
+from deltal_openrlhf.statistics.p_values import sign_flip_p
 
 
 def rows(values, name=curves.ACCURACY):
@@ -53,20 +54,6 @@ def test_monotonicity_is_scipys_spearman_also_with_ties(seed):
     assert curves.monotonicity(curves.series(rows(values.tolist()), curves.ACCURACY)) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("n", [2, 3, 15])
-def test_the_interval_is_students(n):
-    values = np.random.default_rng(n).normal(size=n)
-    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
-    found = curves.estimate(values.tolist())
-    assert (found["value"], found["low"], found["high"]) == pytest.approx((values.mean(), low, high))
-    assert found["resolved"]
-
-
-def test_one_run_has_no_interval_and_none_no_value():
-    assert curves.estimate([0.5]) == {"value": 0.5, "low": None, "high": None, "resolved": False}
-    assert curves.estimate([None]) == {"value": None, "low": None, "high": None, "resolved": False}
-
-
 def test_a_band_has_the_steps_that_all_runs_have():
     found = curves.band([{1: 0.0, 2: 1.0, 3: 5.0}, {1: 2.0, 2: 1.0}])
     half = 12.7062047  # t_{0.975, 1}, times s / sqrt(2) = 1
@@ -90,7 +77,7 @@ def test_a_difference_is_paired_and_takes_pairs_that_both_have():
     estimate = found["difference"]
     assert (estimate["value"], estimate["low"], estimate["high"]) == pytest.approx((0.1, low, high))
     assert not estimate["resolved"] and "difference_over_starts" not in found
-    assert found["p"] == paired.sign_flip_p(of_seeds)
+    assert found["p"] == sign_flip_p(of_seeds)
 
 
 def test_from_three_starts_on_there_is_an_interval_over_their_means():
@@ -101,34 +88,6 @@ def test_from_three_starts_on_there_is_an_interval_over_their_means():
     low, high = stats.t.interval(0.95, 2, loc=means.mean(), scale=stats.sem(means))
     over = found["difference_over_starts"]
     assert (over["value"], over["low"], over["high"]) == pytest.approx((means.mean(), low, high))
-
-
-@pytest.mark.parametrize("n", [1, 2, 6, 11])
-def test_the_exact_p_counts_all_flips_of_signs(n):
-    rng = np.random.default_rng(n)
-    differences = np.round(rng.normal(0.3, 1, size=n), 1).tolist()  # rounded, so that sums are equal
-    extreme = sum(
-        abs(math.fsum(s * d for s, d in zip(signs, differences, strict=True))) >= abs(math.fsum(differences)) - 1e-9
-        for signs in itertools.product((1, -1), repeat=n)
-    )
-    assert paired.sign_flip_p(differences) == pytest.approx(extreme / 2**n)
-
-
-def test_the_sampled_p_is_near_the_exact_one_and_seeded(monkeypatch):
-    differences = np.random.default_rng(5).normal(0.4, 1, size=18).tolist()
-    exact = paired.sign_flip_p(differences)
-    monkeypatch.setattr(paired, "EXACT_UP_TO", 5)
-    sampled = paired.sign_flip_p(differences)
-    assert sampled == paired.sign_flip_p(differences)
-    assert abs(sampled - exact) < 4 * math.sqrt(exact * (1 - exact) / paired.FLIPS)
-    assert paired.sign_flip_p([1.0] * 40) == 1 / (paired.FLIPS + 1)
-    assert paired.sign_flip_p([]) is None
-
-
-def test_holm_by_hand():
-    # Sorted .01, .02, .03, .5: times 4, 3, 2, 1, and never smaller than the one before.
-    assert paired.holm([0.03, None, 0.01, 0.5, 0.02]) == pytest.approx([0.06, None, 0.04, 0.5, 0.06])
-    assert paired.holm([0.6, 0.7]) == [1.0, 1.0]
 
 
 def test_all_pairs_of_a_metric_are_adjusted_together():
@@ -161,8 +120,8 @@ def test_the_paired_interval_covers_a_planted_effect():
         a, b = shared + rng.normal(0, 0.02, size=(2, 3, 8)) + rng.normal(0, 0.02, size=(2, 1, 8))
         found = paired.compare(values(a.tolist()), values((b + effect).tolist()))["difference"]
         covered += found["low"] <= effect <= found["high"]
-        of_pairs = curves.estimate((b + effect - a).flatten().tolist())
-        over_pairs += of_pairs["low"] <= effect <= of_pairs["high"]
+        of_pairs = student.mean((b + effect - a).flatten().tolist())
+        over_pairs += of_pairs.low <= effect <= of_pairs.high
         false += paired.compare(values(a.tolist()), values(b.tolist()))["p"] <= 0.05
         wide += found["high"] - found["low"] > 0.15
     assert 930 <= covered <= 970  # 950 +- 3 standard errors

@@ -7,14 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
 import yaml
 
 from deltal_openrlhf.cli.compare import _default_workers
-from deltal_openrlhf.comparison.run import _time_left
 from deltal_openrlhf.comparison.state import RESULT
 
 TESTS = Path(__file__).parents[1] / "support"
@@ -251,7 +249,7 @@ def test_two_processes_do_not_share_a_folder(experiment):
     os.killpg(first.pid, signal.SIGINT)
     first.communicate(timeout=10)
     assert second.returncode == 2
-    assert second.stderr == f"deltal compare: error: --out {experiment.out}: another comparison is running there\n"
+    assert second.stderr == f"deltal compare: error: {experiment.out}: another comparison is writing there\n"
 
 
 def test_runs_of_other_settings_are_refused_with_the_difference(experiment):
@@ -262,25 +260,13 @@ def test_runs_of_other_settings_are_refused_with_the_difference(experiment):
     before.write_text('{"name": "another"}')
     refused = experiment.run("--workers", "2")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "s1/a/seed0 holds a run that was begun with another starting point: config.json" in refused.stderr
+    assert "s1/a/seed0: the run there was begun with another starting point: config.json differs" in refused.stderr
     before.write_text(text)
     experiment.given["flags"]["actor.max_norm"] = 1.0
     refused = experiment.run("--dry-run")
     assert refused.returncode == 2 and "was begun with --actor.max_norm None, not 1.0" in refused.stderr
     del experiment.given["flags"]["actor.max_norm"]
     assert experiment.run().returncode == 0
-
-
-def test_the_time_left_is_the_mean_of_an_arms_runs_over_the_workers():
-    arms = [SimpleNamespace(name="short"), SimpleNamespace(name="long"), SimpleNamespace(name="new")]
-    seconds = {"short": [1.0, 3.0], "long": [10.0], "new": []}
-    schedule = SimpleNamespace(
-        seconds=lambda arm: seconds[arm.name], left=lambda arm: {"short": 4, "long": 2.5, "new": 3}[arm.name]
-    )
-    mean_of_all = (1 + 3 + 10) / 3
-    assert _time_left(schedule, arms, 2) == pytest.approx((4 * 2 + 2.5 * 10 + 3 * mean_of_all) / 2)
-    seconds.update(short=[], long=[])
-    assert _time_left(schedule, arms, 2) == 0
 
 
 def test_by_default_the_loop_takes_every_core_and_shares_no_gpu(monkeypatch):

@@ -7,7 +7,6 @@ import pytest
 
 from deltal_openrlhf.comparison.grid import check_names, grid_jobs, rate_jobs, slug, start_names
 from deltal_openrlhf.comparison.spec import read_spec
-from deltal_openrlhf.comparison.yaml_values import read_yaml
 
 WHOLE = """
 starts: [s/0, s/1]
@@ -121,16 +120,6 @@ def test_names_of_folders():
 
 def test_starts_of_one_name_take_their_whole_path(folder):
     assert start_names(spec(folder, starts=["s/1", "t/1", "s/0"])) == {"s/1": "s-1", "t/1": "t-1", "s/0": "0"}
-
-
-def test_numbers_and_words_of_yaml(folder):
-    (folder / "v.yaml").write_text(
-        "{a: 1e-6, b: '1e-6', c: -3, d: off, e: true, f: 'true', g: null, h: .5, i: 1.e3, j: 1_000}"
-    )
-    assert read_yaml("v.yaml") == {
-        **{"a": 1e-6, "b": "1e-6", "c": -3, "d": "off", "e": True},
-        **{"f": "true", "g": None, "h": 0.5, "i": 1000.0, "j": "1_000"},
-    }
 
 
 REFUSED = [

@@ -66,18 +66,14 @@ def run_command(flags: dict, folder: Path) -> dict:
 
 def main() -> int:
     """`deltal compare` with this engine, without the host and without a report. argv: the engine's function, then its own."""
-    import functools
-
     from deltal_openrlhf.cli import compare
     from deltal_openrlhf.comparison import run
     from deltal_openrlhf.comparison.pool import Engine
 
     engine = Engine(f"compare_engine:{sys.argv[1]}", in_process=False)
     compare.ENGINES = {"loop": engine, "pipeline": engine}
-    # The command imports it when it needs it.
-    run.run_comparison = functools.partial(
-        run.run_comparison, check=lambda engine, jobs: None, write_report=lambda comparison, out: None
-    )
+    run.check_flags = lambda engine, jobs: None
+    run.write_report = lambda comparison, out: None
     return compare.main(sys.argv[2:])
 
 
