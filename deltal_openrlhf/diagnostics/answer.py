@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deltal_openrlhf.diagnostics.method_plots import REFERENCE
+from deltal_openrlhf.diagnostics.methods import REFERENCE
 from deltal_openrlhf.reports.numbers import estimate_text, is_missing, number
 from deltal_openrlhf.statistics.estimate import Estimate
 

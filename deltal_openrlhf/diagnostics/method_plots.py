@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from deltal_openrlhf.diagnostics.methods import REFERENCE
 from deltal_openrlhf.reports import palette
 from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, legend, new_figure, png, rows, shortened, values_at
 from deltal_openrlhf.reports.numbers import is_missing
 from deltal_openrlhf.reports.palette import Look
-
-REFERENCE = "seq-mean-token-sum-norm"
-"""Dr. GRPO norm: the plain mean of the responses' gradients, up to a constant."""
 
 HOLLOW = "Hollow: not resolved."
 
@@ -49,12 +47,7 @@ RELATIVE_BIAS = MethodPlot(
     with_reference=False,
 )
 NORM_RATIO = MethodPlot(
-    "norm_ratio",
-    "Gradient norm, long over short responses",
-    "√E|G|², long / short",
-    "norm_ratio",
-    line=1.0,
-    log=True,
+    "norm_ratio", "Gradient norm, long over short responses", "√E|G|², long / short", "norm_ratio", line=1.0, log=True
 )
 CV_RATIO = MethodPlot(
     "cv_ratio",

@@ -28,6 +28,8 @@ from deltal_openrlhf.diagnostics.partitions import Partitions
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 REFERENCE = "seq-mean-token-sum-norm"
+"""Dr. GRPO norm: the plain mean of the responses' gradients, up to a constant."""
+BASELINES = {"token-mean": "DAPO norm", "seq-mean-token-mean": "GRPO norm", REFERENCE: "Dr. GRPO norm"}
 LAMBDA_REACH = 1 / 9
 
 
@@ -54,17 +56,16 @@ class Method:
 def all_methods() -> list[Method]:
     """The baselines (the reference is the last of them), ∆L over alpha and scope, the comparisons. alpha 0 is the reference."""
     baselines = [
-        Method("token-mean", "DAPO norm", "token-mean", "baseline", "token-mean"),
-        Method("seq-mean-token-mean", "GRPO norm", "seq-mean-token-mean", "baseline", "seq-mean-token-mean"),
-        Method(REFERENCE, "Dr. GRPO norm", REFERENCE, "baseline", REFERENCE, comparable_scale=True),
+        Method(mode, name, mode, "baseline", mode, comparable_scale=mode == REFERENCE)
+        for mode, name in BASELINES.items()
     ]
     deltal = [
         Method(
             f"deltal-{alpha:g}-{scope}",
             f"∆L {alpha:g}" + ("" if scope == "step" else f" ({scope})"),
-            "deltal",
-            "deltal",
-            "deltal",
+            mode="deltal",
+            kind="deltal",
+            weights="deltal",
             alpha=alpha,
             scope=scope,
             comparable_scale=True,
@@ -72,22 +73,26 @@ def all_methods() -> list[Method]:
         for scope in SCOPES
         for alpha in ALPHAS
     ]
-    comparisons = [
-        Method("opo", "OPO", "opo", "comparison", REFERENCE, advantage="opo"),
+    lambda_grpo = [
         Method(
-            "lambda-grpo-long", "λ-GRPO (fixed λ = 1)", "lambda-grpo", "comparison", "token-mean", length_preference=1.0
-        ),
-        Method(
-            "lambda-grpo-short",
-            "λ-GRPO (fixed λ = -1)",
-            "lambda-grpo",
-            "comparison",
-            "token-mean",
-            length_preference=-1.0,
-        ),
-        Method("balanced-aggregation", "Balanced aggregation", "balanced-aggregation", "comparison", REFERENCE),
+            f"lambda-grpo-{prefers}",
+            f"λ-GRPO (fixed λ = {preference})",
+            mode="lambda-grpo",
+            kind="comparison",
+            weights="token-mean",
+            length_preference=preference,
+        )
+        for prefers, preference in (("long", 1), ("short", -1))
     ]
-    return baselines + deltal + comparisons
+    opo = Method("opo", "OPO", "opo", "comparison", REFERENCE, advantage="opo")
+    balanced = "balanced-aggregation"
+    return [
+        *baselines,
+        *deltal,
+        opo,
+        *lambda_grpo,
+        Method(balanced, "Balanced aggregation", balanced, "comparison", REFERENCE),
+    ]
 
 
 def lambda_factors(lengths: np.ndarray, preference: float) -> np.ndarray:

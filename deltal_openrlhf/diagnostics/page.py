@@ -70,23 +70,18 @@ def _answer(findings: Mapping[str, Any]) -> Markup:
 
 def _settings(source: Mapping[str, Any]) -> list[Markup]:
     """Whatever the source holds, nested entries by their path; the command below it, to be copied."""
-
-    def flat(prefix: str, value: Any) -> list[list[str]]:
-        if isinstance(value, Mapping):
-            return [
-                row for key, inner in value.items() for row in flat(f"{prefix}.{key}" if prefix else str(key), inner)
-            ]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            return [[prefix, html.Text(text)]]
-        return [[prefix, number(value)]]
-
-    command = source.get("command")
-    table = html.table("Source", ["setting", "value"], flat("", {k: v for k, v in source.items() if k != "command"}))
-    if command is None:
-        return [table]
+    settings = {key: value for key, value in source.items() if key != "command"}
     return [
-        table,
+        html.table("Source", ["setting", "value"], _flat("", settings)),
         html.paragraph("Command:"),
-        html.preformatted(command if isinstance(command, str) else " ".join(command)),
+        html.preformatted(source["command"]),
     ]
+
+
+def _flat(prefix: str, value: Any) -> list[list[str]]:
+    """Rows of path and value."""
+    if isinstance(value, Mapping):
+        return [row for key, inner in value.items() for row in _flat(f"{prefix}.{key}" if prefix else key, inner)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [[prefix, number(value)]]
+    return [[prefix, html.Text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))]]

@@ -59,18 +59,15 @@ def _sizes(findings: Mapping[str, Any]) -> str:
 
 
 def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
+    """Bins of lengths and the fitted power law, with and without the advantage."""
     fits = {key: findings["variance"][key].get("all") for key in ADVANTAGE}
-    drawn = {
-        key: fit for key, fit in fits.items() if fit and any((b["variance"]["value"] or 0) > 0 for b in fit["bins"])
-    }
+    drawn = {key: fit for key, fit in fits.items() if fit and any(map(_is_shown, fit["bins"]))}
     if not drawn:
         return no_plot("variance of a response's gradient against its length")
-    height = 0.9 + 2.4 * len(drawn)
-    figure, panels = new_figure(
-        f"Variance of a response's gradient\n{_sizes(findings)}", height, len(drawn), sharex=True
-    )
+    title = f"Variance of a response's gradient\n{_sizes(findings)}"
+    figure, panels = new_figure(title, 0.9 + 2.4 * len(drawn), len(drawn), sharex=True)
     bins = [b for fit in drawn.values() for b in fit["bins"]]
-    hidden = sum((b["variance"]["value"] or 0) <= 0 for b in bins)
+    hidden = len(bins) - sum(map(_is_shown, bins))
     for axes, (key, fit) in zip(panels, drawn.items(), strict=True):
         name, look = ADVANTAGE[key]
         _bins(axes, fit, look)
@@ -88,9 +85,13 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
     caption += f" Bins whose interval misses the fit: {off}."
     if hidden:
         caption += f" Not above 0, so in the table only: {hidden} of {len(bins)} bins."
-    return Plot(
-        "variance", png(figure), "Variance of a response's gradient against its length, both axes logarithmic.", caption
-    )
+    alt = "Variance of a response's gradient against its length, both axes logarithmic."
+    return Plot("variance", png(figure), alt, caption)
+
+
+def _is_shown(found: Mapping[str, Any]) -> bool:
+    """A bin's variance has a place on a logarithmic axis."""
+    return (found["variance"]["value"] or 0) > 0
 
 
 def _bins(axes: Axes, fit: Mapping[str, Any], look: Look) -> None:
@@ -100,14 +101,13 @@ def _bins(axes: Axes, fit: Mapping[str, Any], look: Look) -> None:
     beta, intercept, bins = fit["beta"]["value"], fit["intercept"], fit["bins"]
     ends = [bins[0]["length"], bins[-1]["length"]]
     fitted = [] if beta is None or intercept is None else [math.exp(intercept) * x**beta for x in ends]
-    variances = [b["variance"] for b in bins if (b["variance"]["value"] or 0) > 0]
+    shown = list(filter(_is_shown, bins))
+    variances = [b["variance"] for b in shown]
     intervals = [v[key] for v in variances for key in ("low", "high")]
     axes.set_ylim(limits([*(v["value"] for v in variances), *fitted], intervals, log=True))
-    for b in bins:
-        value = b["variance"]["value"]
-        if (value or 0) > 0:
-            bar(axes, b["length"], b["variance"], look, horizontal=False)
-            axes.plot([b["from"], b["to"]], [value, value], color=look.color, linewidth=1.2, alpha=0.5)
+    for b in shown:
+        bar(axes, b["length"], b["variance"], look, horizontal=False)
+        axes.plot([b["from"], b["to"]], [b["variance"]["value"]] * 2, color=look.color, linewidth=1.2, alpha=0.5)
     if fitted:
         axes.plot(ends, fitted, color="black", linewidth=1.2)
         middle = math.sqrt(fitted[0] * fitted[1] / (ends[0] * ends[1]))
@@ -129,12 +129,8 @@ def _beta(findings: Mapping[str, Any]) -> Plot | NoPlot:
     axes.set_xlabel("β of Var(g) = c·L^β")
     legend(figure, axes, 2)
     caption = f"Dashed: β = 1, a variance in proportion to the length. {_sizes(findings)} intervals. {HOLLOW}"
-    return Plot(
-        "beta_by_type",
-        png(figure),
-        "Exponent beta by layer type, with and without the advantage, with intervals.",
-        caption,
-    )
+    alt = "Exponent beta by layer type, with and without the advantage, with intervals."
+    return Plot("beta_by_type", png(figure), alt, caption)
 
 
 def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
@@ -164,9 +160,5 @@ def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         "Independent: the same prompt gives what different prompts give, which is above 0 where there is a mean gradient. Dashed: 0. "
         f"Pairs: {pairs}. Bars: 95 % intervals. {HOLLOW}"
     )
-    return Plot(
-        "covariance",
-        png(figure),
-        "Correlation of the gradients of two responses, by layer type, with intervals.",
-        caption,
-    )
+    alt = "Correlation of the gradients of two responses, by layer type, with intervals."
+    return Plot("covariance", png(figure), alt, caption)

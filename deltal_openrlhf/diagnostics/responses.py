@@ -1,6 +1,5 @@
 """First stage of a diagnosis: responses of the model to prompts, graded, appended to rollouts.jsonl batch by batch."""
 
-import hashlib
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from deltal_openrlhf.models.sampling import Response, sample
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.runs.rollouts import Header, Rollout
+from deltal_openrlhf.statistics.seeds import seed_of
 
 STAGE = "sampling"
 
@@ -63,7 +63,7 @@ def sample_missing(
         for start in range(done, len(tasks), how.prompts_a_batch):
             batch = tasks[start : start + how.prompts_a_batch]
             with folder.stage(STAGE, prompts=start + len(batch)):
-                generator = torch.Generator(model.device).manual_seed(_seed_of(how.seed, start))
+                generator = torch.Generator(model.device).manual_seed(seed_of(how.seed, start))
                 responses = sample(
                     model,
                     [task.prompt.token_ids for task in batch for _ in range(how.n)],
@@ -106,8 +106,3 @@ def _whole_batches(path: Path, how: Sampling) -> tuple[int, int]:
     if prompts < how.prompts:  # the last batch of all may be smaller
         prompts = prompts // how.prompts_a_batch * how.prompts_a_batch
     return prompts, sum(map(len, lines[: 1 + prompts * how.n])) if lines else 0
-
-
-def _seed_of(seed: int, first_prompt: int) -> int:
-    """Of one batch. 0 to 2^63 - 1."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{first_prompt}".encode()).digest()[:8], "big") >> 1

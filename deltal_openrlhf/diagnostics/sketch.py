@@ -10,7 +10,6 @@ are uniform and independent, signs independent, so two coordinates meet with cha
     Var <R x, R y> <= (|x|^2 |y|^2 + <x, y>^2) / width,   so |R x|^2 has a relative standard deviation of at most sqrt(2 / width).
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from deltal_openrlhf.diagnostics.sample import TYPES
+from deltal_openrlhf.statistics.seeds import seed_of
 
 _WORD = 32
 """Rows whose signs stand in the bits of one int32 row: signs take a 32nd of the parameters' memory."""
@@ -70,7 +70,7 @@ class Sketch:
                 whole[kind] += parameter.numel()
             else:
                 assert width is not None
-                self._parts[name] = _Hashed(self.columns[kind], parameter, width, _seed_of(seed, name))
+                self._parts[name] = _Hashed(self.columns[kind], parameter, width, seed_of(seed, name))
 
     def add(self, name: str, gradient: Tensor, row: Tensor) -> None:
         """Add the part of one parameter to a row. gradient: float32, contiguous; its values are lost (signs are set in place)."""
@@ -117,8 +117,3 @@ class _Hashed:
             # What arrives in bucket k comes from column k - shift, modulo a power of two.
             sources = (columns - self._shifts[number, None]).bitwise_and_(self._width - 1)
             total += block.gather(1, sources).sum(0)
-
-
-def _seed_of(seed: int, name: str) -> int:
-    """Of one parameter; does not depend on the order of parameters. 0 to 2^63 - 1."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "big") >> 1

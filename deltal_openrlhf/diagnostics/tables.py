@@ -5,7 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deltal_openrlhf.diagnostics.method_plots import REFERENCE, sorted_methods
+from deltal_openrlhf.diagnostics.method_plots import sorted_methods
+from deltal_openrlhf.diagnostics.methods import REFERENCE
 from deltal_openrlhf.diagnostics.plots import ADVANTAGE
 from deltal_openrlhf.reports import html
 from deltal_openrlhf.reports.numbers import percent
