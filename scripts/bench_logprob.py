@@ -3,7 +3,7 @@
     python scripts/bench_logprob.py [--device cpu|cuda] [--rounds 9] [--chunk-size 1024] [--peak-tflops 989] [--json FILE]
 
 On the CPU: fp32, 4,096 tokens, vocabulary 32,768, hidden size 512; with one thread and with torch's default. With a GPU also there: bf16,
-32,768 tokens, vocabulary 151,936, hidden size 3,584, beside liger-kernel's fused linear cross-entropy if that is installed, once with
+32,768 tokens, vocabulary 151,936, hidden size 3,584, next to liger-kernel's fused linear cross-entropy if that is installed, once with
 a mean loss (liger-mean: it computes gradients in forward, three matrix products) and once per token as PPO needs it (liger-none: four).
 
 A round runs all variants once in rotating order, and ratios are taken within rounds; their median is reported. Processor time is that of
@@ -35,6 +35,7 @@ from deltal_openrlhf.verify.logprob_variants import (
     measure_differences,
     measure_memory,
     measure_seconds,
+    median_ratio,
     paired,
 )
 from megatron_ext.flags import DEFAULT_CHUNK_SIZE
@@ -91,10 +92,8 @@ def bench(problem: Problem, variants: list[str], rounds: int, threads: int | Non
             "seconds": median,
             "time_ratio": statistics.median(ratios),
             "time_ratio_range": [min(ratios), max(ratios)],
-            "time_ratio_liger": statistics.median(paired(seconds, variant, "liger-none"))
-            if "liger-none" in variants
-            else None,
-            "processor_ratio": statistics.median(paired(processor, variant, "plain")),
+            "time_ratio_liger": median_ratio(seconds, variant, "liger-none") if "liger-none" in variants else None,
+            "processor_ratio": median_ratio(processor, variant, "plain"),
             "extra_mib": memory[variant] / 2**20,
             "memory_ratio": memory[variant] / memory["plain"],
             "differences": differences.get(variant),

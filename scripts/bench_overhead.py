@@ -2,7 +2,7 @@
 
     python scripts/bench_overhead.py [--pairs 100] [--json FILE]
 
-deltal_openrlhf/verify/trainers.py says what is timed. Prints the median ratio with a bootstrap 95 % interval; exit 1 if the median is above
+deltal_openrlhf/verify/overhead.py says what is timed. Prints the median ratio with a bootstrap 95 % interval; exit 1 if the median is above
 1.01 or the interval's upper end above 1.02.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deltal_openrlhf.parity import run_on_ranks
 from deltal_openrlhf.runs.files import records, write_atomically
-from deltal_openrlhf.verify.trainers import summarise, time_pairs
+from deltal_openrlhf.verify.overhead import summarise, time_pairs
 
 MEDIAN_LIMIT, UPPER_LIMIT = 1.01, 1.02
 

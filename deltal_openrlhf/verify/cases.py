@@ -1,34 +1,43 @@
 """Cases on a number of ranks, one after the other, as long as there is time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from deltal_openrlhf.parity.spawn import RankPool, gpus_to_use
 from deltal_openrlhf.verify import machine
-from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.outcome import Outcome, measured
+from deltal_openrlhf.verify.outcome import Budget, Outcome, measured
 
 FAILURES_IN_A_ROW = 3
 """Cases that raised, after which the rest is left out: something else than the case is broken."""
 
+Check = Callable[[RankPool, Any, Outcome], None]
+"""Runs a case in the pool and fills the outcome in."""
 
-def run_in_order(
-    part: str,
-    where: str,
-    world: int,
-    cases: Sequence[Any],
-    check: Callable[[RankPool, Any, Outcome], None],
-    *,
-    always: int,
-    budget: Budget,
-    until: float,
-) -> Iterator[Outcome]:
-    """check(pool, case, outcome) for each case. where: what the line of those that are left out begins with.
 
-    always: the first so many run even where no time is left. until: seconds of the budget that are for others.
-    """
+@dataclass(frozen=True)
+class Block:
+    """Cases on the same ranks. where: begins the line of those that are left out. always: the first so many run whatever the time."""
+
+    where: str
+    world: int
+    cases: Sequence[Any]
+    always: int
+
+
+def run_blocks(part: str, blocks: Sequence[Block], check: Check, budget: Budget) -> Iterator[Outcome]:
+    """One outcome a case. What time is left is shared evenly by the blocks that are left."""
+    for i, block in enumerate(blocks):
+        left = budget.left
+        yield from _run_block(part, block, check, budget, until=left - left / (len(blocks) - i))
+
+
+def _run_block(part: str, block: Block, check: Check, budget: Budget, until: float) -> Iterator[Outcome]:
+    """until: seconds of the budget that are for the other blocks."""
+    world, cases = block.world, block.cases
     if world > 1 and gpus_to_use() and not machine.talk(world).ok:
-        yield Outcome(part, where, said=f"all {len(cases)} cases left out: {world} ranks cannot talk (part machine)")
+        said = f"all {len(cases)} cases left out: {world} ranks cannot talk (part machine)"
+        yield Outcome(part, block.where, said=said)
         return
     in_a_row = 0
     with RankPool(world, budget.console) as pool:
@@ -36,10 +45,10 @@ def run_in_order(
             why = ""
             if in_a_row == FAILURES_IN_A_ROW:
                 why = "after these failures"
-            elif number >= always and budget.left <= until:
+            elif number >= block.always and budget.left <= until:
                 why = "for lack of time (--seconds)"
             if why:
-                yield Outcome(part, where, said=f"{len(cases) - number} of {len(cases)} cases left out {why}")
+                yield Outcome(part, block.where, said=f"{len(cases) - number} of {len(cases)} cases left out {why}")
                 return
             with measured(part, str(case)) as outcome:
                 check(pool, case, outcome)

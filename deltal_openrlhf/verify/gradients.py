@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 from deltal_openrlhf.parity import Case, RankPool, matrix, run_case
 from deltal_openrlhf.parity.spawn import gpus_to_use
-from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.cases import noticed, run_in_order
-from deltal_openrlhf.verify.outcome import Outcome
+from deltal_openrlhf.verify.cases import Block, noticed, run_blocks
+from deltal_openrlhf.verify.outcome import Budget, Outcome
 
 NAME = "gradients"
 CASE_LIMIT = 90.0
@@ -31,15 +30,8 @@ def cases_of(world: int) -> list[Case]:
 
 
 def run(budget: Budget) -> Iterator[Outcome]:
-    numbers = worlds(gpus_to_use())
-    for i, world in enumerate(numbers):
-        # What is left is shared out evenly; two ranks get what one left over.
-        left = budget.left
-        until = left - left / (len(numbers) - i)
-        cases = cases_of(world)
-        yield from run_in_order(
-            NAME, f"{world} rank(s)", world, cases, check, always=ALWAYS, budget=budget, until=until
-        )
+    blocks = [Block(f"{world} rank(s)", world, cases_of(world), ALWAYS) for world in worlds(gpus_to_use())]
+    yield from run_blocks(NAME, blocks, check, budget)
 
 
 def check(pool: RankPool, case: Case, outcome: Outcome) -> None:

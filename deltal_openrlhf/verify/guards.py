@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from deltal_openrlhf.parity import Case, RankPool
-from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.cases import run_in_order
-from deltal_openrlhf.verify.outcome import Outcome
+from deltal_openrlhf.verify.cases import Block, run_blocks
+from deltal_openrlhf.verify.outcome import Budget, Outcome
 
 NAME = "guards"
 CASE_LIMIT = 150.0
@@ -20,7 +19,7 @@ STOPPED = "stopped before the optimizer step, the parameters are unchanged"
 
 def run(budget: Budget) -> Iterator[Outcome]:
     cases = [Case(bf16=True, adamw=True, zero=stage, micro=4) for stage in range(4)]
-    yield from run_in_order(NAME, "ZeRO stages", 1, cases, check, always=1, budget=budget, until=0.0)
+    yield from run_blocks(NAME, [Block("ZeRO stages", 1, cases, always=1)], check, budget)
 
 
 def check(pool: RankPool, case: Case, outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ PPO needs it: four). Everything is measured over forward and backward.
 """
 
 import re
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deltal_openrlhf.verify.machine import wait_for_gpu
 from megatron_ext.logprob import chunked_logprobs
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -54,6 +56,10 @@ def find_liger() -> list[str]:
 def paired(seconds: dict[str, list[float]], variant: str, other: str) -> list[float]:
     """Ratios within rounds."""
     return [own / base for own, base in zip(seconds[variant], seconds[other], strict=True)]
+
+
+def median_ratio(seconds: dict[str, list[float]], variant: str, other: str) -> float:
+    return statistics.median(paired(seconds, variant, other))
 
 
 def make_inputs(problem: Problem) -> Inputs:
@@ -129,10 +135,10 @@ def measure_seconds(
     for turn in range(rounds + 1):
         shift = turn % len(variants)
         for variant in variants[shift:] + variants[:shift]:
-            synchronize(problem)
+            wait_for_gpu()
             begin, processor_begin = time.perf_counter(), time.process_time()
             run(variant, *inputs)
-            synchronize(problem)
+            wait_for_gpu()
             if turn:
                 seconds[variant].append(time.perf_counter() - begin)
                 processor[variant].append(time.process_time() - processor_begin)
@@ -162,8 +168,3 @@ def relative(value: Tensor, expected: Tensor) -> float:
 def set_threads(threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def synchronize(problem: Problem) -> None:
-    if problem.device == "cuda":
-        torch.cuda.synchronize()

@@ -1,7 +1,6 @@
 """What is there: versions, two ceilings to hold figures against, and whether two ranks can talk, on one GPU too."""
 
 import functools
-import importlib.metadata
 import os
 import platform
 import statistics
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.parity.spawn import RankFailed, gpus_to_use, run_on_ranks
-from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.outcome import Outcome, last_line, measured
+from deltal_openrlhf.runs.packages import installed_versions
+from deltal_openrlhf.verify.outcome import Budget, Outcome, last_line, measured
 
 NAME = "machine"
 CALL_LIMIT = 90.0
@@ -72,13 +71,7 @@ def versions() -> dict[str, Any]:
     """date, python, packages, and the GPU with its driver, if there is one."""
     import torch
 
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    packages["torch"] = torch.__version__  # with its build
+    packages = installed_versions(*PACKAGES) | {"torch": torch.__version__}  # with its build
     found = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(),

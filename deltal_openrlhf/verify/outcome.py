@@ -1,4 +1,4 @@
-"""One checked case: its line on the console, and its line of JSON."""
+"""What a part gets, its budget, and what it gives: an outcome for each case, a line on the console and a line of JSON."""
 
 import json
 import math
@@ -10,6 +10,18 @@ from pathlib import Path
 from typing import Any
 
 VERDICTS = {True: "ok", False: "FAILED", None: "-"}
+
+
+class Budget:
+    """Seconds of one part: it begins no further case once they are spent. console: the file for the output of its processes."""
+
+    def __init__(self, seconds: float, console: Path) -> None:
+        self._end = time.monotonic() + seconds
+        self.console = console
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self._end - time.monotonic())
 
 
 @dataclass

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deltal_openrlhf.verify import gradients, guards, logprob, machine, overhead, sharded
-from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.outcome import Outcome, Report, last_line
+from deltal_openrlhf.verify.outcome import Budget, Outcome, Report, last_line
 
 # name -> (its cases, its share of the time relative to the other parts that run)
 PARTS: dict[str, tuple[Callable[[Budget], Iterator[Outcome]], float]] = {

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 from deltal_openrlhf.parity import RankPool
 from deltal_openrlhf.parity.spawn import gpus_to_use
-from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.cases import noticed, run_in_order
-from deltal_openrlhf.verify.outcome import Outcome
+from deltal_openrlhf.verify.cases import Block, noticed, run_blocks
+from deltal_openrlhf.verify.outcome import Budget, Outcome
 from megatron_ext.modules import Modules
 from megatron_ext.parity.cases import ShardedCase
 
@@ -33,25 +32,18 @@ def run(budget: Budget) -> Iterator[Outcome]:
     gpus = gpus_to_use()
     kinds: list[Modules] = ["plain"]
     kinds += ["transformer-engine"] * (gpus > 0 and _is_there("transformer_engine"))
-    blocks = [(kind, world) for kind in kinds for world in [1, 2] + [4] * (gpus >= 4)]
-    for i, (kind, world) in enumerate(blocks):
-        left = budget.left
-        until = left - left / (len(blocks) - i)
-        cases = [case for case in cases_for(kind) if case.world == world]
-        wrong = [case for case in cases if case.wrong]
-        right = [case for case in cases if not case.wrong]
-        yield from run_in_order(
-            NAME,
-            f"{kind}, {world} rank(s)",
-            world,
-            [*right[:1], *wrong, *right[1:]],
-            check,
-            always=min(3, 1 + len(wrong)),  # a right case and both mistakes
-            budget=budget,
-            until=until,
-        )
+    worlds = [1, 2] + [4] * (gpus >= 4)
+    blocks = [_block(kind, world, cases_for(kind)) for kind in kinds for world in worlds]
+    yield from run_blocks(NAME, blocks, check, budget)
     if gpus and len(kinds) == 1:
         yield Outcome(NAME, "transformer-engine", said="left out: it is not installed, and training on GPUs needs it")
+
+
+def _block(kind: Modules, world: int, cases: list[ShardedCase]) -> Block:
+    """A right case, the negative controls, and the other right ones."""
+    right, wrong = ([c for c in cases if c.world == world and bool(c.wrong) is so] for so in (False, True))
+    always = min(3, 1 + len(wrong))  # a right case and both mistakes
+    return Block(f"{kind}, {world} rank(s)", world, [*right[:1], *wrong, *right[1:]], always)
 
 
 def check(pool: RankPool, case: ShardedCase, outcome: Outcome) -> None:
@@ -60,15 +52,8 @@ def check(pool: RankPool, case: ShardedCase, outcome: Outcome) -> None:
     result = run_case(pool, case, CASE_LIMIT)
     outcome.case = f"{case.modules}, {case}"
     outcome.ok = result.fits() == (case.wrong is None)
-    outcome.values = {
-        "modules": case.modules,
-        "world": case.world,
-        "wrong": case.wrong,
-        "gradient": result.gradient,
-        "loss": result.loss,
-        "sgd": result.sgd,
-        "adam": result.adam,
-    }
+    outcome.values = {name: getattr(case, name) for name in ("modules", "world", "wrong")}
+    outcome.values |= {name: getattr(result, name) for name in ("gradient", "loss", "sgd", "adam")}
     outcome.said = f"gradient {result.gradient:.1e}{noticed(outcome, case.wrong)}"
 
 

@@ -13,9 +13,8 @@ import pytest
 from deltal_openrlhf.cli import main as command
 from deltal_openrlhf.cli import verify as cli
 from deltal_openrlhf.verify import gradients, guards, machine, run
-from deltal_openrlhf.verify.budget import Budget
-from deltal_openrlhf.verify.cases import run_in_order
-from deltal_openrlhf.verify.outcome import Outcome, Report, measured
+from deltal_openrlhf.verify.cases import Block, run_blocks
+from deltal_openrlhf.verify.outcome import Budget, Outcome, Report, measured
 
 ROOT = Path(__file__).parents[2]
 
@@ -250,7 +249,7 @@ def boom(pool, case, outcome):
 )
 def test_failures_in_a_row_end_a_block_and_say_what_is_left_out(cases, oks, left, tmp_path):
     budget = Budget(100, tmp_path / "log")
-    outcomes = list(run_in_order("part", "here", 1, cases, boom, always=1, budget=budget, until=0.0))
+    outcomes = list(run_blocks("part", [Block("here", 1, cases, always=1)], boom, budget))
     assert [outcome.ok for outcome in outcomes] == oks + [None] * (left is not None)
     assert left is None or outcomes[-1].said == left
 
@@ -259,7 +258,7 @@ def test_ranks_that_cannot_talk_are_left_out_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr("deltal_openrlhf.verify.cases.gpus_to_use", lambda: 1)
     monkeypatch.setattr(machine, "talk", lambda world: machine.Talk(False, "RankTimeout"))
     budget = Budget(100, tmp_path / "log")
-    (outcome,) = run_in_order("part", "here", 2, ["good"] * 9, boom, always=1, budget=budget, until=0.0)
+    (outcome,) = run_blocks("part", [Block("here", 2, ["good"] * 9, always=1)], boom, budget)
     assert outcome.ok is None and outcome.said == "all 9 cases left out: 2 ranks cannot talk (part machine)"
 
 
