@@ -91,9 +91,7 @@ class MegatronStrategy(DeltaLStrategy):
 
     # ── Checkpoints and models ──
 
-    def write_ckpt(
-        self, model: Any, folder: str, tag: str, client_state: dict, metric_value: Any, metric_key: Any
-    ) -> None:
+    def write_ckpt(self, model: Any, folder: str, tag: str, client_state: dict, **metric: Any) -> None:
         from megatron_ext import checkpoint
 
         target = os.path.join(folder, tag)
@@ -103,8 +101,8 @@ class MegatronStrategy(DeltaLStrategy):
         checkpoint.save(self.engine, target, {"schedule": self.schedule.state_dict()})
         if self.is_rank_0():
             # The data position holds a tensor.
-            torch.save(client_state or {}, os.path.join(target, CLIENT_STATES))
-            self._write_ckpt_metric(target, metric_value, metric_key=metric_key)
+            torch.save(client_state, os.path.join(target, CLIENT_STATES))
+            self._write_ckpt_metric(target, metric.get("metric_value"), metric_key=metric.get("metric_key"))
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **kwargs: Any) -> tuple[str | None, dict]:
         """(folder, client states) of the newest checkpoint. (None, {}) where there is none."""

@@ -36,8 +36,9 @@ logger = init_logger(__name__)
 class ControllerMixin(BasePPOTrainer):
     """Goes in front of the host's controller, which is a BasePPOTrainer."""
 
+    args: Arguments
     total_steps: int | None = None
-    last_rows: tuple[dict, ...] | list[dict] = ()
+    last_rows: Sequence[dict] = ()
 
     def init_checkpoint_states(self) -> dict:
         self.settings = LossSettings.from_args(self.args)
@@ -142,15 +143,13 @@ def attach_scope_means(rollout_samples: Sequence[Experience], settings: LossSett
 
     rollout_samples: single-response Experiences, the group_size responses to a prompt one after the other, as the host makes them.
     """
-    if not settings.aggregation.spans_steps:
-        return
-    first = range(0, len(rollout_samples), group_size)
-    if settings.scope == "group" and any(
-        len({sample.prompts[0] for sample in rollout_samples[i : i + group_size]}) > 1 for i in first
-    ):
-        raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
     lengths = torch.cat([trained_lengths(s.action_mask, s.truncated, settings) for s in rollout_samples])
     means = settings.aggregation.scope_means(lengths, torch.arange(len(lengths)) // group_size)
+    if means is None:
+        return
+    groups = [rollout_samples[i : i + group_size] for i in range(0, len(rollout_samples), group_size)]
+    if settings.scope == "group" and any(len({sample.prompts[0] for sample in group}) > 1 for group in groups):
+        raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
     for sample, mean in zip(rollout_samples, means, strict=True):
         sample.info[SCOPE_MEAN_KEY] = mean.reshape(1)
 

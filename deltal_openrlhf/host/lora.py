@@ -6,6 +6,7 @@ model's name. Nothing is merged in place: adding and subtracting in bf16 would m
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -25,16 +26,17 @@ class MergedWeight:
 
     @property
     def data(self) -> Tensor:
+        layer: Any = self._layer  # each kind of layer has its own get_delta_weight
         with torch.no_grad():
-            weight = self._layer.get_base_layer().weight.data
-            for adapter in self._layer.active_adapters:
-                weight = weight + self._layer.get_delta_weight(adapter).to(weight.dtype)
+            weight = layer.get_base_layer().weight.data
+            for adapter in layer.active_adapters:
+                weight = weight + layer.get_delta_weight(adapter).to(weight.dtype)
             return weight
 
 
 def merged_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter | MergedWeight]]:
     """(name in the base model, parameter or merged weight) of the whole base model. ZeRO stages 0 to 2."""
-    for module_name, module in model.base_model.model.named_modules():
+    for module_name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer):
             for name, parameter in module.get_base_layer().named_parameters(recurse=False):
                 yield f"{module_name}.{name}", MergedWeight(module) if name == "weight" else parameter

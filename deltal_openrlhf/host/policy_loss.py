@@ -5,6 +5,8 @@ advantage: l(x A) = x l(A) for x > 0. So sum_i x_i S_i is the host's own loss on
 nothing of the host is copied or replaced.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class ResponseWeightedPolicyLoss(nn.Module):
 
     def __init__(self, host_loss: nn.Module) -> None:
         super().__init__()
-        self.host_loss = host_loss
+        self.host_loss: Any = host_loss
         self.weights: Tensor | None = None
         self.called = False
         self._host_token_level_loss = host_loss.token_level_loss
@@ -31,35 +33,30 @@ class ResponseWeightedPolicyLoss(nn.Module):
         advantages: Tensor,
         action_mask: Tensor,
         rollout_log_probs: Tensor | None = None,
-        dp_size: int = 1,
-        batch_num_tokens: Tensor | None = None,
-        global_batch_size: Tensor | None = None,
+        **counts: Any,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        """The host's five values. All tensors but the counts are [num_responses, num_tokens]; the loss is a scalar."""
+        """The host's five values. All tensors are [num_responses, num_tokens]; the loss is a scalar.
+
+        counts: dp_size, batch_num_tokens and global_batch_size, as the host passes them.
+        """
         self.called = True
         taken = action_mask.bool()
         if self.weights is not None:
             taken = taken & (self.weights > 0).unsqueeze(-1)
-
-        def select(values: Tensor | None) -> Tensor | None:
-            # The host multiplies by the mask, and 0 * NaN is NaN: what is not trained on must not reach it.
-            return None if values is None else torch.where(taken, values, torch.zeros_like(values))
-
-        log_probs, old_log_probs, advantages, rollout_log_probs = map(
-            select, (log_probs, old_log_probs, advantages, rollout_log_probs)
-        )
-        self.host_loss.token_level_loss = self._host_token_level_loss
-        if self.weights is not None:
             advantages = advantages * self.weights.unsqueeze(-1).to(advantages.dtype)
-            self.host_loss.token_level_loss = True  # with a count of 1: the plain sum over tokens
-            batch_num_tokens = torch.ones_like(batch_num_tokens)
+            counts["batch_num_tokens"] = torch.ones_like(counts["batch_num_tokens"])
+        # With a count of 1 the host's mean over tokens is the plain sum.
+        self.host_loss.token_level_loss = self._host_token_level_loss or self.weights is not None
+
+        def select(values: Tensor) -> Tensor:
+            # The host multiplies by the mask, and 0 * NaN is NaN: what is not trained on must not reach it.
+            return torch.where(taken, values, torch.zeros_like(values))
+
         return self.host_loss(
-            log_probs,
-            old_log_probs,
-            advantages,
+            select(log_probs),
+            select(old_log_probs),
+            select(advantages),
             action_mask=taken.to(action_mask.dtype),
-            rollout_log_probs=rollout_log_probs,
-            dp_size=dp_size,
-            batch_num_tokens=batch_num_tokens,
-            global_batch_size=global_batch_size,
+            rollout_log_probs=None if rollout_log_probs is None else select(rollout_log_probs),
+            **counts,
         )

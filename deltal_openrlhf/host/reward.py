@@ -16,7 +16,7 @@ alone.
 import asyncio
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,9 +28,11 @@ import torch
 from openrlhf.trainer.ray import vllm_engine
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
 
+Texts = Sequence[str]
 _FAILURE = "reward failure"
 MATH_REWARD = "math_reward.py"
 
@@ -50,10 +52,10 @@ class RewardedExecutor(SingleTurnAgentExecutor):
     def __init__(self, source: RewardSource) -> None:
         super().__init__(source.endpoints)
         if source.unmarked != "none":
-            self.reward_func = functools.partial(self.reward_func, unmarked=source.unmarked)
+            self.reward_func: Callable = functools.partial(self.reward_func, unmarked=source.unmarked)
         self.client = RewardClient(self.reward_endpoints, source.wait)
 
-    async def execute(self, *args, **kwargs):
+    async def execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         output = await super().execute(*args, **kwargs)
         failure = output["extra_logs"].get(_FAILURE)
         if failure is None and self.reward_endpoints and output["reward"] is None:
@@ -66,23 +68,21 @@ class RewardedExecutor(SingleTurnAgentExecutor):
 
     # The host would swallow what these raise, but passes on what they give as extra_logs.
 
-    async def _fetch_rewards_via_http(self, queries_list, prompts_list, labels_list):
+    async def _fetch_rewards_via_http(self, queries_list: Texts, prompts_list: Texts, labels_list: Texts) -> list[dict]:
         try:
             return [await self.client.fetch(queries_list[0], prompts_list[0], labels_list[0])]
         except RewardError as error:
             return [{"extra_logs": {_FAILURE: str(error)}}]
 
-    async def _fetch_rewards_via_func(self, queries_list, prompts_list, labels_list):
+    async def _fetch_rewards_via_func(self, queries_list: Texts, prompts_list: Texts, labels_list: Texts) -> list[dict]:
         try:
             answers = await super()._fetch_rewards_via_func(queries_list, prompts_list, labels_list)
             _check_answer(answers[0])
             return answers
         # The user's code, which may raise anything.
         except Exception as error:
-            text = " ".join(str(error).split())
-            return [
-                {"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {type(error).__name__}: {text}"}}
-            ]
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return [{"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {text}"}}]
 
 
 def _check_answer(answer: Any) -> None:
@@ -99,17 +99,17 @@ def _check_answer(answer: Any) -> None:
 class DeltaLRolloutRayActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
     """Workers unpickle this class from our package."""
 
-    async def __init__(self, *args, **kwargs) -> None:
+    async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
         with rebound(vllm_engine, "SingleTurnAgentExecutor", RewardedExecutor):
             await super().__init__(*args, **kwargs)
 
 
 @contextmanager
-def engines_bound(arguments: Callable[[], Any]) -> Iterator[None]:
+def engines_bound(arguments: Callable[[], Arguments]) -> Iterator[None]:
     """arguments: gives those of the run, asked when the host makes its engines."""
     host_create = openrlhf.trainer.ray.create_vllm_engines
 
-    def create_vllm_engines(*args, remote_rm_url: list[str] | None = None, **kwargs):
+    def create_vllm_engines(*args: Any, remote_rm_url: list[str] | None = None, **kwargs: Any) -> list:
         with rebound(vllm_engine, "RolloutRayActor", ray.remote(DeltaLRolloutRayActor)):
             source = RewardSource(remote_rm_url, reward_wait(arguments()), arguments().deltal.unmarked)
             return host_create(*args, remote_rm_url=source, **kwargs)
@@ -118,7 +118,7 @@ def engines_bound(arguments: Callable[[], Any]) -> Iterator[None]:
         yield
 
 
-def reward_wait(args: Any) -> float:
+def reward_wait(args: Arguments) -> float:
     """--deltal.reward_wait in seconds, checked."""
     given = args.deltal.reward_wait
     if given is None:
@@ -133,7 +133,7 @@ def reward_wait(args: Any) -> float:
     return given
 
 
-def check_reward_source(args: Any) -> None:
+def check_reward_source(args: Arguments) -> None:
     """Raise ValueError if --reward.remote_url is neither one file nor addresses of services, or a flag does not fit it."""
     reward_wait(args)
     ours = Path(args.reward.remote_url or "").name == MATH_REWARD and not args.train.agent_func_path
@@ -149,7 +149,7 @@ def check_reward_source(args: Any) -> None:
     if args.train.agent_func_path or not args.reward.remote_url:
         return
     sources = args.reward.remote_url.split(",")
-    if not sources[0].endswith(".py") or "://" in sources[0]:
+    if not _is_file(sources[0]):
         try:
             check_addresses(sources)
         except ValueError as error:
@@ -160,7 +160,7 @@ def check_reward_source(args: Any) -> None:
         )
 
 
-def probe_reward_services(args: Any) -> None:
+def probe_reward_services(args: Arguments) -> None:
     """Raise ValueError if a reward service of the run does not answer."""
     try:
         asyncio.run(probe(_services(args)))
@@ -168,11 +168,11 @@ def probe_reward_services(args: Any) -> None:
         raise ValueError(f"--reward.remote_url: {error}") from None
 
 
-def _services(args: Any) -> list[str]:
+def _services(args: Arguments) -> list[str]:
     """Addresses of the reward services of this run; [] for a file, a reward model or an agent."""
-    url = args.reward.remote_url or ""
-    return (
-        []
-        if args.train.agent_func_path or (url.split(",")[0].endswith(".py") and "://" not in url)
-        else [a for a in url.split(",") if a]
-    )
+    sources = (args.reward.remote_url or "").split(",")
+    return [] if args.train.agent_func_path or _is_file(sources[0]) else [source for source in sources if source]
+
+
+def _is_file(source: str) -> bool:
+    return source.endswith(".py") and "://" not in source

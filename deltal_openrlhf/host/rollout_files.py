@@ -3,18 +3,18 @@
 With --ckpt.save_steps N there are the weights that sampled them.
 
 <--ckpt.output_dir>/rollouts/step_000021.jsonl holds what step 21 trains on: sampled by the policy after step 20 (in an asynchronous run
-by an earlier policy in part). Training does not depend on these files: what fails here is said once and the run goes on.
+by an earlier policy in part). Training does not depend on these files: a failure is logged once and the run continues.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 from openrlhf.utils.logging_utils import init_logger
 
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.rollouts import Header, Rollout
@@ -25,9 +25,9 @@ FOLDER = "rollouts"
 
 
 class RolloutFiles:
-    """Of one run."""
+    """The files of one run."""
 
-    def __init__(self, args: Any, settings: LossSettings) -> None:
+    def __init__(self, args: Arguments, settings: LossSettings) -> None:
         self._args, self._settings = args, settings
         self._failed = False
 
@@ -83,7 +83,7 @@ def _rollout(sample: Experience, prompt_index: int, number: int) -> Rollout:
     )
 
 
-def check_save_rollouts(args: Any) -> None:
+def check_save_rollouts(args: Arguments) -> None:
     """Raise ValueError for --deltal.save_rollouts below 0, or where rewards come only after the rollout. args: hierarchical."""
     every = args.deltal.save_rollouts
     if every < 0:

@@ -1,10 +1,11 @@
 """The loss settings of a run: read from the host's arguments, checked before anything starts, compared across ranks and checkpoints."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from deltal_openrlhf import __version__
 from deltal_openrlhf.aggregation import MODES, SCOPES, Aggregation, check_alpha, check_max_length
+from deltal_openrlhf.arguments import Arguments
 
 HOST_MODES = ("token-mean", "seq-mean-token-mean")
 ADDED_LATER = {"sgd": False}
@@ -32,7 +33,7 @@ class LossSettings:
     sgd: bool = False
 
     @classmethod
-    def from_args(cls, args: Any) -> "LossSettings":
+    def from_args(cls, args: Arguments) -> "LossSettings":
         """From the host's hierarchical arguments. Raises ValueError that names the flag, the value and what is allowed."""
         mode, given = args.actor.loss_agg_mode, args.deltal
         if mode not in MODES:
@@ -122,7 +123,7 @@ class LossSettings:
         return [f"{k}: saved {saved.get(k)}, now {now[k]}" for k in keys if saved.get(k) != now[k]]
 
 
-def _sgd(args: Any) -> bool:
+def _sgd(args: Arguments) -> bool:
     """Whether --deltal.sgd is set. Raises ValueError where the host's DeepSpeed engine would not take plain SGD for it."""
     if not args.deltal.sgd:
         return False
@@ -138,7 +139,7 @@ def _sgd(args: Any) -> bool:
     return True
 
 
-def _flag(flag: str, check, value: float) -> float:
+def _flag(flag: str, check: Callable[[float], float], value: float) -> float:
     try:
         return check(value)
     except ValueError as error:

@@ -4,8 +4,8 @@ Which fault of the host each override mends is said there; deltal_openrlhf/host/
 """
 
 import json
-import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,17 +13,17 @@ from openrlhf.models import Actor
 from openrlhf.utils.deepspeed import DeepspeedStrategy
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
-from deltal_openrlhf.host import guards
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host import checkpoint_files, guards
 from deltal_openrlhf.host.resume import SAVED_LOSS
 from deltal_openrlhf.host.step import StepContext
 from deltal_openrlhf.runs.files import write_atomically
-
-STAGING = ".saving"
 
 
 class DeltaLStrategy(DeepspeedStrategy):
     """One copy per worker. context: the trainer replaces it in every ppo_train."""
 
+    args: Arguments
     _update_skipped = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -99,93 +99,42 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def save_ckpt(
         self,
-        model,
-        save_dir,
-        tag=None,
-        max_num=3,
-        max_mem=1000,
-        client_state=None,
-        save_latest=True,
-        metric_value=None,
-        metric_key=None,
+        model: Any,
+        save_dir: str,
+        tag: str,
+        max_num: int = 3,
+        max_mem: float = 1000,
+        client_state: dict | None = None,
+        **given: Any,
     ) -> None:
-        """Save beside, rename, move `latest`, and only then delete old ones. (The host deletes first.)"""
-        staging = os.path.join(save_dir, STAGING)
+        """Save aside, put in place, move `latest`, and only then delete old ones. (The host deletes first.)
+
+        max_num, max_mem: checkpoints that are kept, and their GiB. given: save_latest, metric_value and metric_key, as the host's.
+        """
+        folder, save_latest = Path(save_dir), given.pop("save_latest", True)
         if self.is_rank_0():
-            shutil.rmtree(staging, ignore_errors=True)
+            checkpoint_files.begin(folder)
         torch_dist_barrier_and_cuda_sync()
-        self.write_ckpt(model, staging, tag, client_state, metric_value, metric_key)
+        self.write_ckpt(model, str(folder / checkpoint_files.STAGING), tag, client_state or {}, **given)
         torch_dist_barrier_and_cuda_sync()
         if self.is_rank_0():
-            final = os.path.join(save_dir, tag)
-            if (
-                client_state and "deltal" in client_state
-            ):  # readable without torch, before a resumed run starts anything
-                write_atomically(os.path.join(staging, tag, SAVED_LOSS), json.dumps(client_state["deltal"]))
-            _sync_tree(os.path.join(staging, tag))
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(os.path.join(staging, tag), final)
-            for entry in os.scandir(staging):  # DeepSpeed's zero_to_fp32.py
-                os.replace(entry.path, os.path.join(save_dir, entry.name))
-            shutil.rmtree(staging, ignore_errors=True)
-            _sync_folder(save_dir)
+            if client_state and "deltal" in client_state:
+                # Readable without torch, before a resumed run starts anything.
+                write_atomically(
+                    folder / checkpoint_files.STAGING / tag / SAVED_LOSS, json.dumps(client_state["deltal"])
+                )
+            checkpoint_files.publish(folder, tag)
             if save_latest:
-                write_atomically(os.path.join(save_dir, "latest"), tag)
-            self._delete_old_checkpoints(save_dir, tag, max_num, max_mem)
+                write_atomically(folder / "latest", tag)
+            for old in checkpoint_files.old_ones(folder, tag, max_num, max_mem, self._read_ckpt_metric):
+                shutil.rmtree(old)
+                self.print(f"Deleted checkpoint {old}")
         torch_dist_barrier_and_cuda_sync()
 
-    def write_ckpt(self, model, folder, tag, client_state, metric_value, metric_key) -> None:
-        """The checkpoint itself, into folder/tag."""
-        super().save_ckpt(
-            model,
-            folder,
-            tag,
-            client_state=client_state,
-            save_latest=False,
-            metric_value=metric_value,
-            metric_key=metric_key,
-        )
-
-    def _delete_old_checkpoints(self, save_dir: str, newest: str, max_num: int, max_mem: float) -> None:
-        """The host's rule: the best one stays and does not count; without a metric goes first, then the worst, then the oldest."""
-        tags = [d for d in os.listdir(save_dir) if os.path.isdir(os.path.join(save_dir, d)) and d != STAGING]
-        for tag in tags:
-            if newest.startswith("best") and tag.startswith("best") and tag != newest:
-                shutil.rmtree(os.path.join(save_dir, tag))
-
-        def age(tag: str) -> tuple:
-            path = os.path.join(save_dir, tag)
-            metric = self._read_ckpt_metric(path)
-            return (metric is not None, metric if metric is not None else 0.0, os.path.getmtime(path))
-
-        candidates = sorted((t for t in tags if not t.startswith("best") and t != newest), key=age)
-        kept = len(candidates) + (not newest.startswith("best"))
-        while candidates and (kept > max_num or _tree_bytes(save_dir) > max_mem * 1024**3):
-            oldest = candidates.pop(0)
-            shutil.rmtree(os.path.join(save_dir, oldest))
-            self.print(f"Deleted checkpoint {os.path.join(save_dir, oldest)}")
-            kept -= 1
+    def write_ckpt(self, model: Any, folder: str, tag: str, client_state: dict, **metric: Any) -> None:
+        """The checkpoint itself, into folder/tag. metric: metric_value and metric_key, as the host's."""
+        super().save_ckpt(model, folder, tag, client_state=client_state, save_latest=False, **metric)
 
 
-def _engine(model):
+def _engine(model: Any) -> Any:
     return model.model if isinstance(model, Actor) else model
-
-
-def _sync_tree(folder: str) -> None:
-    for path, _, files in os.walk(folder):
-        for name in files:
-            with open(os.path.join(path, name), "rb") as file:
-                os.fsync(file.fileno())
-        _sync_folder(path)
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _tree_bytes(folder: str) -> int:
-    return sum(os.path.getsize(os.path.join(path, name)) for path, _, names in os.walk(folder) for name in names)

@@ -20,6 +20,7 @@ from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
@@ -45,6 +46,10 @@ def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: Los
 
 class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
     """One per training worker."""
+
+    args: Arguments
+    strategy: DeltaLStrategy
+    actor_loss_fn: ResponseWeightedPolicyLoss
 
     def __init__(self, strategy: DeltaLStrategy, *args: Any, **kwargs: Any) -> None:
         super().__init__(strategy, *args, **kwargs)

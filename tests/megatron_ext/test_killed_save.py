@@ -60,11 +60,11 @@ def killed(rank: int, folder: str, moment: str) -> None:
     def kill(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    from deltal_openrlhf.host import strategy
+    from deltal_openrlhf.host import checkpoint_files
     from megatron_ext import checkpoint
 
     if moment == "written":  # but not yet in its place
-        strategy._sync_tree = kill
+        checkpoint_files.sync = kill
     elif rank == 1:  # dies before its part is written
         checkpoint.dist_checkpointing.save = kill
     trainer.strategy.save_ckpt(None, checkpoints, "global_step2", client_state=client_states(2))

@@ -1,0 +1,67 @@
+"""Checkpoints on the disk that survive a kill: each is written aside, is put in its place when it is whole, and only then old ones go."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+STAGING = ".saving"
+
+
+def begin(folder: Path) -> None:
+    """Remove what a killed save left."""
+    shutil.rmtree(folder / STAGING, ignore_errors=True)
+
+
+def publish(folder: Path, tag: str) -> None:
+    """Put the checkpoint that was written aside in its place, in one step, once all of it is on the disk."""
+    staging, final = folder / STAGING, folder / tag
+    sync(staging / tag)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(staging / tag, final)
+    for path in staging.iterdir():  # DeepSpeed's zero_to_fp32.py
+        os.replace(path, folder / path.name)
+    shutil.rmtree(staging, ignore_errors=True)
+    _sync_one(folder)
+
+
+def old_ones(
+    folder: Path, newest: str, max_num: int, max_gib: float, metric_of: Callable[[Path], float | None]
+) -> Iterator[Path]:
+    """The checkpoints that have to go by the host's rule, one at a time: the caller deletes each before it asks for the next.
+
+    The best one stays and does not count; of the others, those without a metric go first, then the worst, then the oldest.
+    """
+    there = [path for path in folder.iterdir() if path.is_dir() and path.name != STAGING]
+    best = [path for path in there if path.name.startswith("best")]
+    if newest.startswith("best"):
+        yield from (path for path in best if path.name != newest)
+
+    def value(path: Path) -> tuple[bool, float, float]:
+        metric = metric_of(path)
+        return metric is not None, metric or 0.0, path.stat().st_mtime
+
+    others = sorted((path for path in there if path not in best and path.name != newest), key=value)
+    kept = len(others) + (not newest.startswith("best"))
+    while others and (kept > max_num or _size(folder) > max_gib * 1024**3):
+        yield others.pop(0)
+        kept -= 1
+
+
+def sync(folder: Path) -> None:
+    """Wait until everything in the folder is on the disk."""
+    for path, _, files in os.walk(folder):
+        for place in (*(os.path.join(path, name) for name in files), path):
+            _sync_one(place)
+
+
+def _sync_one(path: str | Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
