@@ -2,7 +2,7 @@
 
 import matplotlib
 import pytest
-from support import report_examples as examples
+from support import comparison_examples as examples
 from support.report_page import HOSTILE, read, same_bytes, shows, stands_alone
 
 from deltal_openrlhf.comparison.answer import differences

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import comparison_examples
 from support import report_examples as examples
 from support.report_page import same_bytes
 
@@ -44,7 +45,7 @@ def sample(cv_ratio: dict, norm_ratio: dict, beta: dict, bins_off: int) -> dict:
 
 def comparison() -> dict:
     """Two arms of the examples, and for each of the differences two that have it alone, one of them the other way round."""
-    found = examples.comparison() | {"command": "deltal compare x.yaml"}
+    found = comparison_examples.comparison() | {"command": "deltal compare x.yaml"}
     second = found["arms"][1]
     second["cpu_seconds_of_rates"] = 0
     methods = [{**method, "curves": {}} for method in second["methods"]]
