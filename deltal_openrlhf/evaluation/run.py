@@ -21,6 +21,7 @@ from deltal_openrlhf.runs.console import output_to
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.packages import installed_versions
 from deltal_openrlhf.runs.progress import Progress
+from deltal_openrlhf.statistics.seeds import seed_of
 
 PROG = "deltal eval"
 LOG, REPORT, SAMPLES = "vllm.log", "report.md", "samples.md"
@@ -126,7 +127,7 @@ def _respond(
 ) -> None:
     """Sample and grade one response a job into the store."""
     how, unmarked = request.how, request.unmarked
-    requests = [sampling.Request(job.prompt.token_ids, sampling.seed_of(how.seed, *job.key)) for job in jobs]
+    requests = [sampling.Request(job.prompt.token_ids, seed_of(how.seed, *job.key)) for job in jobs]
     waiting: dict[int, tuple[sampling.Response, Future[Grade]]] = {}  # by number of their job
 
     def store_graded(progress: Progress) -> None:

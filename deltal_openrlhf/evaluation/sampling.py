@@ -5,7 +5,6 @@ probabilities from which it is drawn are vLLM's, and these may differ in the las
 are chosen by batch size, a response can change from some token on. It is then another draw from the same model.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,12 +34,6 @@ class Engine(NamedTuple):
     max_model_len: int
     tensor_parallel_size: int
     gpu_memory_utilization: float
-
-
-def seed_of(seed: int, set_name: str, position: int, sample: int) -> int:
-    """0 to 2^63 - 1, different for every response of an evaluation."""
-    key = f"{seed}\0{set_name}\0{position}\0{sample}"
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
 
 
 def start(folder: Path, engine: Engine) -> "LLM":

@@ -1,12 +1,8 @@
 """Evaluation files and checkpoints: what is read, what is refused in one line before vLLM starts; a whole evaluation."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -214,21 +210,6 @@ def test_checksums_see_weights_tokenizer_and_configuration_only(tmp_path, model)
         (folder / name).write_bytes(content + b" ")
         assert [k for k, v in checksums(folder).items() if v != checksums(model)[k]] == [name]
         (folder / name).write_bytes(content)
-
-
-def test_seeds_are_different_for_every_response_and_stable():
-    seeds = Counter(
-        sampling.seed_of(seed, name, position, sample)
-        for seed in (0, 1)
-        for name in ("a", "b", "a1")
-        for position in range(20)
-        for sample in range(12)
-    )
-    assert len(seeds) == 2 * 3 * 20 * 12 and max(seeds) < 2**63 and min(seeds) >= 0
-    code = "from deltal_openrlhf.evaluation.sampling import seed_of; print(seed_of(1, 'a', 2, 3))"
-    env = {**os.environ, "PYTHONHASHSEED": "7"}
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
-    assert int(out.stdout) == sampling.seed_of(1, "a", 2, 3), out.stderr
 
 
 def test_the_answer_shown_is_the_one_graded():
