@@ -41,95 +41,66 @@ MEASURES = {
     "clip_share": "share of steps clipped",
 }
 
-DEFINITIONS = (
-    (
-        "Run",
+DEFINITIONS = {
+    "Run": (
         "One method from one starting point with one seed. At a seed all methods see the same prompts in the same "
-        "order, for the same number of steps.",
+        "order, for the same number of steps."
     ),
-    (
-        "Learning rate",
-        "Chosen for each family of methods by the highest score of its first method, on seeds that no other run uses. The intervals of "
-        "differences hold at the chosen learning rates: what chance there is in that choice is not in them.",
+    "Learning rate": (
+        "Chosen for each family of methods by the highest score of its first method, on seeds that no other run "
+        "uses. The intervals of differences hold at the chosen learning rates: what chance there is in that "
+        "choice is not in them."
     ),
-    (
-        "Accuracy",
-        "Mean reward of the responses sampled in one PPO step; held-out: on prompts that are not trained on.",
+    "Accuracy": "Mean reward of the responses sampled in one PPO step; held-out: on prompts that are not trained on.",
+    "Final accuracy": (
+        "Held-out accuracy after the last step where it was measured, else the mean reward of the last fifth of "
+        "the steps."
     ),
-    (
-        "Final accuracy",
-        "Held-out accuracy after the last step where it was measured, else the mean reward of the last fifth of the "
-        "steps.",
+    "Mean accuracy over all steps (AUC)": "Mean of the accuracy curve.",
+    "Largest drop": "Largest fall of the smoothed accuracy curve below its running maximum.",
+    "Monotonicity": "Spearman's rank correlation of accuracy with the step.",
+    "Length, entropy, gradient norm": (
+        "Means of the last fifth of the steps; the gradient norm is taken before clipping."
     ),
-    (
-        "Mean accuracy over all steps (AUC)",
-        "Mean of the accuracy curve.",
+    "Difference": (
+        "X − Y is the value of X minus that of Y in pairs of runs with the same starting point and seed: the mean "
+        "over seeds of a seed's mean over the starting points."
     ),
-    (
-        "Largest drop",
-        "Largest fall of the smoothed accuracy curve below its running maximum.",
+    "Over starting points": (
+        "Mean and t interval over the means of the starting points: the interval that speaks for other starting points."
     ),
-    (
-        "Monotonicity",
-        "Spearman's rank correlation of accuracy with the step.",
+    "Intervals": (
+        "95 % t intervals: over runs, of differences over seeds. They speak for new seeds, not for other starting "
+        "points. Not corrected for their number: of 20 differences that are none, one comes out as resolved on "
+        "average."
     ),
-    (
-        "Length, entropy, gradient norm",
-        "Means of the last fifth of the steps; the gradient norm is taken before clipping.",
+    "p": (
+        "Sign-flip permutation test of the seeds' differences; with n seeds not below 2^(1 − n). p (Holm): "
+        "corrected for the number of comparisons of this metric."
     ),
-    (
-        "Difference",
-        "X − Y is the value of X minus that of Y in pairs of runs with the same starting point and seed: the mean over seeds of a seed's "
-        "mean over the starting points.",
+    "Not resolved": (
+        "The interval of the difference holds 0, or there is no interval: these runs cannot tell the two apart, "
+        "which is no proof that they are equal."
     ),
-    (
-        "Over starting points",
-        "Mean and t interval over the means of the starting points: the interval that speaks for other starting points.",
-    ),
-    (
-        "Intervals",
-        "95 % t intervals: over runs, of differences over seeds. They speak for new seeds, not for other starting points. Not corrected "
-        "for their number: of 20 differences that are none, one comes out as resolved on average.",
-    ),
-    (
-        "p",
-        "Sign-flip permutation test of the seeds' differences; with n seeds not below 2^(1 − n). "
-        "p (Holm): corrected for the number of comparisons of this metric.",
-    ),
-    (
-        "Not resolved",
-        "The interval of the difference holds 0, or there is no interval: these runs cannot tell the two apart, which"
-        " is no proof that they are equal.",
-    ),
-)
+}
 
 
 def write_report(comparison: dict, folder: Path) -> None:
     """Write folder/report.html and folder/plots/*.png. comparison: comparison.json of `deltal compare`."""
     found = plots(comparison)
     common = _common_flags(comparison["arms"])
-    text = html.page(
-        "Training runs side by side",
-        [
-            *(
-                [html.box("warning", [html.paragraph(unfinished(comparison["unfinished"]))])]
-                if comparison["unfinished"]
-                else []
-            ),
-            html.paragraph(what_was_measured(comparison)),
-            _answer(comparison),
-            *(
-                part
-                for arm, of_arm in zip(comparison["arms"], found, strict=True)
-                for part in _arm(arm, of_arm, common)
-            ),
-            html.heading("How it was computed"),
-            html.definitions(DEFINITIONS),
-            html.heading("Settings"),
-            *([html.preformatted(comparison["command"])] if "command" in comparison else []),
-            html.preformatted(json.dumps(comparison["spec"], indent=2, ensure_ascii=False)),
-        ],
-    )
+    parts = html.warnings([unfinished(comparison["unfinished"])] if comparison["unfinished"] else [])
+    parts += [html.paragraph(what_was_measured(comparison)), _answer(comparison)]
+    for arm, of_arm in zip(comparison["arms"], found, strict=True):
+        parts += _arm(arm, of_arm, common)
+    parts += [
+        html.heading("How it was computed"),
+        html.definitions(DEFINITIONS.items()),
+        html.heading("Settings"),
+        *([html.preformatted(comparison["command"])] if "command" in comparison else []),
+        html.preformatted(json.dumps(comparison["spec"], indent=2, ensure_ascii=False)),
+    ]
+    text = html.page("Training runs side by side", parts)
     write_page(folder, text, [plot for of_arm in found for plot in of_arm])
 
 
@@ -173,33 +144,26 @@ def _answer(comparison: Mapping[str, Any]) -> Markup:
 
 
 def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) -> list[Markup]:
-    own = [f"{flag} {value}" for flag, value in arm["flags"].items() if flag not in common]
     crashed = sum(len(method["crashed"]) for method in arm["methods"])
-    warnings = [
-        *(
-            [f"{count(crashed, 'run')} crashed and count in no mean or difference; the table of crashed runs says why."]
-            if crashed
-            else []
-        ),
-        *arm.get("warnings", []),
-    ]
-    about = [
-        f"{count(arm['steps'], 'PPO step')} a run; {seconds(arm['seconds'])} in all runs, "
-        f"{seconds(arm['cpu_seconds'])} of processor time"
-        + (
-            f", {seconds(arm['cpu_seconds_of_rates'])} of it to choose learning rates."
-            if arm["cpu_seconds_of_rates"]
-            else "."
+    warnings = list(arm.get("warnings", []))
+    if crashed:
+        said = (
+            f"{count(crashed, 'run')} crashed and count in no mean or difference; the table of crashed runs says why."
         )
-    ]
-    if own:
-        about.append(f"Flags of its own: {', '.join(own)}.")
+        warnings.insert(0, said)
+    about = f"{count(arm['steps'], 'PPO step')} a run; {seconds(arm['seconds'])} in all runs, "
+    about += f"{seconds(arm['cpu_seconds'])} of processor time"
+    if arm["cpu_seconds_of_rates"]:
+        about += f", {seconds(arm['cpu_seconds_of_rates'])} of it to choose learning rates"
+    about += "."
+    if own := [f"{flag} {value}" for flag, value in arm["flags"].items() if flag not in common]:
+        about += f" Flags of its own: {', '.join(own)}."
     if "final_from" in arm:
-        about.append(f"Final accuracy: {_final(arm)}.")
+        about += f" Final accuracy: {_final(arm)}."
     return [
         html.heading(f"Arm {arm['name']}"),
-        html.paragraph(" ".join(about)),
-        *([html.box("warning", map(html.paragraph, warnings))] if warnings else []),
+        html.paragraph(about),
+        *html.warnings(warnings),
         html.plots(found),
         *_tables(arm),
     ]
@@ -214,23 +178,14 @@ def _final(arm: Arm) -> str:
 def _tables(arm: Arm) -> list[Markup]:
     name = arm["name"]
     metrics = dict.fromkeys(pair["metric"] for pair in [*arm["families"], *arm["pairs"]])
+    described = ["method", "family", "learning rate", "runs", "crashed"]
+    methods = [
+        [m["name"], m["family"], _rate(m["learning_rate"]), m["runs"], len(m["crashed"]), *(m[key] for key in MEASURES)]
+        for m in arm["methods"]
+    ]
     crashed = [[crash["run"], m["name"], html.Text(crash["reason"])] for m in arm["methods"] for crash in m["crashed"]]
     return [
-        html.table(
-            f"Methods, arm {name}",
-            ["method", "family", "learning rate", "runs", "crashed", *MEASURES.values()],
-            [
-                [
-                    m["name"],
-                    m["family"],
-                    _rate(m["learning_rate"]),
-                    m["runs"],
-                    len(m["crashed"]),
-                    *(m[key] for key in MEASURES),
-                ]
-                for m in arm["methods"]
-            ],
-        ),
+        html.table(f"Methods, arm {name}", [*described, *MEASURES.values()], methods),
         *(_pairs(arm, metric) for metric in metrics),
         *_learning_rates(arm),
         *([html.table(f"Crashed runs, arm {name}", ["run", "method", "reason"], crashed)] if crashed else []),

@@ -5,22 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.reports import palette
-from deltal_openrlhf.reports.figures import (
-    NoPlot,
-    Plot,
-    Series,
-    curves,
-    draw,
-    legend,
-    limits,
-    log_axis,
-    new_figure,
-    png,
-    rows,
-    shortened,
-    values_at,
-)
+from deltal_openrlhf.reports import figures, palette
+from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, limits, shortened
 from deltal_openrlhf.reports.numbers import count, is_missing, rate
 from deltal_openrlhf.reports.palette import Look
 
@@ -59,7 +45,7 @@ def plots(comparison: Mapping[str, Any]) -> list[list[Plot | NoPlot]]:
     """For each arm its plots in the order of the page; a sentence in place of one whose values are all missing."""
     arms = comparison["arms"]
     looks = palette.looks(method["name"] for arm in arms for method in arm["methods"])
-    return [draw(_of_arm(arm, plot_prefix(i, arm), looks)) for i, arm in enumerate(arms, start=1)]
+    return [figures.draw(_of_arm(arm, plot_prefix(i, arm), looks)) for i, arm in enumerate(arms, start=1)]
 
 
 def _of_arm(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> list[Callable[[], Plot | NoPlot]]:
@@ -82,36 +68,31 @@ def _slug(name: str) -> str:
 def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -> Plot | NoPlot:
     of = {m["name"]: m["curves"][plot.key] for m in arm["methods"] if _has_values(m["curves"].get(plot.key))}
     if not of:
-        return NoPlot(f"Left out, for want of values: {plot.title.lower()}.")
+        return NoPlot.for_want_of_values(plot.title.lower())
     if all(len(curve["step"]) == 1 for curve in of.values()):
         return NoPlot(f"Left out, for there is one step: {plot.title.lower()}. Its values are in the table.")
     banded = {name for name, curve in of.items() if any(v is not None for v in curve["low"] or [])}
-    lines = -(-len(of) // 2)
     ns = sorted({curve["n"] for curve in of.values()})
     bands = "bands: 95 % intervals" if banded else "no interval"
     title = f"{plot.title} · {shortened(arm['name'], 18)}\n{_span(ns, 'run')} a method; {bands}"
-    figure, (axes,) = new_figure(title, 3.4 + 0.2 * lines)
+    figure, (axes,) = figures.new_figure(title, 3.4 + 0.2 * -(-len(of) // 2))  # the legend has two columns
     axes.set_yscale("log" if plot.log else "linear", **({"nonpositive": "clip"} if plot.log else {}))
     means = [v for curve in of.values() for v in curve["mean"]]
     ends = [v for curve in of.values() for key in ("low", "high") for v in curve[key] or []]
     axes.set_ylim(limits(means, ends, plot.log))
-    curves(axes, of, looks)
+    figures.curves(axes, of, looks)
     axes.set_xlabel("PPO step")
     axes.set_ylabel(plot.label)
     if plot.log:
-        log_axis(axes.yaxis)
-    legend(figure, axes, 2)
+        figures.log_axis(axes.yaxis)
+    figures.legend(figure, axes, 2)
     caption = f"Lines: mean over runs. Bands: 95 % t interval over runs, at each step. n: {_runs(of)}."
     if len(banded) < len(of):
         caption += " Without a band: one run only, so no interval."
     if plot.key == "grad_norm":
         caption += " Methods differ in scale by design."
-    return Plot(
-        f"{prefix}_{plot.key}",
-        png(figure),
-        f"{plot.title} against the PPO step, by method, arm {arm['name']}.",
-        caption,
-    )
+    alt = f"{plot.title} against the PPO step, by method, arm {arm['name']}."
+    return Plot(f"{prefix}_{plot.key}", figures.png(figure), alt, caption)
 
 
 def _has_values(curve: Mapping[str, Any] | None) -> bool:
@@ -132,53 +113,49 @@ def _differences(arm: Arm, metric: str, prefix: str) -> Plot | NoPlot:
         if pair["metric"] == metric and not is_missing(pair["difference"])
     ]
     if not found:
-        return NoPlot(f"Left out, for want of values: {title}.")
-    pairs = [pair for pair, _ in found]
+        return NoPlot.for_want_of_values(title)
+    pairs, looks = [pair for pair, _ in found], [look for _, look in found]
     ns = sorted({pair["n"] for pair in pairs})
-    n = _span(ns, "pair")
     labels = [
         f"{shortened(pair['b'], 20)}\n− {shortened(pair['a'], 20)}" + ("" if len(ns) == 1 else f" ({pair['n']})")
         for pair in pairs
     ]
     bars = "bars: 95 %" if any(_has_interval(pair["difference"]) for pair in pairs) else "no intervals"
-    heading = f"{title[0].upper()}{title[1:]}\n{shortened(arm['name'], 28)} · {n}; {bars}"
-    figure, (axes,) = new_figure(heading, 1.2 + 0.44 * len(pairs))
-    rows(
-        axes, labels, [Series(None, [pair["difference"] for pair in pairs], [look for _, look in found])], reference=0.0
-    )
-    families = sum(look is palette.BLACK for _, look in found)
+    title = f"{title[0].upper()}{title[1:]}"
+    heading = f"{title}\n{shortened(arm['name'], 28)} · {_span(ns, 'pair')}; {bars}"
+    figure, (axes,) = figures.new_figure(heading, 1.2 + 0.44 * len(pairs))
+    figures.rows(axes, labels, [Series(None, [pair["difference"] for pair in pairs], looks)], reference=0.0)
+    families = looks.count(palette.BLACK)
     if 0 < families < len(pairs):
         axes.axhline(families - 0.5, color="#bbbbbb", linewidth=0.8)
     axes.set_xlabel("difference")
     caption = (
-        f"Pairs of runs with the same starting point and seed; {n}. Right of 0: the one named first is better. "
+        f"Pairs of runs with the same starting point and seed; {_span(ns, 'pair')}. Right of 0: the one named first is better. "
         "Squares: means of two families. Bars: 95 % t intervals over seeds, not corrected for the number of comparisons. "
         "Hollow: not resolved."
     )
-    return Plot(
-        f"{prefix}_difference_{_slug(metric)}", png(figure), f"{heading.splitlines()[0]}, arm {arm['name']}.", caption
-    )
+    alt = f"{title}, arm {arm['name']}."
+    return Plot(f"{prefix}_difference_{_slug(metric)}", figures.png(figure), alt, caption)
 
 
 def _learning_rates(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> Plot | NoPlot:
     tried = [of for of in arm["learning_rates"] if not is_missing(of["score"])]
     if not tried:
-        return NoPlot("Left out, for want of values: choice of the learning rate.")
+        return NoPlot.for_want_of_values("choice of the learning rate")
     families = list(dict.fromkeys(one["family"] for one in tried))
     series = []
     for i, family in enumerate(families):
         of = sorted((one for one in tried if one["family"] == family), key=lambda one: one["lr"])
         # A little beside each other, or bars would cover bars.
         xs = [one["lr"] * 1.05 ** (i - (len(families) - 1) / 2) for one in of]
-        series.append(
-            (xs, of, Series(shortened(family), [one["score"] for one in of], _family_look(arm, family, looks)))
-        )
+        look = _family_look(arm, family, looks)
+        series.append((xs, of, Series(shortened(family), [one["score"] for one in of], look)))
     n = _span(sorted({one["runs"] for one in tried}), "run")
     bars = "bars: 95 % intervals" if any(_has_interval(one["score"]) for one in tried) else "no intervals"
     title = f"Choice of the learning rate · {shortened(arm['name'], 20)}\n{n} a value; {bars}"
-    figure, (axes,) = new_figure(title, 3.5)
+    figure, (axes,) = figures.new_figure(title, 3.5)
     axes.set_xscale("log")
-    values_at(axes, [(xs, one) for xs, _, one in series], reference=None)
+    figures.values_at(axes, [(xs, one) for xs, _, one in series], reference=None)
     chosen = [
         (x, one["score"]["value"])
         for xs, of, _ in series
@@ -186,27 +163,18 @@ def _learning_rates(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> Plot | 
         if one["chosen"] and one["score"]["value"] is not None
     ]
     if chosen:
-        ring: dict[str, Any] = {
-            "markersize": 13,
-            "markerfacecolor": "none",
-            "markeredgecolor": "black",
-            "linestyle": "none",
-        }
-        axes.plot(*zip(*chosen, strict=True), marker="o", label="chosen", clip_on=False, **ring)
+        ring: dict[str, Any] = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgecolor": "black"}
+        axes.plot(*zip(*chosen, strict=True), linestyle="none", label="chosen", clip_on=False, **ring)
     axes.set_xlim(limits([x for xs, _, _ in series for x in xs], [], log=True))
     rates = sorted({one["lr"] for one in tried})
     axes.set_xticks(rates, [rate(lr) for lr in rates], rotation=45 if len(rates) > 5 else 0)
     axes.minorticks_off()
     axes.set_xlabel("learning rate")
     axes.set_ylabel("score")
-    legend(figure, axes, 2)
+    figures.legend(figure, axes, 2)
     caption = f"On seeds of its own. {n} a value. Bars: 95 % intervals, none (hollow) where there is one run. Ring: chosen for the family."
-    return Plot(
-        f"{prefix}_learning_rate",
-        png(figure),
-        f"Score against the learning rate, by family, arm {arm['name']}.",
-        caption,
-    )
+    alt = f"Score against the learning rate, by family, arm {arm['name']}."
+    return Plot(f"{prefix}_learning_rate", figures.png(figure), alt, caption)
 
 
 def _has_interval(estimate: Mapping[str, Any]) -> bool:
@@ -219,5 +187,4 @@ def _span(ns: Sequence[int], unit: str) -> str:
 
 def _family_look(arm: Arm, family: str, looks: Mapping[str, Look]) -> Look:
     """That of the family's first method."""
-    members: Sequence[str] = [m["name"] for m in arm["methods"] if m["family"] == family]
-    return looks[members[0]] if members else palette.GREY
+    return next((looks[m["name"]] for m in arm["methods"] if m["family"] == family), palette.GREY)

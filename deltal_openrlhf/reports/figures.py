@@ -52,6 +52,10 @@ class NoPlot(NamedTuple):
     reason: str
     """One sentence."""
 
+    @classmethod
+    def for_want_of_values(cls, what: str) -> "NoPlot":
+        return cls(f"Left out, for want of values: {' '.join(what.split())}.")
+
 
 def drawing() -> AbstractContextManager:
     """Within it figures look the same whatever the user's matplotlib settings are; they are as before afterwards."""
@@ -165,10 +169,8 @@ def rows(
     include: Sequence[float | None] = (),
 ) -> None:
     """Forest plot: one row for each label, from the top, each series a little lower. reference: dotted line. include: seen too."""
-    of = [e for s in series for e in s.estimates if e is not None]
-    ends = [e[key] for e in of for key in ("low", "high")]
     axes.set_xscale("log" if log else "linear")
-    axes.set_xlim(limits([*(e["value"] for e in of), reference, *include], ends, log))
+    axes.set_xlim(_limits_of(series, [reference, *include], log))
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_yticks(range(len(labels)), labels)
     axes.grid(axis="y", visible=False)
@@ -188,9 +190,7 @@ def rows(
 
 def values_at(axes: Axes, series: Sequence[tuple[Sequence[float], Series]], reference: float | None) -> None:
     """Values with intervals against x, each series joined by a thin line. series: (x of every value, series)."""
-    of = [e for _, s in series for e in s.estimates if e is not None]
-    ends = [e[key] for e in of for key in ("low", "high")]
-    axes.set_ylim(limits([*(e["value"] for e in of), reference], ends, log=False))
+    axes.set_ylim(_limits_of([one for _, one in series], [reference], log=False))
     for xs, one in series:
         drawn = [(x, e) for x, e in zip(xs, one.estimates, strict=True) if e is not None]
         look = _look_at(one, 0)
@@ -223,6 +223,11 @@ def curves(axes: Axes, of: Mapping[str, Mapping[str, Any]], look: Mapping[str, L
             label=f"{shortened(label, 16)} (n = {curve['n']})",
         )
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _limits_of(series: Iterable[Series], others: Iterable[float | None], log: bool) -> tuple[float, float]:
+    of = [e for one in series for e in one.estimates if e is not None]
+    return limits([*(e["value"] for e in of), *others], [e[key] for e in of for key in ("low", "high")], log)
 
 
 def _in_legend(axes: Axes, series: Series) -> None:

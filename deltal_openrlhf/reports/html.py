@@ -74,6 +74,11 @@ def box(kind: str, parts: Iterable[Markup]) -> Markup:
     return Markup('<div class="{}">\n{}\n</div>').format(kind, Markup("\n").join(parts))
 
 
+def warnings(texts: Sequence[str]) -> list[Markup]:
+    """A box with a paragraph for each text; nothing without texts."""
+    return [box("warning", map(paragraph, texts))] if texts else []
+
+
 def bullets(items: Iterable[str]) -> Markup:
     return Markup("<ul>\n{}\n</ul>").format(Markup("\n").join(Markup("<li>{}</li>").format(item) for item in items))
 
