@@ -93,7 +93,7 @@ def load(name: str) -> Backend:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise NotInstalled(f"--backend {name} needs the package {package}, which is not installed here") from error
+        raise NotInstalled(f"{name} needs the package {package}, which is not installed here") from error
     return backend
 
 

@@ -1,11 +1,11 @@
 """Which models, and which versions of Megatron-Core and mbridge, this backend was written for. No torch."""
 
-import importlib.metadata
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.runs.packages import installed_version
 from megatron_ext.layout import ParallelLayout, num_experts
 
 FAMILIES = ("qwen2", "qwen3", "llama", "qwen3_moe")
@@ -23,7 +23,7 @@ FP8GlobalStateManager.set_skip_fp8_weight_update_tensor (2.15, 2.16), which only
 def check_installed(on_cpu: bool) -> None:
     """Raise ValueError for a package that is missing or of another version. Without a GPU Transformer Engine is not needed."""
     for name, checked in CHECKED.items():
-        version = _version(name)
+        version = installed_version(name)
         if version is None:
             raise ValueError(f"--backend megatron needs {name} {checked}, which is not installed: {INSTALL}")
         if version != checked:
@@ -32,7 +32,7 @@ def check_installed(on_cpu: bool) -> None:
             )
     if on_cpu:
         return
-    engine, wanted = _version("transformer-engine"), f"transformer-engine{TRANSFORMER_ENGINE}"
+    engine, wanted = installed_version("transformer-engine"), f"transformer-engine{TRANSFORMER_ENGINE}"
     # With the headers of torch's CUDA packages: a toolkit often lacks those of cuDNN and NCCL.
     remedy = "NVTE_BUILD_USE_NVIDIA_WHEELS=1 pip install --no-build-isolation "
     remedy += f"'transformer-engine[pytorch]{TRANSFORMER_ENGINE}'"
@@ -108,10 +108,3 @@ def _check(config: Any, name: str, value: Any, allowed: Any) -> None:
         raise ValueError(
             f"the model ({config.model_type}) has {name} {value}; with --backend megatron only {allowed} is allowed"
         )
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

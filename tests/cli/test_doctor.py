@@ -10,6 +10,7 @@ from support import commands
 
 from deltal_openrlhf.cli import doctor, machine
 from deltal_openrlhf.parity import forkserver
+from deltal_openrlhf.runs import packages
 from megatron_ext import support
 
 GIB = 1024**3
@@ -48,7 +49,7 @@ def problems(check) -> dict[str, doctor.Problem]:
 
 
 def test_a_missing_package(monkeypatch):
-    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "ray" else "1.0")
+    monkeypatch.setattr(packages, "installed_version", lambda package: None if package == "ray" else "1.0")
     found = problems(doctor.check_versions)
     assert found["ray is not installed"].fatal
     assert "scripts/setup.sh" in found["ray is not installed"].remedy
@@ -60,8 +61,8 @@ def installed(monkeypatch):
     """installed(on_cpu, {package: version}): what doctor and the Megatron backend find; nothing else is there."""
 
     def install(on_cpu: bool, versions: dict[str, str]) -> None:
-        monkeypatch.setattr(doctor, "_version", versions.get)
-        monkeypatch.setattr(support, "_version", versions.get)
+        monkeypatch.setattr(packages, "installed_version", versions.get)
+        monkeypatch.setattr(support, "installed_version", versions.get)
         monkeypatch.setattr(doctor, "_cpu_mode", lambda: on_cpu)
 
     return install

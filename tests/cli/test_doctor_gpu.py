@@ -310,7 +310,7 @@ def test_a_gpu_machine(tools, monkeypatch):
     monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", str(tools.folder / "cuda"))
     monkeypatch.setattr(gpu, "find_driver", lambda: gpu.Driver("580.65.06", (13, 0)))
     monkeypatch.setattr(gpu, "find_ipc", lambda: gpu.Ipc(False, 1))
-    monkeypatch.setattr(doctor, "_version", lambda package: "2.8.3" if package == "flash-attn" else None)
+    monkeypatch.setattr(doctor, "installed_version", lambda package: "2.8.3" if package == "flash-attn" else None)
     for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     facts, problems = doctor.check_gpu()

@@ -31,7 +31,7 @@ class Environment:
             path.parent.mkdir(parents=True)
             path.write_text(REPORT.format(name=name))
         (self.packages / "deltal_openrlhf" / "__init__.py").symlink_to(PACKAGE / "__init__.py")
-        for name in ("files.py", "cli"):
+        for name in ("runs", "standins", "cli"):
             (self.packages / "deltal_openrlhf" / name).symlink_to(PACKAGE / name)
         metadata = self.packages / "deltal_openrlhf-0.1.0.dist-info" / "METADATA"
         metadata.parent.mkdir()
