@@ -18,6 +18,8 @@ from pathlib import Path
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.quickstart import training
+from deltal_openrlhf.quickstart.training import Training
 from deltal_openrlhf.runs.files import records, write_atomically
 
 BACKENDS = {
@@ -56,23 +58,19 @@ def make_start(folder: Path, steps: int) -> None:
     model.save(trained, tokenizer, folder)
 
 
+def training_of(out: Path, folder: Path, steps: int) -> Training:
+    """From the start and on the prompts in `out`, into `folder`."""
+    loss = ["--loss_agg", "deltal", *CORRECTION]
+    return Training(out / "start", folder, out / "prompts.jsonl", loss, steps, seed=1)
+
+
 def train(name: str, out: Path, steps: int) -> list[dict]:
     """The metrics of one run, from its file if it is done."""
-    from deltal_openrlhf.quickstart import training
-
     folder = out / name.lower().replace(", ", "-").replace(" ", "-")
     metrics = folder / "checkpoint" / "metrics.jsonl"
     if not (folder / "done").exists():
         print(f"\n{name}", flush=True)
-        command = training.command(
-            start=out / "start",
-            out=folder,
-            prompts=out / "prompts.jsonl",
-            loss=["--loss_agg", "deltal", *CORRECTION],
-            steps=steps,
-            seed=1,
-            control=False,
-        )
+        command = training.command(training_of(out, folder, steps))
         if BACKENDS[name]:
             for flag in ("--ds.zero_stage", "--ds.attn_implementation"):
                 place = command.index(flag)
@@ -121,11 +119,9 @@ def main() -> None:
             "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/setup.sh"
         )
     args.out.mkdir(parents=True, exist_ok=True)
-    from deltal_openrlhf.quickstart.training import write_prompts
-
     if not (args.out / "start").exists():
         make_start(args.out / "start", args.supervised_steps)
-    write_prompts(args.out / "prompts.jsonl", steps=args.steps, seed=1, chance=None)
+    training.write_prompts(training_of(args.out, args.out, args.steps), chance=None)
     runs = {name: train(name, args.out, args.steps) for name in BACKENDS}
     print("\n" + report(runs))
     for name in BACKENDS:

@@ -11,29 +11,21 @@ changed is done again.
 """
 
 import argparse
-import json
 import os
-import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES
-from deltal_openrlhf.runs import metrics_file
-from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
 
 if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
 
-FORMAT = 1
-"""Part of all settings: raise it when a stage's code changes what it makes."""
-
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m deltal_openrlhf.quickstart", description=__doc__.split("\n\n")[0])
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+    parser = OneLineParser(prog="python -m deltal_openrlhf.quickstart", description=__doc__.split("\n\n")[0])
     parser.add_argument("--loss_agg", choices=MODES, default="deltal", help="loss aggregation")
     parser.add_argument("--alpha", type=float, default=1.0, help="exponent of ∆L, 0 to 1; only for --loss_agg deltal")
     parser.add_argument("--steps", type=int, default=30, help="PPO steps")
@@ -62,6 +54,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0, 1 (the training failed), 2 (bad input), 130 (interrupted)."""
     args = parse(argv)
     if cpu.is_needed():
         os.environ.update(cpu.environment())  # before transformers imports DeepSpeed, and for a quiet console
@@ -71,10 +64,22 @@ def main(argv: list[str] | None = None) -> int:
         except ValueError as error:
             print(f"quickstart: error: {error}", file=sys.stderr)
             return 2
-        return _run(args, device, given)
+        from deltal_openrlhf.quickstart.run import QuickStart
+        from deltal_openrlhf.quickstart.training import TrainingFailed
+
+        try:
+            QuickStart(args, device, given).run()
+        except TrainingFailed as failed:
+            print(
+                f"quickstart: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same "
+                "command resumes from the last save, if there was one",
+                file=sys.stderr,
+            )
+            return 1
     except KeyboardInterrupt:
         print(f"quickstart: interrupted; the same command resumes it (in {args.out})", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    return 0
 
 
 def _device() -> str:
@@ -104,142 +109,6 @@ def _given(args: argparse.Namespace) -> "GivenModel | None":
         raise ValueError(f"--model is {args.model}, allowed is a folder or a hub name of a model: {error}") from error
     print(f"quickstart: {args.model}: {given.SAYS[model.prompts]}", flush=True)
     return model
-
-
-def _run(args: argparse.Namespace, device: str, given: "GivenModel | None") -> int:
-    from deltal_openrlhf.quickstart import heavy, sizes, task, training
-    from deltal_openrlhf.quickstart.stages import in_child, run_stage
-    from deltal_openrlhf.statistics import paired
-
-    out: Path = args.out
-    size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
-    checkpoint = out / "checkpoint"
-    problems = size.task.held_out(task.HELD_OUT)
-    groups = [task.same_problem(problem) for problem in problems]
-    measured = "about 6 minutes on 2 cores, " if device == "cpu" and given is None else ""
-    print(f"quickstart: {measured}all of it in {out}", flush=True)
-
-    # On the CPU without --model these are the settings of all runs before: they resume.
-    start_settings = {"format": FORMAT, "seed": args.seed, **({"device": device} if device != "cpu" else {})}
-    if given is None:
-        start_folder, prompt_kind, max_new_tokens = out / "start", "words", size.task.max_new_tokens
-        start_settings["supervised_steps"] = size.steps
-    else:
-        start_folder, prompt_kind, max_new_tokens = Path(given.folder), given.prompts, given.max_new_tokens
-        start_settings |= {"model": given.folder, "weights": given.identity, "prompts": prompt_kind}
-    loss = ["--loss_agg", args.loss_agg] + (["--alpha", str(args.alpha)] if args.loss_agg == "deltal" else [])
-    train_settings = {**start_settings, "loss": loss, "steps": args.steps, "control": args.shuffle_rewards}
-
-    def ppo() -> dict:
-        _set_aside_other_settings(out, train_settings)
-        prompts = out / "train.jsonl"
-        chance = accuracy_before["mean"] if args.shuffle_rewards else None
-        training.write_prompts(prompts, steps=args.steps, seed=args.seed, chance=chance, prompts=prompt_kind)
-        training.train(
-            training.command(
-                start=start_folder,
-                out=out,
-                prompts=prompts,
-                loss=loss,
-                steps=args.steps,
-                seed=args.seed,
-                control=args.shuffle_rewards,
-                given=given,
-                device=device,
-            )
-        )
-        return {}
-
-    records = []
-    if given is None:
-        records.append(
-            run_stage(
-                out / "start.json",
-                "supervised start",
-                start_settings,
-                lambda: in_child(heavy.supervised_start, size, args.seed, start_folder),
-                start_folder,
-            )
-        )
-    before = run_stage(
-        out / "before.json",
-        "accuracy before",
-        start_settings,
-        lambda: in_child(heavy.evaluation, start_folder, problems, max_new_tokens, prompt_kind, device),
-    )
-    accuracy_before = paired.accuracy(before["result"]["correct"], groups)
-    print(f"  held-out accuracy {accuracy_before['mean']:.3f}", flush=True)
-    try:
-        trained = run_stage(
-            out / "train.json", f"training with {' '.join(loss)}", train_settings, ppo, checkpoint / "config.json"
-        )
-    except training.TrainingFailed as failed:
-        print(
-            f"quickstart: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same command "
-            "resumes from the last save, if there was one",
-            file=sys.stderr,
-        )
-        return 1
-    after = run_stage(
-        out / "after.json",
-        "accuracy after",
-        train_settings,
-        lambda: in_child(heavy.evaluation, checkpoint, problems, max_new_tokens, prompt_kind, device),
-    )
-
-    _report(args, loss, groups, [*records, before, trained, after])
-    return 0
-
-
-def _report(args: argparse.Namespace, loss: list[str], groups: list, records: list[dict]) -> None:
-    """Plot, summary.json and table. records: of the stages, in order. groups: task.same_problem of every held-out problem."""
-    from deltal_openrlhf.quickstart import report
-    from deltal_openrlhf.statistics import paired
-
-    out, checkpoint = args.out, args.out / "checkpoint"
-    before, _, after = records[-3:]
-    accuracy_before = paired.accuracy(before["result"]["correct"], groups)
-    accuracy_after = paired.accuracy(after["result"]["correct"], groups)
-    title = f"Countdown, {f'{args.model}, ' if args.model else ''}{' '.join(loss)}, seed {args.seed}" + (
-        ", rewards shuffled" if args.shuffle_rewards else ""
-    )
-    metrics = metrics_file.read_metrics(str(checkpoint / metrics_file.NAME))
-    report.plot(metrics, accuracy_before, accuracy_after, title, out / "plot.png")
-    summary = {
-        **report.accuracies(before["result"]["correct"], after["result"]["correct"], groups),
-        "steps": args.steps,
-        "seconds": sum(record["seconds"] for record in records),
-        "peak_memory_gb": max(record["peak_memory_gb"] for record in records),
-        "checkpoint": str(checkpoint),
-        "plot": str(out / "plot.png"),
-        "loss_agg": args.loss_agg,
-        "alpha": args.alpha if args.loss_agg == "deltal" else None,
-        "seed": args.seed,
-        "model": args.model,
-        "shuffle_rewards": args.shuffle_rewards,
-    }
-    write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    lengths = [sum(record["result"]["lengths"]) / len(record["result"]["lengths"]) for record in (before, after)]
-    print(f"\n{report.table(summary, *lengths)}\n")
-    print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
-    print(f"checkpoint (transformers, vLLM): {checkpoint}\nplot: {summary['plot']}\nsummary: {out / 'summary.json'}")
-
-
-def _set_aside_other_settings(out: Path, settings: dict) -> None:
-    """A training that was begun with these settings resumes from its last saved step; one with others is moved to out/previous."""
-    begun = out / "training_settings.json"
-    if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) == settings:
-        return
-    previous = out / "previous"
-    made = ("checkpoint", "ckpt", "train.json", "after.json", "summary.json", "plot.png")
-    earlier = [out / name for name in made if (out / name).exists()]
-    if earlier:
-        shutil.rmtree(previous, ignore_errors=True)
-        previous.mkdir()
-        for folder in earlier:
-            shutil.move(folder, previous / folder.name)
-        print(f"  an earlier training had other settings: moved to {previous}", flush=True)
-    write_atomically(begun, json.dumps(settings))
 
 
 if __name__ == "__main__":

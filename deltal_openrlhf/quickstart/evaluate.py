@@ -38,7 +38,7 @@ def evaluate(
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").to(device).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval().to(device)
     rows = [problem for problem in problems for _ in range(samples)]
     texts = [as_text(PROMPTS[prompts](*row), tokenizer) for row in rows]
     prompt_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -1,10 +1,11 @@
 """The stages that need transformers, for processes of their own (stages.in_child): importing this module costs nothing."""
 
-import time
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf.quickstart.sizes import Size
+from deltal_openrlhf.runs.progress import Progress
 
 if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
@@ -19,7 +20,8 @@ def supervised_start(size: Size, seed: int, folder: Path) -> dict:
     if size.device == "cpu":
         torch.set_num_threads(1)
     tokenizer = model.build_tokenizer(size)
-    trained = supervised.train(tokenizer, size, seed=seed, progress=_Progress("  supervised step", size.steps))
+    with Progress("  supervised start", "steps", size.steps, stream=sys.stdout) as progress:
+        trained = supervised.train(tokenizer, size, seed=seed, progress=progress.update)
     model.save(trained, tokenizer, folder, size)
     return {}
 
@@ -40,15 +42,3 @@ def evaluation(folder: Path, problems: list, max_new_tokens: int, prompts: str =
     if device == "cpu" and prompts == "words":
         torch.set_num_threads(1)
     return evaluate.evaluate(folder, problems, max_new_tokens=max_new_tokens, prompts=prompts, device=device)
-
-
-class _Progress:
-    """Prints ten lines over a stage, with the time that is left at the rate so far."""
-
-    def __init__(self, name: str, steps: int) -> None:
-        self.name, self.steps, self.start = name, steps, time.monotonic()
-
-    def __call__(self, step: int) -> None:
-        if step % max(1, self.steps // 10) == 0:
-            left = (time.monotonic() - self.start) / step * (self.steps - step)
-            print(f"{self.name} {step}/{self.steps}, {left:.0f} s left", flush=True)

@@ -35,8 +35,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, size: Size = CPU) -> LlamaFo
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="sdpa",
-        **size.llama,
+        **{"attn_implementation": "sdpa", **size.llama},
     )
     return LlamaForCausalLM(config)
 
@@ -45,7 +44,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     """Write a bfloat16 checkpoint, checked, whole or not at all. Raises ValueError if the saved tokenizer does not round-trip."""
     beside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(beside)
+    model.to(torch.bfloat16).save_pretrained(beside)  # type: ignore[arg-type]  # transformers wraps Module.to
     tokenizer.save_pretrained(beside)
     check_round_trip(beside, size)
     shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,7 @@ def chance_label(numbers: tuple[int, ...], target: int, chance: float) -> str:
     return json.dumps({**json.loads(label(numbers, target)), "chance": chance})
 
 
-def reward_func(queries: list[str], prompts: list[str], labels: list[str], **_) -> dict:
+def reward_func(queries: list[str], prompts: list[str], labels: list[str], **_: object) -> dict:
     """Rewards of n responses, float32 [n]: 1 with the label's chance, else 0. The same query always gets the same reward."""
     chances = [json.loads(text)["chance"] for text in labels]
     rewards = torch.tensor([float(_uniform(query) < c) for query, c in zip(queries, chances, strict=True)])

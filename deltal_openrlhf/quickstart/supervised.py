@@ -30,7 +30,8 @@ def train(
 ) -> LlamaForCausalLM:
     """A new float32 model on size.device, after size.steps AdamW steps on fresh traces of train problems. progress: called after each."""
     torch.manual_seed(seed)
-    model = build_model(tokenizer, size).to(size.device)
+    model = build_model(tokenizer, size)
+    model.to(size.device)  # type: ignore[arg-type]  # transformers wraps Module.to
     optimizer = torch.optim.AdamW(model.parameters(), lr=size.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, size))
     batches = _batches(tokenizer, size, random.Random(seed))

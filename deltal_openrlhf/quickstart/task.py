@@ -94,7 +94,7 @@ class Task:
         """A response whose attempts are random, or known hits with chance `hint`; gives up after a miss with chance `give_up`."""
         known = self.attempts(problem.numbers)
         anything = list(itertools.chain.from_iterable(known.values()))
-        words = []
+        words: list[str] = []
         for _ in range(self.max_attempts):
             tried = rng.choice(known[problem.target] if rng.random() < self.hint else anything)
             if tried.value == problem.target:

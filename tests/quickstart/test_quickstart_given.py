@@ -215,20 +215,12 @@ def test_a_given_model_goes_through_all_stages(models, tmp_path, monkeypatch, ca
 def command(models: Path, out: Path, name: str | None, device: str) -> list[str]:
     """Arguments of the training that the quick start would run."""
     found = given.find(str(models / name), sizes.CPU) if name else None
-    training.write_prompts(
-        out / "train.jsonl", steps=2, seed=0, chance=None, prompts=found.prompts if found else "words"
+    loss = ["--loss_agg", "deltal", "--alpha", "1.0"]
+    of = training.Training(
+        models / (name or "words"), out, out / "train.jsonl", loss, steps=2, seed=0, given=found, device=device
     )
-    return training.command(
-        start=models / (name or "words"),
-        out=out,
-        prompts=out / "train.jsonl",
-        loss=["--loss_agg", "deltal", "--alpha", "1.0"],
-        steps=2,
-        seed=0,
-        control=False,
-        given=found,
-        device=device,
-    )[3:]
+    training.write_prompts(of, chance=None)
+    return training.command(of)[3:]
 
 
 @pytest.mark.parametrize("name", [None, "words", "chat", "base"])

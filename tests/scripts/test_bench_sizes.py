@@ -206,7 +206,7 @@ def test_a_start_of_the_gpus_task_learns_and_serves(tmp_path, capsys):
     assert loss(trained) < loss(model.build_model(tokenizer, TINY)) - 0.3
 
     heavy.supervised_start(TINY, 1, tmp_path / "start")
-    assert "supervised step 3/3" in capsys.readouterr().out
+    assert "supervised start: 3/3 steps" in capsys.readouterr().out
     saved = AutoTokenizer.from_pretrained(tmp_path / "start")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "start").dtype == torch.bfloat16
     assert len(saved) == 2 * 99 + 1 + 4 + 8 + 3

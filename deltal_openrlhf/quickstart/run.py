@@ -1,0 +1,159 @@
+"""The stages of one quick start, in order."""
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deltal_openrlhf.quickstart import heavy, sizes, stages, task, training
+from deltal_openrlhf.quickstart.given import GivenModel
+from deltal_openrlhf.quickstart.training import Training
+from deltal_openrlhf.runs import metrics_file
+from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.statistics import bootstrap
+from deltal_openrlhf.statistics.estimate import Estimate
+
+FORMAT = 1
+"""Part of all settings: raise it when a stage's code changes what it makes."""
+
+Record = dict[str, Any]
+"""What stages.run_stage returns."""
+
+
+class QuickStart:
+    """One run of the command line."""
+
+    def __init__(self, args: argparse.Namespace, device: str, given: GivenModel | None) -> None:
+        """device: cpu or cuda. given: the model of --model."""
+        self.args, self.out = args, Path(args.out)
+        self.checkpoint = self.out / "checkpoint"
+        self.size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
+        self.problems = self.size.task.held_out(task.HELD_OUT)
+        # Some are the same numbers in another order, which is no independent evidence.
+        self.groups = [task.same_problem(problem) for problem in self.problems]
+        self.training = Training(
+            start=Path(given.folder) if given else self.out / "start",
+            out=self.out,
+            prompts=self.out / "train.jsonl",
+            loss=["--loss_agg", args.loss_agg, *(["--alpha", str(args.alpha)] if args.loss_agg == "deltal" else [])],
+            steps=args.steps,
+            seed=args.seed,
+            control=args.shuffle_rewards,
+            given=given,
+            device=device,
+        )
+        # On the CPU without --model these are the settings of all runs before: they resume.
+        self.start_settings = {"format": FORMAT, "seed": args.seed} | ({"device": device} if device != "cpu" else {})
+        if given is None:
+            self.start_settings["supervised_steps"] = self.size.steps
+        else:
+            self.start_settings |= {"model": given.folder, "weights": given.identity, "prompts": given.prompts}
+        of_training = {"loss": self.training.loss, "steps": args.steps, "control": args.shuffle_rewards}
+        self.train_settings = {**self.start_settings, **of_training}
+
+    def run(self) -> None:
+        """All stages and the report. Raises TrainingFailed."""
+        measured = "about 6 minutes on 2 cores, " if self.size is sizes.CPU and not self.training.given else ""
+        print(f"quickstart: {measured}all of it in {self.out}", flush=True)
+        records = [] if self.training.given else [self._supervised_start()]
+        before = self._evaluation("before", self.training.start, self.start_settings)
+        accuracy = self._accuracy(before)
+        print(f"  held-out accuracy {accuracy.value:.3f}", flush=True)
+        trained = stages.run_stage(
+            self.out / "train.json",
+            f"training with {' '.join(self.training.loss)}",
+            self.train_settings,
+            lambda: self._train(accuracy),
+            self.checkpoint / "config.json",
+        )
+        after = self._evaluation("after", self.checkpoint, self.train_settings)
+        self._report([*records, before, trained, after])
+
+    def _supervised_start(self) -> Record:
+        start = self.training.start
+        return stages.run_stage(
+            self.out / "start.json",
+            "supervised start",
+            self.start_settings,
+            lambda: stages.in_child(heavy.supervised_start, self.size, self.args.seed, start),
+            start,
+        )
+
+    def _evaluation(self, name: str, folder: Path, settings: dict[str, Any]) -> Record:
+        how = self.training.max_new_tokens, self.training.kind, self.training.device
+        return stages.run_stage(
+            self.out / f"{name}.json",
+            f"accuracy {name}",
+            settings,
+            lambda: stages.in_child(heavy.evaluation, folder, self.problems, *how),
+        )
+
+    def _train(self, before: Estimate) -> dict:
+        _set_aside_other_settings(self.out, self.train_settings)
+        training.write_prompts(self.training, chance=before.value if self.training.control else None)
+        training.train(training.command(self.training))
+        return {}
+
+    def _accuracy(self, evaluation: Record) -> Estimate:
+        return bootstrap.mean(per_problem(evaluation), self.groups)
+
+    def _report(self, records: Sequence[Record]) -> None:
+        """Plot, summary.json and table. records: of the stages, in order."""
+        from deltal_openrlhf.quickstart import report  # matplotlib is slow to import
+
+        args, out = self.args, self.out
+        before, _, after = records[-3:]
+        accuracies = {"before": self._accuracy(before), "after": self._accuracy(after)}
+        accuracies["difference"] = bootstrap.difference(per_problem(before), per_problem(after), self.groups)
+        title = (
+            f"Countdown, {f'{args.model}, ' if args.model else ''}{' '.join(self.training.loss)}, seed {args.seed}"
+            + (", rewards shuffled" if args.shuffle_rewards else "")
+        )
+        metrics = metrics_file.read_metrics(str(self.checkpoint / metrics_file.NAME))
+        report.plot(metrics, accuracies["before"], accuracies["after"], title, out / "plot.png")
+        summary = {
+            **report.summary_of(accuracies),
+            "steps": args.steps,
+            "seconds": sum(record["seconds"] for record in records),
+            "peak_memory_gb": max(record["peak_memory_gb"] for record in records),
+            "checkpoint": str(self.checkpoint),
+            "plot": str(out / "plot.png"),
+            "loss_agg": args.loss_agg,
+            "alpha": args.alpha if args.loss_agg == "deltal" else None,
+            "seed": args.seed,
+            "model": args.model,
+            "shuffle_rewards": args.shuffle_rewards,
+        }
+        write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+        lengths = [float(np.mean(evaluation["result"]["lengths"])) for evaluation in (before, after)]
+        print(f"\n{report.table(accuracies, *lengths)}\n")
+        print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
+        print(f"checkpoint (transformers, vLLM): {self.checkpoint}")
+        print(f"plot: {summary['plot']}\nsummary: {out / 'summary.json'}")
+
+
+def per_problem(evaluation: Record) -> np.ndarray:
+    """[problems]: the share of correct samples of each."""
+    return np.array(evaluation["result"]["correct"], dtype=float).mean(axis=1)
+
+
+def _set_aside_other_settings(out: Path, settings: dict[str, Any]) -> None:
+    """A training that was begun with these settings resumes from its last saved step; one with others is moved to out/previous."""
+    begun = out / "training_settings.json"
+    if stages.read_record(begun) == settings:
+        return
+    previous = out / "previous"
+    made = ("checkpoint", "ckpt", "train.json", "after.json", "summary.json", "plot.png")
+    earlier = [out / name for name in made if (out / name).exists()]
+    if earlier:
+        shutil.rmtree(previous, ignore_errors=True)
+        previous.mkdir()
+        for folder in earlier:
+            shutil.move(folder, previous / folder.name)
+        print(f"  an earlier training had other settings: moved to {previous}", flush=True)
+    write_atomically(begun, json.dumps(settings))

@@ -1,0 +1,165 @@
+"""The quick start's stages, the training's command line, the report, and the whole command with a stand-in for the training."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from deltal_openrlhf.data.countdown import split_of
+from deltal_openrlhf.parity import forkserver
+from deltal_openrlhf.quickstart import __main__ as command_line
+from deltal_openrlhf.quickstart import (
+    model,
+    report,
+    sizes,
+    stages,
+    task,
+    training,
+)
+from deltal_openrlhf.statistics.estimate import Estimate
+
+TASK = sizes.CPU.task
+
+
+def test_stages_are_skipped_repeated_and_resumed(tmp_path, capsys):
+    calls = []
+    path = tmp_path / "x.json"
+
+    def work():
+        calls.append(1)
+        return {"n": len(calls)}
+
+    first = stages.run_stage(path, "x", {"seed": 0}, work)
+    assert first["result"] == {"n": 1} and first["peak_memory_gb"] > 0.05
+    assert stages.run_stage(path, "x", {"seed": 0}, work) == first
+    assert stages.run_stage(path, "x", {"seed": 1}, work)["result"] == {"n": 2}
+    made = tmp_path / "folder"
+    assert stages.run_stage(path, "x", {"seed": 1}, work, made)["result"] == {"n": 3}
+    made.mkdir()
+    assert stages.run_stage(path, "x", {"seed": 1}, work, made)["result"] == {"n": 3}
+    with pytest.raises(RuntimeError):
+        stages.run_stage(path, "x", {"seed": 2}, lambda: (_ for _ in ()).throw(RuntimeError))
+    assert json.loads(path.read_text())["settings"] == {"seed": 1}
+
+
+def test_prompts_of_a_training(tmp_path):
+    for name, chance in (("a", None), ("b", 0.25)):
+        training.write_prompts(training.Training(tmp_path, tmp_path, tmp_path / f"{name}.jsonl", [], 3, 1), chance)
+    a, b = ([json.loads(x) for x in (tmp_path / f"{n}.jsonl").read_text().splitlines()] for n in "ab")
+    assert len(a) == 48 and [r["input"] for r in a] == [r["input"] for r in b]
+    for true, control in zip(a, b, strict=True):
+        problem = json.loads(true["label"])
+        assert split_of(problem["numbers"], problem["target"]) == "train"
+        assert true["input"] == task.prompt(problem["numbers"], problem["target"])
+        assert json.loads(control["label"]) == {**problem, "chance": 0.25}
+
+
+def test_training_command_is_one_that_openrlhf_knows(tmp_path):
+    """Every flag is the host's, except the two short ones of ours."""
+    import inspect
+
+    import openrlhf.cli.train_ppo_ray as host
+
+    loss = ["--loss_agg", "deltal", "--alpha", "1.0"]
+    arguments = training.command(training.Training(tmp_path, tmp_path, tmp_path, loss, steps=2, seed=3, control=True))
+    flags = [word for word in arguments[3:] if word.startswith("--")]
+    assert len(flags) == len(set(flags))
+    source = inspect.getsource(host).replace('f"--{prefix}.', '"--actor.')
+    assert [f for f in flags if f'"{f}"' not in source] == ["--loss_agg", "--alpha"]
+    assert arguments[arguments.index("--reward.remote_url") + 1].endswith("shuffled_reward.py")
+
+
+def test_report(tmp_path):
+    keys = ["rollout/reward_mean", "deltal/ess", "deltal/grad_norm"]
+    keys += [f"deltal/response_length_{k}" for k in ("mean", "p50", "p95", "max")]
+    rows = [{"step": step, **{k: float(step) for k in keys}} for step in range(1, 6)]
+    interval = Estimate(0.2, 0.1, 0.3, resolved=True)
+    report.plot(rows, interval, interval, "title", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 1
+    before, after, difference = (Estimate(value, value, 0.9, resolved=True) for value in (0.25, 0.75, 0.5))
+    accuracies = {"before": before, "after": after, "difference": difference}
+    table = report.table(accuracies, 43, 120)
+    assert "0.250" in table and "0.750" in table and "+0.500" in table and "120" in table
+    summary = report.summary_of(accuracies)
+    assert summary["accuracy_difference"] == 0.5 and summary["accuracy_difference_interval"] == [0.5, 0.9]
+
+
+def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsys):
+    """All stages; the training is a copy of the start. Then again: nothing is repeated. Then with another alpha: training alone is."""
+    trainings = []
+
+    def copy_start(arguments):
+        trainings.append(arguments)
+        checkpoint = tmp_path / "out" / "checkpoint"
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "start")
+        model.save(AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "start"), tokenizer, checkpoint)
+        keys = ["deltal/grad_norm", "deltal/ess", "rollout/reward_mean", "deltal/response_length_mean"]
+        (checkpoint / "metrics.jsonl").write_text(json.dumps({"step": 1, **dict.fromkeys(keys, 1.0)}) + "\n")
+
+    monkeypatch.setattr(training, "train", copy_start)
+    monkeypatch.setattr(sizes, "CPU", replace(sizes.CPU, steps=2, task=replace(TASK, max_new_tokens=30)))
+    monkeypatch.setattr(task, "HELD_OUT", 4)
+    warm = forkserver.context()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: warm)
+    arguments = ["--out", str(tmp_path / "out"), "--steps", "2"]
+    assert command_line.main(arguments) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["accuracy_before"] == summary["accuracy_after"] and summary["accuracy_difference"] == 0
+    assert {"accuracy_before_interval", "accuracy_after_interval", "steps", "seconds", "peak_memory_gb"} < set(summary)
+    for name in ("checkpoint", "plot"):
+        assert (tmp_path / "out" / summary[name]).exists()
+    assert "held-out accuracy" in capsys.readouterr().out
+
+    assert command_line.main(arguments) == 0
+    assert len(trainings) == 1
+    assert command_line.main([*arguments, "--alpha", "0.5"]) == 0
+    assert len(trainings) == 2 and trainings[1][-2:] == ["--alpha", "0.5"]
+    assert (tmp_path / "out" / "previous" / "checkpoint" / "metrics.jsonl").exists()
+    assert "supervised start: done before" in capsys.readouterr().out
+    assert command_line.main([*arguments, "--loss_agg", "token-mean"]) == 0
+    assert trainings[2][-2:] == ["--loss_agg", "token-mean"]
+
+
+def test_failed_training_is_reported_and_repeated(tmp_path):
+    with pytest.raises(training.TrainingFailed) as failed:
+        training.train([sys.executable, "-c", "raise SystemExit(3)"])
+    assert failed.value.code == 3
+
+
+def test_sigterm_is_passed_on_to_the_training():
+    def terminate_once_passed_on():
+        while signal.getsignal(signal.SIGTERM) is before:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=terminate_once_passed_on, daemon=True).start()
+    with pytest.raises(training.TrainingFailed) as failed:
+        training.train([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert failed.value.code == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [["--alpha", "1.5"], ["--alpha", "nan"], ["--steps", "0"], ["--seed", "-1"], ["--loss_agg", "x"], ["--out", "a,b"]],
+)
+def test_bad_flags(bad, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main(bad)
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main(["--help"])
+    assert stopped.value.code == 0
+    assert "--shuffle_rewards" in capsys.readouterr().out
