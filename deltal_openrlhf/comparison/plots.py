@@ -68,7 +68,7 @@ def _slug(name: str) -> str:
 def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -> Plot | NoPlot:
     of = {m["name"]: m["curves"][plot.key] for m in arm["methods"] if _has_values(m["curves"].get(plot.key))}
     if not of:
-        return NoPlot.for_want_of_values(plot.title.lower())
+        return figures.no_plot(plot.title.lower())
     if all(len(curve["step"]) == 1 for curve in of.values()):
         return NoPlot(f"Left out, for there is one step: {plot.title.lower()}. Its values are in the table.")
     banded = {name for name, curve in of.items() if any(v is not None for v in curve["low"] or [])}
@@ -113,7 +113,7 @@ def _differences(arm: Arm, metric: str, prefix: str) -> Plot | NoPlot:
         if pair["metric"] == metric and not is_missing(pair["difference"])
     ]
     if not found:
-        return NoPlot.for_want_of_values(title)
+        return figures.no_plot(title)
     pairs, looks = [pair for pair, _ in found], [look for _, look in found]
     ns = sorted({pair["n"] for pair in pairs})
     labels = [
@@ -141,7 +141,7 @@ def _differences(arm: Arm, metric: str, prefix: str) -> Plot | NoPlot:
 def _learning_rates(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> Plot | NoPlot:
     tried = [of for of in arm["learning_rates"] if not is_missing(of["score"])]
     if not tried:
-        return NoPlot.for_want_of_values("choice of the learning rate")
+        return figures.no_plot("choice of the learning rate")
     families = list(dict.fromkeys(one["family"] for one in tried))
     series = []
     for i, family in enumerate(families):

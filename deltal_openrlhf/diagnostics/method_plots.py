@@ -5,7 +5,18 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf.diagnostics.methods import REFERENCE
 from deltal_openrlhf.reports import palette
-from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, legend, new_figure, png, rows, shortened, values_at
+from deltal_openrlhf.reports.figures import (
+    NoPlot,
+    Plot,
+    Series,
+    legend,
+    new_figure,
+    no_plot,
+    png,
+    rows,
+    shortened,
+    values_at,
+)
 from deltal_openrlhf.reports.numbers import is_missing
 from deltal_openrlhf.reports.palette import Look
 
@@ -179,11 +190,6 @@ def _look(method: Mapping[str, Any]) -> Look:
     if method["kind"] == "deltal":
         return palette.SCOPES[method["scope"]]
     return palette.FIXED.get(method["name"], palette.GREY)
-
-
-def no_plot(title: str) -> NoPlot:
-    """In place of a plot whose values are all null."""
-    return NoPlot(f"Left out, for want of values: {_flat(title)}.")
 
 
 def _flat(title: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from deltal_openrlhf.diagnostics import method_plots
-from deltal_openrlhf.diagnostics.method_plots import HOLLOW, by_alpha, by_method, no_plot, short_and_long
+from deltal_openrlhf.diagnostics.method_plots import HOLLOW, by_alpha, by_method, short_and_long
 from deltal_openrlhf.reports import palette
 from deltal_openrlhf.reports.figures import (
     REFERENCE,
@@ -21,6 +21,7 @@ from deltal_openrlhf.reports.figures import (
     limits,
     log_axis,
     new_figure,
+    no_plot,
     png,
     rows,
     shortened,

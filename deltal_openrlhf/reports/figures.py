@@ -52,9 +52,10 @@ class NoPlot(NamedTuple):
     reason: str
     """One sentence."""
 
-    @classmethod
-    def for_want_of_values(cls, what: str) -> "NoPlot":
-        return cls(f"Left out, for want of values: {' '.join(what.split())}.")
+
+def no_plot(title: str) -> NoPlot:
+    """In place of a plot whose values are all null. title: may have several lines."""
+    return NoPlot(f"Left out, for want of values: {' '.join(title.split())}.")
 
 
 def drawing() -> AbstractContextManager:
