@@ -1,7 +1,7 @@
 """The host's Ray training workers on Megatron engines: the policy, and the reference model."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from openrlhf.trainer.ray import launcher
@@ -11,11 +11,18 @@ from torch import Tensor
 
 from deltal_openrlhf.host.actor import DeltaLPolicyModelActor
 
+if TYPE_CHECKING:
+    from megatron_ext.engine import Engine, OptimizerSettings
+    from megatron_ext.strategy import MegatronStrategy
+
 logger = init_logger(__name__)
 
 
-class LogProbs:
+class LogProbs(launcher.BaseModelActor):
     """Log-probabilities without gradients, for a worker with an `engine`: all the host's micro batches in one run of the schedule."""
+
+    engine: "Engine"
+    strategy: "MegatronStrategy"
 
     def execute_batch(self, method_name: str, all_data: dict, start_idx: int, end_idx: int) -> list:
         if method_name != "forward":
@@ -40,7 +47,9 @@ class LogProbs:
 class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
     """The policy's worker."""
 
-    def init_model_from_pretrained(self, strategy, pretrain, max_steps=None, vllm_engines=None) -> None:
+    def init_model_from_pretrained(
+        self, strategy: "MegatronStrategy", pretrain: str, max_steps: int, vllm_engines: list | None = None
+    ) -> None:
         args = strategy.args
         self.save_hf_ckpt, self.disable_ds_ckpt = args.ckpt.save_hf, args.ckpt.disable_ds
         self.vllm_engines, self.max_steps = vllm_engines, max_steps
@@ -51,7 +60,9 @@ class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
         from megatron_ext.trainer import MegatronActor, MegatronActorTrainer
 
         adam = args.actor.adam
-        optimizer = OptimizerSettings(adam.lr, tuple(adam.betas), adam.eps, adam.weight_decay, args.actor.max_norm)
+        optimizer = OptimizerSettings(
+            adam.lr, (adam.betas[0], adam.betas[1]), adam.eps, adam.weight_decay, args.actor.max_norm
+        )
         self.engine = strategy.engine = _engine(strategy, pretrain, optimizer)
         self.actor = MegatronActor(self.engine)
         self.tokenizer = get_tokenizer(pretrain, None, "left", strategy, use_fast=not args.data.disable_fast_tokenizer)
@@ -84,15 +95,15 @@ class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
         self.engine.offload()
 
 
-class MegatronReferenceModelActor(LogProbs, launcher.BaseModelActor):
+class MegatronReferenceModelActor(LogProbs):
     """The reference model's worker."""
 
-    def init_model_from_pretrained(self, strategy, pretrain) -> None:
+    def init_model_from_pretrained(self, strategy: "MegatronStrategy", pretrain: str) -> None:
         self._setup_distributed(strategy)
         self.engine = _engine(strategy, pretrain, None)
 
 
-def _engine(strategy, pretrain: str, optimizer):
+def _engine(strategy: "MegatronStrategy", pretrain: str, optimizer: "OptimizerSettings | None") -> "Engine":
     from megatron_ext.engine import Engine
     from megatron_ext.model import MegatronModel, ModelSettings
 

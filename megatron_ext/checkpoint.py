@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -59,7 +59,12 @@ def save(engine: Engine, folder: str, state: dict) -> None:
         _allocate(optimizer)
     shards = _shards(engine, is_loading=False) | {_STEP: _step(engine)}
     _explained(folder, lambda: dist_checkpointing.save(shards, folder, _WriteInProcess("torch_dist", 1)))
-    _on_all_ranks(lambda: dist.get_rank() == 0 and write_atomically(os.path.join(folder, STATE), text))
+
+    def finish() -> None:
+        if dist.get_rank() == 0:
+            write_atomically(os.path.join(folder, STATE), text)
+
+    _on_all_ranks(finish)
 
 
 @torch.no_grad()
@@ -237,16 +242,15 @@ def _check_same_model(shards: dict, saved: dict[str, str], folder: str) -> None:
 
 def _on_all_ranks(function: Callable[[], _Result]) -> _Result:
     """What function returns on this rank; if it raises ValueError or OSError on any rank, the first of them on all ranks."""
-    result = error = None
+    error: Exception | None = None
     try:
         result = function()
     except (ValueError, OSError) as raised:
         error = raised
-    errors: list[Any] = [None] * dist.get_world_size()
+    errors: list[Exception | None] = [None] * dist.get_world_size()
     dist.all_gather_object(errors, error)
-    for raised in errors:
-        if raised is not None:
-            raise raised
+    for first in filter(None, errors):
+        raise first
     return result
 
 

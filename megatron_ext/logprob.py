@@ -10,6 +10,7 @@ logits of each chunk again, four matrix products instead of three. The rows of `
 """
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -66,12 +67,22 @@ def chunked_logprobs(
         raise ValueError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}, allowed is int64 of shape ({len(hidden)},)"
         )
-    return _ChunkedLogProbs.apply(hidden, weight, labels, group, chunk_size, temperature, entropy)
+    return _ChunkedLogProbs.apply(hidden, weight, labels, _Options(group, chunk_size, temperature, entropy))
+
+
+class _Options(NamedTuple):
+    group: dist.ProcessGroup | None
+    chunk_size: int
+    temperature: float
+    with_entropy: bool
 
 
 class _ChunkedLogProbs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, labels, group, chunk_size, temperature, with_entropy):
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, options: _Options
+    ) -> tuple[Tensor, Tensor | None]:
+        group, chunk_size, temperature, with_entropy = options
         first = 0 if group is None else dist.get_rank(group) * len(weight)
         here = (labels >= first) & (labels < first + len(weight))
         columns = (labels - first).clamp(0, len(weight) - 1)[:, None]
@@ -89,51 +100,51 @@ class _ChunkedLogProbs(torch.autograd.Function):
             _shift(logits[:n], maxima[rows], temperature, out=shifted[:n])
             label_logits = torch.where(here[rows], shifted[:n].gather(1, columns[rows])[:, 0], 0.0)
             torch.exp(shifted[:n], out=exps[:n])
-            totals = [exps[:n].sum(-1), label_logits]
+            parts = [exps[:n].sum(-1), label_logits]
             if with_entropy:
-                totals.append(exps[:n].mul_(shifted[:n]).sum(-1))
-            totals = torch.stack(totals)
+                parts.append(exps[:n].mul_(shifted[:n]).sum(-1))
+            totals = torch.stack(parts)
             if group is not None:
                 dist.all_reduce(totals, group=group)
             sums[rows] = totals[0]
             logprobs[rows] = totals[1] - totals[0].log()
-            if with_entropy:
+            if entropies is not None:
                 entropies[rows] = totals[0].log() - totals[2] / totals[0]
 
         ctx.save_for_backward(hidden, weight, here, columns, maxima, sums, entropies)
-        ctx.chunk_size, ctx.temperature = chunk_size, temperature
+        ctx.options = options
         ctx.set_materialize_grads(False)
         return logprobs, entropies
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, g, h):
+    def backward(ctx: Any, g: Tensor | None, h: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
         """The gradient of z_v, for the gradients g and h of a token's two outputs, is g 1[v = label] - g p_v - h p_v (log p_v + entropy).
 
         With x_v = z_v - m / temperature and p_v = exp(x_v) / s this is g 1[v = label] + exp(x_v) (a + b x_v) with
         a = (h (log s - entropy) - g) / s and b = -h / s. The label's term joins it in fp32, because 1 - p_v may be small.
         """
         hidden, weight, here, columns, maxima, sums, entropies = ctx.saved_tensors
-        with_entropy = h is not None
+        _, chunk_size, temperature, _ = ctx.options
         g = torch.zeros_like(sums) if g is None else g
-        label_term = torch.where(here, g / ctx.temperature, 0.0)[:, None]
-        scale = 1 / (sums * ctx.temperature)
-        a = -g * scale if not with_entropy else (h * (sums.log() - entropies) - g) * scale
-        b = -h * scale if with_entropy else None
-        logits, shifted = _blocks(hidden, weight, ctx.chunk_size)
-        exps = torch.empty_like(shifted) if with_entropy else shifted
+        label_term = torch.where(here, g / temperature, 0.0)[:, None]
+        scale = 1 / (sums * temperature)
+        a = -g * scale if h is None else (h * (sums.log() - entropies) - g) * scale
+        b = None if h is None else -h * scale
+        logits, shifted = _blocks(hidden, weight, chunk_size)
+        exps = shifted if b is None else torch.empty_like(shifted)
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=shifted.dtype) if ctx.needs_input_grad[1] else None
 
-        for rows in _chunks(hidden, ctx.chunk_size):
+        for rows in _chunks(hidden, chunk_size):
             n = rows.stop - rows.start
             torch.mm(hidden[rows], weight.t(), out=logits[:n])
-            _shift(logits[:n], maxima[rows], ctx.temperature, out=shifted[:n])
+            _shift(logits[:n], maxima[rows], temperature, out=shifted[:n])
             grad = torch.exp(shifted[:n], out=exps[:n])
-            if with_entropy:
-                grad.mul_(torch.addcmul(a[rows, None], shifted[:n], b[rows, None], out=shifted[:n]))
-            else:
+            if b is None:
                 grad.mul_(a[rows, None])
+            else:
+                grad.mul_(torch.addcmul(a[rows, None], shifted[:n], b[rows, None], out=shifted[:n]))
             grad.scatter_add_(1, columns[rows], label_term[rows])
             if grad.dtype != hidden.dtype:
                 grad = logits[:n].copy_(grad)
@@ -141,7 +152,7 @@ class _ChunkedLogProbs(torch.autograd.Function):
                 torch.mm(grad, weight, out=hidden_grad[rows])
             if weight_grad is not None:
                 _add_product(weight_grad, grad.t(), hidden[rows])
-        return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None, None, None, None
+        return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None
 
 
 def _chunks(hidden: Tensor, chunk_size: int) -> list[slice]:

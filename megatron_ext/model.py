@@ -68,8 +68,8 @@ class PolicyModel(GPTModel):
         return super()._preprocess(*args, padding_mask=padding_mask, **kwargs)
 
     def _postprocess(
-        self, hidden_states: Tensor, input_ids: Tensor, position_ids: Tensor, labels: Tensor, *args, **kwargs
-    ):
+        self, hidden_states: Tensor, input_ids: Tensor, position_ids: Tensor, labels: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """hidden_states [s, b, h], or [s / tp, b, h] under sequence parallelism; labels [b, s].
 
         Returns fp32 [1, b, s], log-probabilities, or [2, b, s] with the entropy; on other stages the hidden states.
@@ -84,9 +84,8 @@ class PolicyModel(GPTModel):
         tied = self.share_embeddings_and_output_weights
         weight = self.shared_embedding_or_output_weight() if tied else self.output_layer.weight
         log_probs, entropy = chunked_logprobs(
-            hidden.flatten(
-                0, 1
-            ),  # in Megatron-Core's order: it loses the reduction of a gradient that is not contiguous
+            # In Megatron-Core's order: it loses the reduction of a gradient that is not contiguous.
+            hidden.flatten(0, 1),
             weight,
             labels.t().flatten(),
             group=group if group.size() > 1 else None,

@@ -61,14 +61,20 @@ def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return (exact * torch.rsqrt(exact.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
 
 
+def _norm_weight(config: TransformerConfig, size: int) -> torch.nn.Parameter:
+    """Ones, with the mark by which Megatron-Core sums the gradient over tensor parallel ranks under sequence parallelism."""
+    weight: Any = torch.nn.Parameter(torch.ones(size, dtype=config.params_dtype))
+    weight.sequence_parallel = config.sequence_parallel
+    return weight
+
+
 class RMSNorm(torch.nn.Module):
-    """For TENorm. Its gradient is summed over tensor parallel ranks under sequence parallelism (the mark on the weight says so)."""
+    """For TENorm."""
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **ignored: Any) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype))
-        self.weight.sequence_parallel = config.sequence_parallel
+        self.weight = _norm_weight(config, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return _rms_norm(x, self.weight, self.eps)
@@ -80,10 +86,9 @@ class LayerNormColumnParallelLinear(ColumnParallelLinear):
     def __init__(self, input_size: int, output_size: int, *, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(input_size, output_size, config=config, **kwargs)
         self.eps = config.layernorm_epsilon
-        self.layer_norm_weight = torch.nn.Parameter(torch.ones(input_size, dtype=config.params_dtype))
-        self.layer_norm_weight.sequence_parallel = config.sequence_parallel
+        self.layer_norm_weight = _norm_weight(config, input_size)
 
-    def forward(self, x: Tensor, weight: Tensor | None = None, runtime_gather_output: bool | None = None):
+    def forward(self, x: Tensor, weight: Tensor | None = None, runtime_gather_output: bool | None = None) -> tuple:
         return super().forward(_rms_norm(x, self.layer_norm_weight, self.eps), weight, runtime_gather_output)
 
     def sharded_state_dict(self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict | None = None) -> dict:
@@ -169,14 +174,14 @@ class _GatherContext(torch.autograd.Function):
     """[...] of each context parallel rank to [cp, ...] on all of them; backward sums the gradients of what this rank gave."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
         ctx.group = group
         parts = [torch.empty_like(x) for _ in range(group.size())]
         dist.all_gather(parts, x.contiguous(), group=group)
         return torch.stack(parts)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient, group=ctx.group)
         return gradient[ctx.group.rank()], None
@@ -205,7 +210,7 @@ class GroupedLinear(MegatronModule):
             raise ValueError("one expert over several tensor parallel ranks needs Transformer Engine's modules")
         self.groups, self.num_gemms = pg_collection, num_gemms
         for i in range(num_gemms):
-            weight = torch.nn.Parameter(torch.empty(output_size, input_size, dtype=config.params_dtype))
+            weight: Any = torch.nn.Parameter(torch.empty(output_size, input_size, dtype=config.params_dtype))
             init_method(weight)
             # Megatron-Core reduces gradients of experts over other ranks than the rest.
             weight.allreduce = False

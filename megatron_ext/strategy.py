@@ -73,7 +73,7 @@ class MegatronStrategy(DeltaLStrategy):
         if not math.isfinite(self.last_norm):
             raise RuntimeError(self._bad_norm(self.schedule.last_epoch + 1))
         if not self.context.nothing_left:
-            self.engine.set_learning_rate(self.schedule.get_last_lr()[0])
+            self.engine.set_learning_rate(float(self.schedule.get_last_lr()[0]))
             self.engine.update()
         # A schedule counts the steps of its own optimizer, which has nothing to do here.
         self.schedule.optimizer.step()

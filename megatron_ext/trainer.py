@@ -7,7 +7,7 @@ of a DeepSpeed run.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import islice
 from types import SimpleNamespace
@@ -20,13 +20,16 @@ from deepspeed.module_inject import layers
 from megatron.core import parallel_state
 from openrlhf.trainer.ppo_utils.experience import Experience
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from deltal_openrlhf.host import trainer as deepspeed_trainer
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.strategy import DeltaLStrategy
 from deltal_openrlhf.host.trainer import DeltaLActorTrainer
 from megatron_ext.batching import cut_by_number, cut_by_tokens
 from megatron_ext.engine import Engine
 from megatron_ext.export import ExportedParameter
+from megatron_ext.strategy import MegatronStrategy
 
 
 class MegatronActor:
@@ -38,7 +41,7 @@ class MegatronActor:
         self.engine = engine
         # The host walks self.actor.model.module.named_parameters() when it sends weights to vLLM.
         self.model = SimpleNamespace(module=SimpleNamespace(named_parameters=lambda: []))
-        self.answer: tuple[Tensor, Tensor | None] | None = None
+        self.answer: tuple[Tensor, Tensor | None]
 
     def train(self) -> None:
         pass  # the engine knows what it runs
@@ -56,7 +59,9 @@ class MegatronActor:
 class MegatronActorTrainer(DeltaLActorTrainer):
     """One per training worker. All ranks of a replica hold the same responses and make the same plan."""
 
-    def __init__(self, strategy, actor: MegatronActor, *args, **kwargs) -> None:
+    strategy: MegatronStrategy
+
+    def __init__(self, strategy: MegatronStrategy, actor: MegatronActor, *args: Any, **kwargs: Any) -> None:
         super().__init__(strategy, actor, *args, **kwargs)
         self.engine = actor.engine
         # The host's buffer hands out micro batches of any size when told which responses each one has.
@@ -119,7 +124,7 @@ class MegatronActorTrainer(DeltaLActorTrainer):
     # ── One optimizer step ──
 
     def _iter_optimizer_steps(
-        self, data_iter, strategy, accumulated_gradient, mask_fn
+        self, data_iter: DataLoader, strategy: DeltaLStrategy, accumulated_gradient: int, mask_fn: Callable
     ) -> Iterator[tuple[Experience, dict]]:
         """Take each optimizer step, then hand its micro batches to the host, which asks training_step for what to report."""
         micro_batches = iter(data_iter)
