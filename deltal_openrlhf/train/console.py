@@ -1,13 +1,13 @@
 """A quiet console: one line a PPO step with an estimate of the time left; everything else goes into a log file."""
 
-import os
-import sys
 import threading
 import time
-from datetime import timedelta
+from contextlib import ExitStack
 from pathlib import Path
 
+from deltal_openrlhf.runs.console import output_to
 from deltal_openrlhf.runs.metrics_file import NAME, read_metrics, silence
+from deltal_openrlhf.runs.progress import duration
 
 
 def step_line(row: dict, left: float | None) -> str:
@@ -22,7 +22,7 @@ def step_line(row: dict, left: float | None) -> str:
         f"{row.get('timing/step_total', 0.0):.1f} s",
     ]
     if left is not None:
-        parts.append(f"{timedelta(seconds=round(left))} left")
+        parts.append(f"{duration(left)} left")
     return "  ".join(parts)
 
 
@@ -30,20 +30,15 @@ class QuietConsole:
     """Redirects this process's stdout and stderr, with all that Ray's workers print, to run folder/logs/train.log."""
 
     def __init__(self, folder: Path, every: float = 0.5) -> None:
+        """every: seconds between two looks at metrics.jsonl."""
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self.log_path = (folder / "logs" / "train.log").resolve()
         self._metrics = folder / NAME
         self._every = every
         self._started = time.time()
         self._stop = threading.Event()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._saved = os.dup(1), os.dup(2)
-        self._out = os.fdopen(os.dup(1), "w", buffering=1)
-        log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
+        self._redirection = ExitStack()
+        self._out = self._redirection.enter_context(output_to(self.log_path)).out
         print(f"log: {self.log_path}", file=self._out)
         print("starting Ray, vLLM and the trainer (about a minute and a half on 2 cores)", file=self._out)
         self._thread = threading.Thread(target=self._follow, daemon=True, name="console")
@@ -71,12 +66,7 @@ class QuietConsole:
         """Print what is left and give stdout and stderr back."""
         self._stop.set()
         self._thread.join()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for saved, descriptor in zip(self._saved, (1, 2), strict=True):
-            os.dup2(saved, descriptor)
-            os.close(saved)
-        self._out.close()
+        self._redirection.close()
 
 
 def _seconds_left(rows: list[dict], row: dict) -> float | None:

@@ -1,6 +1,5 @@
-"""metrics.jsonl, the console's lines, and the reason of a stop."""
+"""What a run says: a line a step, and the reason of a stop; and no process outlives it."""
 
-import json
 import subprocess
 import sys
 import time
@@ -8,35 +7,8 @@ import time
 import psutil
 import ray
 
-from deltal_openrlhf.runs.metrics_file import MetricsFile, read_metrics
 from deltal_openrlhf.train.console import step_line
 from deltal_openrlhf.train.reasons import reason
-
-
-def rows(path):
-    return [row["step"] for row in read_metrics(str(path))]
-
-
-def test_a_resumed_run_drops_the_steps_after_its_checkpoint_and_half_a_line(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    first = MetricsFile(str(tmp_path), resumed_step=0)
-    for step in (1, 2, 3):
-        first.append({"step": step})
-    with open(path, "a") as file:
-        file.write('{"step": 4, "rewa')  # killed in mid-write
-    assert rows(path) == [1, 2, 3]
-    second = MetricsFile(str(tmp_path), resumed_step=2)
-    second.append({"step": 3, "again": True})
-    assert rows(path) == [1, 2, 3]
-    assert read_metrics(str(path))[-1] == {"step": 3, "again": True}
-
-
-def test_a_fresh_run_moves_an_older_file_aside(tmp_path):
-    for run, begun in ((7, 111.5), (8, 222.5), (1, 333.5)):
-        MetricsFile(str(tmp_path), resumed_step=0).append({"step": run, "time": begun})
-    assert rows(tmp_path / "metrics.jsonl") == [1]
-    assert rows(tmp_path / "metrics.111.jsonl") == [7]
-    assert rows(tmp_path / "metrics.222.jsonl") == [8]
 
 
 def test_a_step_is_one_line_with_the_time_left():
@@ -113,24 +85,3 @@ print("done")
     time.sleep(0.2)
     pid = int(note.read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def test_rows_are_json(tmp_path):
-    MetricsFile(str(tmp_path / "new" / "folder"), resumed_step=0).append({"step": 1, "kl": float("nan"), "x": 0.5})
-    assert json.loads((tmp_path / "new" / "folder" / "metrics.jsonl").read_text()) == {
-        "step": 1,
-        "kl": None,
-        "x": 0.5,
-    }
-
-
-def test_a_run_without_signal_says_so_once():
-    from deltal_openrlhf.runs.metrics_file import SILENT_STEPS, silence
-
-    silent = {"deltal/groups_without_signal": 1.0, "grade/unparsable": 0.94, "rollout/truncated_rate": 0.0}
-    rows = [silent] * (SILENT_STEPS + 3)
-    said = [silence(rows[:number]) for number in range(1, len(rows) + 1)]
-    assert [text is not None for text in said] == [number == SILENT_STEPS for number in range(1, len(rows) + 1)]
-    assert "no prompt gave a signal in 5 steps" in said[4] and "94% without an answer to grade" in said[4]
-    assert silence([silent] * 4 + [{"deltal/groups_without_signal": 0.9}]) is None
-    assert silence([{}] * 9) is None
