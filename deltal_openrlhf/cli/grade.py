@@ -8,14 +8,13 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
-
-from tqdm import tqdm
+from typing import Any, NamedTuple
 
 from deltal_openrlhf.grading.extract import FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.progress import Progress
 
 SHOWN_BAD_LINES = 20
 IN_FLIGHT = 10_000
@@ -89,14 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
-    bad = []
+    bad: list[str] = []
     counts: Counter[str] = Counter()
     verdicts: Counter[tuple[bool, bool]] = Counter()  # (label, equal)
     out: list[str] = []
     waiting: deque[tuple[Line, Future[Grade]]] = deque()
     start = time.perf_counter()
 
-    with tqdm(total=lines, desc="grading", unit=" pairs", disable=None) as bar:
+    with Progress("deltal grade", "lines", lines) as progress:
 
         def finish() -> None:
             line, future = waiting.popleft()
@@ -109,14 +108,13 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
                 out.append(text.encode("utf-8", "backslashreplace").decode() + "\n")
             else:
                 print(text.encode("utf-8", "backslashreplace").decode())
-            bar.update()
+            progress.update(sum(counts.values()) + len(bad))
 
         for line in _read(args.file, args.responses):
             if isinstance(line, str):
                 bad.append(line)
                 if len(bad) <= SHOWN_BAD_LINES:
-                    bar.write(f"deltal grade: {line}", file=sys.stderr)
-                bar.update()
+                    print(f"deltal grade: {line}", file=sys.stderr)
                 continue
             waiting.append((line, grader.submit(line.fields["gold"], line.answer)))
             while waiting and (waiting[0][1].done() or len(waiting) > IN_FLIGHT):
@@ -161,7 +159,8 @@ def _read(path: str, responses: str | None) -> Iterator[Line | str]:
             yield Line(number, fields, extract_answer(pred, responses) if responses and pred else pred)
 
 
-def _problem(fields) -> str | None:
+def _problem(fields: Any) -> str | None:
+    """What is wrong with a line; None if nothing is."""
     if not isinstance(fields, dict):
         return f"an object with gold and pred is wanted, not {type(fields).__name__}"
     for name in ("gold", "pred"):

@@ -106,7 +106,7 @@ class Progress:
         return f"{self._label}: {self.text(self._done, time.monotonic() - self._started)}"
 
     def _on_terminal(self) -> AbstractContextManager:
-        """The line and its bar, drawn over and over. What the process prints itself appears above them."""
+        """The line and its bar, drawn over and over. What the process prints on the same terminal appears above them."""
         from rich.console import Console  # slow to import
         from rich.live import Live
         from rich.progress_bar import ProgressBar
@@ -121,5 +121,8 @@ class Progress:
 
         ours = self._stream in (sys.stdout, sys.stderr)
         return Live(
-            get_renderable=line_and_bar, console=Console(file=self._stream), redirect_stdout=ours, redirect_stderr=ours
+            get_renderable=line_and_bar,
+            console=Console(file=self._stream),
+            redirect_stdout=ours and sys.stdout.isatty(),  # what goes to a file stays there
+            redirect_stderr=ours and sys.stderr.isatty(),
         )
