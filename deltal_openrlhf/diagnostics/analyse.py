@@ -1,4 +1,4 @@
-"""GradientSample -> findings: all statistics of `deltal diagnose`."""
+"""All statistics of `deltal diagnose`: they make findings of a GradientSample."""
 
 import itertools
 from collections.abc import Callable

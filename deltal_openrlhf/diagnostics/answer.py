@@ -10,11 +10,11 @@ from deltal_openrlhf.statistics.estimate import Estimate
 SHOWN = "deltal-1-step"
 """The ∆L of the answer: alpha 1, scope step, has the least variance if variance grows in proportion to length."""
 LEAST_OFF = 1
-"""Bins whose 95 % interval misses the fit, of about eight, that are no sign of a misfit."""
+"""So many of about eight bins may miss the fit with their 95 % interval before that is a sign of a misfit."""
 
 
 def sentences(findings: Mapping[str, Any]) -> list[str]:
-    """Variance, noise and bias; the recommendation stands next to them."""
+    """What was found about variance, noise and bias; the page adds the recommendation."""
     found = [growth(findings["variance"]["with_advantage"]["all"])]
     methods = {method["key"]: method for method in findings["estimators"]}
     if REFERENCE in methods and not methods[REFERENCE]["cv"]["resolved"]:

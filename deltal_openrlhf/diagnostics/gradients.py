@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,10 @@ LOGIT_COPIES = 3
 
 
 def load_model(folder: Path, device: torch.device) -> PreTrainedModel:
-    """In float32, without dropout. Raises ValueError, in one line, if it cannot be loaded or cannot give the logits of some tokens only."""
+    """The model in float32, without dropout.
+
+    Raises ValueError, in one line, if it cannot be loaded or cannot give the logits of some tokens only.
+    """
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     # transformers, safetensors and the model's own code raise errors of all kinds.
@@ -78,8 +80,6 @@ class Scores:
     def __enter__(self) -> "Scores":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()

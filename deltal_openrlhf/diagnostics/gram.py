@@ -25,7 +25,7 @@ def gram_matrices(rows: np.ndarray, columns: Mapping[str, slice], block_bytes: i
 
 
 def save_grams(path: Path, grams: Mapping[str, np.ndarray]) -> None:
-    """Whole or not at all, without a second copy in memory."""
+    """Write the whole file or none of it. No second copy is made in memory."""
     beside = path.with_name(path.name + ".tmp")
     with open(beside, "wb") as file:
         np.savez(file, allow_pickle=False, **grams)

@@ -29,13 +29,13 @@ class MethodPlot(NamedTuple):
     name: str
     title: str
     label: str
-    """Of the axis with the values."""
+    """of the axis with the values"""
     field: str
     line: float | None = None
-    """A dashed reference line."""
+    """a dashed reference line"""
     log: bool = False
     with_reference: bool = True
-    """Whether the reference has a row: not where every value is taken relative to it."""
+    """whether the reference has a row: not where every value is taken relative to it"""
 
 
 SHORT_LONG = (("norm_short", "short responses", palette.SKY), ("norm_long", "long responses", palette.VERMILION))
@@ -77,7 +77,7 @@ BATCH_COSINE = MethodPlot(
 
 
 def sorted_methods(estimators: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Baselines, ∆L by scope with alpha ascending, comparisons."""
+    """Sorted: baselines, then ∆L by scope and alpha, then comparisons."""
 
     def key(method: Mapping[str, Any]) -> tuple[int, int, float]:
         if method["kind"] != "deltal":
@@ -88,7 +88,7 @@ def sorted_methods(estimators: Sequence[Mapping[str, Any]]) -> list[Mapping[str,
 
 
 def row_name(method: Mapping[str, Any]) -> str:
-    """With the scope where it is not the usual one, and a star where the scale is another by design."""
+    """The method's name with its scope where that is not "step", and a star where the scale is another by design."""
     scope = method["scope"]
     other_scope = method["kind"] == "deltal" and scope != "step" and scope not in method["name"]
     return (

@@ -69,7 +69,7 @@ def _answer(findings: Mapping[str, Any]) -> Markup:
 
 
 def _settings(source: Mapping[str, Any]) -> list[Markup]:
-    """Whatever the source holds, nested entries by their path; the command below it, to be copied."""
+    """Whatever the source holds, with nested entries by their path. The command follows, to be copied."""
     settings = {key: value for key, value in source.items() if key != "command"}
     return [
         html.table("Source", ["setting", "value"], _flat("", settings)),

@@ -22,7 +22,7 @@ class Partitions:
     def draw(
         cls, prompts: np.ndarray, batch_prompts: int, count: int, num_prompts: int, rng: np.random.Generator
     ) -> "Partitions":
-        """`count` partitions of `prompts`, any number of them. Prompts that do not fill a batch are left out, others each time."""
+        """`count` partitions of `prompts`. Each leaves out other prompts if some do not fill a batch."""
         batches = len(prompts) // batch_prompts
         order = rng.permuted(np.tile(prompts, (count, 1)), axis=1)[:, : batches * batch_prompts]
         return cls(order.reshape(count, batches, batch_prompts), num_prompts)

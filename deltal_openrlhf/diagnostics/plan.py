@@ -22,15 +22,16 @@ from deltal_openrlhf.diagnostics.gradients import LOGIT_COPIES
 from deltal_openrlhf.diagnostics.layers import layer_types
 from deltal_openrlhf.diagnostics.sketch import sizes_by_type, temporary_bytes
 
-MAX_WIDTH, MIN_WIDTH = 8192, 256
+WIDTHS = (8192, 4096, 2048, 1024, 512, 256)
+"""Those that "auto" tries, after whole gradients."""
 GB = 10**9
 SHARE = 0.25
 STATISTICS = 48
-"""Float32 matrices [N, N] that the statistics take beside the Gram matrices: 37 measured with N = 1024, 48 with N = 512."""
+"""Float32 matrices [N, N] that the statistics take in addition to the Gram matrices: 37 measured with N = 1024, 48 with N = 512."""
 
 
 class ModelShape(NamedTuple):
-    """Of a model, known without its weights."""
+    """The sizes of a model, which are known without its weights."""
 
     sizes: dict[str, int]  # layer type -> parameters
     largest: int  # parameters in the largest tensor
@@ -53,7 +54,7 @@ class Plan(NamedTuple):
 
 
 def read_shape(folder: Path) -> ModelShape:
-    """From config.json. Raises ValueError for a model that transformers does not know."""
+    """Read config.json. Raises ValueError for a model that transformers does not know."""
     try:
         config = AutoConfig.from_pretrained(folder)
         with torch.device("meta"):
@@ -70,13 +71,13 @@ def make_plan(
 ) -> Plan:
     """projection: auto, full or a width. gpu_bytes: free on the GPU that computes the gradients; None: a CPU does.
 
-    auto keeps gradients whole if all rows take no more than half of the memory, else it takes the largest power of two from 256 to 8192
-    with which they do. Raises ValueError if the memory does not suffice, here or on the GPU.
+    auto keeps gradients whole if all rows take no more than half of the memory, else it takes the largest of
+    WIDTHS with which they do. Raises ValueError if the memory does not suffice, here or on the GPU.
     """
     memory = int(memory_gb * GB)
     if projection == "auto":
-        wanted = [None, *_powers_of_two()]
-        width = next((w for w in wanted if _needed(shape, responses, w, rows=True) <= memory), MIN_WIDTH)
+        fitting = (w for w in (None, *WIDTHS) if _needed(shape, responses, w, rows=True) <= memory)
+        width = next(fitting, WIDTHS[-1])
         needed = _needed(shape, responses, width, rows=True)
     else:
         width = None if projection == "full" else int(projection)
@@ -99,12 +100,8 @@ def make_plan(
     return Plan(width, tokens, share, responses * shape.dim(width) * 4)
 
 
-def _powers_of_two() -> list[int]:
-    """8192, 4096, ... 256."""
-    return [MIN_WIDTH << k for k in reversed(range((MAX_WIDTH // MIN_WIDTH).bit_length()))]
-
-
 def _needed(shape: ModelShape, responses: int, width: int | None, *, rows: bool) -> float:
+    """The most that a stage takes; with rows, twice what all rows take, if that is more."""
     matrix, types = 4 * responses**2, len(shape.sizes)
     return max(
         _gradient_bytes(shape, width) / (1 - SHARE),
@@ -115,7 +112,7 @@ def _needed(shape: ModelShape, responses: int, width: int | None, *, rows: bool)
 
 
 def _gradient_bytes(shape: ModelShape, width: int | None) -> float:
-    """Signs, the two largest gradients, a row."""
+    """What the signs, the two largest gradients and a row take."""
     sketched = 0 if width is None else sum(size for size in shape.sizes.values() if size > width)
     return sketched / 8 + 2 * 4 * shape.largest + 4 * shape.dim(width)
 
@@ -125,7 +122,7 @@ def _named(width: int | None) -> str:
 
 
 def _rounded_up(value: float) -> float:
-    """To two digits."""
+    """The next larger number of two digits."""
     unit = 10.0 ** (floor(log10(value)) - 1)
     return ceil(value / unit) * unit
 

@@ -36,7 +36,7 @@ ADVANTAGE = {
 
 
 def plots(findings: Mapping[str, Any]) -> list[Plot | NoPlot]:
-    """All plots in the order of the page; a sentence in place of one whose values are all null."""
+    """All plots in the order of the page. A sentence replaces one whose values are all null."""
     return draw(
         partial(make, findings)
         for make in (

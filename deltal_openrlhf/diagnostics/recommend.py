@@ -10,7 +10,7 @@ import math
 from deltal_openrlhf.statistics.jackknife import Combination, Replicates
 
 FORESEEABLE = 20
-"""Times the sample; how many more it takes than that cannot be foreseen from it."""
+"""A sample says nothing about one that is more than so many times as large."""
 CRITERION = "largest mean cosine between the gradient of one batch and the mean gradient of the plain unweighted estimator (alpha 0)"
 
 

@@ -98,7 +98,7 @@ def _rollout(prompt_index: int, sample: int, task: Task, response: Response, rew
 
 
 def _whole_batches(path: Path, how: Sampling) -> tuple[int, int]:
-    """Prompts whose batches are whole, and the bytes of the file up to there. A kill may have cut the last batch short."""
+    """The number of prompts whose batches are whole, and the bytes up to there. A kill may have cut the last batch short."""
     lines = path.read_bytes().splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()

@@ -20,7 +20,7 @@ Rewarder = Callable[[Prompt, str, Sequence[Sequence[int]]], list[float]]
 
 
 class RewardFailed(Exception):
-    """A reward file raised, or gave no number; its message is one line."""
+    """A reward file raised an exception or gave no number. The message is one line."""
 
 
 def check_reward(reward: str) -> None:
@@ -51,7 +51,7 @@ def rewarder(reward: str, tokenizer: Any) -> Rewarder:
 
 
 def _by_label(tokenizer: Any) -> Rewarder:
-    """1 or 0, graded as `deltal eval` does."""
+    """Grades as `deltal eval` does: 1 or 0."""
     grader = Grader()  # its processes end with this one
 
     def rewards(prompt: Prompt, label: str, responses: Sequence[Sequence[int]]) -> list[float]:
@@ -63,7 +63,7 @@ def _by_label(tokenizer: Any) -> Rewarder:
 
 
 def _by_function(name: str, function: Callable[..., Any], tokenizer: Any) -> Rewarder:
-    """One response at a time with its special tokens, as the host calls it."""
+    """Calls the function as the host does: for one response at a time, with its special tokens."""
 
     def reward(prompt: Prompt, label: str, tokens: Sequence[int]) -> float:
         query = tokenizer.decode([*prompt.token_ids, *tokens], skip_special_tokens=False)
@@ -85,7 +85,7 @@ def _by_function(name: str, function: Callable[..., Any], tokenizer: Any) -> Rew
 
 
 def _load_function(path: str) -> Callable[..., Any]:
-    """reward_func of the file, loaded as the host loads it."""
+    """The reward_func of a file, which is executed as the host executes it. Raises ValueError, in one line, if that fails."""
     spec = importlib.util.spec_from_file_location("reward_func", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

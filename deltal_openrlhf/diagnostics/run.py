@@ -34,7 +34,7 @@ PACKAGES = ("deltal-openrlhf", "torch", "transformers", "numpy", "scipy")
 
 
 class Request(NamedTuple):
-    """How it is measured, in the words of the flags."""
+    """The flags that say how to measure."""
 
     model: str
     folder: Path  # of the model
@@ -50,7 +50,7 @@ class Request(NamedTuple):
 
 
 def diagnose(request: Request, source: Source) -> dict[str, Any]:
-    """Writes into request.out and returns what findings.json holds.
+    """Write into request.out, and return what findings.json holds.
 
     Raises ValueError, in one line, for input that is not as it should be, before the model's weights are read.
     """
@@ -138,7 +138,7 @@ def _facts(request: Request, source: Source, budget: Plan, shape: ModelShape, wo
 
 
 def _warn_of_another_model(model: str, source: Source, difference: float | None) -> None:
-    """difference: of score_rows.mean_log_prob_difference."""
+    """difference: see score_rows.mean_log_prob_difference."""
     if difference is not None and abs(difference) > LOG_PROB_TOLERANCE:
         _say(
             f"warning: the mean log-probability of a token under {model} differs by {difference:.3f} nats from that of the sampler: it is "
@@ -172,7 +172,7 @@ def _analysis(request: Request, source: Source) -> Settings:
 
 
 def _check_signal(rollouts: Sequence[Rollout], n: int) -> None:
-    """Before hours of gradients. Raises ValueError where all responses to a prompt have one reward, for every prompt."""
+    """Raises ValueError, before hours of gradients, if no prompt has responses of different reward."""
     rewards = [rollout.reward for rollout in rollouts]
     if all(len(set(rewards[i : i + n])) == 1 for i in range(0, len(rewards), n)):
         raise ValueError(

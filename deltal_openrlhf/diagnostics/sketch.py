@@ -37,7 +37,7 @@ def sizes_by_type(model: nn.Module, types: Mapping[str, str]) -> dict[str, int]:
 
 
 def temporary_bytes(largest: int, device_type: str) -> int:
-    """Of adding a parameter of that many coordinates: indices, signs and what is gathered."""
+    """What `add` takes for a parameter of that many coordinates: indices, signs and what is gathered."""
     return 16 * min(largest, _BLOCK[device_type])
 
 

@@ -35,11 +35,11 @@ class Source(Protocol):
     shape: Shape
     temperature: float
     longest: float | None
-    """M unless --max_length gives it, None where the rollouts do not say."""
+    """M unless --max_length gives it; None where the rollouts do not say"""
     settings: dict[str, Any]
-    """What the responses depend on, but for the model."""
+    """what the responses depend on, but for the model"""
     facts: dict[str, Any]
-    """For findings.json."""
+    """what findings.json says about them"""
 
     def check_vocabulary(self, size: int) -> None:
         """Raise ValueError if a token is none of the model's."""
@@ -52,7 +52,7 @@ class FromPrompts:
     """Random prompts of evaluation files."""
 
     def __init__(self, model: str, folder: Path, data: list[str], how: Sampling, reward: str) -> None:
-        """folder: of the model. Raises ValueError, in one line, for whatever is not as it should be."""
+        """folder: that of the model. Raises ValueError, in one line, for whatever is not as it should be."""
         problems = read_problems(data)
         if how.prompts > len(problems):
             raise ValueError(
@@ -89,7 +89,7 @@ class FromSaved:
     """A file of rollouts, or random prompts of it."""
 
     def __init__(self, path: Path, prompts: int | None, seed: int) -> None:
-        """prompts: how many of the file's; None: all. Raises ValueError, in one line, for whatever is not as it should be."""
+        """prompts: how many to take; None is all. Raises ValueError, in one line, for whatever is not as it should be."""
         if not path.is_file():
             raise ValueError(f"--rollouts: not there: {path}")
         header, found = rollouts.read(path)

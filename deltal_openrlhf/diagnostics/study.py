@@ -34,7 +34,7 @@ ORDER = (
 )
 """Neighbours in the paper's order of the CV: GRPO = ∆L 1 <= ∆L with less alpha <= Dr. GRPO = DAPO."""
 RECOMMENDED_UP_TO = 1.0
-"""Larger alphas are measured, and not offered in training."""
+"""Larger alphas are measured, but training does not offer them."""
 
 
 class BatchStudy:
@@ -106,7 +106,7 @@ class BatchStudy:
         return found
 
     def alphas_of_step(self) -> tuple[Replicates, list[float]]:
-        """What `recommend` takes, of the rows made so far."""
+        """What `recommend` takes, from the rows made so far."""
         alphas = sorted(self.toward)
         return Replicates.join([self.reference_mean, *(self.toward[alpha] for alpha in alphas)]), alphas
 

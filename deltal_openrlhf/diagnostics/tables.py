@@ -32,7 +32,7 @@ NORM = {"norm": "norm", "norm_short": "short responses", "norm_long": "long resp
 
 
 def tables(findings: Mapping[str, Any]) -> list[Markup]:
-    """All of them, in the order of the page."""
+    """All tables, in the order of the page."""
     methods = sorted_methods(findings["estimators"])
     names = {m["key"]: m["name"] for m in methods}
     order = [[names[entry["a"]], names[entry["b"]], entry["cv_ratio"]] for entry in findings["ordering"]]
