@@ -1,4 +1,4 @@
-"""Engine: one run of `deltal train`, in a process of its own. An interrupted run goes on from its last checkpoint."""
+"""Engine: one run of `deltal train`, in a process of its own. An interrupted run resumes from its last checkpoint."""
 
 import re
 import shutil
@@ -42,7 +42,7 @@ def run(flags: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         raise RuntimeError("deltal train ended without a training step: the prompts do not fill one rollout")
     if missing := _missing_evaluations(flags, folder, rows[-1]["step"]):
         raise RuntimeError(f"evals.jsonl has no evaluation after step {missing[0]}")
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # only there to go on from
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # only there to resume from
     return {"steps": rows[-1]["step"], "cpu_seconds": seconds}
 
 
@@ -50,13 +50,13 @@ def command(folder: Path) -> list[str]:
     """The command line; the run's flags are in folder/flags.yaml."""
     ours = {"config": folder / FLAGS, "ckpt.output_dir": folder, "ckpt.path": folder / CHECKPOINTS}
     words = [word for name, value in ours.items() for word in (f"--{name}", str(value))]
-    # Checkpoints are only to go on from: none is kept for its score.
+    # Checkpoints are only to resume from: none is kept for its score.
     words += ["--ckpt.best_metric_key", "none", "--ckpt.load_enable"]
     return [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *words]
 
 
-def can_go_on(folder: Path, flags: Mapping[str, Any]) -> bool:
-    """Whether an interrupted run has left a checkpoint to go on from.
+def can_resume(folder: Path, flags: Mapping[str, Any]) -> bool:
+    """Whether an interrupted run has left a checkpoint to resume from.
 
     A run that was interrupted between a checkpoint and the evaluation after the same step would not make up for that one: then `latest`
     is set back to the checkpoint before it.

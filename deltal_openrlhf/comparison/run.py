@@ -13,7 +13,7 @@ from deltal_openrlhf.comparison.pool import Engine, Outcome, Pool
 from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import Arm, Spec
 from deltal_openrlhf.comparison.summary import summarize
-from deltal_openrlhf.reports.numbers import count
+from deltal_openrlhf.reports.numbers import count, estimate_text
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.journal import locked
 from deltal_openrlhf.runs.progress import Progress, time_left
@@ -121,19 +121,12 @@ def overview(comparison: dict[str, Any]) -> str:
         width = max(len(method["name"]) for method in arm["methods"])
         for method in arm["methods"]:
             crashed = f", {len(method['crashed'])} crashed" if method["crashed"] else ""
-            numbers = "  ".join(f"{name} {_interval(method[name])}" for name in ("final", "auc"))
+            numbers = "  ".join(f"{name} {estimate_text(method[name])}" for name in ("final", "auc"))
             lines.append(f"  {method['name']:<{width}}  {numbers}  ({count(method['runs'], 'run')}{crashed})")
         for pair in [*arm["families"], *arm["pairs"]]:
             if pair["metric"] == "final" and pair["difference"]["value"] is not None:
                 unresolved = "" if pair["difference"]["resolved"] else ", not resolved"
-                said = f"{pair['b']} - {pair['a']}: {_interval(pair['difference'])}, {count(pair['n'], 'pair')}{unresolved}"
+                said = f"{pair['b']} - {pair['a']}: {estimate_text(pair['difference'])}, {count(pair['n'], 'pair')}{unresolved}"
                 lines.append(f"  final, {said}")
         lines += [f"  {warning}" for warning in arm["warnings"]]
     return "\n".join(lines)
-
-
-def _interval(estimate: dict[str, Any]) -> str:
-    if estimate["value"] is None:
-        return "-"
-    ends = "" if estimate["low"] is None else f" [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-    return f"{estimate['value']:.3f}{ends}"

@@ -74,14 +74,18 @@ class Schedule:
         trials, runs = self._jobs[arm.name, family]
         return trials, runs or grid_jobs(arm, family, None, self._names)
 
+    def of(self, arm: Arm) -> list[Job]:
+        """All runs of the arm."""
+        return [job for family in arm.families for group in self.jobs(arm, family) for job in group]
+
     def next_job(self) -> Job | None:
         """The next run, its folder made ready; None if none can begin now."""
         for job in self._ready():
             if job.name not in self._begun and job.name not in self.results:
                 folder = self.out / job.name
                 # One that crashed begins anew, whatever it has left.
-                goes_on = state.is_interrupted(folder) and pipeline.can_go_on(folder, job.flags)
-                state.begin(folder, self._settings.of(job), keep=goes_on)
+                resumes = state.is_interrupted(folder) and pipeline.can_resume(folder, job.flags)
+                state.begin(folder, self._settings.of(job), keep=resumes)
                 self._begun.add(job.name)
                 return job
         return None
@@ -97,13 +101,7 @@ class Schedule:
 
     def total(self) -> tuple[int, int]:
         """(ended, all) runs of the arms that are to be run."""
-        names = [
-            job.name
-            for arm in self._arms
-            for family in arm.families
-            for group in self.jobs(arm, family)
-            for job in group
-        ]
+        names = [job.name for arm in self._arms for job in self.of(arm)]
         return sum(name in self.results for name in names), len(names)
 
     def _ready(self) -> list[Job]:

@@ -92,7 +92,8 @@ def _spec(given: dict[str, Any], engine: str | None, starts: Sequence[str] | Non
     engine = engine or given.get("engine", "loop")
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}, allowed are {', '.join(ENGINES)}")
-    methods = {label: _flags(f"method {label!r}", flags) for label, flags in _mapping(given, "methods").items()}
+    named = _mapping("methods", given.get("methods"), "is `name: ...`")
+    methods = {label: _flags(f"method {label!r}", flags) for label, flags in named.items()}
     if not methods:
         raise ValueError("methods: there is none; wanted is `label: {flags}`")
     whole = Arm(
@@ -105,18 +106,16 @@ def _spec(given: dict[str, Any], engine: str | None, starts: Sequence[str] | Non
         seeds=_seeds("seeds", seeds or given.get("seeds")),
     )
     rate = given.get("learning_rate")
-    arms = _mapping(given, "arms") or {ONLY_ARM: {}}
+    arms = _mapping("arms", given.get("arms"), "is `name: ...`") or {ONLY_ARM: {}}
     forced = {key for key, value in (("starts", starts), ("seeds", seeds)) if value}
     return Spec(engine, tuple(_arm(name, own or {}, whole, rate, forced) for name, own in arms.items()))
 
 
 def _arm(name: str, own: Any, whole: Arm, rate: Any, forced: set[str]) -> Arm:
     what = f"arm {name!r}"
-    if not isinstance(own, dict):
-        raise ValueError(f"{what} is {own!r}, wanted are keys ({', '.join(ARM_KEYS)})")
-    for key in own:
-        _known(f"{what}: key", key, ARM_KEYS)
-    arm = replace(whole, name=name, flags=whole.flags | _flags(f"{what}: flags", own.get("flags")))
+    _check_keys(what, own, ARM_KEYS)
+    own_flags = _flags(f"{what}: flags", own.get("flags"))
+    arm = replace(whole, name=name, flags=whole.flags | own_flags)
     if "methods" in own:
         chosen = _texts(f"{what}: methods", own["methods"])
         for label in chosen:
@@ -125,20 +124,16 @@ def _arm(name: str, own: Any, whole: Arm, rate: Any, forced: set[str]) -> Arm:
     if "families" in own:
         arm = replace(arm, families=_families(f"{what}: families", own["families"], arm.methods))
     else:
-        left = {
-            family: tuple(label for label in members if label in arm.methods)
-            for family, members in whole.families.items()
-        }
-        arm = replace(arm, families={family: members for family, members in left.items() if members})
+        left = {name: tuple(filter(arm.methods.__contains__, members)) for name, members in whole.families.items()}
+        arm = replace(arm, families={name: members for name, members in left.items() if members})
     if "starts" in own and "starts" not in forced:
         arm = replace(arm, starts=_texts(f"{what}: starts", own["starts"]))
     if "seeds" in own and "seeds" not in forced:
         arm = replace(arm, seeds=_seeds(f"{what}: seeds", own["seeds"]))
     _check_starts(what, arm.starts)
     for label, flags in arm.methods.items():
-        for flag in own.get("flags") and _flags(what, own["flags"]) or ():
-            if flag in flags:
-                raise ValueError(f"{what} sets {flag}, and so does method {label!r}: only one of them may")
+        for flag in filter(flags.__contains__, own_flags):
+            raise ValueError(f"{what} sets {flag}, and so does method {label!r}: only one of them may")
     return replace(arm, learning_rate=_learning_rate(what, rate, own, arm, forced))
 
 
@@ -147,12 +142,9 @@ def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm, forced: 
     for where, part in (("learning_rate", rate), (f"{what}: learning_rate", own.get("learning_rate", {}))):
         if part is None:
             merged = {}
-            continue
-        if not isinstance(part, dict):
-            raise ValueError(f"{where} is {part!r}, wanted are keys ({', '.join(RATE_KEYS)})")
-        for key in part:
-            _known(f"{where}: key", key, RATE_KEYS)
-        merged |= part
+        else:
+            _check_keys(where, part, RATE_KEYS)
+            merged |= part
     if not merged.get("choices"):
         return None
     choices = merged["choices"]
@@ -184,9 +176,8 @@ def _families(what: str, given: Any, methods: dict[str, Any]) -> dict[str, tuple
     """Without any, each method is a family of its own."""
     if given is None:
         return {label: (label,) for label in methods}
-    if not isinstance(given, dict):
-        raise ValueError(f"{what} is {given!r}, wanted is `family: [methods]`")
-    families = {family: _texts(f"{what}: {family!r}", members) for family, members in given.items()}
+    named = _mapping(what, given, "is `family: [methods]`")
+    families = {family: _texts(f"{what}: {family!r}", members) for family, members in named.items()}
     of: dict[str, str] = {}
     for family, members in families.items():
         for label in members:
@@ -202,12 +193,8 @@ def _families(what: str, given: Any, methods: dict[str, Any]) -> dict[str, tuple
 
 def _flags(what: str, given: Any) -> dict[str, Any]:
     """Flags without dashes, flat, under the names that the host gives them."""
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise ValueError(f"{what} is {given!r}, wanted is `flag: value`")
     flat: dict[str, Any] = {}
-    for key, value in _flatten(given, ()):
+    for key, value in _flatten(_mapping(what, given, "is `flag: value`"), ()):
         flag = ALIASES.get(key, key)
         if flag in flat:
             raise ValueError(f"{what}: {flag} is set twice")
@@ -231,11 +218,18 @@ def _check_starts(what: str, starts: Iterable[str]) -> None:
             raise ValueError(f"{what}: start {start} is no folder with a config.json")
 
 
-def _mapping(given: dict[str, Any], key: str) -> dict[str, Any]:
-    value = given.get(key)
-    if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{key} is {value!r}, wanted is `name: ...`")
-    return value or {}
+def _mapping(what: str, given: Any, wanted: str) -> dict[str, Any]:
+    """What is given, {} for None."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ValueError(f"{what} is {given!r}, wanted {wanted}")
+    return given
+
+
+def _check_keys(what: str, given: Any, known: Collection[str]) -> None:
+    for key in _mapping(what, given, f"are keys ({', '.join(known)})"):
+        _known(f"{what}: key", key, known)
 
 
 def _texts(what: str, given: Any) -> tuple[str, ...]:

@@ -23,21 +23,14 @@ CURVES = {
 def summarize(schedule: Schedule) -> dict[str, Any]:
     """The whole of it, as JSON without NaN and inf. An arm without a finished run is left out; its runs are listed as unfinished."""
     arms = [_arm(schedule, arm) for arm in schedule.spec.arms]
-    unfinished = [
-        job.name
-        for arm in schedule.spec.arms
-        for family in arm.families
-        for group in schedule.jobs(arm, family)
-        for job in group
-        if job.name not in schedule.results
-    ]
+    jobs = [job for arm in schedule.spec.arms for job in schedule.of(arm)]
     return {
         "format": FORMAT,
         "engine": schedule.spec.engine,
         "spec": {"engine": schedule.spec.engine, "arms": [asdict(arm) for arm in schedule.spec.arms]},
         "seconds": sum(result["seconds"] for result in schedule.results.values()),
         "cpu_seconds": sum(result["cpu_seconds"] for result in schedule.results.values()),
-        "unfinished": unfinished,
+        "unfinished": [job.name for job in jobs if job.name not in schedule.results],
         "starts": list(start_names(schedule.spec).values()),
         "arms": [arm for arm in arms if arm is not None],
     }
@@ -57,17 +50,17 @@ class _Run:
 
 def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:
     names = start_names(schedule.spec)
-    trials, jobs = ([job for family in arm.families for job in schedule.jobs(arm, family)[group]] for group in (0, 1))
-    of_trials = [schedule.results[job.name] for job in trials if job.name in schedule.results]
-    of_runs = [schedule.results[job.name] for job in jobs if job.name in schedule.results]
+    ended = [(job, schedule.results[job.name]) for job in schedule.of(arm) if job.name in schedule.results]
+    if not ended:
+        return None
     runs: dict[str, list[_Run]] = {method: [] for method in arm.methods}
-    for job in jobs:
-        if "steps" in schedule.results.get(job.name, {}):
+    crashed: dict[str, list[dict[str, str]]] = {method: [] for method in arm.methods}
+    for job, result in ended:
+        if "crashed" in result and not job.trial:
+            crashed[job.method].append({"run": job.name, "reason": result["crashed"]})
+        elif not job.trial:
             runs[job.method].append(_Run(schedule, job, names[job.start]))
     there = [run for group in runs.values() for run in group]
-    results = of_trials + of_runs
-    if not results:
-        return None
     choices = [schedule.chosen[arm.name, family] for family in arm.families if (arm.name, family) in schedule.chosen]
     last = max((max(run.held_out) for run in there if run.held_out), default=None)
     return {
@@ -76,27 +69,23 @@ def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:
         "steps": max((run.steps for run in there), default=0),
         "final_from": "reward" if last is None else "held_out",
         "final_step": last,
-        "seconds": sum(result["seconds"] for result in results),
-        "cpu_seconds": sum(result["cpu_seconds"] for result in results),
-        "cpu_seconds_of_rates": sum(result["cpu_seconds"] for result in of_trials),
+        "seconds": sum(result["seconds"] for _, result in ended),
+        "cpu_seconds": sum(result["cpu_seconds"] for _, result in ended),
+        "cpu_seconds_of_rates": sum(result["cpu_seconds"] for job, result in ended if job.trial),
         "warnings": [choice.warning for choice in choices if choice.warning],
         "learning_rates": [row for choice in choices for row in choice.table],
-        "methods": [_method(schedule, arm, method, runs[method], jobs) for method in arm.methods],
+        "methods": [_method(schedule, arm, method, runs[method], crashed[method]) for method in arm.methods],
         **_comparisons(arm, runs),
     }
 
 
-def _method(schedule: Schedule, arm: Arm, method: str, runs: Sequence[_Run], jobs: Sequence[Job]) -> dict[str, Any]:
+def _method(
+    schedule: Schedule, arm: Arm, method: str, runs: Sequence[_Run], crashed: list[dict[str, str]]
+) -> dict[str, Any]:
     family = arm.family(method)
     choice = schedule.chosen.get((arm.name, family))
-    rule = arm.learning_rate
-    flag = rule.flag if rule else "actor.adam.lr"
+    flag = arm.learning_rate.flag if arm.learning_rate else "actor.adam.lr"
     rate = choice.rate if choice and choice.rate is not None else (arm.flags | arm.methods[method]).get(flag)
-    crashed = [
-        {"run": job.name, "reason": schedule.results[job.name]["crashed"]}
-        for job in jobs
-        if job.method == method and "crashed" in schedule.results.get(job.name, {})
-    ]
     shown = {}
     if runs:
         shown = {name: curves.band([run.series[name] for run in runs]) for name in CURVES}

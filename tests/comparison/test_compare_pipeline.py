@@ -82,7 +82,7 @@ def test_a_missing_evaluation_is_a_failure(tmp_path, monkeypatch):
     assert engine_run(monkeypatch, tmp_path, STEPS.replace("EVALS", "()"), {})["steps"] == 6
 
 
-def test_an_interrupted_run_goes_on_from_its_checkpoint_and_a_crashed_one_begins_anew(tmp_path):
+def test_an_interrupted_run_resumes_from_its_checkpoint_and_a_crashed_one_begins_anew(tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s/config.json").touch()
     file = tmp_path / "c.yaml"
@@ -114,14 +114,14 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint_and_a_crashed_one_begins
 
 
 @pytest.mark.parametrize(("evaluated", "tag"), [((2, 4), 4), ((2,), 3), ((), None)])
-def test_a_run_goes_on_from_a_checkpoint_whose_evaluation_is_there(tmp_path, evaluated, tag):
+def test_a_run_resumes_from_a_checkpoint_whose_evaluation_is_there(tmp_path, evaluated, tag):
     saved = tmp_path / "ckpt/_actor"
     for step in (2, 3, 4):
         (saved / f"global_step{step}").mkdir(parents=True)
     (saved / "latest").write_text("global_step4\n")
     (tmp_path / "evals.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in evaluated))
     flags = {"eval.dataset": "e.jsonl", "eval.steps": 2}
-    assert pipeline.can_go_on(tmp_path, flags) == (tag is not None)
+    assert pipeline.can_resume(tmp_path, flags) == (tag is not None)
     if tag:
         assert (saved / "latest").read_text() == f"global_step{tag}"
-    assert pipeline.can_go_on(tmp_path, {})
+    assert pipeline.can_resume(tmp_path, {})

@@ -75,8 +75,8 @@ def _errors(case: Case, sgd: bool) -> dict:
         args.actor.optim, args.actor.adam = "adam", type("Adam", (), {"weight_decay": 0.0})
         return args
 
-    host_update._strategy_class, host_update.arguments = lambda case: Strategy, with_flag
+    host_update.arguments = with_flag
     try:
-        return reference.compare(case, host_update.train(case, 0, 1)) | {"optimizer": used[-1]}
+        return reference.compare(case, host_update.train(case, 0, 1, strategy_class=Strategy)) | {"optimizer": used[-1]}
     finally:
         host_update.arguments = arguments

@@ -167,4 +167,4 @@ def test_the_console_says_the_paired_differences(tmp_path):
     pair = next(p for p in comparison["arms"][0]["pairs"] if p["metric"] == "final")
     pair["difference"] = examples.est(0.03, 0.4, resolved=False)
     said = overview(comparison)
-    assert f"final, {pair['b']} - {pair['a']}: 0.030 [-0.370, 0.430], {pair['n']} pairs, not resolved" in said
+    assert f"final, {pair['b']} - {pair['a']}: 0.03 [-0.37, 0.43], {pair['n']} pairs, not resolved" in said
