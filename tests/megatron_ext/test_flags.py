@@ -1,20 +1,19 @@
 """`deltal train --backend megatron` up to the start of Ray: the real command line, all runs in one process."""
 
 import json
-import sys
 
 import pytest
-from support import commands
+from support.launches import launch_all, lines
 from support.megatron.flag_cases import (
     ACCEPTED,
     DEEPSPEEDS,
     MEGATRONS,
     MODELS,
-    REAL,
     REFUSED,
     ROOT,
     RUNS,
     SHAPE,
+    UNTIL_RAY,
     YAML,
     P,
     T,
@@ -39,22 +38,8 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     for name, text in YAML.items():
         (folder / name).write_text(text)
     model = ["--actor.model_name_or_path", "dense"]
-    runs = [argv if name in ("no model", "help") else [*model, *argv] for name, argv in RUNS.items()]
-    process = commands.run(
-        [sys.executable, "-c", REAL, str(ROOT)],
-        input=json.dumps(runs),
-        capture_output=True,
-        text=True,
-        timeout=110,
-        cwd=folder,
-    )
-    assert process.returncode == 0, process.stderr
-    results = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("[")]
-    return dict(zip(RUNS, map(tuple, results), strict=True))
-
-
-def lines(text: str) -> list[str]:
-    return [" ".join(line.split()) for line in text.splitlines()]
+    runs = {name: argv if name in ("no model", "help") else [*model, *argv] for name, argv in RUNS.items()}
+    return launch_all(runs, folder, before=UNTIL_RAY)
 
 
 def refusal(run: tuple) -> str:

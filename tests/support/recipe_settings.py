@@ -137,6 +137,10 @@ def expected(name: str) -> dict:
     return settings
 
 
+def config(*names: str) -> list[str]:
+    return [word for name in names for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+
+
 class _Parsed(Exception):
     """Ends the host's command line once it has built its parser."""
 

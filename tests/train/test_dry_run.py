@@ -1,39 +1,10 @@
-"""The real command with --dry-run, and what it refuses: all runs in one process, from a folder without data."""
-
-import json
-import sys
+"""The real command with --dry-run: what it reports. All runs are in one process, from a folder without data."""
 
 import pytest
-from support import commands
-from support.recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, ROOT
+from support.launches import launch_all, lines
+from support.recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, config
 
-from deltal_openrlhf.train.checks import STEPS_ALONE
 from deltal_openrlhf.train.recipes import EXPERIMENTS
-
-REAL = """
-import contextlib, io, json, sys
-sys.path[:0] = [sys.argv[1]]
-import ray
-from deltal_openrlhf.train import launch
-
-for case in json.loads(sys.stdin.read()):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            launch.main(case)
-            code = "returned"
-        except SystemExit as stop:
-            code = stop.code
-    assert not ray.is_initialized()
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
-"""
-REWARD = ROOT / "deltal_openrlhf" / "rewards" / "math_reward.py"
-SMALL = "--actor.num_gpus_per_node 1 --vllm.num_engines 1".split()
-
-
-def config(*names: str) -> list[str]:
-    return [word for name in names for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
-
 
 RUNS = {name: [*config(name), "--dry-run"] for name in MADE_OF}
 RUNS |= {
@@ -42,9 +13,7 @@ RUNS |= {
 }
 BY_TOKENS = """--reward.remote_url http://127.0.0.1:1/ --train.dynamic_batch_enable --train.max_tokens_per_gpu 9000 --vllm.num_engines 8
     --rollout.batch_size 64 --rollout.n_samples_per_prompt 4 --train.batch_size 128""".split()
-FROM_HUB = ["--data.prompt_dataset", "hub/set", "--eval.dataset", "hub/set", "--reward.remote_url", str(REWARD)]
 MATH = config("math-deltal")
-EIGHT_NODES = "--actor.num_nodes 8 --vllm.num_engines 64".split()
 # What the authors did not have, as text in the report.
 CHANGED_TO = {
     "algo.advantage.is_correction_level": "token",
@@ -62,48 +31,16 @@ CHANGED = [word for flag, value in CHANGED_TO.items() for word in (f"--{flag}", 
 SAME = """--actor.policy_loss_type ppo --actor.adam.lr 1e-6 --reward.clip_range -10 10 --vllm.enforce_eager --ds.adam_offload
     --logger.logging_steps 2 --ckpt.output_dir x --data.prompt_dataset y.jsonl --train.micro_batch_size 4 --train.seed 42
     --rollout.micro_batch_size 1""".split()
-BAD_NUMBERS = {
-    "--rollout.max_new_tokens 9216": "allowed is 1 to 9215, less than --data.max_len",
-    "--rollout.max_new_tokens 0": "allowed is 1 to 9215",
-    "--reward.overlong_buffer_len 8193": "allowed is more than 0 and up to 8192, the longest response",
-    "--rollout.temperature 0": "allowed is more than 0",
-    "--rollout.top_p 1.1": "allowed is more than 0 and up to 1",
-    "--rollout.top_p nan": "allowed is more than 0 and up to 1",
-    "--train.num_episodes 0": "allowed is 1 or more",
-    "--actor.dual_clip 1": "allowed is more than 1",
-    "--actor.adam.lr inf": "allowed is 0 or more, and finite",
-    "--actor.adam.lr -1": "allowed is 0 or more, and finite",
-    "--actor.lr_scheduler cosin": "allowed is linear, cosine, ",
-    "--actor.lr_scheduler warmup_stable_decay": "allowed is linear, cosine, ",
-    "--ds.zero_stage 4": "allowed is 0, 1, 2 and 3",
-    "--vllm.gpu_memory_utilization 1.5": "allowed is more than 0 and up to 1",
-}
 RUNS |= {
     "7b on 2 nodes": [*config("countdown-dapo-deltal", "overlays/7b", "overlays/2nodes"), "--dry-run"],
     "no recipe": ["--dry-run", *BY_TOKENS],
     "scope rollout": [*MATH, "--dry-run", "--deltal.scope", "rollout", "--ckpt.save_steps", "2000"],
-    "other loss": [*MATH, "--dry-run", "--loss_agg", "token-mean"],
-    "one engine too few": [*MATH, "--dry-run", "--vllm.num_engines", "3"],
-    "three GPUs": [*MATH, "--dry-run", "--actor.num_gpus_per_node", "3", "--vllm.num_engines", "3"],
-    "refused by the host": [*MATH, "--dry-run", "--train.partial_rollout_enable"],
-    "refused by the host in a real start": [*MATH, *SMALL, *FROM_HUB, "--train.partial_rollout_enable"],
-    "real start without data": [*config("countdown-deltal"), *SMALL],
-    "no engine": ["--dry-run", *BY_TOKENS, "--vllm.num_engines", "0"],
-    "no file": ["--config", "none.yaml", "--dry-run"],
-    "7b after 2 nodes": [*config("math-deltal", "overlays/2nodes", "overlays/7b"), "--dry-run"],
-    "8 nodes": [*config("math-deltal", "overlays/2nodes"), "--dry-run", *EIGHT_NODES],
-    "8 nodes, micro batches of 1": [
-        *config("math-deltal", "overlays/2nodes"),
-        *("--dry-run", "--train.micro_batch_size", "1", "--rollout.micro_batch_size", "1", *EIGHT_NODES),
-    ],
     "two recipes": [*config("countdown-dapo-soft-punishment", "math-deltal"), "--dry-run"],
     "other experiment": [*config("math-dapo-deltal"), "--dry-run", *CHANGED],
     "same by hand": [*MATH, "--dry-run", *SAME],
     "with a checkpoint": [*MATH, "--dry-run", "--ckpt.path", "saved", "--deltal.allow_changed_loss"],
     "another M": [*MATH, "--dry-run", "--deltal.max_length", "4096"],
-    "unknown flag": [*MATH, "--dry-run", "--actor.adam.lrr", "1"],
 }
-RUNS |= {flags: [*MATH, "--dry-run", *flags.split()] for flags in BAD_NUMBERS}
 
 
 @pytest.fixture(scope="module")
@@ -112,21 +49,7 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     folder = tmp_path_factory.mktemp("empty")
     (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
-    process = commands.run(
-        [sys.executable, "-c", REAL, str(ROOT)],
-        input=json.dumps(list(RUNS.values())),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=folder,
-    )
-    assert process.returncode == 0, process.stderr
-    results = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("[")]
-    return dict(zip(RUNS, map(tuple, results), strict=True))
-
-
-def lines(report: str) -> list[str]:
-    return [" ".join(line.split()) for line in report.splitlines()]
+    return launch_all(RUNS, folder)
 
 
 @pytest.mark.parametrize("name", MADE_OF)
@@ -206,48 +129,6 @@ def test_scope_rollout_is_the_authors(real):
     assert "∆L is active: alpha 0.75, scope rollout, M 8192" in lines(out)
 
 
-@pytest.mark.parametrize(
-    ("run", "says"),
-    [
-        (
-            "other loss",
-            "--alpha is 0.75, but --loss_agg is token-mean; it is allowed with --loss_agg deltal only (set in ",
-        ),
-        ("other loss", "math-deltal.yaml:7; `alpha: null` in a later --config file takes it back)"),
-        ("7b after 2 nodes", "--actor.num_nodes x --actor.num_gpus_per_node is 16, --vllm.num_engines x"),
-        ("8 nodes", "--train.batch_size is 320, which is no multiple of ranks x --train.micro_batch_size, 128"),
-        *[(flags, f"error: {flags.split()[0]} is ") for flags in BAD_NUMBERS],
-        *BAD_NUMBERS.items(),
-        (
-            "one engine too few",
-            "--vllm.num_engines x --vllm.tensor_parallel_size is 3; with --train.colocate_all they share the GPUs",
-        ),
-        ("three GPUs", "--train.batch_size is 320, which is no multiple of ranks x --train.micro_batch_size, 6"),
-        (
-            "refused by the host",
-            "OpenRLHF refuses these flags: --train.partial_rollout_enable requires --train.async_enable.",
-        ),
-        (
-            "refused by the host in a real start",
-            "OpenRLHF refuses these flags: --train.partial_rollout_enable requires",
-        ),
-        (
-            "real start without data",
-            "--data.prompt_dataset: not there: data/countdown/train.jsonl; make such files with deltal data",
-        ),
-        ("no engine", "--vllm.num_engines is 0; responses come from vLLM only, so allowed is 1 or more"),
-        ("no file", "error: none.yaml: No such file or directory"),
-        ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1"),
-    ],
-)
-def test_what_does_not_fit_ends_with_status_2_and_one_line(run, says, real):
-    code, _, err = real[run]
-    assert code == 2
-    assert says in err
-    assert err.count("\n") == 1
-    assert err.startswith("deltal train: ")
-
-
 def rows(report: str) -> dict[str, tuple[str, str]]:
     """{what: (here, the authors')} of the comparison."""
     found = lines(report)
@@ -307,28 +188,3 @@ def test_notes_name_the_checkpoint_and_another_m(real):
     plain = real["math-deltal"][1]
     assert "resumes from" not in plain
     assert "is not the longest response" not in plain
-
-
-def test_8_nodes_need_micro_batches_of_1(real):
-    code, out, _ = real["8 nodes, micro batches of 1"]
-    assert code == 0
-    assert "micro batches per optimizer step and rank 5 64 ranks, 5 responses each" in lines(out)
-
-
-def test_the_allowed_schedulers_are_those_of_transformers_that_step_with_what_the_host_gives_them():
-    import torch
-    from transformers import get_scheduler
-    from transformers.trainer_utils import SchedulerType
-
-    def steps(name: str) -> bool:
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
-        least = {"min_lr_rate": 0.1} if name.endswith("with_min_lr") else {}
-        try:
-            scheduler = get_scheduler(name, optimizer, 1, 10, scheduler_specific_kwargs=least)
-            optimizer.step()
-            scheduler.step()
-        except TypeError:
-            return False
-        return True
-
-    assert {kind.value for kind in SchedulerType if steps(kind.value)} == set(STEPS_ALONE)

@@ -6,11 +6,8 @@ from megatron_ext.flags import DEFAULT_CHUNK_SIZE
 
 ROOT = Path(__file__).parents[3]
 # Ends at ray.init with status 7 and what the host's train() got; the number of cores is that of a large machine.
-REAL = """
-import contextlib, io, json, os, sys
-sys.path[:0] = [sys.argv[1]]
+UNTIL_RAY = """
 os.cpu_count = lambda: 64
-import ray
 
 def init(*args, **kwargs):
     frame = sys._getframe(1)
@@ -22,17 +19,6 @@ def init(*args, **kwargs):
     sys.exit(7)
 
 ray.init = init
-from deltal_openrlhf.train import launch
-
-for case in json.loads(sys.stdin.read()):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            launch.main(case)
-            code = "returned"
-        except SystemExit as stop:
-            code = stop.code
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
 """
 SIZES = (
     "--actor.num_gpus_per_node 8 --vllm.num_engines 1 --rollout.batch_size 8 --rollout.n_samples_per_prompt 4 --train.batch_size 16 "
