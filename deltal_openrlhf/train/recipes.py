@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from deltal_openrlhf.arguments import Arguments
+
 REPOSITORY = "https://github.com/zerolllin/Delta-L-Normalization at 89da5b9d"
 
 DAPO_NORM = {"actor.loss_agg_mode": "token-mean", "algo.advantage.estimator": "group_norm"}
@@ -81,12 +83,16 @@ PROMPT = {"countdown": 256, "math": 1024}
 
 @dataclass(frozen=True)
 class Experiment:
-    """script: its path in the authors' repository. task: countdown or math. method: flags that make it what it is. gpus: of one node."""
+    """script: its path in the authors' repository. method: flags that make it what it is. gpus: of one node."""
 
     script: str
-    task: str
     method: dict[str, Any]
     gpus: int = 4
+
+    @property
+    def task(self) -> str:
+        """countdown or math."""
+        return self.script.rpartition("/")[2].partition("-")[0]
 
     @property
     def dapo(self) -> bool:
@@ -105,84 +111,52 @@ class Experiment:
         return flags
 
 
-# Hardware, paths, names and logging: they make no experiment. A flag, or a group that ends in a dot.
-NO_PART_OF_IT = (
-    "ckpt.",
-    "logger.",
-    "vllm.",
-    "ref.",
-    "actor.num_nodes",
-    "actor.num_gpus_per_node",
-    "actor.gradient_checkpointing_enable",
-    "actor.gradient_checkpointing_reentrant",
-    "config",
-    "data.dataloader_num_workers",
-    "data.disable_fast_tokenizer",
-    "data.input_key",
-    "data.label_key",
-    "data.prompt_dataset",
-    "data.prompt_split",
-    "deltal.allow_changed_loss",
-    "deltal.reward_wait",
-    "deltal.save_rollouts",
-    "dry_run",
-    "ds.adam_offload",
-    "ds.attn_implementation",
-    "ds.deepcompile",
-    "ds.enable_sleep",
-    "ds.overlap_comm",
-    "ds.packing_samples",
-    "ds.ring_attn_head_stride",
-    "ds.ring_attn_size",
-    "ds.tensor_parallel_size",
-    "ds.use_universal_ckpt",
-    "ds.zero_stage",
-    "ds.zpg",
-    "eval.dataset",
-    "eval.split",
-    "local_rank",
-    "rollout.max_tokens_per_gpu",
-    "rollout.micro_batch_size",
-    "train.colocate_actor_ref",
-    "train.colocate_all",
-    "train.dynamic_batch_enable",  # has a difference of its own, below
-    "train.max_tokens_per_gpu",
-    "use_ms",
+NO_PART_OF_IT = tuple(
+    """
+    ckpt. logger. vllm. ref.
+    actor.num_nodes actor.num_gpus_per_node actor.gradient_checkpointing_enable actor.gradient_checkpointing_reentrant
+    config dry_run local_rank use_ms
+    data.dataloader_num_workers data.disable_fast_tokenizer data.input_key data.label_key data.prompt_dataset data.prompt_split
+    deltal.allow_changed_loss deltal.reward_wait deltal.save_rollouts
+    ds.adam_offload ds.attn_implementation ds.deepcompile ds.enable_sleep ds.overlap_comm ds.packing_samples
+    ds.ring_attn_head_stride ds.ring_attn_size ds.tensor_parallel_size ds.use_universal_ckpt ds.zero_stage ds.zpg
+    eval.dataset eval.split
+    rollout.max_tokens_per_gpu rollout.micro_batch_size
+    train.colocate_actor_ref train.colocate_all train.dynamic_batch_enable train.max_tokens_per_gpu
+    """.split()
 )
+"""Hardware, paths, names and logging: they make no experiment. A flag, or a group that ends in a dot. Dynamic batches have a difference
+of their own below."""
 
 
-def _only(name: str) -> str:
-    return f"train_scripts/{name}.sh"
+def _only(script: str, method: dict[str, Any]) -> Experiment:
+    return Experiment(f"train_scripts/{script}.sh", method)
 
 
-def _dapo(name: str) -> str:
-    return f"recipe/dapo/{name}.sh"
+def _dapo(script: str, method: dict[str, Any], gpus: int = 4) -> Experiment:
+    return Experiment(f"recipe/dapo/{script}.sh", method, gpus)
 
 
 EXPERIMENTS = {
-    "countdown-dapo-norm": Experiment(_only("countdown-3b-dapo-norm"), "countdown", DAPO_NORM),
-    "countdown-grpo-norm": Experiment(_only("countdown-3b-grpo-norm"), "countdown", GRPO_NORM),
-    "countdown-dr-grpo-norm": Experiment(_only("countdown-3b-dr-grpo-norm"), "countdown", DR_GRPO_NORM),
-    "countdown-dr-grpo": Experiment(_only("countdown-3b-dr-grpo"), "countdown", DR_GRPO),
-    "countdown-deltal": Experiment(_only("countdown-3b-delta-l-norm-alpha-1"), "countdown", deltal(1.0)),
-    "math-dapo-norm": Experiment(_only("math-3b-dapo-norm"), "math", DAPO_NORM),
-    "math-grpo-norm": Experiment(_only("math-3b-grpo-norm"), "math", GRPO_NORM),
-    "math-dr-grpo-norm": Experiment(_only("math-3b-dr-grpo-norm"), "math", DR_GRPO_NORM),
+    "countdown-dapo-norm": _only("countdown-3b-dapo-norm", DAPO_NORM),
+    "countdown-grpo-norm": _only("countdown-3b-grpo-norm", GRPO_NORM),
+    "countdown-dr-grpo-norm": _only("countdown-3b-dr-grpo-norm", DR_GRPO_NORM),
+    "countdown-dr-grpo": _only("countdown-3b-dr-grpo", DR_GRPO),
+    "countdown-deltal": _only("countdown-3b-delta-l-norm-alpha-1", deltal(1.0)),
+    "math-dapo-norm": _only("math-3b-dapo-norm", DAPO_NORM),
+    "math-grpo-norm": _only("math-3b-grpo-norm", GRPO_NORM),
+    "math-dr-grpo-norm": _only("math-3b-dr-grpo-norm", DR_GRPO_NORM),
     # Their README calls it math-3b-dr-grpo.sh, which does not exist; what this one sets is Dr. GRPO.
-    "math-dr-grpo": Experiment(_only("math-3b-dr-dapo"), "math", DR_GRPO),
-    "math-deltal": Experiment(_only("math-3b-delta-l-norm-alpha-0.75"), "math", deltal(0.75)),
-    "countdown-dapo-overlong-filtering": Experiment(
-        _dapo("countdown-dapo-3b-w-overlong-filtering"), "countdown", OVERLONG_FILTERING
-    ),
-    "countdown-dapo-soft-punishment": Experiment(
-        _dapo("countdown-dapo-3b-w-soft-punishment"), "countdown", SOFT_PUNISHMENT, gpus=8
-    ),
-    "countdown-dapo-neither": Experiment(_dapo("countdown-dapo-3b-wo-sp-wo-of"), "countdown", DAPO_NORM),
-    "countdown-dapo-deltal": Experiment(_dapo("countdown-dapo-3b-delta-L-norm-alpha-1"), "countdown", deltal(1.0)),
-    "math-dapo-overlong-filtering": Experiment(_dapo("math-dapo-3b-w-overlong-filtering"), "math", OVERLONG_FILTERING),
-    "math-dapo-soft-punishment": Experiment(_dapo("math-dapo-3b-w-soft-punishment"), "math", SOFT_PUNISHMENT, gpus=8),
-    "math-dapo-neither": Experiment(_dapo("math-dapo-3b-wo-sp-wo-of"), "math", DAPO_NORM, gpus=8),
-    "math-dapo-deltal": Experiment(_dapo("math-dapo-3b-delta-L-norm-alpha-0.75"), "math", deltal(0.75)),
+    "math-dr-grpo": _only("math-3b-dr-dapo", DR_GRPO),
+    "math-deltal": _only("math-3b-delta-l-norm-alpha-0.75", deltal(0.75)),
+    "countdown-dapo-overlong-filtering": _dapo("countdown-dapo-3b-w-overlong-filtering", OVERLONG_FILTERING),
+    "countdown-dapo-soft-punishment": _dapo("countdown-dapo-3b-w-soft-punishment", SOFT_PUNISHMENT, gpus=8),
+    "countdown-dapo-neither": _dapo("countdown-dapo-3b-wo-sp-wo-of", DAPO_NORM),
+    "countdown-dapo-deltal": _dapo("countdown-dapo-3b-delta-L-norm-alpha-1", deltal(1.0)),
+    "math-dapo-overlong-filtering": _dapo("math-dapo-3b-w-overlong-filtering", OVERLONG_FILTERING),
+    "math-dapo-soft-punishment": _dapo("math-dapo-3b-w-soft-punishment", SOFT_PUNISHMENT, gpus=8),
+    "math-dapo-neither": _dapo("math-dapo-3b-wo-sp-wo-of", DAPO_NORM, gpus=8),
+    "math-dapo-deltal": _dapo("math-dapo-3b-delta-L-norm-alpha-0.75", deltal(0.75)),
 }
 
 
@@ -193,7 +167,7 @@ class Difference:
     topic: str
     ours: str
     theirs: str
-    when: Callable[[Any, Experiment], bool] = lambda args, experiment: True
+    when: Callable[[Arguments, Experiment], bool] = lambda args, experiment: True
 
 
 METHOD_DIFFERENCES = (
