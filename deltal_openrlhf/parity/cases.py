@@ -1,6 +1,7 @@
 """The ways to train on one small batch, the batch, and the model: the same in every process."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -85,6 +86,7 @@ def make_model(lora: bool) -> torch.nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
+    settings: dict[str, Any] = {"attn_implementation": "sdpa", "use_cache": False}
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
@@ -94,14 +96,11 @@ def make_model(lora: bool) -> torch.nn.Module:
         num_key_value_heads=2,
         max_position_embeddings=128,
         initializer_range=0.2,
-        attn_implementation="sdpa",
-        use_cache=False,
+        **settings,
     )
     model = LlamaForCausalLM(config)
-    if lora:
-        from peft import LoraConfig, get_peft_model
+    if not lora:
+        return model
+    from peft import LoraConfig, get_peft_model
 
-        model = get_peft_model(
-            model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
-        )
-    return model
+    return get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False))

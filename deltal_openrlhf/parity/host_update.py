@@ -1,12 +1,14 @@
 """The real ActorPPOTrainer and DeepSpeed engine on the batch of cases.py, without Ray and vLLM."""
 
 from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import deepspeed
 import torch
 import torch.distributed as dist
 from openrlhf.models import Actor
 from openrlhf.trainer.ppo_utils.experience import Experience
+from torch import Tensor
 
 from deltal_openrlhf.host.controller import attach_scope_means
 from deltal_openrlhf.host.strategy import DeltaLStrategy
@@ -23,10 +25,65 @@ from deltal_openrlhf.parity.cases import (
     make_model,
 )
 
+Trainer = TypeVar("Trainer", bound=DeltaLActorTrainer)
 
-def train(case: Case, rank: int, world: int) -> dict:
-    """Parameters after the rollout's optimizer steps, and which responses each of them trained on."""
-    trainer = build_trainer(case)
+
+class ParityStrategy(DeltaLStrategy):
+    """Plain SGD at the case's rate in place of AdamW, and the loss at the wrong scale in that negative control."""
+
+    case: Case
+
+    def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict:
+        config = super().get_ds_train_config(*args, **kwargs)
+        if "optimizer" in config and not self.case.adamw:
+            config["optimizer"] = {"type": "SGD", "params": {"lr": learning_rate(self.case)}}
+        return config | {"zero_allow_untested_optimizer": True}
+
+    def backward(self, loss: Tensor, model: Any, optimizer: Any, **kwargs: Any) -> None:
+        super().backward(loss * 2 if self.case.wrong == "scale" else loss, model, optimizer, **kwargs)
+
+
+class ParityTrainer(DeltaLActorTrainer):
+    """trained_on: the responses of every optimizer step, by number."""
+
+    trained_on: list[list[int]]
+
+    def ppo_train(self, kl_ctl: float) -> dict:
+        self.trained_on = [[]]
+        status = super().ppo_train(kl_ctl)
+        self.trained_on.pop()
+        return status
+
+    def training_step(
+        self, experience: Experience, kl_ctl: float, step: int, loss_batch_info: dict | None = None
+    ) -> dict:
+        if experience.prompts:  # not the empty micro batches of a short rollout
+            self.trained_on[-1] += [int(label) for label in experience.labels]
+        status = super().training_step(experience, kl_ctl, step, loss_batch_info)
+        whole = (step + 1) % self.loss_divisor == 0
+        if self.replay_buffer.dynamic_optimizer_step[step] if self.args.train.dynamic_batch_enable else whole:
+            self.trained_on.append([])
+        return status
+
+
+class NormalisedByMicroBatch(DeltaLActorTrainer):
+    """The mistake of a negative control: each micro batch's weights are normalised by themselves."""
+
+    def _set_weights(self, micro_batches: list[Tensor]) -> None:
+        for rows in micro_batches:
+            super()._set_weights([rows])
+        for weights in self._weights:
+            weights /= self.loss_divisor
+
+
+def normalised_by_micro_batch(trainer_class: type[Trainer]) -> type[Trainer]:
+    """The trainer with the mistake."""
+    return type("Wrong", (NormalisedByMicroBatch, trainer_class), {})
+
+
+def train(case: Case, rank: int, world: int, **classes: Any) -> dict[str, Any]:
+    """Parameters after the rollout's optimizer steps, and which responses each of them trained on. classes: of build_trainer."""
+    trainer = build_trainer(case, **classes)
     samples = experiences(case)
     attach_scope_means(samples, trainer.settings, GROUP_SIZE)
     for sample in samples[: NUM_SHORT if case.short else None][rank::world]:
@@ -35,18 +92,28 @@ def train(case: Case, rank: int, world: int) -> dict:
 
     steps: list = [None] * world
     dist.all_gather_object(steps, trainer.trained_on)
-    outcome = {"after": parameters(trainer.actor), "steps": [sum(parts, []) for parts in zip(*steps, strict=True)]}
+    outcome: dict[str, Any] = {"after": parameters(trainer.actor)}
+    outcome["steps"] = [sum(parts, []) for parts in zip(*steps, strict=True)]
     if trainer.ema_model is not None:
         outcome["ema"] = parameters(trainer.ema_model)
     return outcome
 
 
 def build_trainer(
-    case: Case, max_norm: float = 0.0, model: torch.nn.Module | None = None, eps: float = 1e-8
-) -> DeltaLActorTrainer:
-    """The host's trainer with our loss, on a fresh DeepSpeed engine in this process's group. eps: of AdamW."""
+    case: Case,
+    max_norm: float = 0.0,
+    model: torch.nn.Module | None = None,
+    eps: float = 1e-8,
+    *,
+    strategy_class: type = ParityStrategy,
+    trainer_class: type | None = None,
+) -> Any:
+    """A ParityTrainer on a fresh DeepSpeed engine in this process's group, or a trainer of another class on another strategy.
+
+    eps: of AdamW. trainer_class: None for that of the case.
+    """
     args = arguments(case)
-    strategy = _strategy_class(case)(
+    strategy = strategy_class(
         seed=1,
         max_norm=max_norm,
         micro_train_batch_size=case.micro,
@@ -54,17 +121,20 @@ def build_trainer(
         zero_stage=case.zero,
         args=args,
     )
+    strategy.case = case
     strategy.setup_distributed()
     model = model or make_model(case.lora)
     actor, ema = Actor(model.bfloat16() if case.bf16 else model), None
     actor.packing_samples, actor.temperature, actor.is_vlm = args.ds.packing_samples, 1.0, False
     adam = {"lr": 1e-3, "betas": (0.9, 0.95), "eps": eps, "weight_decay": 0.0}
-    config = {"optim": "adam", "muon": {}, "adam": adam, "lr_scheduler": "linear" if case.decay else "constant"}
-    config |= {"lr_warmup_ratio": 0.0, "min_lr_ratio": 0.1, "max_norm": max_norm, "scheduler_steps": 10}
+    config: dict[str, Any] = {"optim": "adam", "muon": {}, "adam": adam, "max_norm": max_norm, "scheduler_steps": 10}
+    config |= {"lr_scheduler": "linear" if case.decay else "constant", "lr_warmup_ratio": 0.0, "min_lr_ratio": 0.1}
     actor, optimizer, scheduler = strategy.prepare((actor, config))
     if case.ema:
         ema = strategy.prepare(Actor(make_model(lora=False)))
-    return _trainer_class(case)(
+    if trainer_class is None:
+        trainer_class = normalised_by_micro_batch(ParityTrainer) if case.wrong == "micro-batch" else ParityTrainer
+    return trainer_class(
         strategy,
         actor,
         ema,
@@ -140,58 +210,7 @@ def arguments(case: Case) -> SimpleNamespace:
     )
 
 
-def _strategy_class(case: Case):
-    class ParityStrategy(DeltaLStrategy):
-        def get_ds_train_config(self, *args, **kwargs):
-            config = super().get_ds_train_config(*args, **kwargs)
-            if "optimizer" in config and not case.adamw:
-                config["optimizer"] = {"type": "SGD", "params": {"lr": learning_rate(case)}}
-            return config | {"zero_allow_untested_optimizer": True}
-
-        def backward(self, loss, model, optimizer, **kwargs):
-            super().backward(loss * 2 if case.wrong == "scale" else loss, model, optimizer, **kwargs)
-
-    return ParityStrategy
-
-
-def _trainer_class(case: Case):
-    class ParityTrainer(DeltaLActorTrainer):
-        trained_on: list[list[int]] = []
-
-        def ppo_train(self, kl_ctl):
-            self.trained_on = [[]]
-            status = super().ppo_train(kl_ctl)
-            self.trained_on.pop()
-            return status
-
-        def training_step(self, experience, kl_ctl, step, loss_batch_info=None):
-            if experience.prompts:  # not the empty micro batches of a short rollout
-                self.trained_on[-1] += [int(label) for label in experience.labels]
-            status = super().training_step(experience, kl_ctl, step, loss_batch_info)
-            whole = (step + 1) % self.loss_divisor == 0
-            if self.replay_buffer.dynamic_optimizer_step[step] if case.dynamic else whole:
-                self.trained_on.append([])
-            return status
-
-    if case.wrong == "micro-batch":
-        return normalised_by_micro_batch(ParityTrainer)
-    return ParityTrainer
-
-
-def normalised_by_micro_batch(trainer_class: type[DeltaLActorTrainer]) -> type[DeltaLActorTrainer]:
-    """The mistake of a negative control: each micro batch's weights are normalised by themselves."""
-
-    class Wrong(trainer_class):
-        def _set_weights(self, micro_batches):
-            for rows in micro_batches:
-                super()._set_weights([rows])
-            for weights in self._weights:
-                weights /= self.loss_divisor
-
-    return Wrong
-
-
-def _experience(number: int, row: dict, case: Case):
+def _experience(number: int, row: dict, case: Case) -> Experience:
     ids, mask = row["ids"][None], row["mask"][None]
     return Experience(
         sequences=ids,
@@ -210,7 +229,8 @@ def _experience(number: int, row: dict, case: Case):
     )
 
 
-def parameters(actor) -> dict[str, torch.Tensor]:
+def parameters(actor: Actor) -> dict[str, Tensor]:
+    """The trained parameters, whole, on the CPU."""
     module = actor.model.module
     with deepspeed.zero.GatheredParameters(list(module.parameters())):
         return {name: p.detach().cpu().clone() for name, p in module.named_parameters() if p.requires_grad}

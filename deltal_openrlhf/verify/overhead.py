@@ -54,18 +54,19 @@ def time_pairs(
     from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
     from openrlhf.utils.deepspeed import DeepspeedStrategy
 
-    from deltal_openrlhf.host.rebind import rebound
     from deltal_openrlhf.parity import host_update
 
     begun = time.monotonic()
     model = make_model()
     parameters = sum(p.numel() for p in model.parameters())
     ours = host_update.build_trainer(Case(mode="deltal", alpha=0.75, micro=4, adamw=True), max_norm=1.0, model=model)
-    with (
-        rebound(host_update, "_trainer_class", lambda case: ActorPPOTrainer),
-        rebound(host_update, "_strategy_class", lambda case: DeepspeedStrategy),
-    ):
-        host = host_update.build_trainer(Case(mode="token-mean", micro=4), max_norm=1.0, model=make_model())
+    host = host_update.build_trainer(
+        Case(mode="token-mean", micro=4),
+        max_norm=1.0,
+        model=make_model(),
+        strategy_class=DeepspeedStrategy,
+        trainer_class=ActorPPOTrainer,
+    )
     trainers = {"host": host, "ours": ours}
     for trainer in trainers.values():
         for sample in host_update.experiences(Case()):

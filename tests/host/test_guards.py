@@ -171,10 +171,9 @@ def _stock_host(rank):
 
     from deltal_openrlhf.parity import host_update
 
-    host_update._trainer_class = lambda case: ActorPPOTrainer
-    host_update._strategy_class = lambda case: DeepspeedStrategy
+    classes = {"strategy_class": DeepspeedStrategy, "trainer_class": ActorPPOTrainer}
     out = {}
-    trainer = host_update.build_trainer(Case(mode="token-mean", micro=1, zero=2))
+    trainer = host_update.build_trainer(Case(mode="token-mean", micro=1, zero=2), **classes)
     for sample in host_update.experiences(Case()):
         trainer.replay_buffer.append(sample)
     try:
@@ -184,7 +183,7 @@ def _stock_host(rank):
     norms = []
     for dynamic in (False, True):
         case = Case(mode="token-mean", micro=4, zero=2, dynamic=dynamic)
-        trainer = host_update.build_trainer(case)
+        trainer = host_update.build_trainer(case, **classes)
         for sample in host_update.experiences(case):
             trainer.replay_buffer.append(sample)
         norms.append(trainer.ppo_train(0.0)["actor_grad_norm"])

@@ -40,18 +40,14 @@ class SimulatedFusedAdam(torch.optim.AdamW):
 SimulatedFusedAdam.__name__ = "FusedAdam"
 
 
-def _simulate(differs, base):
-    """Have DeepSpeed choose as it does in this situation. base: the strategy, ours or the host's."""
+def _simulated(differs, base):
+    """A strategy with which DeepSpeed chooses as it does in this situation. base: ours or the host's."""
     import deepspeed.ops.adam
     import deepspeed.runtime.engine
-
-    from deltal_openrlhf.parity import host_update
 
     deepspeed.ops.adam.FusedAdam = deepspeed.runtime.engine.FusedAdam = SimulatedFusedAdam
 
     class Strategy(base):
-        statistics = None
-
         def get_ds_train_config(self, *args, **kwargs):
             config = super().get_ds_train_config(*args, **kwargs)
             if FUSED in differs:
@@ -66,22 +62,24 @@ def _simulate(differs, base):
             if hasattr(base, "guard_gradient_norm"):
                 super().guard_gradient_norm(model)
 
-    host_update._strategy_class = lambda case: Strategy
-    return host_update
+    return Strategy
 
 
 def _trainer(situation, base, max_norm=0.0):
     zero, bf16, dynamic, differs, _ = situation
+    from deltal_openrlhf.parity.host_update import build_trainer
+
     case = Case(zero=zero, bf16=bf16, dynamic=dynamic, adamw=True, decay=True, filtering=True)
-    host_update = _simulate(differs, base)
-    trainer = host_update.build_trainer(case, max_norm)
-    return trainer, lambda change=lambda sample: None: _rollout(trainer, case, host_update, change)
+    trainer = build_trainer(case, max_norm, strategy_class=_simulated(differs, base))
+    return trainer, lambda change=lambda sample: None: _rollout(trainer, case, change)
 
 
-def _rollout(trainer, case, host_update, change):
+def _rollout(trainer, case, change):
     """A rollout whose samples are changed, and one optimizer step on it."""
+    from deltal_openrlhf.parity.host_update import experiences
+
     trainer.replay_buffer.clear()
-    for sample in host_update.experiences(case):
+    for sample in experiences(case):
         change(sample)
         trainer.replay_buffer.append(sample)
     return trainer.ppo_train(0.0)
@@ -216,12 +214,12 @@ def test_deepspeed_alone_does_not_say_that_there_is_inf():
 def _two_ranks(rank, situations):
     """inf on rank 1 only: both stop, before the update."""
     from deltal_openrlhf.host.strategy import DeltaLStrategy
-    from deltal_openrlhf.parity.host_update import experiences
+    from deltal_openrlhf.parity.host_update import build_trainer, experiences
 
     rows = []
     for zero, bf16, dynamic, differs, _ in situations:
         case = Case(zero=zero, bf16=bf16, dynamic=dynamic, adamw=True, world=2, micro=2)
-        trainer = _simulate(differs, DeltaLStrategy).build_trainer(case)
+        trainer = build_trainer(case, strategy_class=_simulated(differs, DeltaLStrategy))
         for sample in experiences(case)[rank::2]:
             trainer.replay_buffer.append(sample)
         before = _flat(trainer)

@@ -22,21 +22,16 @@ def deepspeed_rates(rank, kinds):
     """{kind: [rate of each update, rate after the last]} of eight optimizer steps of the DeepSpeed trainer."""
     from deltal_openrlhf.parity import host_update
 
-    case, strategy_class, found = (
-        Case(micro=2, steps=NUM_STEPS, adamw=True),
-        host_update._strategy_class(Case(adamw=True)),
-        {},
-    )
+    case, found = Case(micro=2, steps=NUM_STEPS, adamw=True), {}
     for kind, flags in kinds.items():
         settings = dict(zip(("lr_scheduler", "lr_warmup_ratio", "min_lr_ratio"), flags, strict=True))
 
-        class Strategy(strategy_class):
+        class Strategy(host_update.ParityStrategy):
             def prepare(self, given, settings=settings):
                 model, config = given
                 return super().prepare((model, config | settings | {"scheduler_steps": NUM_STEPS}))
 
-        with rebound(host_update, "_strategy_class", lambda case, made=Strategy: made):
-            trainer = host_update.build_trainer(case)
+        trainer = host_update.build_trainer(case, strategy_class=Strategy)
         used, engine = [], trainer.actor.model
         step = engine.optimizer.step
 
