@@ -6,18 +6,20 @@ gradient before clipping, the loss, and the parameters after a plain SGD step (l
 factor) and after an AdamW step whose clip binds. The other side (reference.py) is transformers and autograd, one response at a time.
 """
 
-import json
 import math
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltal_openrlhf.parity.spawn import RankPool, run_on_ranks
+from deltal_openrlhf.parity.spawn import RankPool
 from megatron_ext.parity.cases import TOLERANCES, ShardedCase, write_model
 from megatron_ext.parity.matrix import cases_for
 
 __all__ = ["Result", "ShardedCase", "cases_for", "run_case", "run_cases"]
+
+SAVED = ("gradient", "sgd", "adam")
 
 
 @dataclass(frozen=True)
@@ -46,22 +48,10 @@ class Result:
         )
         lines = []
         for name, value, limit in rows:
-            judged = (
-                "not judged" if limit == math.inf else f"allowed {limit:.0e}{'' if value <= limit else '  TOO LARGE'}"
-            )
-            lines.append(f"{name:<60} {value:.1e}  {judged}")
-        verdict = (
-            "the sharded update is the update of one process" if self.fits() else "the sharded update is another one"
-        )
+            allowed = f"allowed {limit:.0e}{'' if value <= limit else '  TOO LARGE'}"
+            lines.append(f"{name:<60} {value:.1e}  {'not judged' if limit == math.inf else allowed}")
+        verdict = f"the sharded update is {'the update of one process' if self.fits() else 'another one'}"
         return "\n".join([*lines, f"norm of the gradient {self.norm:.3f}: {verdict}"])
-
-
-def run_case(pool: RankPool, case: ShardedCase, timeout: float) -> Result:
-    """Train a case in the pool's processes and in this one, and compare. The pool has case.world ranks. Raises RankFailed."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_model(case, Path(folder, "0"))
-        pool.call(_train, [(0, case)], folder, timeout=timeout)
-        return _compare(case, Path(folder, "0"))
 
 
 def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result]:
@@ -71,45 +61,45 @@ def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result
     """
     results: dict[int, Result] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number, case in enumerate(cases):
-            write_model(case, Path(folder, str(number)))
         for world in sorted({case.world for case in cases}):
-            chosen = [number for number, case in enumerate(cases) if case.world == world]
+            end = time.monotonic() + timeout
             # Megatron-Core's warnings and the host's bars, of every rank.
-            console = Path(folder, "ranks.log")
-            run_on_ranks(world, _train, [(n, cases[n]) for n in chosen], folder, timeout=timeout, console=console)
-            for number in chosen:
-                results[number] = _compare(cases[number], Path(folder, str(number)))
+            with RankPool(world, Path(folder, "ranks.log")) as pool:
+                for number, case in enumerate(cases):
+                    if case.world == world:
+                        results[number] = run_case(pool, case, max(0.0, end - time.monotonic()))
     return [results[number] for number in range(len(cases))]
 
 
-def _train(rank: int, cases: list[tuple[int, ShardedCase]], folder: str) -> None:
-    from safetensors.torch import save_file
-
-    from megatron_ext.parity.sharded import train
-
-    for number, case in cases:
-        own = Path(folder, str(number))
-        outcome = train(case, str(own))
-        if rank == 0:
-            for name in ("gradient", "sgd", "adam"):
-                save_file(outcome[name], own / f"{name}.saved")
-            own.joinpath("numbers.json").write_text(json.dumps({k: outcome[k] for k in ("loss", "norm")}))
-
-
-def _compare(case: ShardedCase, folder: Path) -> Result:
+def run_case(pool: RankPool, case: ShardedCase, timeout: float) -> Result:
+    """Train a case in the pool's processes and in this one, and compare. The pool has case.world ranks. Raises RankFailed."""
     from safetensors.torch import load_file
 
     from megatron_ext.parity.reference import largest_difference, relative_difference, train
 
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(case, Path(folder))
+        loss = pool.call(_train, case, folder, timeout=timeout)[0]
+        gradient, sgd, adam = (load_file(Path(folder, f"{name}.saved")) for name in SAVED)
     wanted = train(case)
-    got = {name: load_file(folder / f"{name}.saved") for name in ("gradient", "sgd", "adam")}
-    numbers = json.loads(folder.joinpath("numbers.json").read_text())
     return Result(
         case,
-        gradient=relative_difference(got["gradient"], wanted["gradient"]),
-        loss=abs(numbers["loss"] - wanted["loss"]),
-        sgd=largest_difference(got["sgd"], wanted["sgd"]),
-        adam=largest_difference(got["adam"], wanted["adam"]),
+        gradient=relative_difference(gradient, wanted["gradient"]),
+        loss=abs(loss - wanted["loss"]),
+        sgd=largest_difference(sgd, wanted["sgd"]),
+        adam=largest_difference(adam, wanted["adam"]),
         norm=wanted["norm"],
     )
+
+
+def _train(rank: int, case: ShardedCase, folder: str) -> float:
+    """The loss. The first rank writes the tensors of SAVED into the folder, from which the model comes."""
+    from safetensors.torch import save_file
+
+    from megatron_ext.parity.sharded import train
+
+    outcome = train(case, folder)
+    if rank == 0:
+        for name in SAVED:
+            save_file(outcome[name], Path(folder, f"{name}.saved"))
+    return outcome["loss"]

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from dataclasses import fields
+from typing import Any
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES, SCOPES
@@ -13,161 +15,128 @@ from megatron_ext.modules import MODULES, Modules, chosen
 from megatron_ext.parity.cases import DTYPE, MODELS, TOLERANCES, WRONG, ShardedCase
 
 # What is called otherwise by `deltal train`, or has no dashes in the library.
-FLAGS = (
-    ("modules is", "--modules is"),
-    ("--megatron.virtual_pipeline_parallel_size", "--vpp"),
-    ("--megatron.tensor_parallel_size", "--tp"),
-    ("--megatron.pipeline_parallel_size", "--pp"),
-    ("--megatron.context_parallel_size", "--cp"),
-    ("--megatron.expert_parallel_size", "--ep"),
-    ("--megatron.sequence_parallel", "--sp"),
-)
+FLAGS = {
+    "modules is": "--modules is",
+    "--megatron.virtual_pipeline_parallel_size": "--vpp",
+    "--megatron.tensor_parallel_size": "--tp",
+    "--megatron.pipeline_parallel_size": "--pp",
+    "--megatron.context_parallel_size": "--cp",
+    "--megatron.expert_parallel_size": "--ep",
+    "--megatron.sequence_parallel": "--sp",
+}
+WITH_ALL = ("--all", "--timeout", "--dtype", "--modules")
 PROG = "python -m megatron_ext.parity"
 
 
 def parser() -> OneLineParser:
+    """The dests are the names of the fields of ParallelLayout, Case and ShardedCase."""
     parser = OneLineParser(
         prog=PROG,
         description="One optimizer step of ∆L cut over ranks against the same step in one process (transformers and autograd), on a tiny "
         "model: the gradient before clipping, the loss, and the parameters after an SGD step and after a clipped AdamW step. Starts its "
         "own processes: gloo on CPUs, NCCL on GPUs. Exits with 1 if they differ.",
     )
-    layout = parser.add_argument_group("layout, in ranks")
-    layout.add_argument("--tp", type=int, default=1, help="tensor parallel size (default 1)")
-    layout.add_argument("--pp", type=int, default=1, help="pipeline parallel size (default 1)")
-    layout.add_argument("--vpp", type=int, help="model chunks per pipeline rank, 2 or more: the interleaved schedule")
-    layout.add_argument("--cp", type=int, default=1, help="context parallel size (default 1)")
-    layout.add_argument("--ep", type=int, default=1, help="expert parallel size (default 1), with --model qwen3_moe")
-    layout.add_argument(
-        "--dp", type=int, default=1, help="data parallel size (default 1), with the distributed optimizer"
-    )
-    layout.add_argument("--sp", action="store_true", help="sequence parallelism, with --tp 2 or more")
-    batch = parser.add_argument_group("batch and loss")
-    batch.add_argument("--packed", action="store_true", help="packed micro batches (thd) instead of padded ones")
-    batch.add_argument("--micro-batch-size", type=int, default=3, help="responses of a micro batch (default 3)")
-    batch.add_argument("--max-tokens", type=int, help="token budget of a micro batch, in place of --micro-batch-size")
-    batch.add_argument("--mode", choices=MODES, default="deltal", help="loss aggregation (default deltal)")
-    batch.add_argument("--alpha", type=float, help="exponent of deltal (default 0.75)")
-    batch.add_argument("--scope", choices=SCOPES, help="over what deltal normalises (default step)")
-    batch.add_argument("--kl", action="store_true", help="with the k3 KL loss")
-    batch.add_argument("--entropy", action="store_true", help="with the entropy term")
-    batch.add_argument("--dual-clip", type=float, help="with dual clipping at this bound, above 1")
-    batch.add_argument("--correction", choices=("token", "seq"), help="with the importance-sampling correction")
-    model = parser.add_argument_group("model")
-    model.add_argument("--model", choices=MODELS, default="qwen2", help="family of the tiny model (default qwen2)")
-    model.add_argument("--tied", action="store_true", help="input and output embeddings are one tensor")
-    model.add_argument("--recompute", action="store_true", help="activations are computed again in backward")
-    model.add_argument(
-        "--modules",
-        choices=MODULES,
-        help="of the sharded model: Transformer Engine's (default on GPUs), or plain torch in their place (default without GPUs, where "
-        "nothing else runs)",
-    )
-    model.add_argument(
-        "--dtype",
-        choices=tuple(TOLERANCES),
-        help="of the sharded model; default fp32 with plain modules and bf16 with Transformer Engine's, which do not compute in fp32",
-    )
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="instead of one case all of a covering set (1, 2 and 4 ranks, with negative controls), as a Markdown table; minutes",
-    )
+    add = parser.add_argument_group("layout, in ranks").add_argument
+    size: dict[str, Any] = {"type": int, "default": 1, "metavar": "N"}
+    add("--tp", dest="tensor", **size, help="tensor parallel size (default 1)")
+    add("--pp", dest="pipeline", **size, help="pipeline parallel size (default 1)")
+    interleaved = "model chunks per pipeline rank, 2 or more: the interleaved schedule"
+    add("--vpp", dest="virtual_pipeline", type=int, metavar="N", help=interleaved)
+    add("--cp", dest="context", **size, help="context parallel size (default 1)")
+    add("--ep", dest="expert", **size, help="expert parallel size (default 1), with --model qwen3_moe")
+    add("--dp", dest="data_parallel", **size, help="data parallel size (default 1), with the distributed optimizer")
+    add("--sp", dest="sequence_parallel", action="store_true", help="sequence parallelism, with --tp 2 or more")
+    add = parser.add_argument_group("batch and loss").add_argument
+    add("--packed", action="store_true", help="packed micro batches (thd) instead of padded ones")
+    add("--micro-batch-size", dest="micro", type=int, default=3, help="responses of a micro batch (default 3)")
+    add("--max-tokens", type=int, help="token budget of a micro batch, in place of --micro-batch-size")
+    add("--mode", choices=MODES, default="deltal", help="loss aggregation (default deltal)")
+    add("--alpha", type=float, help="exponent of deltal (default 0.75)")
+    add("--scope", choices=SCOPES, help="over what deltal normalises (default step)")
+    add("--kl", action="store_true", help="with the k3 KL loss")
+    add("--entropy", action="store_true", help="with the entropy term")
+    add("--dual-clip", type=float, help="with dual clipping at this bound, above 1")
+    correction = "with the importance-sampling correction"
+    add("--correction", choices=("token", "seq"), default="off", help=correction)
+    add = parser.add_argument_group("model").add_argument
+    add("--model", choices=MODELS, default="qwen2", help="family of the tiny model (default qwen2)")
+    add("--tied", action="store_true", help="input and output embeddings are one tensor")
+    add("--recompute", action="store_true", help="activations are computed again in backward")
+    kinds = "of the sharded model: Transformer Engine's (default on GPUs), or plain torch in their place (default without GPUs, where "
+    add("--modules", choices=MODULES, help=f"{kinds}nothing else runs)")
+    dtype = "of the sharded model; default fp32 with plain modules and bf16 with Transformer Engine's, which do not compute in fp32"
+    add("--dtype", choices=tuple(TOLERANCES), help=dtype)
+    covering = "instead of one case all of a covering set (1, 2 and 4 ranks, with negative controls), as a Markdown table; minutes"
+    parser.add_argument("--all", action="store_true", help=covering)
     parser.add_argument("--seed", type=int, default=0, help="of the model and the batch (default 0)")
-    parser.add_argument(
-        "--negative-control",
-        choices=WRONG,
-        help="a mistake that has to be noticed, so the exit code has to be 1: weights normalised in each micro batch, or the loss times 2",
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=600, help="seconds after which all processes are ended (default 600)"
-    )
+    mistake = "a mistake that has to be noticed, so the exit code has to be 1: weights normalised in each micro batch, or the loss times 2"
+    parser.add_argument("--negative-control", dest="wrong", choices=WRONG, help=mistake)
+    limit = "seconds after which all processes are ended (default 600)"
+    parser.add_argument("--timeout", type=float, default=600, help=limit)
     return parser
 
 
 def _in_our_flags(message: str) -> str:
-    for flag in FLAGS:
-        message = message.replace(*flag)
+    for theirs, ours in FLAGS.items():
+        message = message.replace(theirs, ours)
     return message
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser()
-    args = arguments.parse_args(argv)
-    if args.all and (
-        given := [
-            word
-            for word in argv or sys.argv[1:]
-            if word.startswith("--") and word.partition("=")[0] not in ("--all", "--timeout", "--dtype", "--modules")
-        ]
-    ):
-        arguments.error(
-            f"{given[0]} is given with --all, which has cases of its own; only --modules, --dtype and --timeout go with it"
-        )
+    flags = parser()
+    args = flags.parse_args(argv)
+    given = [word for word in argv or sys.argv[1:] if word.startswith("--") and word.partition("=")[0] not in WITH_ALL]
+    if args.all and given:
+        said = "has cases of its own; only --modules, --dtype and --timeout go with it"
+        flags.error(f"{given[0]} is given with --all, which {said}")
     if cpu.is_needed():
         os.environ.update(cpu.environment())
-    try:
-        modules = chosen(args.modules, cpu.is_needed())
-    except ValueError as error:
-        arguments.error(_in_our_flags(str(error)))
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
-    from megatron_ext.parity import cases_for, run_cases
+    from megatron_ext.parity import cases_for
 
-    cases = cases_for(modules, args.dtype) if args.all else [_case(args, modules)]
+    disable_progress_bar()
     try:
+        modules = chosen(args.modules, cpu.is_needed())
+        cases = cases_for(modules, args.dtype) if args.all else [_case(args, modules)]
         for case in cases:
             case.check()
     except ValueError as error:
-        arguments.error(_in_our_flags(str(error)))
-    if args.all:
-        return _run_all(cases, modules, args.timeout)
-    case = cases[0]
-    print(f"{case}\n{case.world} processes, {modules} modules", flush=True)
+        flags.error(_in_our_flags(str(error)))
     try:
-        result = run_cases([case], timeout=args.timeout)[0]
+        return _run_all(cases, modules, args.timeout) if args.all else _run(cases[0], modules, args.timeout)
     except RuntimeError as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return 1
-    print(result.report())
-    return 0 if result.fits() else 1
 
 
 def _case(args: argparse.Namespace, modules: Modules) -> ShardedCase:
-    loss = Case(
-        mode=args.mode,
-        alpha=args.alpha,
-        scope=args.scope,
-        micro=args.micro_batch_size,
-        kl=args.kl,
-        entropy=args.entropy,
-        dual_clip=args.dual_clip,
-        correction=args.correction or "off",
-    )
+    of_the_loss = ("mode", "alpha", "scope", "micro", "kl", "entropy", "dual_clip", "correction")
+    layout = ParallelLayout(**{field.name: getattr(args, field.name) for field in fields(ParallelLayout)})
+    own = ("data_parallel", "packed", "max_tokens", "model", "tied", "recompute", "seed", "wrong")
     return ShardedCase(
-        layout=ParallelLayout(args.tp, args.pp, args.vpp, args.cp, args.ep, args.sp),
-        data_parallel=args.dp,
-        loss=loss,
-        packed=args.packed,
-        max_tokens=args.max_tokens,
-        model=args.model,
-        tied=args.tied,
-        recompute=args.recompute,
+        layout=layout,
+        loss=Case(**{name: getattr(args, name) for name in of_the_loss}),
         dtype=args.dtype or DTYPE[modules],
-        seed=args.seed,
-        wrong=args.negative_control,
         modules=modules,
+        **{name: getattr(args, name) for name in own},
     )
+
+
+def _run(case: ShardedCase, modules: Modules, timeout: float) -> int:
+    from megatron_ext.parity import run_cases
+
+    print(f"{case}\n{case.world} processes, {modules} modules", flush=True)
+    (result,) = run_cases([case], timeout=timeout)
+    print(result.report())
+    return 0 if result.fits() else 1
 
 
 def _run_all(cases: list[ShardedCase], modules: Modules, timeout: float) -> int:
     from megatron_ext.parity import run_cases
 
-    print(
-        f"{modules} modules\n\n| case | gradient, relative | loss | after SGD | after AdamW | |\n|---|---|---|---|---|---|",
-        flush=True,
-    )
+    header = "| case | gradient, relative | loss | after SGD | after AdamW | |\n|---|---|---|---|---|---|"
+    print(f"{modules} modules\n\n{header}", flush=True)
     as_wanted = True
     for world in sorted({case.world for case in cases}):
         for result in run_cases([case for case in cases if case.world == world], timeout=timeout):

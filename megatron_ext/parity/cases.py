@@ -18,7 +18,7 @@ CLASSES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "qwen3_moe": "Q
 MODELS = tuple(CLASSES)
 WRONG = ("micro-batch", "scale")
 # Adam: a clip that binds; eps keeps elements without signal from being blown up to a full step.
-ADAM = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.01}
+ADAM: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.01}
 MAX_NORM = 0.5
 # dtype: relative difference of gradients, difference of the loss, of parameters. In bf16 only the gradient tells: a step of AdamW is about
 # as long as the rounding of a parameter. In fp32 rounding alone moves a parameter by up to 1.2e-6 on
@@ -157,7 +157,7 @@ def model_config(case: ShardedCase) -> Any:
     )
 
 
-def build_model(case: ShardedCase) -> torch.nn.Module:
+def build_model(case: ShardedCase) -> Any:
     """Every parameter random, also biases and norms, which start as constants."""
     import transformers
 

@@ -1,13 +1,14 @@
 """A covering set of cases: every way to cut, with every mode, scope and term of the loss spread over them, and negative controls."""
 
 from dataclasses import replace
+from typing import Any
 
 from deltal_openrlhf.parity.cases import Case
 from megatron_ext.layout import ParallelLayout as Layout
 from megatron_ext.modules import Modules
 from megatron_ext.parity.cases import DTYPE, ShardedCase
 
-EVERYTHING = {"kl": True, "entropy": True, "dual_clip": 3.0}
+EVERYTHING: dict[str, Any] = {"kl": True, "entropy": True, "dual_clip": 3.0}
 TP2_SP = Layout(tensor=2, sequence_parallel=True)
 ONE = [
     ShardedCase(),

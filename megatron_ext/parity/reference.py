@@ -1,5 +1,7 @@
 """The same step in one process: transformers and autograd, one response at a time, weights by definition. Nothing of Megatron-Core."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from deltal_openrlhf.parity.reference import reference_loss, reference_weights
 from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, build_model, make_rows
 
 
-def train(case: ShardedCase) -> dict:
+def train(case: ShardedCase) -> dict[str, Any]:
     """gradient, sgd, adam: by Hugging Face name; loss; norm."""
     model = build_model(case)
     batch = make_rows(case)
@@ -21,23 +23,20 @@ def train(case: ShardedCase) -> dict:
             total += loss.item()
             if loss.requires_grad:
                 loss.backward()
-    named = dict(model.named_parameters())
+    named: dict[str, Any] = dict(model.named_parameters())
     gradient = _as_saved({name: p.grad for name, p in named.items()})
     sgd = _as_saved({name: p.detach() - p.grad for name, p in named.items()})
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM).item()
-    decayed = [p for p in named.values() if p.dim() > 1]
-    others = [p for p in named.values() if p.dim() == 1]  # biases and norms
-    decay = {key: value for key, value in ADAM.items() if key != "weight_decay"}
-    torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": ADAM["weight_decay"]}, {"params": others, "weight_decay": 0.0}], **decay
-    ).step()
+    groups: list[dict[str, Any]] = [{"params": [p for p in named.values() if p.dim() > 1]}]
+    groups += [{"params": [p for p in named.values() if p.dim() == 1], "weight_decay": 0.0}]  # biases and norms
+    torch.optim.AdamW(groups, **ADAM).step()
     adam = _as_saved({name: p.detach() for name, p in named.items()})
     return {"gradient": gradient, "sgd": sgd, "adam": adam, "loss": total, "norm": norm}
 
 
 def _as_saved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copies, under the names of a saved model: transformers keeps the experts of a layer in one tensor, files and vLLM know each."""
-    saved = {}
+    saved: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".experts.")
         if kind == "gate_up_proj":

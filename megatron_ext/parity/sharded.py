@@ -1,5 +1,6 @@
 """The real trainer and engine on one rank of a case: the gradient, and the parameters after a plain and after an Adam step."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, make_rows
 from megatron_ext.strategy import MegatronStrategy
 from megatron_ext.trainer import MegatronActor, MegatronActorTrainer
 
+SIZES = ("tensor", "pipeline", "virtual_pipeline", "context", "expert")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -37,7 +39,9 @@ def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) 
     strategy.engine = engine
     stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=optimizer.lr)
     strategy.schedule = torch.optim.lr_scheduler.ConstantLR(stand_in, factor=1.0)
-    trainer_class = normalised_by_micro_batch(MegatronActorTrainer) if case.wrong == "micro-batch" else MegatronActorTrainer
+    trainer_class = (
+        normalised_by_micro_batch(MegatronActorTrainer) if case.wrong == "micro-batch" else MegatronActorTrainer
+    )
     trainer = trainer_class(
         strategy,
         MegatronActor(engine),
@@ -59,31 +63,29 @@ def _arguments(case: ShardedCase) -> SimpleNamespace:
     args.ds.param_dtype = "bf16"  # the host wants it of every tensor parallel run; the model has its own dtype
     args.ds.tensor_parallel_size = case.layout.replica
     layout = case.layout
+    sizes = {f"{name}_parallel_size": getattr(layout, name) for name in SIZES}
     args.megatron = SimpleNamespace(
-        tensor_parallel_size=layout.tensor,
-        pipeline_parallel_size=layout.pipeline,
-        virtual_pipeline_parallel_size=layout.virtual_pipeline,
-        context_parallel_size=layout.context,
-        expert_parallel_size=layout.expert,
-        sequence_parallel=layout.sequence_parallel,
-        max_tokens_per_micro_batch=case.max_tokens,
+        **sizes, sequence_parallel=layout.sequence_parallel, max_tokens_per_micro_batch=case.max_tokens
     )
     return args
 
 
 def _strategy(case: ShardedCase, max_norm: float) -> MegatronStrategy:
     class ParityStrategy(MegatronStrategy):
-        def begin_step(self):
+        def begin_step(self) -> None:
             super().begin_step()
-            self.losses = []
+            self.losses: list[float] = []
 
-        def backward(self, loss, model, optimizer, **kwargs):
+        def backward(self, loss: Tensor, model: Any, optimizer: Any, **kwargs: Any) -> None:
             super().backward(loss * 2 if case.wrong == "scale" else loss, model, optimizer, **kwargs)
             self.losses.append(self.loss.item())
 
-        def finish_step(self):
+        def finish_step(self) -> None:
             _gather_gradients(self.engine)
-            self.outcome = {"gradient": _export_gradients(self.engine), "loss": _whole_loss(self.losses)}
+            self.outcome: dict[str, Any] = {
+                "gradient": _export_gradients(self.engine),
+                "loss": _whole_loss(self.losses),
+            }
             self.outcome["sgd"] = _after_plain_step(self.engine)
             super().finish_step()
             self.outcome |= {"adam": dict(_copies(self.engine)), "norm": self.last_norm}
@@ -122,7 +124,7 @@ def _gather_gradients(engine: Engine) -> None:
 
 def _export_gradients(engine: Engine) -> dict[str, Tensor]:
     """The mapping to Hugging Face names only cuts and joins, so gradients go the way of parameters."""
-    parameters = [p for _, p in engine.model.named_parameters()]
+    parameters: list[Any] = [p for _, p in engine.model.named_parameters()]
     values = [p.data for p in parameters]
     for parameter in parameters:
         parameter.data = parameter.main_grad
@@ -135,7 +137,7 @@ def _export_gradients(engine: Engine) -> dict[str, Tensor]:
 @torch.no_grad()
 def _after_plain_step(engine: Engine) -> dict[str, Tensor]:
     """Parameters after SGD at learning rate 1 without clipping; the model keeps its own."""
-    parameters = [p for _, p in engine.model.named_parameters()]
+    parameters: list[Any] = [p for _, p in engine.model.named_parameters()]
     before = [p.detach().clone() for p in parameters]
     for parameter in parameters:
         parameter.sub_(parameter.main_grad.to(parameter.dtype))
@@ -145,6 +147,6 @@ def _after_plain_step(engine: Engine) -> dict[str, Tensor]:
     return after
 
 
-def _copies(engine: Engine):
+def _copies(engine: Engine) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in engine.model.export():
         yield name, tensor.float().cpu().clone()
