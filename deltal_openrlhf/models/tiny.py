@@ -22,5 +22,6 @@ def write_tiny_model(folder: Path, words: list[str], pre_tokenizer: "PreTokenize
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 256}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
     ids = {"vocab_size": len(words), "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
-    model = LlamaForCausalLM(LlamaConfig(**sizes, **heads, **ids, **config))
+    settings: dict[str, Any] = sizes | heads | ids | config
+    model: Any = LlamaForCausalLM(LlamaConfig(**settings))  # what transformers says of its `to` is of other classes
     model.to(torch.bfloat16).save_pretrained(folder)
