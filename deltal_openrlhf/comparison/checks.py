@@ -84,7 +84,7 @@ def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
     """What `deltal train --dry-run` says, and files that are missing, which it only notes."""
     from deltal_openrlhf.comparison.arguments import flags_file, read_flags
     from deltal_openrlhf.train import launch
-    from deltal_openrlhf.train.checks import missing_files
+    from deltal_openrlhf.train.data_files import missing_files
 
     said = io.StringIO()
     with flags_file(flags) as file, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):

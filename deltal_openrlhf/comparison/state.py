@@ -1,6 +1,5 @@
 """The folder of a run: settings.json (all that it depends on), metrics.jsonl, evals.jsonl, console.txt; result.json once it ended."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from deltal_openrlhf import __version__
 from deltal_openrlhf.comparison.grid import START, Job
-from deltal_openrlhf.models.checkpoint import checksums
+from deltal_openrlhf.models.checkpoint import checksum, checksums
 from deltal_openrlhf.runs import journal
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.journal import SETTINGS
@@ -42,7 +41,7 @@ class Settings:
 
     def _checksum(self, path: str) -> str:
         if path not in self._files:
-            self._files[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            self._files[path] = checksum(Path(path))
         return self._files[path]
 
 

@@ -52,14 +52,15 @@ def _from_hub(name: str) -> Path:
 
 def checksums(folder: Path) -> dict[str, str]:
     """File -> SHA-256 of every file that the responses depend on. Reads all weights."""
-    return {path.name: _sha256(path) for path in _files(folder, (*CONFIGURATION, *TOKENIZER, *WEIGHTS))}
+    return {path.name: checksum(path) for path in _files(folder, (*CONFIGURATION, *TOKENIZER, *WEIGHTS))}
 
 
 def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
-def _sha256(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 22):

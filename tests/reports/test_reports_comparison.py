@@ -1,12 +1,12 @@
 """The report of `deltal compare`: it stands alone, holds the numbers, and says first what is missing."""
 
-import matplotlib
 import pytest
 from support import comparison_examples as examples
-from support.report_page import HOSTILE, read, same_bytes, shows, stands_alone
+from support.report_page import HOSTILE, read, same_bytes, shows, stands_alone, write_all, write_in_another_style
 
 from deltal_openrlhf.comparison.answer import differences
 from deltal_openrlhf.comparison.page import write_report
+from deltal_openrlhf.comparison.plots import METRICS
 from deltal_openrlhf.comparison.run import overview
 
 COMPARISONS = {
@@ -26,20 +26,11 @@ MEASURES = {
     "gradient norm": "grad_norm",
     "share of steps clipped": "clip_share",
 }
-METRICS = {
-    "final": "final accuracy",
-    "auc": "mean accuracy over all steps",
-    "largest_drop": "largest drop of accuracy",
-    "monotonicity": "monotonicity of accuracy",
-}
 
 
 @pytest.fixture(scope="module")
 def comparisons(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("comparisons")
-    for name, make in COMPARISONS.items():
-        write_report(make(), folder / name)
-    return folder
+    return write_all(tmp_path_factory.mktemp("comparisons"), COMPARISONS, write_report)
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
@@ -48,11 +39,7 @@ def test_stands_alone(name, comparisons):
 
 
 def test_the_same_comparison_gives_the_same_bytes_and_leaves_matplotlib_alone(tmp_path, comparisons):
-    """Also where the user's matplotlib is set up in another way."""
-    with matplotlib.rc_context({"font.size": 31, "axes.facecolor": "red"}):
-        before = dict(matplotlib.rcParams)
-        write_report(examples.one_seed_comparison(), tmp_path)
-        assert dict(matplotlib.rcParams) == before
+    write_in_another_style(write_report, examples.one_seed_comparison(), tmp_path)
     assert same_bytes(tmp_path, comparisons / "one seed")
 
 

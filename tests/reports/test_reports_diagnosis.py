@@ -2,10 +2,18 @@
 
 import copy
 
-import matplotlib
 import pytest
 from support import report_examples as examples
-from support.report_page import HOSTILE, numbers, read, same_bytes, shows, stands_alone
+from support.report_page import (
+    HOSTILE,
+    numbers,
+    read,
+    same_bytes,
+    shows,
+    stands_alone,
+    write_all,
+    write_in_another_style,
+)
 
 from deltal_openrlhf.diagnostics.answer import bias, growth, noise, sentences
 from deltal_openrlhf.diagnostics.method_plots import sorted_methods
@@ -37,10 +45,7 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def diagnoses(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("diagnoses")
-    for name, make in DIAGNOSES.items():
-        write_report(make(), folder / name)
-    return folder
+    return write_all(tmp_path_factory.mktemp("diagnoses"), DIAGNOSES, write_report)
 
 
 @pytest.mark.parametrize("name", DIAGNOSES)
@@ -49,9 +54,7 @@ def test_stands_alone(name, diagnoses):
 
 
 def test_the_same_findings_give_the_same_bytes(tmp_path, diagnoses):
-    """Also where the user's matplotlib is set up in another way."""
-    with matplotlib.rc_context({"font.size": 31, "axes.facecolor": "red"}):
-        write_report(examples.unresolved_findings(), tmp_path)
+    write_in_another_style(write_report, examples.unresolved_findings(), tmp_path)
     assert same_bytes(tmp_path, diagnoses / "unresolved")
     assert not (tmp_path / "report.html").read_bytes() == (diagnoses / "whole" / "report.html").read_bytes()
 

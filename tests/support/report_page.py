@@ -4,6 +4,7 @@ import base64
 import re
 from html.parser import HTMLParser
 
+import matplotlib
 import pytest
 from PIL import Image
 
@@ -99,6 +100,21 @@ def stands_alone(report):
             assert not {"Software", "Creation Time", "date"} & set(image.info)
             shades = image.convert("L").histogram()
             assert 0.01 < 1 - shades[255] / (image.width * image.height) < 0.6, f"{path}: blank, or full"
+
+
+def write_all(folder, makers, write_report):
+    """The folder, with a report of what each of the makers makes, under its name."""
+    for name, make in makers.items():
+        write_report(make(), folder / name)
+    return folder
+
+
+def write_in_another_style(write_report, found, folder):
+    """Writes the report where the user's matplotlib is set up in another way, which has to stay so."""
+    with matplotlib.rc_context({"font.size": 31, "axes.facecolor": "red"}):
+        before = dict(matplotlib.rcParams)
+        write_report(found, folder)
+        assert dict(matplotlib.rcParams) == before
 
 
 def same_bytes(one, other):
