@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 from deltal_openrlhf.comparison.pool import ENGINES
 from deltal_openrlhf.comparison.spec import read_spec
 from deltal_openrlhf.reports.numbers import count
-from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser, run_command
 from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal compare"
 EPILOG = """\
 The file says what is compared (docs/compare.md); flags of this command line win over it. Into --out go the runs, comparison.json and
-the report. The same command goes on where it was interrupted; runs that were begun with other settings are refused.
+the report. The same command resumes after an interruption; runs that were begun with other settings are refused.
 
   deltal compare configs/compare/countdown.yaml --start runs/starts/start0 runs/starts/start1 --out runs/compare
 """
@@ -51,17 +50,7 @@ def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 1 (a run crashed), 2 (bad input), 130 (interrupted)."""
     parser = _parser()
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _raise_interrupt)
-    try:
-        return _compare(args, argv)
-    except OSError as error:
-        parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
-    except ValueError as error:
-        parser.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print(f"{PROG}: interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+    return run_command(parser, lambda: _compare(args, argv))
 
 
 def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -106,7 +95,3 @@ def _default_workers(engine: str) -> int:
 
     shared = torch.cuda.is_available()  # one GPU for all of them
     return 1 if shared or not ENGINES[engine].in_process else len(os.sched_getaffinity(0))
-
-
-def _raise_interrupt(signum, frame) -> None:
-    raise KeyboardInterrupt

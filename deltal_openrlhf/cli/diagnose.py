@@ -4,12 +4,11 @@ import argparse
 import math
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser, run_command
 from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal diagnose"
@@ -94,23 +93,12 @@ def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 2 (bad input), 130 (interrupted), 1 (a reward file failed, or memory did not suffice)."""
     parser = _parser()
     args = parser.parse_args(argv)
-    try:
-        _check_flags(args)
-        check_report_packages()
-        signal.signal(signal.SIGTERM, _raise_interrupt)
-        return _diagnose(args, shlex.join([*PROG.split(), *argv]))
-    except OSError as error:
-        parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
-    except ValueError as error:
-        parser.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        below = "\n" if sys.stdout.isatty() else ""  # the line of progress
-        print(f"{below}{PROG}: interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+    return run_command(parser, lambda: _diagnose(args, shlex.join([*PROG.split(), *argv])))
 
 
 def _diagnose(args: argparse.Namespace, command: str) -> int:
+    _check_flags(args)
+    check_report_packages()
     # Here, so that --help and wrong flags do not wait for torch.
     import torch
 
@@ -122,13 +110,14 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
     from deltal_openrlhf.diagnostics import rewarding
     from deltal_openrlhf.diagnostics.responses import Sampling
     from deltal_openrlhf.diagnostics.run import Request, diagnose
-    from deltal_openrlhf.diagnostics.sources import FromPrompts, FromSaved
+    from deltal_openrlhf.diagnostics.sources import FromPrompts, FromSaved, Source
     from deltal_openrlhf.models import checkpoint
 
     device = _device(args.device)
     if not args.rollouts:
         rewarding.check_reward(args.reward)
     folder = checkpoint.locate(args.model)
+    source: Source
     if args.rollouts:
         source = FromSaved(args.rollouts, args.prompts, args.seed)
     else:
@@ -203,7 +192,3 @@ def _device(name: str) -> str:
     if name not in allowed:
         raise ValueError(f"--device is {name}, allowed here are auto, {', '.join(allowed)}")
     return name
-
-
-def _raise_interrupt(signum, frame) -> None:
-    raise KeyboardInterrupt

@@ -68,7 +68,8 @@ class FromPrompts:
         self._how, self._model, self._folder = how, model, folder
         self._ends = end_tokens(folder, self._tokenizer)
         self.shape = Shape(how.prompts, how.n)
-        self.temperature, self.longest = how.temperature, how.max_new_tokens
+        self.temperature = how.temperature
+        self.longest: float | None = how.max_new_tokens
         sets = {name: digest([[p.prompt, p.label] for p in members]) for name, members in by_set(problems).items()}
         self.settings = {**how._asdict(), "reward": reward_digest(reward), "sets": sets}
         self.facts = {"data": data, "reward": reward, **how._asdict()}

@@ -138,6 +138,6 @@ def test_interrupted_it_says_how_to_go_on(number, example, finished, tmp_path, q
     os.kill(process.pid, number)
     process.join(30)
     assert process.exitcode == 130
-    assert log.read_text().endswith("deltal diagnose: interrupted; the same command goes on where it was\n")
+    assert log.read_text().endswith("deltal diagnose: interrupted; the same command resumes where it stopped\n")
     assert main(flags(example, out)) == 0
     assert_same(out, finished)
