@@ -1,32 +1,18 @@
-"""What the host would find out only after Ray has started: numbers out of range, sizes that do not fit together, missing files."""
+"""What the host would find out only after Ray has started: numbers out of range, and sizes that do not fit together."""
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf import backends, cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend, Layout
+from deltal_openrlhf.host.schedule import WITH_LEAST_RATE
 from deltal_openrlhf.train.gpus import ranks, worker_groups
 
-DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
-DATA_COMMANDS = {
-    # The authors' problems and their number.
-    "countdown": "countdown --source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024",
-    "math": "math",
-    "gsm8k": "gsm8k",
-}
 STEPS_ALONE = (
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-    "inverse_sqrt",
-    "cosine_with_min_lr",
-    "cosine_warmup_with_min_lr",
+    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
+    *WITH_LEAST_RATE,
 )
 """The schedulers of transformers that need no more than the host tells them: warmup, number of steps, least rate."""
 
@@ -143,43 +129,3 @@ def _check_equal_sizes(args: Arguments, one: str, other: str) -> None:
         raise ValueError(
             f"--{one}.num_nodes, --{one}.num_gpus_per_node are {sizes[0]}, those of --{other} are {sizes[1]}; colocated they must be equal"
         )
-
-
-def missing_files(args: Arguments) -> list[str]:
-    """One line for each flag that names local files that are not there, with the command that makes them where there is one.
-
-    A data set without a known ending may be one of the hub, so it is left to the host.
-    """
-    flags = (
-        ("data.prompt_dataset", args.data.prompt_dataset, DATA_ENDINGS),
-        ("eval.dataset", args.eval.dataset, DATA_ENDINGS),
-        ("reward.remote_url", args.reward.remote_url, ".py"),
-        ("train.agent_func_path", args.train.agent_func_path, ".py"),
-    )
-    lines = []
-    for flag, names, endings in flags:
-        files = [name.split("@")[0].strip() for name in (names or "").split(",")]
-        missing = [name for name in files if name.endswith(endings) and not Path(name).is_file()]
-        if missing:
-            lines.append(f"--{flag}: not there: {', '.join(missing)}{_remedy(missing[0], args)}")
-    return lines
-
-
-def check_files(args: Arguments) -> None:
-    """Raise ValueError for the first flag that names a missing file."""
-    if lines := missing_files(args):
-        raise ValueError(lines[0])
-
-
-def _remedy(name: str, args: Arguments) -> str:
-    folder = Path(name).parent
-    if folder.name not in DATA_COMMANDS:
-        return ""
-    command = f"deltal data {DATA_COMMANDS[folder.name]} --out {folder}"
-    if args.rollout.max_new_tokens:
-        # A longer prompt would be cut.
-        longest = args.data.max_len - args.rollout.max_new_tokens
-        command += f" --tokenizer {args.actor.model_name_or_path} --max_prompt_tokens {longest}"
-    if folder.name == "countdown":
-        command += " (without the hub: --num_numbers 3 4 in place of --source and its name)"
-    return f"; make such files with {command}"

@@ -9,7 +9,8 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.train import gpus
-from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout, missing_files
+from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout
+from deltal_openrlhf.train.data_files import missing_files
 from deltal_openrlhf.train.recipes import EXPERIMENTS, METHOD_DIFFERENCES, NO_PART_OF_IT, REPOSITORY, Experiment
 from deltal_openrlhf.train.start import Start, fit_device
 

@@ -16,7 +16,7 @@ from deltal_openrlhf.host.rollout_files import check_save_rollouts
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.standins import flash_attn
 from deltal_openrlhf.train import checks, gpus
-from deltal_openrlhf.train.data_files import check_data
+from deltal_openrlhf.train.data_files import check_data, check_files
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
         gpus.check(args, torch.cuda.device_count(), "this machine")
     backend.check_model(args)
     if is_real:
-        checks.check_files(args)
+        check_files(args)
     resumed = _check_resumed(args, settings)
     if is_real:
         probe_reward_services(args)

@@ -20,7 +20,7 @@ from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import evaluate, given, model, sizes, stages, task, training
 from deltal_openrlhf.train import checks, gpus
-from deltal_openrlhf.train.data_files import check_data
+from deltal_openrlhf.train.data_files import check_data, check_files
 
 TASK = sizes.CPU.task
 TEMPLATE = "{% for m in messages %}({{ m['role'] }}) {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}"
@@ -229,7 +229,7 @@ def test_the_hosts_parser_and_our_checks_take_the_command(device, name, models, 
     args = host_arguments(*command(models, tmp_path, name, device))
     checks.check_numbers(args)
     checks.check_placement(args)
-    checks.check_files(args)
+    check_files(args)
     BACKEND.check(args, {}, on_cpu=device == "cpu")
     checks.check_batch_sizes(args, BACKEND)
     check_data(args)
