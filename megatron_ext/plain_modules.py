@@ -107,9 +107,7 @@ class CausalAttention(MegatronModule):
     def __init__(
         self,
         config: TransformerConfig,
-        layer_number: int,
-        attn_mask_type: Any,
-        attention_type: str,
+        *,
         softmax_scale: float | None = None,
         pg_collection: ProcessGroupCollection | None = None,
         **ignored: Any,
@@ -127,9 +125,9 @@ class CausalAttention(MegatronModule):
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None = None,
-        attn_mask_type: Any = None,
-        attention_bias: Tensor | None = None,
+        *,
         packed_seq_params: Any = None,
+        **ignored: Any,
     ) -> Tensor:
         """query [s, b, heads, dim] or packed [t, heads, dim]; key and value with their own number of heads. Same layout out."""
         size, rank = self.context_group.size(), self.context_group.rank()
