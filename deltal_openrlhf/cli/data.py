@@ -4,7 +4,6 @@ Everything is read and checked before the first file is written, and all files g
 """
 
 import argparse
-import difflib
 import random
 import re
 import sys
@@ -17,7 +16,7 @@ from deltal_openrlhf.data.output import FORMATS, Row, Written, write
 from deltal_openrlhf.data.prepare import Files, Options, math_files, measured
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
 from deltal_openrlhf.data.sources import FORMS, folder_problem
-from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, nearest
 
 DESCRIPTION = f"""Write train and eval files for OpenRLHF: rows of input (the prompt), label (what the reward reads) and datasource.
 A SOURCE of problems is a local file or a data set on the hub; {FORMS}."""
@@ -36,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"deltal data {args.task}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     _report(args, files, written)
     _note_older_files(args, written)
     return 0
@@ -169,9 +168,10 @@ def _eval_sources(words: Sequence[str]) -> dict[str, str]:
             allowed = f"a name has letters, digits, - and _, and is not {' or '.join(RESERVED)}"
             raise ValueError(f"--eval {word}: {allowed}, got {name!r}")
         if not equals and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            allowed = f"known are {', '.join(known)}, and any other as NAME=SOURCE"
-            raise ValueError(f"--eval {name}: no known set, the nearest is {nearest}; {allowed}")
+            hint = f"{close}; " if (close := nearest(name, known)) else ""
+            raise ValueError(
+                f"--eval {name}: no known set; {hint}known are {', '.join(known)}, and any other as NAME=SOURCE"
+            )
         if name in sources:
             raise ValueError(f"--eval {name}: given twice")
         sources[name] = source if equals else known[name]
