@@ -11,25 +11,16 @@ from fractions import Fraction
 from typing import TypeVar
 
 from deltal_openrlhf.grading.arithmetic import FUNCTIONS, ROUNDING, Node, Undecided, Value, evaluate, log_size
+from deltal_openrlhf.grading.tokens import GREEK, tokens_of
 
 T = TypeVar("T")
 
 UNKNOWN_BASE = r"\log"
 """The base of a bare log, which is 10 or e: a variable."""
-MAX_TEXT = 400
 _MAX_DEPTH = 40
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+\.\d*|\.\d+|\d+)|(?P<command>\\[a-zA-Z]+)|(?P<word>[a-zA-Z]+)|(?P<sign>\*\*|[-+*/^!(){}\[\]|_']))"
-)
 _FUNCTION_LETTERS = set("fghFG")
 _CLOSING = {r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
-_WORDS = {"sqrt", "pi", "log", *FUNCTIONS}
-_GREEK = {
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu",
-    "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi",
-    "Psi", "Omega", "ell", "hbar",
-}  # fmt: skip
 
 
 class Malformed(Undecided):
@@ -40,9 +31,7 @@ class Expression:
     """A parsed expression. `variables`: their names; `decimals`: digits behind the decimal point if it is a bare decimal number."""
 
     def __init__(self, text: str) -> None:
-        if len(text) > MAX_TEXT:
-            raise Undecided
-        self.tokens = _tokens(text)
+        self.tokens = tokens_of(text)
         self.position = 0
         self.depth = 0
         self.variables: set[str] = set()
@@ -246,7 +235,7 @@ class Expression:
             return self._function(name)
         if name == "pi":
             return "pi"
-        if token[0] == "\\" and name not in _GREEK:
+        if token[0] == "\\" and name not in GREEK:
             raise Undecided
         return self._variable(name)
 
@@ -293,28 +282,6 @@ class Expression:
             raise Undecided  # f(0) is no product
         self.variables.add(name)
         return "var", name
-
-
-def _tokens(text: str) -> list[str]:
-    tokens: list[str] = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            if not text[position:].strip():
-                break
-            raise Undecided
-        position = match.end()
-        word = match["word"]
-        if word and word not in _WORDS:
-            if len(word) > 3:
-                raise Undecided  # a word, not a product of variables
-            tokens.extend(word)
-        else:
-            tokens.append(match[0].strip())
-    if not tokens:
-        raise Undecided
-    return tokens
 
 
 def _is_small(node: Node, limit: int) -> bool:

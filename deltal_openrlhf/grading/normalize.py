@@ -6,6 +6,8 @@ Only text in, text out; nothing is computed. Every pattern is linear in the leng
 import re
 from collections.abc import Callable
 
+from deltal_openrlhf.grading.extract import closing_braces
+
 _CHARACTERS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
     "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "±": r"\pm ", "√": r"\sqrt ",
@@ -113,16 +115,10 @@ def _unwrap(text: str) -> str:
 
 def unwrap_command(text: str, command: str) -> str:
     """The argument, where the whole text is command{argument}; else the text as it is."""
-    if not (text.startswith(command + "{") and text.endswith("}")):
-        return text
-    depth = 0
-    for position in range(len(command), len(text)):
-        if text[position] == "\\":
-            continue
-        depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0
-        if depth == 0:
-            break
-    return text[len(command) + 1 : -1].strip() if position == len(text) - 1 else text
+    start = len(command)
+    if text.startswith(command + "{") and closing_braces(text).get(start) == len(text) - 1:
+        return text[start + 1 : -1].strip()
+    return text
 
 
 def _outside_brackets(text: str, change: Callable[[str], str]) -> str:
