@@ -6,10 +6,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 export TQDM_DISABLE=1
 python=${DELTAL_VENV:-.venv}/bin/python
+processes=()
 if [ $# -eq 0 ]; then
     "$python" -m ruff format --check .
     "$python" -m ruff check .
     "$python" -m mypy
     "$(dirname "$python")/lint-imports" --no-cache
+    # Two processes, each with half of the files (tests/conftest.py). They would fight over a GPU.
+    if "$python" -c 'import sys, torch; sys.exit(torch.version.cuda is not None)'; then
+        processes=(-n 2 --no-loadscope-reorder)
+    fi
 fi
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest "${processes[@]}" "$@"

@@ -1,9 +1,14 @@
-"""Without CUDA the host can be imported only with the CPU layer, without flash-attn only with its stand-in."""
+"""Without CUDA the host can be imported only with the CPU layer, without flash-attn only with its stand-in.
+
+In several processes (scripts/test.sh) a file's tests stay together, since they share fixtures, and so do all that start Ray.
+"""
 
 import os
+from typing import Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.process import prepare
@@ -13,8 +18,31 @@ if cpu.is_needed():
 prepare()
 
 
+RAY = ("end_to_end", "cli/test_doctor_cluster.py")
+# What takes longest, in core-seconds, is begun first, so that no process is left with it in the end.
+FIRST = (*RAY, "verify", "megatron_ext", "diagnostics", "cli", "quickstart", "comparison")
+
+
+class Together(LoadScopeScheduling):
+    """Hands a process one file after the other; those that start Ray are handed out as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "Ray" if place(nodeid) < len(RAY) else nodeid.partition("::")[0]
+
+
+def place(path: str) -> int:
+    """Place in FIRST of a test's file or id."""
+    return next((number for number, start in enumerate(FIRST) if path.startswith(f"tests/{start}")), len(FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run: everything that a CPU can check runs where torch was built for CPUs."""
+    """Order (FIRST), and skip what this machine cannot run: everything that a CPU can check runs where torch was built for CPUs."""
+    items.sort(key=lambda item: place(item.nodeid))
     gpus = torch.cuda.device_count()
     for item in items:
         if item.get_closest_marker("cuda") and not gpus:
