@@ -138,7 +138,9 @@ def _be_the_first_process() -> None:
     multiprocessing.current_process().daemon = False
     multiprocessing.set_start_method(None, force=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdin, sys.stdout = os.fdopen(0, "r"), os.fdopen(1, "w")
+    sys.stdin = os.fdopen(0, "r")
+    # What a process of its own or a library writes to descriptor 1 must not come into the middle of a line.
+    sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
 
 
