@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf.grading.extract import FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
-from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress
 
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.error(str(error))
     except KeyboardInterrupt:
         print("deltal grade: interrupted, nothing written", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     if not totals["pairs"]:
         command.error(f"{args.file}: holds no line with gold and pred")
     if args.summary:

@@ -5,9 +5,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from deltal_openrlhf.grading.extract import FALLBACKS
-from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_STOP = 30
@@ -34,26 +38,22 @@ def main(argv: Sequence[str]) -> int:
         why = (error.strerror or str(error)).partition(" (while")[0]
         return _refuse(f"cannot listen on {args.host}, port {args.port}: {why}")
     # uvicorn finishes what is in progress and then raises the signal again, for this handler.
-    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with listener, grader:
             try:
                 grader.start()
             except RuntimeError as error:
                 return _refuse(str(error))
-            _serve(
-                service.make_app(
-                    grader, unmarked=args.unmarked, max_body=args.max_body_mb * 2**20, max_batch=args.max_batch
-                ),
-                listener,
-            )
+            limits = {"max_body": args.max_body_mb * 2**20, "max_batch": args.max_batch}
+            _serve(service.make_app(grader, unmarked=args.unmarked, **limits), listener)
     except KeyboardInterrupt:
         print("deltal serve-rewards: stopped: interrupted", file=sys.stderr, flush=True)
-        return 130
+        return INTERRUPTED
     return 0
 
 
-def _serve(app, listener: socket.socket) -> None:
+def _serve(app: "FastAPI", listener: socket.socket) -> None:
     """Until a signal; says where as soon as requests are taken."""
     import uvicorn
 
@@ -121,7 +121,3 @@ def _listen(host: str, port: int) -> socket.socket:
 def _refuse(message: str) -> int:
     print(f"deltal serve-rewards: error: {message}", file=sys.stderr, flush=True)
     return 2
-
-
-def _exit(signum, frame) -> None:
-    sys.exit(0)

@@ -6,7 +6,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
 
 PROG = "deltal verify"
 SECONDS = 200.0
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         report = verify(args.only or list(PARTS), args.seconds, args.json)
     except KeyboardInterrupt:
         print(f"{PROG}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     passed, failed = len(report.passed), len(report.failed)
     if not passed and not failed:
         print(f"{PROG}: no case was judged", file=sys.stderr)
