@@ -172,7 +172,7 @@ def check_path(cluster: Cluster, nodes: list[str], path: str | None) -> Report:
 
 
 def check_all_reduce(cluster: Cluster, found: dict[str, dict[str, str]]) -> Report:
-    """With NCCL on one GPU of each node that has some, with gloo where no node has one. found: the facts of each node."""
+    """Sum over the nodes, with NCCL on one GPU of each node that has some, else with gloo. found: the facts of each node."""
     import ray
 
     with_gpus = [node for node, facts in found.items() if cluster.gpus[node] and "CUDA" in facts["torch"]]

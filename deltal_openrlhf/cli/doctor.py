@@ -252,7 +252,7 @@ def check_processes() -> Report:
     if not processes:
         return facts, []
     what = f"{len(processes)} processes of Ray or vLLM are running"
-    remedy = "unless a run is going on: kill " + " ".join(str(process.pid) for process in processes)
+    remedy = "unless a run is active: kill " + " ".join(str(process.pid) for process in processes)
     return facts, [Problem(what, remedy, fatal=False)]
 
 

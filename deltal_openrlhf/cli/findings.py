@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """what is wrong; what to do about it; whether a run cannot work with it."""
+    """Something that is wrong, and what to do about it. fatal: no run can work with it."""
 
     what: str
     remedy: str

@@ -82,7 +82,7 @@ def find_driver(library: str = "libcuda.so.1") -> Driver:
 
 
 def check_driver(torch_cuda: str, driver: Driver, needed: bool) -> Report:
-    """torch_cuda: torch.version.cuda. needed: False where this machine only submits jobs to a cluster."""
+    """Whether the driver runs torch_cuda, which is torch.version.cuda. needed: False where this machine only submits jobs to a cluster."""
     facts = [f"driver        {driver.version or 'no kernel module'}, for CUDA up to {_text(driver.cuda)}"]
     major = int(torch_cuda.split(".")[0])
     wanted = f"NVIDIA driver {OLDEST_DRIVER[major]} or later" if major in OLDEST_DRIVER else "a later NVIDIA driver"
@@ -97,7 +97,7 @@ def check_driver(torch_cuda: str, driver: Driver, needed: bool) -> Report:
 
 
 def find_gpus() -> list[Gpu]:
-    """By torch, which starts CUDA on each of them. Raises RuntimeError where it cannot."""
+    """The GPUs as torch sees them, which starts CUDA on each. Raises RuntimeError where CUDA does not start."""
     import torch
 
     found = []
@@ -109,7 +109,7 @@ def find_gpus() -> list[Gpu]:
 
 
 def check_gpus(gpus: list[Gpu], architectures: Collection[str]) -> Report:
-    """architectures: torch.cuda.get_arch_list(), as in sm_90 and compute_120."""
+    """Whether torch runs on each GPU, and its memory is free. architectures: torch.cuda.get_arch_list(), as in sm_90 and compute_120."""
     facts, problems = [], []
     for index, gpu in enumerate(gpus):
         facts.append(
@@ -123,7 +123,7 @@ def check_gpus(gpus: list[Gpu], architectures: Collection[str]) -> Report:
             problems.append(Problem(f"{name}; this torch was built for {', '.join(architectures)}", remedy))
         if gpu.free < FREE_SHARE * gpu.total:
             what = f"GPU {index}: {(gpu.total - gpu.free) / GIB:.1f} of {gpu.total / GIB:.1f} GiB are in use"
-            problems.append(Problem(what, "unless a run is going on: nvidia-smi shows what holds it", fatal=False))
+            problems.append(Problem(what, "unless a run is active: nvidia-smi shows what holds it", fatal=False))
     return facts, problems
 
 
@@ -138,7 +138,7 @@ def _runs_on(capability: Version, architecture: str) -> bool:
 
 
 def find_toolchain(cuda_home: str | None, packages: Path) -> Toolchain:
-    """cuda_home: torch.utils.cpp_extension.CUDA_HOME. packages: the folder that torch is installed in."""
+    """What is there to compile with. cuda_home: torch.utils.cpp_extension.CUDA_HOME. packages: the folder that torch is installed in."""
     packaged = toolkit.packaged(packages)
     return Toolchain(
         cuda_home=cuda_home,
@@ -216,7 +216,7 @@ def check_toolchain(
 
 
 def find_ipc(path: Path = Path("/proc/sys/kernel/yama/ptrace_scope")) -> Ipc:
-    """By doing it: a child takes an open file of this process, which is what Yama, a container's seccomp or capabilities may forbid."""
+    """A child tries to take an open file of this process, which Yama, a container's seccomp or capabilities may forbid."""
     code = (
         "import ctypes, os, sys; "
         f"sys.exit(ctypes.CDLL(None).syscall({PIDFD_GETFD}, os.pidfd_open(int(sys.argv[1])), int(sys.argv[2]), 0) < 0)"

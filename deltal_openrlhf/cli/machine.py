@@ -59,7 +59,7 @@ def _open_files() -> Iterator[str]:
 
 
 def leftover_processes() -> list[Process]:
-    """Ray and vLLM processes of this user, whether a run is going on or not."""
+    """Ray and vLLM processes of this user, whether a run is active or not."""
     found = []
     uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
     for folder in Path("/proc").glob("[0-9]*"):

@@ -29,7 +29,7 @@ def facts() -> dict[str, str]:
 
 
 def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """As in 580.65.06; None without NVIDIA's kernel module."""
+    """The version of NVIDIA's kernel module, as in 580.65.06; None without one."""
     found = (
         re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", path.read_text(encoding="utf-8")) if path.exists() else None
     )
@@ -44,7 +44,7 @@ def _version(package: str) -> str:
 
 
 def _digest(package: str) -> str:
-    """Of all source files, so that two checkouts of one version differ."""
+    """A digest of all source files, so that two checkouts of one version differ."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return "-"
@@ -65,12 +65,12 @@ def _torch() -> str:
 
 
 def write(folder: str, name: str, text: str) -> None:
-    """Raises OSError where the folder is not there or not writable."""
+    """Write a file. Raises OSError where the folder is missing or not writable."""
     Path(folder, name).write_text(text, encoding="utf-8")
 
 
 def read(folder: str, name: str, seconds: float) -> str | None:
-    """None if the file is not there within these seconds: network file systems may be that late."""
+    """The text of a file, None if it does not appear within these seconds: network file systems may be that late."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -25,7 +25,7 @@ LINE = (
 
 
 def load() -> None:
-    """Called while Python starts."""
+    """Prepare the stock command if it is being started. Called while Python starts."""
     if redirected(sys.orig_argv, sys.argv) is None:
         return
     os.environ.update(environment())

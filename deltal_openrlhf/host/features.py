@@ -18,7 +18,7 @@ EXACT, REFUSED, UNTOUCHED = "exact", "refused", "untouched"
 
 @dataclass(frozen=True)
 class Feature:
-    """name; status; the test of an exact one or the reason of another; the flag it is set by; when it is on."""
+    """One row of the table. why: the test of an exact feature, the reason of another. on: whether a run uses it."""
 
     name: str
     status: str
@@ -85,7 +85,7 @@ FEATURES = (
     Feature(
         "MoE auxiliary loss",
         UNTOUCHED,
-        "added by the host beside the policy loss, with its own coefficient",
+        "added by the host next to the policy loss, with its own coefficient",
         "--actor.aux_loss_coef",
     ),
     Feature(

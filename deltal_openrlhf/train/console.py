@@ -70,7 +70,7 @@ class QuietConsole:
 
 
 def _seconds_left(rows: list[dict], row: dict) -> float | None:
-    """From the wall time between the last steps, which holds everything that a step takes."""
+    """Seconds left by the wall time between the last steps, which holds everything that a step takes."""
     done = [r for r in rows if r["step"] <= row["step"]][-6:]
     if not row.get("total_steps") or len(done) < 2:
         return None

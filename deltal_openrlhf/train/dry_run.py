@@ -31,7 +31,7 @@ class Batches(NamedTuple):
 
 
 def batches(start: Start) -> Batches:
-    """Tokens are upper bounds: every prompt and response as long as it may be."""
+    """The sizes that the flags come to. Tokens are upper bounds: every prompt and response is as long as it may be."""
     args, layout = start.args, start.layout
     ranks = data_parallel_ranks(args)
     responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
@@ -103,7 +103,7 @@ def differences(args: Arguments, settings: LossSettings, recipe: str, given: Giv
 
 
 def report(start: Start, given: Given) -> str:
-    """The whole text."""
+    """The text that --dry-run prints."""
     lines = [*_flags(start, given), *_layout(start)]
     lines += ["", f"GPUs: {gpus.total(start.args)}"]
     lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(start.args)])
@@ -141,7 +141,7 @@ def _layout(start: Start) -> list[str]:
 
 
 def _sizes(start: Start) -> list[str]:
-    """Batches and tokens."""
+    """The lines about batches and tokens."""
     size, layout = batches(start), start.layout
     low, high = size.micro_batches
     micro = f"{low}" if low == high else f"{low} to {high}, by tokens"

@@ -91,7 +91,7 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deltal.allow_changed_loss",
         action="store_true",
-        help="go on from a checkpoint although it was trained with another mode, alpha, scope or M",
+        help="resume from a checkpoint although it was trained with another mode, alpha, scope or M",
     )
 
 

@@ -83,7 +83,7 @@ PROMPT = {"countdown": 256, "math": 1024}
 
 @dataclass(frozen=True)
 class Experiment:
-    """script: its path in the authors' repository. method: flags that make it what it is. gpus: of one node."""
+    """script: the path in the authors' repository. method: the flags that make the experiment what it is. gpus: those of one node."""
 
     script: str
     method: dict[str, Any]
@@ -162,7 +162,7 @@ EXPERIMENTS = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that no flag says. when: which runs meet it."""
+    """A difference between our method and the authors' that no flag makes. when: which runs meet it."""
 
     topic: str
     ours: str
