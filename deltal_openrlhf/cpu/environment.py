@@ -8,22 +8,13 @@ from typing import Any
 VARIABLES: dict[str, tuple[str, str]] = {
     "DS_ACCELERATOR": ("cpu", "DeepSpeed guesses its accelerator from what is importable; say it"),
     "OMP_NUM_THREADS": ("1", "several processes share the cores; measured: a second thread makes no run faster"),
-    "TORCHDYNAMO_DISABLE": (
-        "1",
-        "the host's entropy is @torch.compile'd: on a CPU that is a C++ compilation in every worker",
-    ),
+    "TORCHDYNAMO_DISABLE": ("1", "the host compiles its entropy, which on a CPU is a C++ compilation in every worker"),
     "TOKENIZERS_PARALLELISM": ("false", "tokenizers warns, or deadlocks, when a process with its threads forks"),
-    "VLLM_ENABLE_V1_MULTIPROCESSING": (
-        "0",
-        "one process less an engine: vLLM starts its CPU worker in one of its own to set its threads",
-    ),
+    "VLLM_ENABLE_V1_MULTIPROCESSING": ("0", "one process fewer for each engine, whose CPU worker has one of its own"),
     "VLLM_NO_USAGE_STATS": ("1", "no network is needed, none is used"),
     "RAY_USAGE_STATS_ENABLED": ("0", "the same for Ray"),
     "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": ("1", "the host's own default"),
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": (
-        "0",
-        "else Ray warns in every worker about the CUDA_VISIBLE_DEVICES that it empties",
-    ),
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": ("0", "else Ray warns in every worker that it empties CUDA_VISIBLE_DEVICES"),
     "RAY_DEDUP_LOGS": ("0", "every worker's lines in the log, also where they are alike: each says its rank once"),
     "VLLM_LOGGING_LEVEL": ("WARNING", "a quiet console"),
     "TRANSFORMERS_VERBOSITY": ("error", "a quiet console"),

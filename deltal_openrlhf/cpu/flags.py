@@ -20,7 +20,7 @@ ALLOWED = (
     (
         "vllm.tensor_parallel_size",
         1,
-        "vLLM's CPU workers share the cores, splitting a model gains nothing; use --vllm.num_engines",
+        "vLLM's CPU workers share the cores, so that splits gain nothing; use --vllm.num_engines",
     ),
     ("vllm.sync_with_ray", False, "Ray's collectives have no gloo broadcast that the host's call fits"),
     ("ds.tensor_parallel_size", 1, "DeepSpeed's AutoTP needs CUDA"),

@@ -85,26 +85,18 @@ def _small_kv_cache(original: Callable, owner: Any) -> staticmethod:
     return staticmethod(check_and_update_config)
 
 
+REPLAY_BUFFER = "openrlhf.trainer.ppo_utils.replay_buffer"
+DEEPSPEED = "openrlhf.utils.deepspeed.deepspeed"
 PATCHES = (
     Patch("torch", "cuda.current_device", "the host moves batches there", _current_device),
     Patch("torch", "cuda.set_device", "called with the local rank; raises without CUDA", _do_nothing),
     Patch("torch", "cuda.synchronize", "called after barriers; raises without CUDA", _do_nothing),
     Patch("torch", "cuda.current_stream", "passed to the weight sync; raises without CUDA", _do_nothing),
+    Patch(REPLAY_BUFFER, "NaiveReplayBuffer.__init__", "target_device is cuda:N", _replay_buffer_init),
+    Patch(DEEPSPEED, "init_device_mesh", "the mesh's device type is cuda", _cpu_mesh),
+    Patch(DEEPSPEED, "DeepspeedStrategy.moving_average", "the EMA is computed on device cuda", _cpu_moving_average),
     Patch(
-        "openrlhf.trainer.ppo_utils.replay_buffer",
-        "NaiveReplayBuffer.__init__",
-        "target_device is cuda:N",
-        _replay_buffer_init,
-    ),
-    Patch("openrlhf.utils.deepspeed.deepspeed", "init_device_mesh", "the mesh's device type is cuda", _cpu_mesh),
-    Patch(
-        "openrlhf.utils.deepspeed.deepspeed",
-        "DeepspeedStrategy.moving_average",
-        "the EMA is computed on device cuda",
-        _cpu_moving_average,
-    ),
-    Patch(
-        "openrlhf.utils.deepspeed.deepspeed",
+        DEEPSPEED,
         "get_train_ds_config",
         "DeepSpeed's Adam is compiled at first use; a build that was killed leaves a lock that every later run waits for",
         _torch_adam,
