@@ -4,9 +4,11 @@ import argparse
 import sys
 
 import pytest
+import ray
 from support import commands
 from support.host_arguments import host_arguments
 
+from deltal_openrlhf import backends
 from deltal_openrlhf.host import bindings
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.signatures import resolve
@@ -72,27 +74,41 @@ def test_names_are_bound_for_the_block_only():
     from openrlhf.trainer.ray import ppo_actor
     from openrlhf.utils import deepspeed
 
-    before = (
-        ppo_actor.PolicyModelActor,
-        deepspeed.DeepspeedStrategy,
-        ppo_trainer.PPOTrainer,
-        argparse.ArgumentParser.parse_args,
+    names = (
+        (ppo_actor, "PolicyModelActor"),
+        (deepspeed, "DeepspeedStrategy"),
+        (ppo_trainer, "PPOTrainer"),
+        (argparse.ArgumentParser, "parse_args"),
     )
+    before = [getattr(*name) for name in names]
     with (
         pytest.raises(KeyError),
         bindings.host_classes_bound(),
         bindings.parser_bound(lambda parser: None, lambda namespace: None),
     ):
-        assert ppo_actor.PolicyModelActor is not before[0]
-        assert isinstance(deepspeed.DeepspeedStrategy(args=host_arguments()), DeltaLStrategy)
+        assert not any(getattr(*name) is original for name, original in zip(names, before, strict=True))
         raise KeyError
-    after = (
-        ppo_actor.PolicyModelActor,
-        deepspeed.DeepspeedStrategy,
-        ppo_trainer.PPOTrainer,
-        argparse.ArgumentParser.parse_args,
-    )
-    assert after == before
+    assert [getattr(*name) for name in names] == before
+
+
+@pytest.mark.parametrize("name", backends.REGISTRY)
+def test_the_classes_of_a_run_are_its_backends(name):
+    """As the driver uses them: the flags are read after the names are bound, and the workers' classes travel to the controller."""
+    from openrlhf.trainer.ray import launcher, ppo_actor
+    from openrlhf.utils import deepspeed
+
+    backend = backends.load(name)
+    chosen = []
+    with bindings.host_classes_bound(lambda: chosen[0]):
+        chosen.append(backend)
+        assert type(deepspeed.DeepspeedStrategy(args=host_arguments())) is backend.strategy()
+        policy, reference = map(ray.cloudpickle.dumps, (ppo_actor.PolicyModelActor, launcher.ReferenceModelActor))
+    policy, reference = map(ray.cloudpickle.loads, (policy, reference))
+    assert issubclass(policy.__ray_metadata__.modified_class, backend.policy_actor())
+    hosts = launcher.ReferenceModelActor.__ray_metadata__.modified_class
+    ours = backend.reference_actor()
+    assert reference.__ray_metadata__.class_name == (ours or hosts).__name__
+    assert issubclass(backend.strategy(), DeltaLStrategy)
 
 
 def test_other_parsers_are_left_alone():
