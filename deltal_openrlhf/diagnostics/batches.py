@@ -16,7 +16,7 @@ from deltal_openrlhf.diagnostics.partitions import Partitions
 from deltal_openrlhf.statistics.jackknife import Replicates
 
 PIECE = 1 << 20
-"""Elements of `membership` at a time: some ten arrays of 8 MB, however many batches the partitions have."""
+"""Elements of [R, batches, P] at a time: some ten arrays of 8 MB, however many batches the partitions have."""
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,12 @@ def _moments_of_piece(
     partitions: Partitions,
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
     """The moments of these partitions, and 1 / |G| of each batch."""
-    member = partitions.membership()
-    columns = member.swapaxes(1, 2)
-    own = (member @ method.gram @ columns) * scales[:, :, None] * scales[:, None]
-    cross = (member @ method.cross @ columns) * scales[:, :, None] * reference_scales[:, None]
-    other = (member @ reference.gram @ columns) * reference_scales[:, :, None] * reference_scales[:, None]
+    own = partitions.pair_totals(method.gram) * scales[:, :, None] * scales[:, None]
+    cross = partitions.pair_totals(method.cross) * scales[:, :, None] * reference_scales[:, None]
+    other = partitions.pair_totals(reference.gram) * reference_scales[:, :, None] * reference_scales[:, None]
     square = np.maximum(np.diagonal(own, axis1=1, axis2=2), 0)
     norm = np.sqrt(np.where(square > 0, square, np.inf))[:, :, None]  # a gradient of 0 has cosine 0
-    weights, squares = member @ method.weights, member @ method.squares
+    weights, squares = partitions.totals(method.weights), partitions.totals(method.squares)
     ess = np.divide(weights**2, squares, out=np.zeros_like(squares), where=squares > 0)
     leave_out = LeaveOut(partitions)
     found = {
@@ -153,8 +151,7 @@ def mean_square(method: PromptGradients, scales: np.ndarray, partitions: Partiti
     """E|G|^2 alone, as the moment "square"; two blocks of batches are enough for it."""
     pieces = []
     for place, piece in partitions.pieces(PIECE):
-        member = piece.membership()
-        square = np.einsum("rbp,pq,rbq->rb", member, method.gram, member, optimize=True) * scales[place] ** 2
+        square = np.diagonal(piece.pair_totals(method.gram), axis1=1, axis2=2) * scales[place] ** 2
         pieces.append(LeaveOut(piece).means(square))
     return Replicates.of({"square": _joined(pieces)}, {})
 

@@ -32,7 +32,7 @@ class Partitions:
         return Partitions(self.steps[:, : self.steps.shape[1] // size * size], self.num_prompts, size)
 
     def pieces(self, elements: int) -> Iterator[tuple[slice, "Partitions"]]:
-        """A few partitions at a time, so that `membership` of them has about that many elements, and the places they have in R."""
+        """A few partitions at a time, so that their [R, batches, P] has about that many elements, and the places they have in R."""
         count, batches, _ = self.steps.shape
         size = max(1, elements // max(1, batches * self.num_prompts))
         for start in range(0, count, size):
@@ -56,9 +56,17 @@ class Partitions:
         np.put_along_axis(found, self.steps.reshape(count, -1), block[None], axis=1)
         return found
 
-    def membership(self) -> np.ndarray:
-        """float64 [R, batches, P], 1 where the batch holds the prompt."""
-        count, batches, _ = self.steps.shape
-        member = np.zeros((count, batches, self.num_prompts))
-        np.put_along_axis(member, self.steps, 1.0, axis=2)
-        return member
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """[R, batches, ...]: values [P, ...] summed over the prompts of each batch."""
+        total = values[self.steps[:, :, 0]]
+        for k in range(1, self.steps.shape[2]):
+            total += values[self.steps[:, :, k]]
+        return total
+
+    def pair_totals(self, matrix: np.ndarray) -> np.ndarray:
+        """[R, batches, batches]: matrix [P, P] summed over the prompts of each pair of batches."""
+        rows = self.totals(matrix)
+        total = np.take_along_axis(rows, self.steps[:, None, :, 0], axis=2)
+        for k in range(1, self.steps.shape[2]):
+            total += np.take_along_axis(rows, self.steps[:, None, :, k], axis=2)
+        return total

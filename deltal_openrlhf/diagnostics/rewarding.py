@@ -1,6 +1,5 @@
 """Rewards of sampled responses: by their problem's label, or by a reward file as --reward.remote_url takes it."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ import torch
 
 from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.grading.grader import Grader
+from deltal_openrlhf.rewards.reward_file import RewardFunction, load_reward_function
 from deltal_openrlhf.rewards.scoring import submit
 
 AUTO = "auto"
@@ -47,7 +47,7 @@ def rewarder(reward: str, tokenizer: Any) -> Rewarder:
     """tokenizer: that of the model. Raises ValueError for a reward file that cannot be loaded."""
     if reward == AUTO:
         return _by_label(tokenizer)
-    return _by_function(reward, _load_function(reward), tokenizer)
+    return _by_function(reward, load_reward_function("--reward", reward), tokenizer)
 
 
 def _by_label(tokenizer: Any) -> Rewarder:
@@ -62,7 +62,7 @@ def _by_label(tokenizer: Any) -> Rewarder:
     return rewards
 
 
-def _by_function(name: str, function: Callable[..., Any], tokenizer: Any) -> Rewarder:
+def _by_function(name: str, function: RewardFunction, tokenizer: Any) -> Rewarder:
     """Calls the function as the host does: for one response at a time, with its special tokens."""
 
     def reward(prompt: Prompt, label: str, tokens: Sequence[int]) -> float:
@@ -82,21 +82,6 @@ def _by_function(name: str, function: Callable[..., Any], tokenizer: Any) -> Rew
         return rewards.item()
 
     return lambda prompt, label, responses: [reward(prompt, label, tokens) for tokens in responses]
-
-
-def _load_function(path: str) -> Callable[..., Any]:
-    """The reward_func of a file, which is executed as the host executes it. Raises ValueError, in one line, if that fails."""
-    spec = importlib.util.spec_from_file_location("reward_func", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, "reward_func"):
-            raise ValueError("it has no function reward_func(queries, prompts, labels)")
-        return module.reward_func
-    # The user's code, which may raise anything.
-    except Exception as error:
-        raise ValueError(f"--reward {path} cannot be loaded: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
