@@ -11,7 +11,7 @@ from typing import Any
 from deltal_openrlhf.comparison.pool import ENGINES
 from deltal_openrlhf.comparison.spec import read_spec
 from deltal_openrlhf.reports.numbers import count
-from deltal_openrlhf.runs.command import OneLineParser, run_command
+from deltal_openrlhf.runs.command import OneLineParser, check_numbers, run_command
 from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal compare"
@@ -59,8 +59,7 @@ def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
     spec = read_spec(args.file, engine=args.engine, starts=args.start, seeds=args.seeds)
     arms = spec.chosen_arms(args.arm)
-    if args.workers is not None and args.workers < 1:
-        raise ValueError(f"--workers is {args.workers}, allowed is 1 or more")
+    check_numbers(args, {"workers": 1})
     if args.dry_run:
         print(plan(spec, arms, args.out))
         return 0

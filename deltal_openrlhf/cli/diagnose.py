@@ -1,14 +1,13 @@
 """`deltal diagnose`: bias and variance of the aggregation methods on one's own model, with intervals."""
 
 import argparse
-import math
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.command import OneLineParser, run_command
+from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal diagnose"
@@ -155,27 +154,13 @@ def _check_flags(args: argparse.Namespace) -> None:
         for name, value in DEFAULTS.items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
-    for name, least in (
-        ("prompts", 1),
-        ("n", 2),
-        ("max_new_tokens", 1),
-        ("batch_size", 1),
-        ("batch_prompts", 1),
-        ("seed", 0),
-    ):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise ValueError(f"--{name} is {value}, allowed is {least} or more")
-    for name in ("temperature", "max_length", "memory_gb"):
-        value = getattr(args, name)
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"--{name} is {value}, allowed is a number above 0")
+    least = {"prompts": 1, "n": 2, "max_new_tokens": 1, "batch_size": 1, "batch_prompts": 1, "seed": 0}
+    check_numbers(args, least, positive=("temperature", "max_length", "memory_gb"))
     if args.projection not in ("auto", "full") and not _is_power_of_two(args.projection):
         raise ValueError(
             f"--projection is {args.projection}, allowed are auto, full and a width that is a power of two"
         )
-    if args.out.exists() and not args.out.is_dir():
-        raise ValueError(f"--out {args.out}: is a file, wanted is a folder")
+    check_folder(args.out)
 
 
 def _is_power_of_two(text: str) -> bool:

@@ -13,7 +13,7 @@ from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Request, Sampling, evaluate
 from deltal_openrlhf.grading.extract import FALLBACKS
 from deltal_openrlhf.host.process import prepare
-from deltal_openrlhf.runs.command import OneLineParser, run_command
+from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.files import write_atomically
 
 EPILOG = """\
@@ -77,8 +77,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.out and args.out.exists() and not args.out.is_dir():
-        raise ValueError(f"--out {args.out}: is a file, wanted is a folder")
+    check_folder(args.out)
     if args.compare:
         _compare(args)
         return 0
@@ -105,7 +104,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     missing = [f"--{name}" for name in ("model", "data", "out") if not getattr(args, name)]
     if missing:
         raise ValueError(f"missing: {', '.join(missing)} (or --compare A B)")
-    _check_numbers(args)
+    least = {"n": 1, "temperature": 0, "max_new_tokens": 1, "seed": 0, "limit": 1, "tensor_parallel_size": 1}
+    check_numbers(args, least, shares=("top_p", "gpu_memory_utilization"))
+    if args.temperature == 0 and args.n > 1:
+        raise ValueError(f"--temperature 0 makes --n {args.n} equal responses, allowed is --n 1")
     _check_environment(args)
     if cpu.is_needed():
         os.environ.update(cpu.environment())  # before transformers and vLLM are imported
@@ -122,26 +124,6 @@ def _evaluate(args: argparse.Namespace) -> None:
             gpu_memory_utilization=args.gpu_memory_utilization,
         )
     )
-
-
-def _check_numbers(args: argparse.Namespace) -> None:
-    for name, least in (
-        ("n", 1),
-        ("temperature", 0),
-        ("max_new_tokens", 1),
-        ("seed", 0),
-        ("limit", 1),
-        ("tensor_parallel_size", 1),
-    ):
-        value = getattr(args, name)
-        if value is not None and not least <= value < float("inf"):
-            raise ValueError(f"--{name} is {value}, allowed is {least} or more")
-    for name in ("top_p", "gpu_memory_utilization"):
-        value = getattr(args, name)
-        if not 0 < value <= 1:
-            raise ValueError(f"--{name} is {value}, allowed is above 0 to 1")
-    if args.temperature == 0 and args.n > 1:
-        raise ValueError(f"--temperature 0 makes --n {args.n} equal responses, allowed is --n 1")
 
 
 def _check_environment(args: argparse.Namespace) -> None:

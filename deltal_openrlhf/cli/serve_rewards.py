@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf.grading.extract import FALLBACKS
-from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
+from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, check_numbers
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -107,9 +107,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not 0 <= args.port <= 65535:
         parser.error(f"--port is {args.port}, allowed is 0 to 65535")
-    for flag in ("max_batch", "max_body_mb"):
-        if getattr(args, flag) < 1:
-            parser.error(f"--{flag} is {getattr(args, flag)}, allowed is 1 or more")
+    try:
+        check_numbers(args, {"max_batch": 1, "max_body_mb": 1})
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

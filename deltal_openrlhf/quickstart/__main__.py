@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES
-from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
+from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, check_numbers
 
 if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
@@ -41,15 +41,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "template if it has one, unless its tokens are the task's words",
     )
     args = parser.parse_args(argv)
-    if not 0 <= args.alpha <= 1:
-        parser.error(f"--alpha is {args.alpha}; allowed is 0 to 1")
-    if args.steps < 1:
-        parser.error(f"--steps is {args.steps}; allowed is 1 or more")
-    if args.seed < 0:
-        parser.error(f"--seed is {args.seed}; allowed is 0 or more")
     args.out = args.out.absolute()
-    if set(str(args.out)) & set(",@"):  # OpenRLHF splits the paths of data sets at these
-        parser.error(f"--out is {args.out}; a path with , or @ cannot be used")
+    try:
+        if not 0 <= args.alpha <= 1:
+            raise ValueError(f"--alpha is {args.alpha}, allowed is 0 to 1")
+        check_numbers(args, {"steps": 1, "seed": 0})
+        if set(str(args.out)) & set(",@"):  # OpenRLHF splits the paths of data sets at these
+            raise ValueError(f"--out is {args.out}; a path with , or @ cannot be used")
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

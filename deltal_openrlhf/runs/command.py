@@ -1,11 +1,13 @@
-"""What our commands share: their parser, what they say about an unknown name, and how they end."""
+"""What our commands share: their parser, checks of flags, what they say about an unknown name, and how they end."""
 
 import argparse
 import difflib
+import math
 import re
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -21,6 +23,28 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def check_numbers(
+    args: argparse.Namespace, least: Mapping[str, float], *, positive: Sequence[str] = (), shares: Sequence[str] = ()
+) -> None:
+    """Raises ValueError for a flag below its least value, or not above 0 (positive), or not above 0 to 1 (shares). None is allowed."""
+    names = (*least, *positive, *shares)
+    for name, value in ((name, getattr(args, name)) for name in names if getattr(args, name) is not None):
+        if name in least:
+            fits, allowed = least[name] <= value < math.inf, f"{least[name]} or more"
+        elif name in positive:
+            fits, allowed = 0 < value < math.inf, "a number above 0"
+        else:
+            fits, allowed = 0 < value <= 1, "above 0 to 1"
+        if not fits:
+            raise ValueError(f"--{name} is {value}, allowed is {allowed}")
+
+
+def check_folder(path: Path | None) -> None:
+    """Raises ValueError if --out is a file."""
+    if path and path.exists() and not path.is_dir():
+        raise ValueError(f"--out {path}: is a file, wanted is a folder")
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:

@@ -2,10 +2,12 @@
 
 import os
 import signal
+from argparse import Namespace
+from contextlib import nullcontext
 
 import pytest
 
-from deltal_openrlhf.runs.command import OneLineParser, nearest, run_command
+from deltal_openrlhf.runs.command import OneLineParser, check_numbers, nearest, run_command
 from deltal_openrlhf.runs.packages import installed_version, installed_versions
 
 KNOWN = ("rollout.temperature", "eval.temperature", "actor.adam.lr", "actor.lr_warmup_ratio", "actor.num_gpus_per_node")
@@ -42,6 +44,23 @@ def test_bad_input_is_one_line(error, line, capsys):
     with pytest.raises(SystemExit) as stop:
         run_command(OneLineParser(prog="deltal x"), work)
     assert stop.value.code == 2 and capsys.readouterr().err == f"deltal x: error: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"n": 0}, "--n is 0, allowed is 1 or more"),
+        ({"n": float("inf")}, "--n is inf, allowed is 1 or more"),
+        ({"t": 0.0}, "--t is 0.0, allowed is a number above 0"),
+        ({"t": float("nan")}, "--t is nan, allowed is a number above 0"),
+        ({"p": 1.5}, "--p is 1.5, allowed is above 0 to 1"),
+        ({"n": None, "t": 1e-9, "p": 1.0}, None),
+    ],
+)
+def test_numbers_of_flags(flags, says):
+    args = Namespace(**{"n": 1, "t": None, "p": None} | flags)
+    with pytest.raises(ValueError, match=says) if says else nullcontext():
+        check_numbers(args, {"n": 1}, positive=["t"], shares=["p"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
