@@ -52,6 +52,7 @@ def main(engine: str) -> None:
 def _loop_message(flags: Mapping[str, Any]) -> str | None:
     from deltal_openrlhf.comparison import inputs
     from deltal_openrlhf.comparison.arguments import READ, check_loop_flags
+    from deltal_openrlhf.rewards.reward_file import load_reward_function
 
     try:
         args, _ = check_loop_flags(flags)
@@ -61,7 +62,7 @@ def _loop_message(flags: Mapping[str, Any]) -> str | None:
     assert reward_file is not None  # check_loop_flags
     return (
         _once(("model", start), lambda: inputs.check_architecture(start))
-        or _once(("reward", reward_file), lambda: inputs.reward_function(reward_file))
+        or _once(("reward", reward_file), lambda: load_reward_function("--reward.remote_url", reward_file))
         or _once(tuple(cpu.lookup(args, flag) for flag in sorted(READ)), lambda: inputs.Inputs(args))
     )
 

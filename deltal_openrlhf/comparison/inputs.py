@@ -1,8 +1,6 @@
 """What a run of the single-process loop reads before it trains, its weights apart. Here every problem is a ValueError in one line."""
 
-import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,20 +81,6 @@ def check_architecture(start: str) -> None:
         )
 
 
-def reward_function(path: str) -> Callable:
-    """The reward_func of a file, which is executed."""
-    spec = importlib.util.spec_from_file_location("reward_func", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the file is the user's
-        raise ValueError(f"--reward.remote_url {path}: {_in_one_line(error)}") from error
-    if not hasattr(module, "reward_func"):
-        raise ValueError(f"--reward.remote_url {path}: has no function reward_func(queries, prompts, labels)")
-    return module.reward_func
-
-
 def _in_one_line(error: BaseException) -> str:
-    """Its kind and the first line of what it says: transformers goes on for pages."""
+    """Its kind and the first line of what it says: transformers writes pages."""
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no reason given')}"

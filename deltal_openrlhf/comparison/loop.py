@@ -23,12 +23,13 @@ from transformers import AutoModelForCausalLM
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.comparison.arguments import check_loop_flags
-from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture, reward_function
+from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models.memory import rows_at_once
 from deltal_openrlhf.models.sampling import sample
+from deltal_openrlhf.rewards.reward_file import load_reward_function
 from deltal_openrlhf.runs.metrics_file import EVALS, MetricsFile
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
 
@@ -67,7 +68,7 @@ class Run:
         check_architecture(start)
         self.inputs = Inputs(args)
         self.steps = self.inputs.rollouts * args.train.num_episodes
-        self.reward_func = reward_function(args.reward.remote_url)
+        self.reward_func = load_reward_function("--reward.remote_url", args.reward.remote_url)
         self.model = AutoModelForCausalLM.from_pretrained(
             start, dtype=torch.float32, attn_implementation=ATTENTION
         ).eval()

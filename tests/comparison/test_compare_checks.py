@@ -89,9 +89,21 @@ CASES = {
         "notes.jsonl: line 1: not JSON",
     ),
     "no text": ({"eval.dataset": "bytes.jsonl"}, "bytes.jsonl: UnicodeDecodeError: ", "bytes.jsonl: line 1: not JSON"),
-    "reward file that ends": ({"reward.remote_url": "exit.py"}, "--reward.remote_url exit.py: SystemExit: 0", None),
-    "reward file": ({"reward.remote_url": "no_reward.py"}, "--reward.remote_url no_reward.py: has no function", None),
-    "broken reward file": ({"reward.remote_url": "broken.py"}, "--reward.remote_url broken.py: SyntaxError", None),
+    "reward file that ends": (
+        {"reward.remote_url": "exit.py"},
+        "--reward.remote_url exit.py cannot be loaded: SystemExit: 0",
+        None,
+    ),
+    "reward file": (
+        {"reward.remote_url": "no_reward.py"},
+        "--reward.remote_url no_reward.py cannot be loaded: ValueError: it has no function",
+        None,
+    ),
+    "broken reward file": (
+        {"reward.remote_url": "broken.py"},
+        "--reward.remote_url broken.py cannot be loaded: SyntaxError",
+        None,
+    ),
     "files": (
         {"data.prompt_dataset": "none.jsonl"},
         "--data.prompt_dataset is none.jsonl",

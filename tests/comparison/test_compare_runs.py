@@ -218,7 +218,8 @@ def test_an_interrupted_comparison_goes_on(experiment, how):
     assert_gone(children)
     if how == "Ctrl-C":
         assert (
-            process.returncode == 130 and err == "deltal compare: interrupted; the same command resumes where it stopped\n"
+            process.returncode == 130
+            and err == "deltal compare: interrupted; the same command resumes where it stopped\n"
         )
     experiment.hurry.touch()
     before = experiment.events("begin")
