@@ -5,16 +5,7 @@ The first kind that fits, of an answer without $, degree and percent signs, and 
 
 import re
 
-TYPES = (
-    "integer",
-    "decimal",
-    "fraction",
-    "tuple/interval/set",
-    "expression",
-    "equation",
-    "multiple choice",
-    "text",
-)
+TYPES = ("integer", "decimal", "fraction", "tuple/interval/set", "expression", "equation", "multiple choice", "text")
 
 _UNIT = r"(?<=[\w)}\s])\\(?:text|mathrm|mbox)\{[^{}]*\}(?:\^\{?-?\d\}?)?"
 _DRESSING = re.compile(r"\\[$%!,;: ]|[$%]|\^\{?\\circ\}?|°|\\(?:left|right|displaystyle)\b|" + _UNIT)
@@ -50,9 +41,7 @@ def answer_type(gold: str) -> str:
 
 def _is_several(compact: str) -> bool:
     """A comma outside inner brackets of a call, or a form that only a set, a vector or an interval has."""
-    if _SEVERAL.search(compact):
-        return True
-    if re.fullmatch(r"[(\[{].*,.*[)\]}]", compact):
+    if _SEVERAL.search(compact) or re.fullmatch(r"[(\[{].*,.*[)\]}]", compact):
         return True
     depth = 0
     for character in compact:

@@ -28,17 +28,17 @@ def load_tokenizer(name: str, *, chat: bool) -> Any:
 
 def token_lengths(prompts: Sequence[str | Messages], tokenizer: Any) -> list[int]:
     """Tokens of each prompt: messages through the chat template up to the assistant's turn, no special tokens added, as in the host."""
+
+    def text(prompt: str | Messages) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+
     lengths: list[int] = []
-    with tqdm(total=len(prompts), desc="counting tokens", disable=None, leave=False) as bar:
-        for start in range(0, len(prompts), _BATCH):
-            batch = [
-                prompt
-                if isinstance(prompt, str)
-                else tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-                for prompt in prompts[start : start + _BATCH]
-            ]
-            lengths += map(len, tokenizer(batch, add_special_tokens=False)["input_ids"])
-            bar.update(len(batch))
+    starts = range(0, len(prompts), _BATCH)
+    for start in tqdm(starts, "counting tokens", unit=f" x {_BATCH} prompts", disable=None, leave=False):
+        batch = [text(prompt) for prompt in prompts[start : start + _BATCH]]
+        lengths += map(len, tokenizer(batch, add_special_tokens=False)["input_ids"])
     return lengths
 
 
