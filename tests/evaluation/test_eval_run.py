@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import commands
 
 from deltal_openrlhf.models.tiny import write_tiny_model
 
@@ -53,7 +54,7 @@ class Evaluation:
         command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "eval", "--model", str(model), "--data", str(data)]
         command += ["--out", str(out), "--n", str(N), "--max_new_tokens", "64"]
         with open(self._console, "w") as console:
-            self.process = subprocess.Popen(command, stdout=console, stderr=subprocess.STDOUT, start_new_session=True)
+            self.process = commands.Popen(command, stdout=console, stderr=subprocess.STDOUT, start_new_session=True)
         self.started = time.time()
         self.family = {psutil.Process(self.process.pid)}
 
