@@ -30,6 +30,7 @@ from megatron.core.dist_checkpointing.strategies.torch import MCoreSavePlanner, 
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from torch.distributed import checkpoint as torch_checkpoint
 
+from deltal_openrlhf.host.collectives import everyones
 from deltal_openrlhf.runs.files import write_atomically
 from megatron_ext.engine import Engine
 
@@ -226,9 +227,7 @@ def _tensors(shards: dict) -> dict[str, str]:
 
 def _check_same_model(shards: dict, saved: dict[str, str], folder: str) -> None:
     """Raise ValueError, on all ranks the same, with the first tensor that is not the same in the model and in the checkpoint."""
-    parts: list[dict[str, str]] = [{}] * dist.get_world_size()
-    dist.all_gather_object(parts, _tensors(load_preprocess(shards)[0]))
-    wanted = {key: shape for part in parts for key, shape in part.items()}
+    wanted = {key: shape for part in everyones(_tensors(load_preprocess(shards)[0])) for key, shape in part.items()}
     for key in sorted(wanted.keys() | saved.keys()):
         if wanted.get(key) != saved.get(key):
             raise ValueError(
@@ -247,9 +246,7 @@ def _on_all_ranks(function: Callable[[], _Result]) -> _Result:
         result = function()
     except (ValueError, OSError) as raised:
         error = raised
-    errors: list[Exception | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(errors, error)
-    for first in filter(None, errors):
+    for first in filter(None, everyones(error)):
         raise first
     return result
 

@@ -27,6 +27,7 @@ from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
+from deltal_openrlhf.host.collectives import largest
 from megatron_ext.batching import ModelInputs, cut_by_tokens, model_inputs, to_matrix
 from megatron_ext.model import MegatronModel
 
@@ -140,7 +141,9 @@ class Engine:
         whole = [(micro_batches[k][0][rows], micro_batches[k][1][rows]) for k, rows in parts]
         # Nothing but padding fills up.
         padding = torch.zeros(1, 1, dtype=torch.long, device=torch.cuda.current_device())
-        whole += [(padding, padding)] * (self._number_to_run(len(whole)) - len(whole))
+        # Experts exchange tokens between replicas.
+        number = self.whole_rounds(largest(len(whole)) if self.layout.expert > 1 else len(whole))
+        whole += [(padding, padding)] * (number - len(whole))
         if not whole:
             return []
         collected: list[Tensor] = []
@@ -165,12 +168,8 @@ class Engine:
         lengths = [self.layout.padded(max(n, 1)) for n in attention_mask.sum(-1).tolist()]
         return cut_by_tokens(lengths, max_tokens, packed=self.packed)
 
-    def _number_to_run(self, number: int) -> int:
-        """The interleaved schedule takes micro batches in groups of the pipeline size; experts exchange tokens between replicas."""
-        if self.layout.expert > 1:
-            most = torch.tensor([number], device=torch.cuda.current_device())
-            dist.all_reduce(most, op=dist.ReduceOp.MAX)
-            number = int(most.item())
+    def whole_rounds(self, number: int) -> int:
+        """The number of micro batches to run for this many: the interleaved schedule takes them in groups of the pipeline size."""
         stages = self.layout.pipeline if self.layout.virtual_pipeline else 1
         return math.ceil(number / stages) * stages
 

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
+from deltal_openrlhf.host.collectives import everyones, largest
 from deltal_openrlhf.host.strategy import DeltaLStrategy
 from megatron_ext.backend import CLIENT_STATES
 from megatron_ext.layout import ParallelLayout
@@ -68,7 +69,8 @@ class MegatronStrategy(DeltaLStrategy):
 
     def finish_step(self) -> None:
         """Update the parameters, unless a loss or the gradient is not finite (RuntimeError on all ranks) or nothing was left to learn."""
-        self._check_losses()
+        if largest(len(self.bad_losses)):
+            raise RuntimeError(next(reasons[0] for reasons in everyones(self.bad_losses) if reasons))
         self.last_norm = self.engine.gradient_norm()
         if not math.isfinite(self.last_norm):
             raise RuntimeError(self._bad_norm(self.schedule.last_epoch + 1))
@@ -79,15 +81,6 @@ class MegatronStrategy(DeltaLStrategy):
         self.schedule.optimizer.step()
         self.schedule.step()
         self.context.statistics.add_update(self.last_norm, self.engine.max_norm, skipped=self.context.nothing_left)
-
-    def _check_losses(self) -> None:
-        device = torch.cuda.current_device()
-        bad = torch.tensor([len(self.bad_losses)], device=device)
-        dist.all_reduce(bad)
-        if bad.item():
-            everywhere: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(everywhere, self.bad_losses)
-            raise RuntimeError(next(reasons[0] for reasons in everywhere if reasons))
 
     # ── Checkpoints and models ──
 

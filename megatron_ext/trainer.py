@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from deltal_openrlhf.host import trainer as deepspeed_trainer
+from deltal_openrlhf.host.collectives import largest
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.strategy import DeltaLStrategy
 from deltal_openrlhf.host.trainer import DeltaLActorTrainer
@@ -90,19 +91,14 @@ class MegatronActorTrainer(DeltaLActorTrainer):
         seed and on the number of steps taken, so a resumed run goes on as an uninterrupted one.
         """
         items, group = self.replay_buffer.items, self.strategy.ds_device_mesh["dp"].get_group()
-        if self._most(int(not items), group):
-            raise RuntimeError(
-                "a short rollout left a rank without any response; use a --data.max_samples that fills the last one"
-            )
+        deepspeed_trainer.check_every_rank_has_responses(len(items), group)
         generator = torch.Generator().manual_seed(self.strategy.seed + self.actor_scheduler.last_epoch)
         order = torch.randperm(len(items), generator=generator).tolist()
         per_step = self.args.train.batch_size // dist.get_world_size(group)
-        num_steps = self._most(math.ceil(len(order) / per_step), group)
+        num_steps = largest(math.ceil(len(order) / per_step), group)
         steps = [order[i * per_step : (i + 1) * per_step] for i in range(num_steps)]
         plan = [self._cut(step, at_least=1) for step in steps]
-        wanted = [self._most(len(micro_batches), group) for micro_batches in plan]
-        stages = self.engine.layout.pipeline if self.engine.layout.virtual_pipeline else 1
-        wanted = [math.ceil(number / stages) * stages for number in wanted]
+        wanted = [self.engine.whole_rounds(largest(len(micro_batches), group)) for micro_batches in plan]
         plan = [self._cut(step, at_least=number) for step, number in zip(steps, wanted, strict=True)]
         self._plan = [step + [[]] * (number - len(step)) for step, number in zip(plan, wanted, strict=True)]
         self.replay_buffer.dynamic_indices = [members or [0] for step in self._plan for members in step]
@@ -115,11 +111,6 @@ class MegatronActorTrainer(DeltaLActorTrainer):
             lengths = [self.engine.layout.padded(int(items[i].attention_mask.sum())) for i in step]
             cut = cut_by_tokens(lengths, budget, packed=self.engine.packed, at_least=at_least)
         return [[step[i] for i in members] for members in cut]
-
-    def _most(self, number: int, group: dist.ProcessGroup) -> int:
-        most = torch.tensor([number], device=torch.cuda.current_device())
-        dist.all_reduce(most, op=dist.ReduceOp.MAX, group=group)
-        return int(most.item())
 
     # ── One optimizer step ──
 

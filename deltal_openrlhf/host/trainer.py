@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.collectives import everyones, largest
 from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
@@ -42,6 +43,14 @@ def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: Los
     if settings.overlong_filtering and truncated is not None:
         lengths = torch.where(truncated.to(lengths.device).bool(), torch.zeros_like(lengths), lengths)
     return lengths
+
+
+def check_every_rank_has_responses(number: int, group: dist.ProcessGroup | None = None) -> None:
+    """number: responses of this rank. Raises RuntimeError on all ranks of the group if one of them has none."""
+    if largest(int(number == 0), group):
+        raise RuntimeError(
+            "a short rollout left a rank without any response; use a --data.max_samples that fills the last one"
+        )
 
 
 class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
@@ -121,13 +130,9 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         would leave the others waiting. Only a rollout that is shorter than asked for (the last one of an episode) needs it.
         """
         local = len(data_iter)
-        most = torch.tensor([local, -min(len(self.replay_buffer), 1)], device=torch.cuda.current_device())
-        dist.all_reduce(most, op=dist.ReduceOp.MAX)
-        needed = math.ceil(most[0].item() / steps_of) * steps_of
-        if needed and most[1].item() == 0:
-            raise RuntimeError(
-                "a short rollout left a rank without any response; use a --data.max_samples that fills the last one"
-            )
+        needed = math.ceil(largest(local) / steps_of) * steps_of
+        if needed:
+            check_every_rank_has_responses(len(self.replay_buffer))
         left_out = len(self.replay_buffer) - local * self.replay_buffer.sample_batch_size
         if left_out or needed > local:
             logger.warning(
@@ -172,9 +177,10 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
 
     def _set_weights(self, micro_batches: list[Tensor]) -> None:
         """From the rows of every local micro batch: gather the other ranks', compute all weights once, keep ours."""
-        local = torch.cat(micro_batches, dim=1)
-        everywhere, first = self._gather_rows(local)
-        lengths, means, tokens = everywhere
+        local, group = torch.cat(micro_batches, dim=1), self.strategy.ds_device_mesh["dp"].get_group()
+        everywhere = everyones(local, group)
+        first = sum(rows.shape[1] for rows in everywhere[: dist.get_rank(group)])
+        lengths, means, tokens = torch.cat(everywhere, dim=1)
         aggregation = self.settings.aggregation
         weights = aggregation.weights(lengths, scope_means=means if aggregation.spans_steps else None)
         self.context.statistics.add_weights(weights, self.settings.max_length)
@@ -184,21 +190,6 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         kl = self.args.algo.kl.use_loss and self.args.algo.kl.init_coef > 0
         others = self.aux_loss or (bool(tokens.any()) and bool(kl or self.args.actor.entropy_coef))
         self.context.nothing_left = not bool(weights.any()) and not others
-
-    def _gather_rows(self, local: Tensor) -> tuple[Tensor, int]:
-        """[3, n] of this rank to [3, all n] of the data-parallel group, and the column where ours start. Ranks may differ in n."""
-        group = self.strategy.ds_device_mesh["dp"].get_group()
-        size, rank = dist.get_world_size(group), dist.get_rank(group)
-        if size == 1:
-            return local, 0
-        device = torch.cuda.current_device()
-        counts = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(size)]
-        dist.all_gather(counts, torch.tensor([local.shape[1]], device=device), group=group)
-        sizes = [int(c.item()) for c in counts]
-        padded = torch.nn.functional.pad(local, (0, max(sizes) - local.shape[1])).to(device)
-        gathered = [torch.empty_like(padded) for _ in range(size)]
-        dist.all_gather(gathered, padded, group=group)
-        return torch.cat([rows[:, :n].cpu() for rows, n in zip(gathered, sizes, strict=True)], dim=1), sum(sizes[:rank])
 
 
 _HOST_ITER = ppo_actor.iter_grad_accum_global_norm

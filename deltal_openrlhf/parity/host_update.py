@@ -5,11 +5,11 @@ from typing import Any, TypeVar
 
 import deepspeed
 import torch
-import torch.distributed as dist
 from openrlhf.models import Actor
 from openrlhf.trainer.ppo_utils.experience import Experience
 from torch import Tensor
 
+from deltal_openrlhf.host.collectives import everyones
 from deltal_openrlhf.host.controller import attach_scope_means
 from deltal_openrlhf.host.strategy import DeltaLStrategy
 from deltal_openrlhf.host.trainer import DeltaLActorTrainer
@@ -90,10 +90,8 @@ def train(case: Case, rank: int, world: int, **classes: Any) -> dict[str, Any]:
         trainer.replay_buffer.append(sample)
     trainer.ppo_train(trainer.args.algo.kl.init_coef)
 
-    steps: list = [None] * world
-    dist.all_gather_object(steps, trainer.trained_on)
-    outcome: dict[str, Any] = {"after": parameters(trainer.actor)}
-    outcome["steps"] = [sum(parts, []) for parts in zip(*steps, strict=True)]
+    steps: list[list[int]] = [sum(parts, []) for parts in zip(*everyones(trainer.trained_on), strict=True)]
+    outcome: dict[str, Any] = {"after": parameters(trainer.actor), "steps": steps}
     if trainer.ema_model is not None:
         outcome["ema"] = parameters(trainer.ema_model)
     return outcome
