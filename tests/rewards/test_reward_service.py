@@ -3,78 +3,28 @@
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import psutil
 import pytest
+from support import commands
+from support.reward_command import COMMAND, integrals, running
 
 from deltal_openrlhf.grading.grader import STATUSES
 
-COMMAND = [sys.executable, "-m", "deltal_openrlhf.cli.main", "serve-rewards"]
 MAX_BATCH = 64
 COUNTDOWN = json.dumps({"numbers": [1, 2, 3], "target": 9})
 
 
-class Service:
-    """A running service. Its workers are looked up once, while it runs."""
-
-    def __init__(self, process: subprocess.Popen) -> None:
-        self.process = process
-        line = process.stdout.readline()
-        self.port = int(re.match(r"deltal serve-rewards: listening on http://127\.0\.0\.1:(\d+) ", line)[1])
-        self.family = psutil.Process(process.pid).children(recursive=True)
-
-    def ask(self, path: str, body, method: str = "POST"):
-        """(status, answer): a body that is not bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body if isinstance(body, bytes | None) else json.dumps(body))
-            response = connection.getresponse()
-            text = response.read()
-        finally:
-            connection.close()
-        is_json = response.headers["content-type"] == "application/json"
-        return response.status, json.loads(text) if is_json else text.decode()
-
-    def metrics(self) -> dict[str, float]:
-        status, text = self.ask("/metrics", None, "GET")
-        assert status == 200
-        rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, _, value in rows}
-
-    def survivors(self) -> list[psutil.Process]:
-        return psutil.wait_procs(self.family, timeout=10)[1]
-
-
-@contextmanager
-def running(*flags: str):
-    command = [*COMMAND, "--port", "0", *flags]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield Service(process)
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
 def service():
-    with running("--max_batch", str(MAX_BATCH), "--max_body_mb", "1") as service:
+    with running("--max_batch", str(MAX_BATCH), "--max_body_mb", "1", start=subprocess.Popen) as service:
         yield service
-
-
-def integrals(n: int) -> list[dict]:
-    """Pairs that only a worker can grade, all different and all equal."""
-    return [{"gold": str(k * k), "pred": rf"\int_0^{{{k}}} 2x dx"} for k in range(1, n + 1)]
 
 
 # ── What it answers ──
@@ -249,7 +199,7 @@ def test_listens_on_this_machine_only(service):
     ],
 )
 def test_bad_flags_are_one_line_and_exit_code_2(flags, says):
-    ended = subprocess.run([*COMMAND, *flags.split()], capture_output=True, text=True, timeout=60)
+    ended = commands.run([*COMMAND, *flags.split()], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert ended.stderr.startswith("deltal serve-rewards: error: ")
     assert says in ended.stderr
@@ -257,7 +207,7 @@ def test_bad_flags_are_one_line_and_exit_code_2(flags, says):
 
 
 def test_an_address_in_use_is_one_line_and_exit_code_2(service):
-    ended = subprocess.run([*COMMAND, "--port", str(service.port)], capture_output=True, text=True, timeout=60)
+    ended = commands.run([*COMMAND, "--port", str(service.port)], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert (
         ended.stderr
