@@ -10,11 +10,14 @@ Arm = Mapping[str, Any]
 
 OVER_STARTS = "difference_over_starts"
 LISTED = 6
-"""Resolved differences, or unfinished runs, that are spelled out; the tables hold all."""
+"""How many resolved differences, or unfinished runs, are spelled out. The tables hold all of them."""
 
 
 def differences(arm: Arm) -> list[tuple[str, list[str]]]:
-    """For each metric a sentence, and differences with interval and n: all of families; of methods those resolved in the first metric."""
+    """For each metric a sentence and a list of differences, each with its interval and n.
+
+    The list has all differences of families. Of methods it has the resolved ones, and only for the first metric.
+    """
     return [_of_metric(arm, metric, spelled_out=metric == HEADLINES[0]) for metric in HEADLINES]
 
 

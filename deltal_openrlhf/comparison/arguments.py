@@ -26,7 +26,7 @@ READ = set(
     eval.dataset rollout.batch_size rollout.max_new_tokens
     """.split()
 )
-"""Flags that inputs.py depends on."""
+"""The flags that inputs.py reads."""
 FOLLOWED = READ | set(
     f"""
     actor.adam.betas actor.adam.eps actor.adam.lr actor.adam.weight_decay
@@ -49,7 +49,7 @@ ONE_PROCESS = set(
     vllm.enable_sleep vllm.enforce_eager vllm.gpu_memory_utilization vllm.num_engines vllm.sync_backend vllm.tensor_parallel_size
     """.split()
 )
-"""Where and in which pieces the pipeline computes; the update does not depend on them. The loop computes in float32."""
+"""These say where the pipeline computes, and in which pieces. The update does not depend on them. The loop computes in float32."""
 
 ALLOWED: dict[str, tuple[str | int | None, ...]] = {
     "actor.optim": ("adam",),
@@ -61,7 +61,7 @@ ALLOWED: dict[str, tuple[str | int | None, ...]] = {
 
 
 class _Parsed(Exception):
-    """Ends the host's command line once its flags are read."""
+    """It ends the host's command line once its flags are read."""
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def flags_file(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def read_flags(given: Mapping[str, Any]) -> tuple[Arguments, dict[str, str]]:
-    """(the host's hierarchical arguments, origin of every flag that was given, by dest). Raises ValueError in one line.
+    """The host's hierarchical arguments, and the origin of every flag that was given, by dest. Raises ValueError in one line.
 
     given: flags of `deltal train` without the dashes, as in a --config file.
     """
@@ -109,7 +109,7 @@ def read_flags(given: Mapping[str, Any]) -> tuple[Arguments, dict[str, str]]:
 
 
 def check_loop_flags(given: Mapping[str, Any]) -> tuple[Arguments, LossSettings]:
-    """Arguments and loss settings of a run in the single-process loop. Raises ValueError in one line for what it does not do."""
+    """Arguments and loss settings of a run in the single-process loop. Raises ValueError, in one line, for what the loop does not do."""
     args, origins = read_flags(given)
     unknown = sorted(set(origins) - FOLLOWED - ONE_PROCESS - {"config"})
     if unknown:

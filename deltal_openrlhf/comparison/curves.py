@@ -18,7 +18,7 @@ ACCURACY = "rollout/reward_mean"
 LENGTH, ENTROPY = "rollout/response_length_mean", "entropy_loss"
 GRAD_NORM, CLIP_SHARE = "deltal/grad_norm", "deltal/clip_share"
 LAST_SHARE = 5
-"""Means over the end of a run are over its last fifth."""
+"""Means over the end of a run take its last fifth."""
 SMOOTHING = 10
 """The window of the smoothed accuracy curve is a tenth of the steps."""
 
@@ -28,7 +28,7 @@ Series = dict[int, float]
 
 
 def read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(rows of metrics.jsonl, rows of evals.jsonl) that a run has left. No evaluations: an empty list."""
+    """The rows of metrics.jsonl and of evals.jsonl that a run has left; no rows where evals.jsonl is missing."""
     evals = folder / EVALS
     return read_metrics(str(folder / NAME)), read_metrics(str(evals)) if evals.exists() else []
 
@@ -49,7 +49,7 @@ def held_out(evals: Rows) -> Series:
 
 
 def measures(rows: Rows, evals: Rows) -> dict[str, float | None]:
-    """Of one run; None where it has no such metric.
+    """The numbers of one run. None stands for a metric that the run does not have.
 
     final         held-out accuracy after the last evaluation; without any, the mean accuracy of the last fifth of the steps
     auc           mean accuracy over all steps

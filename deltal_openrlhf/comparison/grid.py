@@ -13,7 +13,10 @@ SEED, START = "train.seed", "actor.model_name_or_path"
 
 @dataclass(frozen=True)
 class Job:
-    """One training run. rate: its learning rate, None for that of the flags. trial: whether it serves to choose that rate."""
+    """One training run.
+
+    rate: its learning rate, None where the flags have it. trial: whether the run serves to choose that rate.
+    """
 
     name: str
     arm: Arm
@@ -26,7 +29,7 @@ class Job:
 
     @property
     def flags(self) -> dict[str, Any]:
-        """Of `deltal train`."""
+        """The flags of `deltal train`, without dashes."""
         rule = self.arm.learning_rate
         chosen = {} if self.rate is None or rule is None else {rule.flag: self.rate}
         return self.arm.flags | self.arm.methods[self.method] | chosen | {START: self.start, SEED: self.seed}
@@ -39,7 +42,7 @@ def slug(label: str) -> str:
 
 
 def start_names(spec: Spec) -> dict[str, str]:
-    """Start -> its name: the last part of its path, or all of it where another start ends alike."""
+    """The name of each start: the last part of its path, or the whole path where another start ends alike."""
     rates = [arm.learning_rate.starts for arm in spec.arms if arm.learning_rate]
     starts = list(dict.fromkeys(start for group in (*(arm.starts for arm in spec.arms), *rates) for start in group))
     short = {start: Path(start).resolve().name for start in starts}
@@ -69,7 +72,7 @@ def check_names(spec: Spec) -> None:
 
 
 def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
-    """The runs that choose a family's learning rate: its first method, on separate seeds. Empty where there is nothing to choose."""
+    """The runs that choose a family's learning rate: those of its first method, on separate seeds. Empty where there is no choice."""
     rate = arm.learning_rate
     if rate is None or len(rate.choices) == 1:
         return []
@@ -84,7 +87,7 @@ def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
 
 
 def grid_jobs(arm: Arm, family: str, rate: float | None, names: dict[str, str]) -> list[Job]:
-    """The runs of a family's methods at the learning rate, None for that of the flags: all methods of a seed, then the next seed."""
+    """The runs of a family's methods: all methods of a seed, then the next seed. rate: None for that of the flags."""
     return [
         Job(f"runs/{slug(arm.name)}/{names[start]}/{slug(method)}/seed{seed}", arm, family, method, start, seed, rate)
         for seed in arm.seeds

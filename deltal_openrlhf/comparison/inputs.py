@@ -1,4 +1,4 @@
-"""What a run of the single-process loop reads before it trains, its weights apart. Here every problem is a ValueError in one line."""
+"""What a run of the single-process loop reads before it trains, apart from the weights. Every problem is a ValueError in one line."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ class Prompt(NamedTuple):
 
 
 class Inputs:
-    """args: the host's hierarchical arguments."""
+    """Tokenizer, prompts and held-out prompts."""
 
     def __init__(self, args: Arguments) -> None:
         start = args.actor.model_name_or_path
@@ -67,7 +67,10 @@ class Inputs:
 
 
 def check_architecture(start: str) -> None:
-    """A causal language model without dropout: the loop samples and updates in eval mode. Reads config.json only."""
+    """Raise ValueError unless the start is a causal language model without dropout: the loop samples and updates in eval mode.
+
+    Reads config.json only.
+    """
     try:
         config = AutoConfig.from_pretrained(start)
         with torch.device("meta"):
@@ -82,5 +85,5 @@ def check_architecture(start: str) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """Its kind and the first line of what it says: transformers writes pages."""
+    """The kind of the error and the first line of its message: transformers writes pages."""
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no reason given')}"

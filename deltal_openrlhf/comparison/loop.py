@@ -34,11 +34,14 @@ from deltal_openrlhf.runs.metrics_file import EVALS, MetricsFile
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
 
 SAMPLES_AT_ONCE = 1024
-"""Responses in one batch, where memory allows."""
+"""The most responses in one batch, where memory allows."""
 
 
 class Graded(NamedTuple):
-    """The responses to some prompts, one after the other. tokens: ids with the end token. entropy: summed over tokens, nats."""
+    """The responses to some prompts, those to a prompt one after the other.
+
+    tokens: ids, the end token included. entropy: in nats, summed over the tokens of a response.
+    """
 
     prompts: list[Prompt]
     tokens: list[list[int]]
@@ -59,7 +62,7 @@ def run(
 
 
 class Run:
-    """args: the host's hierarchical arguments."""
+    """The model and all that it trains with."""
 
     def __init__(self, args: Arguments, settings: LossSettings) -> None:
         self.args, self.settings = args, settings
@@ -103,7 +106,7 @@ class Run:
         return {"steps": step}
 
     def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
-        """n graded responses to each prompt."""
+        """Sample n responses to each prompt and grade them."""
         rows = [prompt for prompt in prompts for _ in range(n)]
         longest = max(len(prompt.token_ids) for prompt in prompts)
         at_once = rows_at_once(self.model, longest, self.new_tokens, SAMPLES_AT_ONCE)
@@ -138,7 +141,7 @@ class Run:
         )
 
     def learn(self, graded: Graded, generator: torch.Generator) -> dict[str, float]:
-        """One PPO step: advantages and optimizer steps. Returns its metrics."""
+        """Make one PPO step: advantages and optimizer steps. Returns its metrics."""
         rollout, spread = self.rollout(graded)
         orders = [
             torch.randperm(len(graded.tokens), generator=generator).tolist() for _ in range(self.args.train.max_epochs)
@@ -156,7 +159,7 @@ class Run:
         }
 
     def rollout(self, graded: Graded) -> tuple[Rollout, torch.Tensor]:
-        """What is trained on, with the host's own advantages, and the standard deviation of every response's group [N]."""
+        """What is trained on, with the host's own advantages, and [N] the standard deviation of the rewards of each response's group."""
         lengths = torch.tensor([len(tokens) for tokens in graded.tokens])
         truncated = ~torch.tensor(graded.finished)
         mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]

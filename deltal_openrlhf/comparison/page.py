@@ -28,7 +28,7 @@ SIZES = {
     "rollout.max_new_tokens": "of at most {} tokens",
     "train.batch_size": "{} responses an optimizer step",
 }
-"""Flags that say what one PPO step is, where the comparison sets them."""
+"""How a flag that says what one PPO step is reads in a sentence."""
 
 MEASURES = {
     "final": "final accuracy",
@@ -193,7 +193,7 @@ def _tables(arm: Arm) -> list[Markup]:
 
 
 def _pairs(arm: Arm, metric: str) -> Markup:
-    """Families, then methods."""
+    """The differences of families, then those of methods."""
     rows = []
     for key, kind in (("families", "family "), ("pairs", "")):
         for pair in arm[key]:

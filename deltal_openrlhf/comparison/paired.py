@@ -23,7 +23,7 @@ LEAST_STARTS = 3
 
 
 def compare(a: Values, b: Values) -> dict[str, Any]:
-    """b minus a over the pairs that both have: the entry of comparison.json without its names."""
+    """b minus a over the pairs that both have, as an entry of comparison.json without its names."""
     differences = {}
     for key, before in a.items():
         after = b.get(key)
@@ -51,12 +51,15 @@ def _means(differences: Mapping[Key, float], part: int) -> list[float]:
 
 
 def _difference(values: Sequence[float]) -> dict[str, Any]:
-    """Mean with its interval; resolved: the interval excludes 0."""
+    """The mean with its interval. It is resolved if the interval excludes 0."""
     return student.mean(values).against(0.0).as_json()
 
 
 def all_pairs(names: Sequence[str], values: Callable[[str, str], Values]) -> list[dict[str, Any]]:
-    """Every pair of names and every metric. values(name, metric). p_holm: over all pairs of a metric; comparisons: their number."""
+    """The entries of every pair of names, for every metric.
+
+    values: of (name, metric). p_holm is adjusted for all pairs of a metric; comparisons is their number.
+    """
     entries = []
     for metric in METRICS:
         found = [

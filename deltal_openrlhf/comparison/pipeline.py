@@ -19,7 +19,7 @@ from deltal_openrlhf.runs.tether import tethered
 
 FLAGS, CHECKPOINTS = "flags.yaml", "ckpt"
 TAG = "global_step"
-"""A checkpoint's name begins so; the step follows."""
+"""A checkpoint is named so, followed by its step."""
 LOOK_EVERY = 0.5
 """Seconds between two looks at the processes' CPU time."""
 
@@ -73,7 +73,10 @@ def can_resume(folder: Path, flags: Mapping[str, Any]) -> bool:
 
 
 def _wait(process: subprocess.Popen) -> float:
-    """CPU seconds of the process and all its descendants, which end in several ways, so they are watched. Less by the last half second."""
+    """Wait for the process. Returns the CPU seconds of it and all its descendants, without the last half second.
+
+    The descendants end in several ways, so they are watched while they run.
+    """
     taken: dict[psutil.Process, float] = {}
     root = psutil.Process(process.pid)
     while True:
@@ -91,7 +94,7 @@ def _wait(process: subprocess.Popen) -> float:
 
 
 def _reason(console: Path, said_before: int, code: int) -> str:
-    """What the command said last about its end. said_before: bytes of the console that are not its own."""
+    """What the command said last about its end. said_before: bytes that the console held before the command began."""
     lines = console.read_bytes()[said_before:].decode("utf-8", errors="replace").splitlines()
     said = [line for line in lines if re.match(r"deltal train: (stopped|error): ", line)]
     return said[-1] if said else f"deltal train ended with exit code {code}"

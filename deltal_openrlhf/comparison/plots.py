@@ -18,10 +18,10 @@ METRICS = {
     "largest_drop": "largest drop of accuracy",
     "monotonicity": "monotonicity of accuracy",
 }
-"""Of paired differences, as words. Others by their own name."""
+"""Metrics of paired differences in words. Others go by their own name."""
 
 HEADLINES = ("final", "auc")
-"""Those that are drawn and spelled out: more is better."""
+"""The metrics whose differences are drawn and spelled out: more is better."""
 
 
 class CurvePlot(NamedTuple):
@@ -42,7 +42,7 @@ CURVES = (
 
 
 def plots(comparison: Mapping[str, Any]) -> list[list[Plot | NoPlot]]:
-    """For each arm its plots in the order of the page; a sentence in place of one whose values are all missing."""
+    """The plots of each arm in the order of the page, with a sentence in place of a plot whose values are all missing."""
     arms = comparison["arms"]
     looks = palette.looks(method["name"] for arm in arms for method in arm["methods"])
     return [figures.draw(_of_arm(arm, plot_prefix(i, arm), looks)) for i, arm in enumerate(arms, start=1)]
@@ -57,7 +57,7 @@ def _of_arm(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> list[Callable[[
 
 
 def plot_prefix(number: int, arm: Arm) -> str:
-    """Of the names of an arm's plots: PREFIX_accuracy, PREFIX_difference_final and so on. number: of the arm, from 1."""
+    """How the names of an arm's plots begin: PREFIX_accuracy, PREFIX_difference_final. number: of the arm, from 1."""
     return f"{number}_{_slug(arm['name'])}"
 
 
@@ -146,7 +146,7 @@ def _learning_rates(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> Plot | 
     series = []
     for i, family in enumerate(families):
         of = sorted((one for one in tried if one["family"] == family), key=lambda one: one["lr"])
-        # A little beside each other, or bars would cover bars.
+        # A little next to each other, or bars would cover bars.
         xs = [one["lr"] * 1.05 ** (i - (len(families) - 1) / 2) for one in of]
         look = _family_look(arm, family, looks)
         series.append((xs, of, Series(shortened(family), [one["score"] for one in of], look)))
@@ -186,5 +186,5 @@ def _span(ns: Sequence[int], unit: str) -> str:
 
 
 def _family_look(arm: Arm, family: str, looks: Mapping[str, Look]) -> Look:
-    """That of the family's first method."""
+    """The look of the family's first method."""
     return next((looks[m["name"]] for m in arm["methods"] if m["family"] == family), palette.GREY)

@@ -1,4 +1,4 @@
-"""Long-lived worker processes (worker.py) that run jobs: one that dies is replaced, none is left behind."""
+"""Long-lived worker processes (worker.py) run the jobs. One that dies is replaced; none is left behind."""
 
 import json
 import os
@@ -34,7 +34,7 @@ ENGINES = {
 
 
 class Outcome(NamedTuple):
-    """result: of result.json, with "steps" or "crashed"."""
+    """A job and its result.json, which has "steps" or "crashed"."""
 
     job: Job
     result: dict[str, Any]
@@ -67,7 +67,7 @@ class _Worker:
             return  # it is dead, which outcome() will say
 
     def outcome(self) -> Outcome:
-        """Of the job, once the worker's answer or its end is there to read."""
+        """The outcome of the job, once the worker has answered or ended."""
         assert self.job is not None
         line = self.answers.readline()
         if line.endswith("\n"):
@@ -86,7 +86,7 @@ class _Worker:
 
 
 class Pool:
-    """Context manager. `size` jobs at once, under `out`."""
+    """A context manager that runs `size` jobs at once, in folders under `out`."""
 
     def __init__(self, engine: Engine, size: int, out: Path) -> None:
         self._engine, self._size, self._out = engine, size, out
@@ -94,7 +94,10 @@ class Pool:
         self._selector = selectors.DefaultSelector()
 
     def run(self, next_job: Callable[[], Job | None]) -> Iterator[Outcome]:
-        """Outcomes as they come. next_job: asked whenever a worker is free; None: there is none until another outcome, if at all."""
+        """Outcomes as they come.
+
+        next_job: asked whenever a worker is free. Its None means that no job can begin before the next outcome.
+        """
         while True:
             while sum(worker.job is not None for worker in self._workers) < self._size:
                 job = next_job()

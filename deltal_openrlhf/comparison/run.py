@@ -1,4 +1,4 @@
-"""A whole comparison: check, run what is not done, report."""
+"""A whole comparison: check the flags, run what is not done, write the report."""
 
 import json
 import time
@@ -65,7 +65,7 @@ def write_report(comparison: dict[str, Any], out: Path) -> None:
 
 
 def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
-    """One run for each arm, method and start, at one seed and learning rate: what differs otherwise cannot be refused."""
+    """One run for each arm, method and start. Seed and learning rate are any of theirs: no check depends on them."""
     names = start_names(spec)
     found: dict[tuple[str, str, str], Job] = {}
     for arm in arms:
@@ -77,7 +77,7 @@ def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
 
 
 def plan(spec: Spec, arms: Sequence[Arm], out: Path) -> str:
-    """What would run, as text: --dry-run. Raises ValueError as run_comparison does."""
+    """What would run, as text, for --dry-run. Raises ValueError as run_comparison does."""
     check_names(spec)
     schedule = Schedule(spec, arms, out)
     check_flags(spec.engine, distinct_flags(spec, arms))

@@ -17,7 +17,10 @@ from deltal_openrlhf.statistics import student
 
 @dataclass(frozen=True)
 class Choice:
-    """rate: None for that of the flags. table: the entries of comparison.json's learning_rates. usable: False if no trial rate was fit."""
+    """The learning rate of a family.
+
+    rate: None for that of the flags. table: its entries in learning_rates of comparison.json. usable: False if every rate had a crash.
+    """
 
     rate: float | None
     table: tuple[dict[str, Any], ...]
@@ -28,7 +31,7 @@ class Choice:
 def choose_rate(
     arm: Arm, family: str, trials: Sequence[Job], results: Mapping[str, dict[str, Any]], out: Path
 ) -> Choice:
-    """The highest mean score; the smaller rate if two are equal. A rate with a crashed trial is not chosen."""
+    """The rate with the highest mean score, the smaller one of two equal ones. A rate with a crashed trial is not chosen."""
     rule = arm.learning_rate
     if rule is None or not trials:
         return Choice(rule.choices[0] if rule else None, (), True, None)
@@ -51,7 +54,7 @@ def choose_rate(
 
 
 class Schedule:
-    """All runs of the experiment with their results, under `out`; those of `arms` are to be run."""
+    """All runs of the experiment, with their results, under `out`. Those of `arms` are to be run."""
 
     def __init__(self, spec: Spec, arms: Sequence[Arm], out: Path, *, retry_crashed: bool = False) -> None:
         """Raises ValueError if one of the runs was begun with other settings."""

@@ -1,4 +1,4 @@
-"""The experiment: one YAML file, read and checked. docs/compare.md describes it.
+"""The experiment is one YAML file, which is read and checked here. docs/compare.md describes it.
 
 Engine, starts and seeds of the command line win over the file, also over those of single arms.
 """
@@ -29,12 +29,15 @@ SET_HERE = {
     "config": "the command line",
 }
 ONLY_ARM = "main"
-"""Name of the arm of a file without arms."""
+"""The name of the arm of a file without arms."""
 
 
 @dataclass(frozen=True)
 class LearningRate:
-    """How it is chosen, once for each family. choices: ascending; with one of them there is nothing to choose. by: auc or final."""
+    """How the learning rate is chosen, once for each family.
+
+    choices: ascending; one alone leaves no choice. by: the measure that decides, auc or final.
+    """
 
     flag: str
     choices: tuple[float, ...]
@@ -173,7 +176,7 @@ def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm, forced: 
 
 
 def _families(what: str, given: Any, methods: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Without any, each method is a family of its own."""
+    """Families by name. Where none are given, each method is a family of its own."""
     if given is None:
         return {label: (label,) for label in methods}
     named = _mapping(what, given, "is `family: [methods]`")
@@ -219,7 +222,7 @@ def _check_starts(what: str, starts: Iterable[str]) -> None:
 
 
 def _mapping(what: str, given: Any, wanted: str) -> dict[str, Any]:
-    """What is given, {} for None."""
+    """The given mapping; {} for None."""
     if given is None:
         return {}
     if not isinstance(given, dict):

@@ -18,7 +18,7 @@ FILE_FLAGS = ("data.prompt_dataset", "eval.dataset", "reward.remote_url")
 
 
 class Settings:
-    """What runs depend on. Checksums of starts and data files are taken once."""
+    """What each run depends on. Starts and data files are hashed once."""
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
@@ -26,7 +26,7 @@ class Settings:
         self._files: dict[str, str] = {}
 
     def of(self, job: Job) -> dict[str, Any]:
-        """JSON. The start is in it by its content, not by its path."""
+        """The settings of a run as JSON. They name the content of the start, not its path."""
         flags = {name: job.flags[name] for name in sorted(job.flags) if name != START}
         if job.start not in self._starts:
             self._starts[job.start] = checksums(Path(job.start))

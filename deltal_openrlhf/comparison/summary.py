@@ -21,7 +21,7 @@ CURVES = {
 
 
 def summarize(schedule: Schedule) -> dict[str, Any]:
-    """The whole of it, as JSON without NaN and inf. An arm without a finished run is left out; its runs are listed as unfinished."""
+    """comparison.json, without NaN and inf. An arm without a finished run is left out; its runs are listed as unfinished."""
     arms = [_arm(schedule, arm) for arm in schedule.spec.arms]
     jobs = [job for arm in schedule.spec.arms for job in schedule.of(arm)]
     return {

@@ -22,8 +22,8 @@ from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models import memory
 
 MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}
-"""Padded tokens of a forward pass where memory allows; the update does not depend on it. On a CPU small ones are fastest: they stay in the
-cache. On a GPU more do not make it faster."""
+"""The most padded tokens of a forward pass, where memory allows. The update does not depend on it. On a CPU small passes are fastest, for
+they stay in the cache; on a GPU larger ones are no faster."""
 
 
 @dataclass
@@ -98,7 +98,7 @@ class PolicyUpdater:
         }
 
     def _micro_batches(self, rollout: Rollout, rows: list[int]) -> list[list[int]]:
-        """Rows of similar length together, so that there is little padding. One that fits into no pass is alone in its own."""
+        """Rows in passes of similar length, so that there is little padding. A row that fits into no pass has one of its own."""
         parts: list[list[int]] = []
         for row in sorted(rows, key=lambda row: len(rollout.sequences[row])):
             if parts and self._fits(len(parts[-1]) + 1, len(rollout.sequences[row])):

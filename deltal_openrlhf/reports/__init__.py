@@ -1,4 +1,4 @@
-"""Reports that a person opens from disk: one HTML file without network or script, its plots embedded and beside it as PNG.
+"""Reports that a person opens from disk: one HTML file without network or script, its plots embedded, and next to it as PNG.
 
     numbers.py   numbers and estimates with their intervals, as text
     palette.py   one colour and marker for each method, in all plots

@@ -1,4 +1,4 @@
-"""How every plot looks. Narrow figures with large letters, so that they can be read at 360 px too.
+"""How every plot looks. Figures are narrow and their letters large, so that they can be read at 360 px too.
 
 Figures are made by matplotlib's object interface: neither pyplot nor the backend of an importing program is touched. The same data
 give the same bytes.
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from deltal_openrlhf.reports.numbers import Estimate
+from deltal_openrlhf.reports.numbers import EstimateJson
 from deltal_openrlhf.reports.palette import Look
 
 WIDTH = 4.4
@@ -59,7 +59,7 @@ def no_plot(title: str) -> NoPlot:
 
 
 def drawing() -> AbstractContextManager:
-    """Within it figures look the same whatever the user's matplotlib settings are; they are as before afterwards."""
+    """Inside, figures look the same whatever the user's matplotlib settings are. Afterwards these are as before."""
     return matplotlib.style.context(["default", STYLE])
 
 
@@ -71,7 +71,7 @@ def new_figure(title: str, height: float, panels: int = 1, **subplots: Any) -> t
 
 
 def legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """Below the axes, never over data."""
+    """Put the legend below the axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         figure.legend(handles, labels, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
@@ -85,7 +85,7 @@ def png(figure: Figure) -> bytes:
 
 
 def shortened(name: str, letters: int = 24) -> str:
-    """A name that leaves room for the plot; the tables have it in full."""
+    """A name cut to leave room for the plot; the tables have it in full."""
     return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
@@ -93,7 +93,7 @@ def shortened(name: str, letters: int = 24) -> str:
 
 
 def log_axis(axis: Any) -> None:
-    """Ticks as 1, 10, 1,000 or 10⁻⁵; some between the powers of ten where the range is small."""
+    """Write ticks as 1, 10, 1,000 or 10⁻⁵, with some between the powers of ten where the range is small."""
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
     subs = (1, 1.5, 2, 3, 5, 7) if decades < 0.8 else (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)
@@ -112,7 +112,7 @@ def _power(value: float) -> str:
 
 
 def limits(values: Iterable[float | None], ends: Iterable[float | None], log: bool) -> tuple[float, float]:
-    """Of an axis that shows every value and as much of the intervals as lies within eight times the values' range.
+    """The limits of an axis that shows every value, and the intervals within eight times the values' range.
 
     An interval far wider than everything else would leave no room to see the rest; `bar` marks it with an arrow.
     """
@@ -136,12 +136,12 @@ class Series(NamedTuple):
     """Values with intervals, one for each place."""
 
     label: str | None
-    estimates: Sequence[Estimate | None]
+    estimates: Sequence[EstimateJson | None]
     look: Look | Sequence[Look]
 
 
-def bar(axes: Axes, place: float, estimate: Estimate, look: Look, horizontal: bool) -> None:
-    """One value and its interval, inside of the limits that the axis has. Hollow: not resolved. Arrow: the interval goes on."""
+def bar(axes: Axes, place: float, estimate: EstimateJson, look: Look, horizontal: bool) -> None:
+    """One value and its interval, inside of the limits that the axis has. Hollow: not resolved. Arrow: the interval continues."""
     low_limit, high_limit = axes.get_xlim() if horizontal else axes.get_ylim()
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
 
@@ -169,7 +169,10 @@ def rows(
     log: bool = False,
     include: Sequence[float | None] = (),
 ) -> None:
-    """Forest plot: one row for each label, from the top, each series a little lower. reference: dotted line. include: seen too."""
+    """A forest plot: one row for each label, from the top, each series a little lower than the one before.
+
+    reference: dotted line. include: values that the axis shows too.
+    """
     axes.set_xscale("log" if log else "linear")
     axes.set_xlim(_limits_of(series, [reference, *include], log))
     axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -232,7 +235,7 @@ def _limits_of(series: Iterable[Series], others: Iterable[float | None], log: bo
 
 
 def _in_legend(axes: Axes, series: Series) -> None:
-    """Filled, whether its values are resolved or not."""
+    """The mark in the legend is filled, whether values are resolved or not."""
     if series.label:
         look = _look_at(series, 0)
         axes.plot([], [], marker=look.marker, color=look.color, markersize=5.5, linewidth=1.6, label=series.label)

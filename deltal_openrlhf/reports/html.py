@@ -1,4 +1,4 @@
-"""A page that needs nothing but itself: no network, no script, images inside. For narrow windows, dark screens and paper.
+"""A page that needs nothing but itself: no network, no script, images inside. It suits narrow windows, dark screens and paper.
 
 Every text is escaped unless it is Markup made here.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from deltal_openrlhf.reports.figures import NoPlot, Plot
-from deltal_openrlhf.reports.numbers import MISSING, NOT_RESOLVED, Estimate, is_missing, number, value_and_interval
+from deltal_openrlhf.reports.numbers import MISSING, NOT_RESOLVED, EstimateJson, is_missing, number, value_and_interval
 
 CSS = """
 :root { color-scheme: light dark; --text: #1a1a1a; --soft: #595959; --line: #d4d4d4; --back: #ffffff; --box: #f4f6f8; }
@@ -96,7 +96,7 @@ class Text(str):
     """A cell of words: aligned left, broken into lines."""
 
 
-Cell = str | int | float | None | Estimate
+Cell = str | int | float | None | EstimateJson
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Markup:

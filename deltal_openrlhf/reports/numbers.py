@@ -1,13 +1,14 @@
 """Numbers for a person: as many digits as the interval carries.
 
-An estimate is {"value", "low", "high", "resolved"} with a 95 % interval; null is infinite or not defined.
+An estimate is one of statistics.Estimate as it stands in JSON: {"value", "low", "high", "resolved"}, null for what is infinite or not
+defined.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-Estimate = Mapping[str, Any]
+EstimateJson = Mapping[str, Any]
 
 MISSING = "–"
 NOT_RESOLVED = "not resolved"
@@ -22,12 +23,12 @@ def number(value: float | None, sign: str = "") -> str:
     return _formats([value], _three_digits(value), sign)[0]
 
 
-def estimate_text(estimate: Estimate, sign: str = "") -> str:
+def estimate_text(estimate: EstimateJson, sign: str = "") -> str:
     """1.23 [1.10, 1.40]; "–" where there is neither a value nor an interval."""
     return MISSING if is_missing(estimate) else " ".join(value_and_interval(estimate, sign))
 
 
-def is_missing(estimate: Estimate | None) -> bool:
+def is_missing(estimate: EstimateJson | None) -> bool:
     """No value and no interval: nothing to show."""
     return estimate is None or all(estimate[key] is None for key in ("value", "low", "high"))
 
@@ -56,7 +57,7 @@ def count(number_of: int, singular: str, plural: str | None = None) -> str:
     return f"{number_of:,} {singular if number_of == 1 else plural or singular + 's'}"
 
 
-def value_and_interval(estimate: Estimate, sign: str = "") -> tuple[str, str]:
+def value_and_interval(estimate: EstimateJson, sign: str = "") -> tuple[str, str]:
     """("1.23", "[1.10, 1.40]"); the interval is [1.10, ∞) where it has no upper end, "(no interval)" where it has no end."""
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     known = [v for v in (value, low, high) if v is not None]
