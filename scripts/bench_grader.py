@@ -10,33 +10,20 @@ most 0.5 % of all pairs; 2,500 pairs/s; every line of `hostile`.
 """
 
 import argparse
-import concurrent.futures
 import json
 import multiprocessing
-import os
 import statistics
 import sys
-import tempfile
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from hostile_answers import hostile_answers
+from bench_hostile import MEMORY_MB, WORKERS, hostile, rate_of
 
 from deltal_openrlhf.grading.grader import Grader
 from deltal_openrlhf.runs.files import records, write_atomically
 
-WORKERS = 2
-MEMORY_MB = 1024
 ACCURACY, FALSE_EQUAL, PAIRS_PER_S = 0.99, 0.005, 2500
-GOLDS = ("42", r"\frac{x^2+1}{3}")
-"""What hostile answers are held against: a number, which a cheap path may decide, and an expression, which it cannot always."""
-BLOCKED = 0.2
-"""Processor seconds that a hostile answer may take in the asking process, where no deadline guards it."""
-RECOVERED = 0.7
-"""Least share of the speed before the hostile answers that is asked for after them."""
 
 
 def main() -> int:
@@ -47,16 +34,13 @@ def main() -> int:
         command.set_defaults(run=run)
         command.add_argument("pairs", type=Path, help="JSONL file with gold, pred, label, kind")
         command.add_argument("--out", type=Path, help="write the result there as JSON")
-    commands.choices["accuracy"].add_argument(
-        "--baselines", action="store_true", help="also math-verify and OpenRLHF's grade_answer"
+    of_accuracy, of_speed, of_hostile = (
+        commands.choices[name].add_argument for name in ("accuracy", "speed", "hostile")
     )
-    commands.choices["accuracy"].add_argument(
-        "--failures", type=Path, help="write every wrongly graded pair there as JSONL"
-    )
-    commands.choices["speed"].add_argument(
-        "--repeats", type=int, default=5, help="runs of each grader, in turns (default 5)"
-    )
-    commands.choices["hostile"].add_argument("--deadline", type=float, default=3.0, help="seconds a pair (default 3)")
+    of_accuracy("--baselines", action="store_true", help="also math-verify and OpenRLHF's grade_answer")
+    of_accuracy("--failures", type=Path, help="write every wrongly graded pair there as JSONL")
+    of_speed("--repeats", type=int, default=5, help="runs of each grader, in turns (default 5)")
+    of_hostile("--deadline", type=float, default=3.0, help="seconds a pair (default 3)")
     args = parser.parse_args()
     out = args.out and args.out.resolve()  # `hostile` runs in a folder of its own
     try:
@@ -185,156 +169,6 @@ def warm_up(grader: Grader) -> None:
     grader.grade_many(
         [(rf"\frac{{x^{i}+17}}{{y+{i}}}", rf"\frac{{17+x^{{{i}}}}}{{{i}+y}}") for i in range(2, 2 + 10 * WORKERS)]
     )
-
-
-def rate_of(work: Callable[[], object], n: int) -> float:
-    began = time.perf_counter()
-    work()
-    return n / (time.perf_counter() - began)
-
-
-def hostile(rows: list[dict], args: argparse.Namespace) -> tuple[dict, bool]:
-    """Hostile answers mixed 1 in 20 into good pairs: what becomes of both, of the workers and of their memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        canary = Path(folder, "canary")
-        os.chdir(folder)
-        bombs = list(hostile_answers(str(canary)).items())
-        good = [(row["gold"], row["pred"]) for row in rows[: 20 * len(bombs)]]
-        if len(good) < 20 * len(bombs):
-            print(
-                f"{args.pairs}: {len(good)} pairs for {len(bombs)} hostile answers, {20 * len(bombs)} make 1 in 20",
-                file=sys.stderr,
-            )
-        environment = dict(os.environ)
-        with Grader(workers=WORKERS, deadline=args.deadline, memory_mb=MEMORY_MB) as grader, MemoryWatch() as watch:
-            expected = grader.grade_many(good)
-            before = max(rate_of(lambda: grader.grade_many(good), len(good)) for _ in range(3))
-            alone, waits, blocked = one_at_a_time(grader, bombs)
-            mixed, bomb_at = mix(good, bombs)
-            counts = Counter(grader.counts)
-            began = time.perf_counter()
-            grades = grader.grade_many(mixed)
-            total = time.perf_counter() - began
-            lost = Counter(grader.counts) - counts
-            after = max(rate_of(lambda: grader.grade_many(good), len(good)) for _ in range(3))
-            workers = len(children())
-        left = children()
-        unaffected = [grade for at, grade in enumerate(grades) if at not in bomb_at] == expected
-        slow = {name: wait for name, wait in waits.items() if wait > args.deadline + 1}
-        killed = lost["timeout"] + lost["worker_died"]
-        # As long as the hostile answers took alone, shared by the workers, and the good pairs' time.
-        alone_seconds = sum(waits[f"{name} against {gold_for(i)}"] for i, (name, _) in enumerate(bombs))
-        bound = 1.5 * alone_seconds / WORKERS + args.deadline + 2 * len(good) / before
-        checks = {
-            f"{len(good)} good pairs graded as without the {len(bombs)} hostile answers": unaffected,
-            f"every hostile answer done within the deadline + 1 s of its hand-over (longest {max(waits.values()):.2f} s)": not slow,
-            f"handing an answer over takes at most {BLOCKED} s in the caller (longest {max(blocked.values()):.2f} s)": max(
-                blocked.values()
-            )
-            <= BLOCKED,
-            f"total {total:.1f} s for {killed} killed workers, at most {bound:.1f} s": total <= bound,
-            "no hostile answer called equal": not any(grade.equal for grade in alone.values()),
-            f"no code ran, environment and folder untouched: {sorted(os.listdir(folder))}": not os.listdir(folder)
-            and dict(os.environ) == environment,
-            f"workers' peak memory {watch.peak_mb:.0f} MB, limit {MEMORY_MB} MB": watch.peak_mb <= MEMORY_MB,
-            f"{workers} processes at the end, {2 * WORKERS} wanted: {WORKERS} workers with a child each": workers
-            == 2 * WORKERS,
-            f"speed after {after:.0f} pairs/s, before {before:.0f}": after >= RECOVERED * before,
-            f"nothing left running: {left}": not left,
-        }
-        os.chdir("/")
-    for name, grade in alone.items():
-        print(f"{name:<56}{grade.status:<12}{waits[name]:>7.2f} s")
-    print()
-    for check, passed in checks.items():
-        print(f"{'ok  ' if passed else 'FAIL'} {check}")
-    result = {
-        "checks": checks,
-        "seconds": waits,
-        "statuses": {name: grade.status for name, grade in alone.items()},
-        "mixed_seconds": total,
-        "mixed_statuses": lost,
-        "pairs_per_s": {"before": before, "after": after},
-        "peak_mb": watch.peak_mb,
-    }
-    return result, all(checks.values())
-
-
-def one_at_a_time(grader: Grader, bombs: Sequence[tuple[str, str]]) -> tuple[dict, dict, dict]:
-    """Grade, seconds, and the caller's own processor seconds, of each against every gold of GOLDS, named "answer against gold".
-
-    Never more are in hand than there are workers: what is submitted goes to a worker at once.
-    """
-    cases = {f"{name} against {gold}": (gold, pred) for gold in GOLDS for name, pred in bombs}
-    seconds, blocked = {}, {}
-
-    def grade(name: str):
-        began, own = time.perf_counter(), time.thread_time()
-        future = grader.submit(*cases[name])
-        blocked[name] = time.thread_time() - own
-        result = future.result()
-        seconds[name] = time.perf_counter() - began
-        return result
-
-    with concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
-        return dict(zip(cases, threads.map(grade, cases), strict=True)), seconds, blocked
-
-
-def mix(good: list, bombs: Sequence[tuple[str, str]]) -> tuple[list, set[int]]:
-    """One hostile answer after every len(good) / len(bombs) good pairs, and where they stand."""
-    step = len(good) // len(bombs)
-    mixed, at = [], set()
-    for i, (_, pred) in enumerate(bombs):
-        mixed += good[i * step : (i + 1) * step]
-        at.add(len(mixed))
-        mixed.append((gold_for(i), pred))
-    return mixed + good[len(bombs) * step :], at
-
-
-def gold_for(i: int) -> str:
-    return GOLDS[i % len(GOLDS)]
-
-
-def children() -> list[int]:
-    """Process ids of all living descendants, zombies left out."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            except OSError:  # it ended between the two looks
-                continue
-            if state != "Z":
-                parents[int(entry.name)] = int(parent)
-    found, wave = [], [os.getpid()]
-    while wave:
-        wave = [pid for pid, parent in parents.items() if parent in wave]
-        found += wave
-    return found
-
-
-class MemoryWatch:
-    """The largest resident memory of any descendant, read from /proc every 20 ms."""
-
-    def __enter__(self) -> "MemoryWatch":
-        self.peak_mb = 0.0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.02):
-            for pid in children():
-                try:
-                    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                except (OSError, IndexError):  # it ended
-                    continue
-                self.peak_mb = max(self.peak_mb, pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
 if __name__ == "__main__":
