@@ -17,8 +17,7 @@ class Estimate:
     @classmethod
     def of(cls, value: float, low: float, high: float, *, resolved: bool) -> "Estimate":
         """From numbers of any kind, numpy's included. A number that is not finite becomes None."""
-        ends = (float(number) if math.isfinite(number) else None for number in (value, low, high))
-        return cls(*ends, resolved=bool(resolved))
+        return cls(_finite(value), _finite(low), _finite(high), bool(resolved))
 
     @classmethod
     def undefined(cls) -> "Estimate":
@@ -39,3 +38,7 @@ class Estimate:
     def as_json(self) -> dict[str, float | bool | None]:
         """{"value", "low", "high", "resolved"}, as it stands in every JSON file. Estimate(**...) reads it back."""
         return asdict(self)
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if math.isfinite(number) else None
