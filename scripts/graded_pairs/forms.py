@@ -2,251 +2,52 @@
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 
 from graded_pairs.latex_value import Unreadable, value
 from graded_pairs.shapes import Answer, render
 
+Forms = Iterator[tuple[str, str]]
+"""(kind, text) of each form."""
+
 UNITS = (
-    r" cm",
-    r"\text{ cm}",
-    r"\,\text{cm}",
-    r" \mathrm{~m}",
-    r"\text{ inches}",
-    r" \text{ square units}",
-    r"\text{ cm}^2",
-    r" \text{ m/s}",
-    " km",
-    " minutes",
-    r"\text{ hours}",
-    " dollars",
-    r" \text{ units}",
-    " meters",
-    r"\mathrm{~kg}",
-    " days",
+    *(
+        r" cm",
+        r"\text{ cm}",
+        r"\,\text{cm}",
+        r" \mathrm{~m}",
+        r"\text{ inches}",
+        r" \text{ square units}",
+        r"\text{ cm}^2",
+    ),
+    *(
+        r" \text{ m/s}",
+        " km",
+        " minutes",
+        r"\text{ hours}",
+        " dollars",
+        r" \text{ units}",
+        " meters",
+        r"\mathrm{~kg}",
+        " days",
+    ),
 )
 
 
-def forms(answer: Answer, rng: random.Random) -> Iterator[tuple[str, str]]:
+def forms(answer: Answer, rng: random.Random) -> Forms:
     """Forms that a shape has besides its plain one."""
-    parts = answer.parts
-    shape = answer.shape
-    if shape == "integer":
-        yield from _integer_forms(parts[0], rng)
-    elif shape == "decimal":
-        yield "trailing_zero", parts[0] + "0"
-        yield (
-            "leading_zero",
-            parts[0][1:]
-            if parts[0].startswith("0.")
-            else parts[0].replace(".", "0.", 1)
-            if parts[0][0] == "."
-            else parts[0],
-        )
-        exact = Fraction(parts[0])
-        if exact.denominator <= 1000:
-            yield "decimal_to_fraction", rng.choice([r"\frac{%d}{%d}", "%d/%d"]) % (exact.numerator, exact.denominator)
-    elif shape == "scientific":
-        mantissa, exponent = parts
-        yield "scientific_e", rng.choice([f"{mantissa}e{exponent}", f"{mantissa}E{int(exponent):+03d}"])
-        yield (
-            "scientific_style",
-            rng.choice(
-                [
-                    rf"{mantissa} \cdot 10^{{{exponent}}}",
-                    rf"{mantissa}\times10^{{{exponent}}}",
-                    rf"{mantissa} \times 10^{{{exponent}}}",
-                ]
-            ),
-        )
-        plain = Fraction(mantissa) * Fraction(10) ** int(exponent)
-        if plain.denominator == 1 and plain < 10**13:
-            yield "scientific_plain", rng.choice([str(plain), f"{int(plain):,}"])
-        elif 10**-7 < plain < 1:
-            digits = len(mantissa.partition(".")[2]) - int(exponent)
-            yield "scientific_plain", f"{float(plain):.{digits}f}"
-    elif shape == "fraction":
-        yield from _fraction_forms(*parts, rng)
-    elif shape == "expression":
-        if m := re.fullmatch(r"(\d*) ?\\sqrt\{?(\d+)\}?", parts[0]):
-            yield (
-                "plain_text",
-                rng.choice([f"{m[1]}*sqrt({m[2]})", f"{m[1]}sqrt({m[2]})", f"{m[1]}√{m[2]}"])
-                if m[1]
-                else f"sqrt({m[2]})",
-            )
-        elif m := re.fullmatch(r"(\d+) ?\\pi", parts[0]):
-            yield "plain_text", rng.choice([f"{m[1]}*pi", f"{m[1]}π", f"{m[1]} pi"])
-        elif (
-            re.fullmatch(r"[\w +*/().-]*\^?\{?[\w +*/().-]*\}?", parts[0])
-            and "^" in parts[0]
-            and (plain := parts[0].replace("{", "(").replace("}", ")"))
-        ):
-            yield "plain_text", plain
-    elif shape == "mixed":
-        whole, above, below = map(int, parts)
-        total = (abs(whole) * below + above) * (-1 if whole < 0 else 1)
-        yield "mixed_as_fraction", rng.choice([rf"\frac{{{total}}}{{{below}}}", f"{total}/{below}"])
-        yield (
-            "mixed_style",
-            rng.choice(
-                [
-                    f"{whole} {above}/{below}",
-                    rf"{whole} \dfrac{{{above}}}{{{below}}}",
-                    rf"{whole}\,\frac{{{above}}}{{{below}}}",
-                ]
-            ),
-        )
-    elif shape == "degrees":
-        yield (
-            "degrees_style",
-            rng.choice(
-                [f"{parts[0]}^{{\\circ}}", f"{parts[0]} degrees", f"{parts[0]}°", rf"{parts[0]}\text{{ degrees}}"]
-            ),
-        )
-        yield "unit_omitted", parts[0]
-    elif shape == "percent":
-        yield "percent_style", rng.choice([rf"{parts[0]}\%", f"{parts[0]}%", rf"{parts[0]}\ \%", f"{parts[0]} percent"])
-        yield "unit_omitted", parts[0]
-    elif shape == "money":
-        whole, dot, cents = parts[0].partition(".")
-        yield (
-            "money_style",
-            rng.choice(
-                [
-                    rf"\${parts[0]}",
-                    f"${parts[0]}",
-                    f"{parts[0]} dollars",
-                    rf"\text{{\${parts[0]}}}",
-                    rf"\${int(whole):,}{dot}{cents}",
-                ]
-            ),
-        )
-        yield "unit_omitted", parts[0]
-    elif shape == "unit":
-        name, square = answer.after.removesuffix("^2"), "^2" if answer.after.endswith("^2") else ""
-        yield (
-            "unit_style",
-            parts[0]
-            + rng.choice(
-                [
-                    rf"\text{{ {name}}}{square}",
-                    rf"\, \mathrm{{{name}}}{square}",
-                    rf"\ \text{{{name}}}{square}",
-                    rf" \mathrm{{~{name}}}{square}",
-                ]
-            ),
-        )
-        yield "unit_omitted", parts[0]
-    elif shape == "ratio":
-        yield (
-            "ratio_style",
-            rng.choice([f"{parts[0]} : {parts[1]}", rf"{parts[0]}\!:\!{parts[1]}", f"{parts[0]}:{parts[1]}"]),
-        )
-    elif shape == "based":
-        yield "base_style", f"{parts[0]}_{answer.after}" if len(answer.after) == 1 else render(answer)
-        yield "base_style", rf"{parts[0]}_{{{answer.after}}}"
-    elif shape == "choice":
-        letter = parts[0]
-        yield (
-            "choice_style",
-            rng.choice(
-                [
-                    letter,
-                    f"({letter})",
-                    rf"\textbf{{({letter})}}",
-                    rf"\text{{({letter})}}",
-                    rf"\text{{{letter}}}",
-                    rf"\textbf{{{letter}}}",
-                    f"{letter}.",
-                    f"{letter})",
-                    rf"\mathrm{{({letter})}}",
-                ]
-            ),
-        )
-    elif shape == "text":
-        word = parts[0]
-        yield (
-            "text_style",
-            rng.choice(
-                [
-                    word,
-                    word.lower(),
-                    word.upper(),
-                    rf"\text{{{word.lower()}}}",
-                    rf"\text{{ {word} }}",
-                    rf"\mathrm{{{word}}}",
-                    rf"\textbf{{{word}}}",
-                    rf"\text{{{word.capitalize()}}}",
-                    word.lower() + ".",
-                ]
-            ),
-        )
-    elif shape in ("list", "set"):
-        ordered = _sorted(parts)
-        mixed = rng.sample(parts, len(parts))
-        if shape == "set" or ordered:
-            yield "order", render(answer._replace(parts=tuple(mixed)))
-            yield "order", render(answer._replace(parts=parts[::-1]))
-        joined = [rf"{', '.join(parts[:-1])} \text{{ {word} }} {parts[-1]}" for word in ("and", "or")]
-        plain = f"{', '.join(parts[:-1])} and {parts[-1]}"
-        if shape == "list":
-            yield "list_words", rng.choice([*joined, plain])
-        if ordered and shape == "list":
-            yield "list_named", ", ".join(f"x = {part}" for part in parts)
-        if ordered:
-            yield (
-                "list_as_set" if shape == "list" else "set_as_list",
-                (r"\{%s\}" if shape == "list" else "%s") % ", ".join(parts),
-            )
-    elif shape == "tuples":
-        yield "order", ", ".join(rng.sample(parts, len(parts)))
-        yield "order", ",".join(parts[::-1])
-        yield "list_words", rf"{', '.join(parts[:-1])} \text{{ and }} {parts[-1]}"
-    elif shape == "interval":
-        yield "interval_named", rf"x \in {render(answer)}"
-        if "\\infty" in render(answer):
-            yield "infinity_style", re.sub(r"(?<![-+])\\infty", r"+\\infty", render(answer))
-    elif shape == "union":
-        text = render(answer)
-        yield "union_order", r" \cup ".join(text.split(r" \cup ")[::-1])
-        yield "union_style", text.replace(r" \cup ", r"\cup")
-        yield "interval_named", rf"x \in {text}"
-    elif shape == "matrix":
-        yield "matrix_style", render(answer).replace("pmatrix", "bmatrix")
-        yield "matrix_style", render(answer).replace(" ", "") if "\\frac" not in render(answer) else render(answer)
-    elif shape == "equation":
-        yield "name_dropped", parts[0]
-        yield "equation_spaces", rng.choice([f"{answer.before}={parts[0]}", f"{answer.before} = {parts[0]}"])
-    elif shape == "inequality":
-        long = {r"\ge": r"\geq", r"\le": r"\leq"}.get(answer.after, answer.after)
-        yield "relation_style", f"{answer.before} {long} {parts[0]}"
-        yield "relation_style", f"{answer.before}{long} {parts[0]}"
-    elif shape == "plus_minus":
-        yield (
-            "plus_minus_as_list",
-            rng.choice(
-                [
-                    rf"{parts[0]} + {parts[1]}, {parts[0]} - {parts[1]}",
-                    rf"{parts[0]} - {parts[1]} \text{{ and }} {parts[0]} + {parts[1]}",
-                ]
-            ),
-        )
-        yield "plus_minus_style", rf"{parts[0]}\pm{parts[1]}"
+    if answer.shape in FORMS:
+        yield from FORMS[answer.shape](answer, rng)
 
 
-def _integer_forms(digits: str, rng: random.Random) -> Iterator[tuple[str, str]]:
+def _integer(answer: Answer, rng: random.Random) -> Forms:
+    digits = answer.parts[0]
     n = int(digits)
     if abs(n) >= 1000:
         grouped = f"{n:,}"
-        yield (
-            "thousands",
-            rng.choice(
-                [grouped, grouped.replace(",", "{,}"), grouped.replace(",", r",\!"), grouped.replace(",", r"\,")]
-            ),
-        )
+        yield "thousands", rng.choice([grouped, *(grouped.replace(",", comma) for comma in ("{,}", r",\!", r"\,"))])
     yield "trailing_zero", digits + rng.choice([".0", ".00", "."])
     if n > 0:
         yield "leading_plus", "+" + digits
@@ -254,44 +55,197 @@ def _integer_forms(digits: str, rng: random.Random) -> Iterator[tuple[str, str]]
         yield "unit_added", digits + rng.choice(UNITS)
         yield "money_added", rng.choice([rf"\${digits}", f"${digits}", rf"\${digits}.00"])
     if 0 < n < 360:
-        yield (
-            "degrees_added",
-            rng.choice([rf"{digits}^\circ", rf"{digits}^{{\circ}}", f"{digits} degrees", f"{digits}°"]),
-        )
+        styles = [rf"{digits}^\circ", rf"{digits}^{{\circ}}", f"{digits} degrees", f"{digits}°"]
+        yield "degrees_added", rng.choice(styles)
     if 0 < n <= 100:
         yield "percent_added", rf"{digits}\%"
     yield "text_wrapped", rf"\text{{{digits}}}"
 
 
-def _fraction_forms(above: str, below: str, rng: random.Random) -> Iterator[tuple[str, str]]:
-    a, b = int(above), int(below)
+def _decimal(answer: Answer, rng: random.Random) -> Forms:
+    digits = answer.parts[0]
+    yield "trailing_zero", digits + "0"
+    if digits.startswith("0."):
+        yield "leading_zero", digits[1:]
+    else:
+        yield "leading_zero", digits.replace(".", "0.", 1) if digits[0] == "." else digits
+    exact = Fraction(digits)
+    if exact.denominator <= 1000:
+        yield "decimal_to_fraction", rng.choice([r"\frac{%d}{%d}", "%d/%d"]) % (exact.numerator, exact.denominator)
+
+
+def _scientific(answer: Answer, rng: random.Random) -> Forms:
+    mantissa, exponent = answer.parts
+    yield "scientific_e", rng.choice([f"{mantissa}e{exponent}", f"{mantissa}E{int(exponent):+03d}"])
+    signs = (r" \cdot ", r"\times", r" \times ")
+    yield "scientific_style", rng.choice([f"{mantissa}{sign}10^{{{exponent}}}" for sign in signs])
+    plain = Fraction(mantissa) * Fraction(10) ** int(exponent)
+    if plain.denominator == 1 and plain < 10**13:
+        yield "scientific_plain", rng.choice([str(plain), f"{int(plain):,}"])
+    elif 10**-7 < plain < 1:
+        digits = len(mantissa.partition(".")[2]) - int(exponent)
+        yield "scientific_plain", f"{float(plain):.{digits}f}"
+
+
+def _fraction(answer: Answer, rng: random.Random) -> Forms:
+    a, b = map(int, answer.parts)
     sign = "-" if a < 0 else ""
     yield "inline_fraction", rng.choice([f"{a}/{b}", f"{a} / {b}"])
-    yield (
-        "frac_style",
-        rng.choice(
-            [
-                rf"{sign}\dfrac{{{abs(a)}}}{{{b}}}",
-                rf"{sign}\tfrac{{{abs(a)}}}{{{b}}}",
-                rf"{sign}\cfrac{{{abs(a)}}}{{{b}}}",
-            ]
-        ),
-    )
+    macros = ("dfrac", "tfrac", "cfrac")
+    yield "frac_style", rng.choice([rf"{sign}\{macro}{{{abs(a)}}}{{{b}}}" for macro in macros])
     yield "frac_braces", rf"{sign}\frac{abs(a)}{b}" if abs(a) < 10 and b < 10 else rf"{sign}\frac{{{abs(a)}}}{{{b}}}"
     if a < 0:
         yield "sign_place", rng.choice([rf"\frac{{{a}}}{{{b}}}", rf"\frac{{{-a}}}{{-{b}}}"])
     elif a > b > 1 and a % b:
-        yield (
-            "fraction_as_mixed",
-            rng.choice([r"%d\frac{%d}{%d}", r"%d \frac{%d}{%d}", "%d %d/%d"]) % (a // b, a % b, b),
-        )
+        mixed = rng.choice([r"%d\frac{%d}{%d}", r"%d \frac{%d}{%d}", "%d %d/%d"])
+        yield "fraction_as_mixed", mixed % (a // b, a % b, b)
     if (exact := terminating(a, b)) is not None:
-        yield (
-            "decimal",
-            rng.choice(
-                [exact, exact + "0", exact.replace("0.", ".", 1) if exact.lstrip("-").startswith("0.") else exact]
-            ),
-        )
+        short = exact.replace("0.", ".", 1) if exact.lstrip("-").startswith("0.") else exact
+        yield "decimal", rng.choice([exact, exact + "0", short])
+
+
+def _expression(answer: Answer, rng: random.Random) -> Forms:
+    text = answer.parts[0]
+    if m := re.fullmatch(r"(\d*) ?\\sqrt\{?(\d+)\}?", text):
+        styles = [f"{m[1]}*sqrt({m[2]})", f"{m[1]}sqrt({m[2]})", f"{m[1]}√{m[2]}"]
+        yield "plain_text", rng.choice(styles) if m[1] else f"sqrt({m[2]})"
+    elif m := re.fullmatch(r"(\d+) ?\\pi", text):
+        yield "plain_text", rng.choice([f"{m[1]}*pi", f"{m[1]}π", f"{m[1]} pi"])
+    elif "^" in text and re.fullmatch(r"[\w +*/().-]*\^?\{?[\w +*/().-]*\}?", text):
+        yield "plain_text", text.replace("{", "(").replace("}", ")")
+
+
+def _mixed(answer: Answer, rng: random.Random) -> Forms:
+    whole, above, below = map(int, answer.parts)
+    total = (abs(whole) * below + above) * (-1 if whole < 0 else 1)
+    yield "mixed_as_fraction", rng.choice([rf"\frac{{{total}}}{{{below}}}", f"{total}/{below}"])
+    fractions = (f" {above}/{below}", rf" \dfrac{{{above}}}{{{below}}}", rf"\,\frac{{{above}}}{{{below}}}")
+    yield "mixed_style", rng.choice([f"{whole}{fraction}" for fraction in fractions])
+
+
+def _degrees(answer: Answer, rng: random.Random) -> Forms:
+    yield "degrees_style", answer.parts[0] + rng.choice(["^{\\circ}", " degrees", "°", r"\text{ degrees}"])
+    yield "unit_omitted", answer.parts[0]
+
+
+def _percent(answer: Answer, rng: random.Random) -> Forms:
+    yield "percent_style", answer.parts[0] + rng.choice([r"\%", "%", r"\ \%", " percent"])
+    yield "unit_omitted", answer.parts[0]
+
+
+def _money(answer: Answer, rng: random.Random) -> Forms:
+    amount = answer.parts[0]
+    whole, dot, cents = amount.partition(".")
+    styles = [rf"\${amount}", f"${amount}", f"{amount} dollars", rf"\text{{\${amount}}}"]
+    yield "money_style", rng.choice([*styles, rf"\${int(whole):,}{dot}{cents}"])
+    yield "unit_omitted", amount
+
+
+def _unit(answer: Answer, rng: random.Random) -> Forms:
+    name, square = answer.after.removesuffix("^2"), "^2" if answer.after.endswith("^2") else ""
+    styles = (rf"\text{{ {name}}}", rf"\, \mathrm{{{name}}}", rf"\ \text{{{name}}}", rf" \mathrm{{~{name}}}")
+    yield "unit_style", answer.parts[0] + rng.choice(styles) + square
+    yield "unit_omitted", answer.parts[0]
+
+
+def _ratio(answer: Answer, rng: random.Random) -> Forms:
+    yield "ratio_style", rng.choice([" : ", r"\!:\!", ":"]).join(answer.parts)
+
+
+def _based(answer: Answer, rng: random.Random) -> Forms:
+    yield "base_style", f"{answer.parts[0]}_{answer.after}" if len(answer.after) == 1 else render(answer)
+    yield "base_style", rf"{answer.parts[0]}_{{{answer.after}}}"
+
+
+def _choice(answer: Answer, rng: random.Random) -> Forms:
+    letter = answer.parts[0]
+    styles = (
+        "%s",
+        "(%s)",
+        r"\textbf{(%s)}",
+        r"\text{(%s)}",
+        r"\text{%s}",
+        r"\textbf{%s}",
+        "%s.",
+        "%s)",
+        r"\mathrm{(%s)}",
+    )
+    yield "choice_style", rng.choice(styles) % letter
+
+
+def _text(answer: Answer, rng: random.Random) -> Forms:
+    word = answer.parts[0]
+    macros = [rf"\text{{{word.lower()}}}", rf"\text{{ {word} }}", rf"\mathrm{{{word}}}", rf"\textbf{{{word}}}"]
+    styles = [word, word.lower(), word.upper(), *macros, rf"\text{{{word.capitalize()}}}", word.lower() + "."]
+    yield "text_style", rng.choice(styles)
+
+
+def _list_or_set(answer: Answer, rng: random.Random) -> Forms:
+    parts, is_list, ordered = answer.parts, answer.shape == "list", _sorted(answer.parts)
+    mixed = rng.sample(parts, len(parts))
+    if not is_list or ordered:
+        yield "order", render(answer._replace(parts=tuple(mixed)))
+        yield "order", render(answer._replace(parts=parts[::-1]))
+    if is_list:
+        joined = [rf"{', '.join(parts[:-1])} \text{{ {word} }} {parts[-1]}" for word in ("and", "or")]
+        yield "list_words", rng.choice([*joined, f"{', '.join(parts[:-1])} and {parts[-1]}"])
+    if is_list and ordered:
+        yield "list_named", ", ".join(f"x = {part}" for part in parts)
+        yield "list_as_set", rf"\{{{', '.join(parts)}\}}"
+    elif ordered:
+        yield "set_as_list", ", ".join(parts)
+
+
+def _tuples(answer: Answer, rng: random.Random) -> Forms:
+    parts = answer.parts
+    yield "order", ", ".join(rng.sample(parts, len(parts)))
+    yield "order", ",".join(parts[::-1])
+    yield "list_words", rf"{', '.join(parts[:-1])} \text{{ and }} {parts[-1]}"
+
+
+def _interval(answer: Answer, rng: random.Random) -> Forms:
+    text = render(answer)
+    yield "interval_named", rf"x \in {text}"
+    if "\\infty" in text:
+        yield "infinity_style", re.sub(r"(?<![-+])\\infty", r"+\\infty", text)
+
+
+def _union(answer: Answer, rng: random.Random) -> Forms:
+    text = render(answer)
+    yield "union_order", r" \cup ".join(text.split(r" \cup ")[::-1])
+    yield "union_style", text.replace(r" \cup ", r"\cup")
+    yield "interval_named", rf"x \in {text}"
+
+
+def _matrix(answer: Answer, rng: random.Random) -> Forms:
+    text = render(answer)
+    yield "matrix_style", text.replace("pmatrix", "bmatrix")
+    yield "matrix_style", text.replace(" ", "") if "\\frac" not in text else text
+
+
+def _equation(answer: Answer, rng: random.Random) -> Forms:
+    yield "name_dropped", answer.parts[0]
+    yield "equation_spaces", answer.before + rng.choice(["=", " = "]) + answer.parts[0]
+
+
+def _inequality(answer: Answer, rng: random.Random) -> Forms:
+    long = {r"\ge": r"\geq", r"\le": r"\leq"}.get(answer.after, answer.after)
+    yield "relation_style", f"{answer.before} {long} {answer.parts[0]}"
+    yield "relation_style", f"{answer.before}{long} {answer.parts[0]}"
+
+
+def _plus_minus(answer: Answer, rng: random.Random) -> Forms:
+    a, b = answer.parts
+    yield "plus_minus_as_list", rng.choice([rf"{a} + {b}, {a} - {b}", rf"{a} - {b} \text{{ and }} {a} + {b}"])
+    yield "plus_minus_style", rf"{a}\pm{b}"
+
+
+FORMS: dict[str, Callable[[Answer, random.Random], Forms]] = {
+    "integer": _integer, "decimal": _decimal, "scientific": _scientific, "fraction": _fraction, "expression": _expression,
+    "mixed": _mixed, "degrees": _degrees, "percent": _percent, "money": _money, "unit": _unit, "ratio": _ratio, "based": _based,
+    "choice": _choice, "text": _text, "list": _list_or_set, "set": _list_or_set, "tuples": _tuples, "interval": _interval,
+    "union": _union, "matrix": _matrix, "equation": _equation, "inequality": _inequality, "plus_minus": _plus_minus,
+}  # fmt: skip
 
 
 def terminating(a: int, b: int) -> str | None:
