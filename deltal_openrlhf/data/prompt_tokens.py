@@ -26,18 +26,19 @@ def load_tokenizer(name: str, *, chat: bool) -> Any:
     return tokenizer
 
 
+def as_text(prompt: str | Messages, tokenizer: Any) -> str:
+    """As the host's rollouts make it: a text as it is, messages by the chat template up to the assistant's turn."""
+    if isinstance(prompt, str):
+        return prompt
+    return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+
+
 def token_lengths(prompts: Sequence[str | Messages], tokenizer: Any) -> list[int]:
-    """Tokens of each prompt: messages through the chat template up to the assistant's turn, no special tokens added, as in the host."""
-
-    def text(prompt: str | Messages) -> str:
-        if isinstance(prompt, str):
-            return prompt
-        return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-
+    """Tokens of each prompt, without special tokens, as in the host."""
     lengths: list[int] = []
     starts = range(0, len(prompts), _BATCH)
     for start in tqdm(starts, "counting tokens", unit=f" x {_BATCH} prompts", disable=None, leave=False):
-        batch = [text(prompt) for prompt in prompts[start : start + _BATCH]]
+        batch = [as_text(prompt, tokenizer) for prompt in prompts[start : start + _BATCH]]
         lengths += map(len, tokenizer(batch, add_special_tokens=False)["input_ids"])
     return lengths
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deltal_openrlhf.data.prompt_tokens import as_text, load_tokenizer
 from deltal_openrlhf.evaluation.problems import Problem
+from deltal_openrlhf.models import checkpoint
 
 
 class Prompt(NamedTuple):
@@ -17,24 +19,14 @@ def tokenize(folder: Path, problems: Sequence[Problem]) -> list[Prompt]:
 
     Raises ValueError for a tokenizer that cannot be loaded, and for messages without a chat template.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    # Each kind of tokenizer raises errors of its own.
-    except Exception as error:
-        raise ValueError(f"{folder}: the tokenizer cannot be loaded: {str(error).splitlines()[0]}") from error
-    texts = []
+    tokenizer = load_tokenizer(str(folder), chat=False)
     for problem in problems:
-        if isinstance(problem.prompt, str):
-            texts.append(problem.prompt)
-            continue
-        if tokenizer.chat_template is None:
+        if not isinstance(problem.prompt, str) and tokenizer.chat_template is None:
             raise ValueError(
                 f"{problem.set}, problem {problem.position}: input is a list of messages, and the tokenizer in {folder} has no chat "
                 "template; make the file with prompts for base models"
             )
-        texts.append(str(tokenizer.apply_chat_template(problem.prompt, tokenize=False, add_generation_prompt=True)))
+    texts = [as_text(problem.prompt, tokenizer) for problem in problems]
     token_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     for problem, ids in zip(problems, token_ids, strict=True):
         if not ids:
@@ -46,12 +38,7 @@ def tokenize(folder: Path, problems: Sequence[Problem]) -> list[Prompt]:
 
 def check_lengths(folder: Path, problems: Sequence[Problem], prompts: Sequence[Prompt], max_new_tokens: int) -> int:
     """Tokens of the longest prompt and its response. Raises ValueError if the model has fewer positions."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(folder).get_text_config()
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}: config.json cannot be read: {str(error).splitlines()[0]}") from error
+    config = checkpoint.read_config(folder).get_text_config()
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
     tokens = len(prompts[longest].token_ids)
     positions = getattr(config, "max_position_embeddings", None)

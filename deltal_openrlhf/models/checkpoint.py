@@ -5,6 +5,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZER = (
@@ -35,6 +39,16 @@ def locate(model: str) -> Path:
     if not _files(folder, WEIGHTS):
         raise ValueError(f"{model}: no weights ({', '.join(WEIGHTS)})")
     return folder
+
+
+def read_config(folder: Path) -> "PretrainedConfig":
+    """config.json of a checkpoint. Raises ValueError, in one line, for one that transformers cannot read."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder}: config.json cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _from_hub(name: str) -> Path:

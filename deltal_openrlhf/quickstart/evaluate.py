@@ -12,9 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, label
+from deltal_openrlhf.data.prompt_tokens import as_text
 from deltal_openrlhf.models.memory import rows_at_once
 from deltal_openrlhf.models.sampling import end_tokens, sample
-from deltal_openrlhf.quickstart.given import PROMPTS, as_text
+from deltal_openrlhf.quickstart.given import PROMPTS
 from deltal_openrlhf.rewards.countdown_reward import reward_func
 
 SAMPLES = 4

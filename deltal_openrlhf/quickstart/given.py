@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.data import countdown
-from deltal_openrlhf.data.prompt_tokens import load_tokenizer
+from deltal_openrlhf.data.prompt_tokens import as_text, load_tokenizer
 from deltal_openrlhf.data.templates import Messages
 from deltal_openrlhf.models import checkpoint
 from deltal_openrlhf.quickstart import task
@@ -57,13 +57,6 @@ def find(name: str, size: Size) -> GivenModel:
     return GivenModel(str(folder.absolute()), prompts, longest, max_new_tokens, identity)
 
 
-def as_text(prompt: str | Messages, tokenizer: Any) -> str:
-    """As the host's rollouts make it: a text as it is, messages by the chat template up to the assistant's turn."""
-    if isinstance(prompt, str):
-        return prompt
-    return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-
-
 def _longest_prompt(name: str, prompts: str, tokenizer: Any, size: Size) -> int:
     """Tokens, over problems with every number and every target. Raises ValueError for prompts that do not survive their tokens."""
     problems = [
@@ -88,12 +81,9 @@ def _longest_prompt(name: str, prompts: str, tokenizer: Any, size: Size) -> int:
 
 def _check_config(name: str, folder: Path, tokens: int) -> None:
     """Raises ValueError for a model that generates no text, or has fewer positions than `tokens`."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{name}: config.json cannot be read: {str(error).splitlines()[0]}") from error
+    config = checkpoint.read_config(folder)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ValueError(f"{name}: is a {config.model_type}, allowed are causal language models of transformers")
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)

@@ -14,6 +14,7 @@ from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config
 
 from deltal_openrlhf.data.countdown import Problem, label
+from deltal_openrlhf.data.prompt_tokens import as_text
 from deltal_openrlhf.host.deepspeed_backend import BACKEND
 from deltal_openrlhf.models.sampling import Response
 from deltal_openrlhf.models.tiny import write_tiny_model
@@ -56,11 +57,11 @@ def test_a_model_is_asked_in_a_language_that_it_has(models):
     assert found["words"][:4] == (str(models / "words"), "words", TASK.longest_prompt, TASK.max_new_tokens)
     for name in ("chat", "base"):
         tokenizer = AutoTokenizer.from_pretrained(models / name)
-        texts = [given.as_text(given.PROMPTS[name](*problem), tokenizer) for problem in TASK.held_out(64)]
+        texts = [as_text(given.PROMPTS[name](*problem), tokenizer) for problem in TASK.held_out(64)]
         assert all("<answer>" in text for text in texts)
         # Every character is a token.
         assert max(map(len, texts)) == found[name].longest_prompt
-    text = given.as_text(given.PROMPTS["chat"]((3, 4, 5), 35), AutoTokenizer.from_pretrained(models / "chat"))
+    text = as_text(given.PROMPTS["chat"]((3, 4, 5), 35), AutoTokenizer.from_pretrained(models / "chat"))
     assert text.startswith("(system) ") and "the numbers 3, 4, 5, write an equation that equals 35" in text
     assert text.endswith("\n(assistant) ")
 
@@ -99,7 +100,7 @@ def test_evaluation_asks_and_grades_as_training_does(kind, models, monkeypatch):
     monkeypatch.setattr(evaluate, "sample", sample)
     result = evaluate.evaluate(models / kind, problems, samples=3, max_new_tokens=9, prompts=kind)
     assert result["correct"] == [[1, 1, 1], [0, 0, 0]]
-    assert seen[::3] == [given.as_text(given.PROMPTS[kind](*problem), tokenizer) for problem in problems]
+    assert seen[::3] == [as_text(given.PROMPTS[kind](*problem), tokenizer) for problem in problems]
 
 
 # ── What is refused ──
@@ -262,7 +263,7 @@ def test_a_prompt_of_the_training_is_the_one_that_is_evaluated(models, tmp_path)
             problem = json.loads(row["label"])
             problem = Problem(tuple(problem["numbers"]), problem["target"])
             text, graded = preprocess_data(row, None, "input", "label", template)
-            assert text == given.as_text(given.PROMPTS[name](*problem), tokenizer) and graded == label(*problem)
+            assert text == as_text(given.PROMPTS[name](*problem), tokenizer) and graded == label(*problem)
 
 
 def test_settings_of_runs_on_a_gpu_are_others(tmp_path, monkeypatch):
