@@ -8,7 +8,7 @@ engine.py                          one optimizer step
 trainer.py, strategy.py, actor.py  what OpenRLHF's workers and controller talk to
 checkpoint.py                      sharded checkpoints
 parity/                            python -m megatron_ext.parity
-plan.py, search.py, memory.py, estimates.py, shape.py   python -m megatron_ext.planning
+planning/                          python -m megatron_ext.planning
 modules.py, plain_modules.py       without Transformer Engine
 bindings.py, cpu.py                what is relied on in Megatron-Core; running it without a GPU
 """

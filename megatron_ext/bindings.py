@@ -13,8 +13,17 @@ from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.signatures import changed
 from megatron_ext.support import CHECKED
 
+# module: or module:class. -> names of which nothing is passed that has to be checked.
+_NO_PARAMETERS = {
+    "megatron.core.parallel_state:": "destroy_model_parallel get_context_parallel_group get_data_parallel_rank "
+    "get_pipeline_model_parallel_group get_pipeline_model_parallel_last_rank get_pipeline_model_parallel_world_size "
+    "is_pipeline_last_stage",
+    "megatron.core.distributed:DistributedDataParallel.": "broadcast_params zero_grad_buffer offload_grad_buffers restore_grad_buffers",
+    "megatron.core.optimizer:ChainedOptimizer.": "prepare_grads get_grad_norm step zero_grad offload_to_cpu restore_from_cpu",
+}
+
 # module:symbol -> parameters (or, for classes, those of __init__, which are the fields of a dataclass) that we pass, set or read: they
-# have to be there, in this order, beside others.
+# have to be there, in this order, among others.
 CALLED: dict[str, str] = {
     # model.py
     "mbridge:AutoBridge.from_config": "hf_config, kwargs",
@@ -31,7 +40,6 @@ CALLED: dict[str, str] = {
     "megatron.core.parallel_state:initialize_model_parallel": "tensor_model_parallel_size, pipeline_model_parallel_size, "
     "virtual_pipeline_model_parallel_size, context_parallel_size, expert_model_parallel_size, expert_tensor_parallel_size, "
     "distributed_timeout_minutes, order",
-    "megatron.core.parallel_state:destroy_model_parallel": "",
     "megatron.core.tensor_parallel:model_parallel_cuda_manual_seed": "seed",
     "megatron.core.tensor_parallel:gather_from_sequence_parallel_region": "input_, group",
     "megatron.core.tensor_parallel:copy_to_tensor_model_parallel_region": "input_, group",
@@ -42,30 +50,14 @@ CALLED: dict[str, str] = {
     "masked_softmax_fusion, persist_layer_norm, bias_dropout_fusion, apply_rope_fusion, recompute_granularity, recompute_method, "
     "recompute_num_layers, moe_router_load_balancing_type, moe_aux_loss_coeff",
     # engine.py, trainer.py, parity
-    "megatron.core.parallel_state:get_context_parallel_group": "",
     "megatron.core.parallel_state:get_data_parallel_group": "with_context_parallel",
-    "megatron.core.parallel_state:get_data_parallel_rank": "",
-    "megatron.core.parallel_state:get_pipeline_model_parallel_group": "",
-    "megatron.core.parallel_state:get_pipeline_model_parallel_last_rank": "",
-    "megatron.core.parallel_state:get_pipeline_model_parallel_world_size": "",
-    "megatron.core.parallel_state:is_pipeline_last_stage": "",
     "megatron.core.distributed:DistributedDataParallelConfig": "grad_reduce_in_fp32, use_distributed_optimizer",
     "megatron.core.distributed:DistributedDataParallel.__init__": "config, ddp_config, module, disable_bucketing",
-    "megatron.core.distributed:DistributedDataParallel.broadcast_params": "",
-    "megatron.core.distributed:DistributedDataParallel.zero_grad_buffer": "",
-    "megatron.core.distributed:DistributedDataParallel.offload_grad_buffers": "",
-    "megatron.core.distributed:DistributedDataParallel.restore_grad_buffers": "",
     "megatron.core.distributed:finalize_model_grads": "model, num_tokens",
     "megatron.core.optimizer:OptimizerConfig": "lr, weight_decay, bf16, params_dtype, optimizer, adam_beta1, adam_beta2, adam_eps, "
     "use_distributed_optimizer, clip_grad",
     "megatron.core.optimizer:get_megatron_optimizer": "config, model_chunks",
-    "megatron.core.optimizer:ChainedOptimizer.prepare_grads": "",
-    "megatron.core.optimizer:ChainedOptimizer.get_grad_norm": "",
-    "megatron.core.optimizer:ChainedOptimizer.step": "",
-    "megatron.core.optimizer:ChainedOptimizer.zero_grad": "",
     "megatron.core.optimizer:ChainedOptimizer.scale_loss": "loss",
-    "megatron.core.optimizer:ChainedOptimizer.offload_to_cpu": "",
-    "megatron.core.optimizer:ChainedOptimizer.restore_from_cpu": "",
     "megatron.core.packed_seq_params:PackedSeqParams": "qkv_format, cu_seqlens_q, cu_seqlens_kv, max_seqlen_q, max_seqlen_kv",
     "megatron.core.pipeline_parallel:get_forward_backward_func": "",
 } | {
@@ -108,6 +100,7 @@ CALLED |= {
     "megatron.core.transformer.utils:make_sharded_tensors_for_checkpoint": "state_dict, prefix, tensor_parallel_layers_axis_map, "
     "sharded_offsets, tp_group, dp_cp_group",
 }
+CALLED |= {owner + name: "" for owner, names in _NO_PARAMETERS.items() for name in names.split()}
 
 # What we override, or put a function or class of ours in the place of: exactly these parameters.
 REPLACED: dict[str, str] = {

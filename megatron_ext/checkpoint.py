@@ -48,7 +48,7 @@ _Result = TypeVar("_Result")
 def save(engine: Engine, folder: str, state: dict) -> None:
     """Write a checkpoint of an engine that learns. Collective.
 
-    folder: empty or not there yet, the same for all ranks. state: what else the run needs to go on, in JSON's types, the same on all
+    folder: empty or not there yet, the same for all ranks. state: what else the run needs to resume, in JSON's types, the same on all
     ranks. Raises ValueError for a folder with something in it and for a state that JSON does not keep (nan, inf, tuples, tensors, keys
     that are no strings), RuntimeError where a rank could not write.
 
@@ -114,7 +114,7 @@ class _WriteInProcess(SaveShardedStrategy):
     """Megatron-Core's torch_dist files, written by this process itself with torch's own writer, which tells all ranks of an error.
 
     Megatron-Core 0.16.1 spawns a manager and forks a writer for each file, out of a process that may have threads (Ray, NCCL), and
-    waits for ever for a writer that died.
+    waits forever for a writer that died.
     """
 
     can_handle_sharded_objects = True

@@ -17,7 +17,7 @@ def folder_of(path: str) -> str:
 
 
 def copy_settings(path: str, folder: str, dtype: torch.dtype) -> None:
-    """config.json, with the dtype of the weights that will lie beside it, and generation_config.json if there is one."""
+    """config.json, with the dtype of the weights that will lie next to it, and generation_config.json if there is one."""
     source = Path(folder_of(path))
     text = source.joinpath("config.json").read_text(encoding="utf-8")
     config = json.loads(text)

@@ -88,7 +88,7 @@ class MegatronActorTrainer(DeltaLActorTrainer):
         """Shuffle, cut into optimizer steps, and those into micro batches: as many on every data parallel rank.
 
         Rank by rank different responses may need different numbers of micro batches; empty ones fill up. The order depends on the
-        seed and on the number of steps taken, so a resumed run goes on as an uninterrupted one.
+        seed and on the number of steps taken, so a resumed run takes the same steps as an uninterrupted one.
         """
         items, group = self.replay_buffer.items, self.strategy.ds_device_mesh["dp"].get_group()
         deepspeed_trainer.check_every_rank_has_responses(len(items), group)

@@ -35,7 +35,7 @@ def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:
     if differences:
         raise ValueError(
             f"the checkpoint was trained with another loss ({'; '.join(differences)}); use the saved values, or "
-            "--deltal.allow_changed_loss to go on with the new ones"
+            "--deltal.allow_changed_loss to continue with the new ones"
         )
 
 
@@ -44,7 +44,7 @@ def check_resumed_backend(args: Arguments, tag: str) -> None:
     folder = os.path.join(args.ckpt.path, "_actor", tag)
     if not os.path.isdir(folder):
         raise ValueError(
-            f"{folder} is not there, though `latest` beside it names it; restore it, or name a complete checkpoint in `latest`"
+            f"{folder} is not there, though `latest` next to it names it; restore it, or name a complete checkpoint in `latest`"
         )
     saved = backends.saved_by(Path(folder))
     if saved != args.backend:

@@ -1,6 +1,6 @@
 """Rewards in a run: a reward that cannot be had stops it, with the reason.
 
-The host's executor asks for the reward of a response inside the vLLM actor; it catches and logs whatever goes wrong and goes on with None.
+The host's executor asks for the reward of a response inside the vLLM actor; it logs whatever goes wrong and continues with None.
 Ours keeps the reason and raises it, so that it reaches the driver through Ray. HTTP services are asked by our client, which waits for
 them as long as --deltal.reward_wait says.
 

@@ -40,7 +40,7 @@ class RolloutFiles:
             self.save(rollout_samples, step)
         except (OSError, ValueError, TypeError) as error:
             if not self._failed:
-                logger.warning(f"rollouts of step {step} are not saved, the run goes on (said once): {error}")
+                logger.warning(f"rollouts of step {step} are not saved, the run continues (said once): {error}")
             self._failed = True
 
     def save(self, rollout_samples: Sequence[Experience], step: int) -> None:

@@ -218,5 +218,5 @@ def test_the_other_backends_checkpoint_is_refused_before_ray(tmp_path, saved, no
         match=f"global_step5 in --ckpt.path .* was saved with --backend {saved}, this run has --backend {now}",
     ):
         check_resumed_backend(args, "global_step5")
-    with pytest.raises(ValueError, match="global_step9 is not there, though `latest` beside it names it"):
+    with pytest.raises(ValueError, match="global_step9 is not there, though `latest` next to it names it"):
         check_resumed_backend(args, "global_step9")
