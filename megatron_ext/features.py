@@ -13,6 +13,7 @@ from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.features import EXACT, REFUSED, UNTOUCHED, Feature, table
 
 PARITY_TEST, PIPELINE_TEST = "tests/megatron_ext/test_parity.py", "tests/end_to_end/test_megatron_run.py"
+CHECKPOINT_TEST = "tests/megatron_ext/test_checkpoint.py"
 
 DONE = (
     Feature("tensor parallel", EXACT, PARITY_TEST, "--megatron.tensor_parallel_size"),
@@ -38,9 +39,7 @@ DONE = (
     Feature("multi-turn masks with holes", EXACT, PARITY_TEST, "--train.agent_func_path"),
     Feature("max_epochs > 1", EXACT, "tests/megatron_ext/test_against_deepspeed.py", "--train.max_epochs"),
     Feature("short last rollout", EXACT, "tests/megatron_ext/test_trainer.py"),
-    Feature(
-        "checkpoints resumed with another layout", EXACT, "tests/megatron_ext/test_checkpoint.py", "--ckpt.load_enable"
-    ),
+    Feature("checkpoints resumed with another layout", EXACT, CHECKPOINT_TEST, "--ckpt.load_enable"),
     Feature("reference model, split like the policy", EXACT, PIPELINE_TEST, "--algo.kl.init_coef"),
     Feature(
         "MoE auxiliary loss",
@@ -62,10 +61,7 @@ DONE = (
         "--actor.policy_loss_type gspo",
     ),
     Feature(
-        "asynchronous training, partial rollout",
-        UNTOUCHED,
-        "changes who runs when, not the trainer",
-        "--train.async_enable",
+        "asynchronous training, partial rollout", UNTOUCHED, "other timing, the same trainer", "--train.async_enable"
     ),
 )
 
@@ -77,11 +73,7 @@ REFUSED_FLAGS: tuple[tuple[str, str, str], ...] = (
         "Megatron-Core's distributed optimizer divides the optimizer states and gradients over the data parallel ranks",
     ),
     ("optimizer offload", "ds.adam_offload", "the optimizer runs on the device of the model"),
-    (
-        "dtype of gradients",
-        "ds.grad_accum_dtype",
-        "gradients are added up in float32",
-    ),
+    ("dtype of gradients", "ds.grad_accum_dtype", "gradients are added up in float32"),
     ("fp16", "ds.param_dtype", "parameters are bf16, with float32 gradients and main weights"),
     ("4-bit weights", "ds.load_in_4bit", "Megatron-Core trains bf16 parameters"),
     (

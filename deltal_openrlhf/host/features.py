@@ -74,26 +74,11 @@ FEATURES = (
         "--actor.policy_loss_type gspo",
     ),
     Feature(
-        "Muon",
-        UNTOUCHED,
-        "the optimizer gets the exact gradient; its update has no scale, so M cancels",
-        "--actor.optim muon",
+        "Muon", UNTOUCHED, "it gets the exact gradient; its update has no scale, so M cancels", "--actor.optim muon"
     ),
-    Feature(
-        "optimizer offload", UNTOUCHED, "the optimizer gets the exact gradient, on another device", "--ds.adam_offload"
-    ),
-    Feature(
-        "MoE auxiliary loss",
-        UNTOUCHED,
-        "added by the host next to the policy loss, with its own coefficient",
-        "--actor.aux_loss_coef",
-    ),
-    Feature(
-        "fp16",
-        UNTOUCHED,
-        "DeepSpeed's loss scaling leaves out steps that overflow; they count as skipped",
-        "--ds.param_dtype fp16",
-    ),
+    Feature("optimizer offload", UNTOUCHED, "it gets the exact gradient, on another device", "--ds.adam_offload"),
+    Feature("MoE auxiliary loss", UNTOUCHED, "the host adds it next to the policy loss", "--actor.aux_loss_coef"),
+    Feature("fp16", UNTOUCHED, "steps that overflow are left out and count as skipped", "--ds.param_dtype fp16"),
     Feature(
         "short last rollout, dynamic batches",
         UNTOUCHED,
@@ -101,17 +86,9 @@ FEATURES = (
         "--train.dynamic_batch_enable",
     ),
     Feature(
-        "VLM",
-        UNTOUCHED,
-        "image tokens are no action tokens; the loss sees the same masks",
-        "--data.max_images_per_prompt",
+        "VLM", UNTOUCHED, "image tokens are no action tokens: the masks are the same", "--data.max_images_per_prompt"
     ),
-    Feature(
-        "gae with critic",
-        UNTOUCHED,
-        "advantages enter the policy loss as given; the critic's loss is the host's",
-        "gae",
-    ),
+    Feature("gae with critic", UNTOUCHED, "advantages enter as given; the critic's loss is the host's", "gae"),
 )
 
 # The host's faults, what is done about them, and when a run meets them.
