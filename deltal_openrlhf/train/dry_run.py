@@ -17,46 +17,6 @@ from deltal_openrlhf.train.start import Start, fit_device
 LONG = 48
 
 
-class Batches(NamedTuple):
-    """Sizes of one rollout batch. ranks: data parallel ones. micro_batches, a pair: fewest and most per optimizer step and rank."""
-
-    ranks: int
-    responses: int
-    optimizer_steps: int
-    responses_per_rank: int
-    micro_batches: tuple[int, int]
-    tokens_in_micro_batch: int
-    tokens_per_rank: int
-    tokens_per_engine: int
-
-
-def batches(start: Start) -> Batches:
-    """The sizes that the flags come to. Tokens are upper bounds: every prompt and response is as long as it may be."""
-    args, layout = start.args, start.layout
-    ranks = data_parallel_ranks(args)
-    responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
-    per_rank = args.train.batch_size // ranks
-    if budget := start.backend.token_budget(args):
-        # A response that is longer than the limit still makes a micro batch of its own.
-        fitting = max(1, budget // args.data.max_len)
-        micro_batches = 1, -(-per_rank // fitting)
-        tokens = max(budget, args.data.max_len)
-    else:
-        micro_batches = (per_rank // args.train.micro_batch_size,) * 2
-        longest = args.data.max_len if layout is None else layout.padded(args.data.max_len)
-        tokens = args.train.micro_batch_size * longest
-    return Batches(
-        ranks=ranks,
-        responses=responses,
-        optimizer_steps=responses // args.train.batch_size * args.train.max_epochs,
-        responses_per_rank=per_rank,
-        micro_batches=micro_batches,
-        tokens_in_micro_batch=tokens,
-        tokens_per_rank=responses // ranks * args.data.max_len,
-        tokens_per_engine=-(-responses // (args.vllm.num_engines or 1)) * args.data.max_len,
-    )
-
-
 def recipe_of(args: Arguments) -> str | None:
     """The last --config that bears a recipe's name: later files win."""
     return next((path for path in reversed(args.config or []) if Path(path).stem in EXPERIMENTS), None)
@@ -141,22 +101,35 @@ def _layout(start: Start) -> list[str]:
 
 
 def _sizes(start: Start) -> list[str]:
-    """The lines about batches and tokens."""
-    size, layout = batches(start), start.layout
-    low, high = size.micro_batches
-    micro = f"{low}" if low == high else f"{low} to {high}, by tokens"
-    ranks = f"{size.ranks} {'data parallel ' if layout else ''}ranks, {size.responses_per_rank} responses each"
-    where = f"copy of the model, on {layout.replica} GPUs" if layout else "GPU"
+    """The lines about batches and tokens. Tokens are upper bounds: every prompt and response is as long as it may be."""
+    args, layout, longest = start.args, start.layout, start.args.data.max_len
+    ranks = data_parallel_ranks(args)
+    responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    per_rank = args.train.batch_size // ranks
+    if budget := start.backend.token_budget(args):
+        # A response that is longer than the limit still makes a micro batch of its own.
+        most = -(-per_rank // max(1, budget // longest))
+        micro, tokens = "1" if most == 1 else f"1 to {most}, by tokens", max(budget, longest)
+    else:
+        micro = str(per_rank // args.train.micro_batch_size)
+        tokens = args.train.micro_batch_size * (layout.padded(longest) if layout else longest)
+    steps = responses // args.train.batch_size * args.train.max_epochs
+    per_engine = -(-responses // (args.vllm.num_engines or 1))
     in_batches = [
-        ("responses per rollout", f"{size.responses:,}", "--rollout.batch_size x --rollout.n_samples_per_prompt"),
-        ("optimizer steps per rollout", f"{size.optimizer_steps}", f"of {start.args.train.batch_size:,} responses"),
-        ("micro batches per optimizer step and rank", micro, ranks),
+        ("responses per rollout", f"{responses:,}", "--rollout.batch_size x --rollout.n_samples_per_prompt"),
+        ("optimizer steps per rollout", str(steps), f"of {args.train.batch_size:,} responses"),
+        (
+            "micro batches per optimizer step and rank",
+            micro,
+            f"{ranks} {'data parallel ' if layout else ''}ranks, {per_rank} responses each",
+        ),
     ]
     in_tokens = [
-        ("in a micro batch", f"{size.tokens_in_micro_batch:,}", "forward and backward at once"),
-        ("to train on per rollout", f"{size.tokens_per_rank:,}", ""),
-        ("to generate and read per rollout and engine", f"{size.tokens_per_engine:,}", ""),
+        ("in a micro batch", f"{tokens:,}", "forward and backward at once"),
+        ("to train on per rollout", f"{responses // ranks * longest:,}", ""),
+        ("to generate and read per rollout and engine", f"{per_engine * longest:,}", ""),
     ]
+    where = f"copy of the model, on {layout.replica} GPUs" if layout else "GPU"
     return ["", "Batches", *_table(in_batches), "", f"Tokens per {where}, at most", *_table(in_tokens)]
 
 

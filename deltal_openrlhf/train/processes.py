@@ -1,6 +1,7 @@
 """Leave no process behind, also when a worker was killed and its children were adopted by init."""
 
 import threading
+from contextlib import suppress
 
 import psutil
 
@@ -35,16 +36,8 @@ class ProcessTracker:
         if ray.is_initialized():
             ray.shutdown()
         _, alive = psutil.wait_procs(list(self._seen), timeout=grace)
-        for process in alive:
-            _signal(process, "terminate")
-        _, alive = psutil.wait_procs(alive, timeout=grace)
-        for process in alive:
-            _signal(process, "kill")
-        psutil.wait_procs(alive, timeout=grace)
-
-
-def _signal(process: psutil.Process, how: str) -> None:
-    try:
-        getattr(process, how)()
-    except psutil.NoSuchProcess:
-        return
+        for end in (psutil.Process.terminate, psutil.Process.kill):
+            for process in alive:
+                with suppress(psutil.NoSuchProcess):
+                    end(process)
+            _, alive = psutil.wait_procs(alive, timeout=grace)
