@@ -13,7 +13,7 @@ from deltal_openrlhf.runs.packages import check_report_packages
 PROG = "deltal diagnose"
 ADVANTAGES = ("group_norm", "dr_grpo", "rloo")
 EPILOG = """\
-Into --out go report.html, plots/ and findings.json, and what an interrupted run needs to go on: the same command does. With another
+Into --out go report.html, plots/ and findings.json, and what an interrupted run needs: the same command resumes it. With another
 model, other prompts or another sampling or projection the folder is refused; --batch_prompts, --advantage and --max_length may change,
 they only concern the statistics. --rollouts reads what a training run saved with --deltal.save_rollouts; --model is then the checkpoint
 that sampled them.
@@ -22,7 +22,7 @@ that sampled them.
   deltal diagnose --model runs/a/ckpt/global_step20_hf --rollouts runs/a/rollouts/step_000021.jsonl --out runs/a/diagnose
 """
 DEFAULTS = {"prompts": 128, "n": 8, "max_new_tokens": 1024, "temperature": 1.0, "reward": "auto", "batch_size": 64}
-"""Of the flags that only --data takes (--prompts apart), so that one that was given with --rollouts is seen."""
+"""Defaults of flags that only --data takes (--prompts apart). The parser has None, so that one given with --rollouts is seen."""
 
 QUIET = ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
 

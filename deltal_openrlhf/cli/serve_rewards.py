@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(app: "FastAPI", listener: socket.socket) -> None:
-    """Until a signal; says where as soon as requests are taken."""
+    """Serve until a signal comes. The address is printed as soon as requests are taken."""
     import uvicorn
 
     from deltal_openrlhf.rewards.service import REWARD_PATH

@@ -18,7 +18,7 @@ PARTS = {
     "logprob": "log-probabilities in chunks: memory, error and time",
     "overhead": "what ∆L and its guards cost",
 }
-"""In the order in which they run."""
+"""The parts run in this order."""
 DESCRIPTION = "Check on this machine that training computes the right update. The parts:\n\n" + "\n".join(
     f"  {name:<10} {what}" for name, what in PARTS.items()
 )

@@ -11,10 +11,10 @@ from deltal_openrlhf.evaluation.store import Record
 from deltal_openrlhf.statistics.bootstrap import LEVEL, RESAMPLES
 
 OF_EACH_KIND = 3
-"""Correct responses, and wrong ones, that are shown of each set."""
+"""How many correct responses, and how many wrong ones, are shown of each set."""
 
 SHOWN_CHARS = 4000
-"""Of a longer text the beginning and the end are shown, half of this each."""
+"""A longer text is shown by its beginning and its end, half of this each."""
 
 METHOD = (
     f"Intervals: {LEVEL} % percentile bootstrap over problems, {RESAMPLES:,} resamples, each set resampled on its own."
@@ -129,7 +129,7 @@ def _inline(answer: str | None) -> str:
 
 
 def _fenced(text: str) -> str:
-    """As a block of code, whatever stands in it."""
+    """The text as a block of code that nothing in it can end."""
     text = _readable(text)
     fence = "```"
     while fence in text:

@@ -61,7 +61,7 @@ def start(folder: Path, engine: Engine) -> "LLM":
 def sample(
     llm: "LLM", requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int
 ) -> Iterator[list[tuple[int, Response]]]:
-    """After each step of the engine the responses that it finished, with the index of their request. Often none. llm: a fresh one."""
+    """Yield, after each step of the engine, the responses that it finished with the index of their request. llm: a fresh one."""
     from vllm import RequestOutput, SamplingParams, TokensPrompt
 
     parameters = [

@@ -20,7 +20,7 @@ SAYS = {
     "base": "it has no chat template: problems are put to it in English, as the start of a conversation in plain text",
 }
 MAX_NEW_TOKENS = 512
-"""For an answer in English, in which words and digits are not one token each."""
+"""Longest answer in English, in which a word or a number may take several tokens."""
 
 
 class GivenModel(NamedTuple):

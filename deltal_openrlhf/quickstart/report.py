@@ -54,7 +54,7 @@ def plot(metrics: list[dict], before: Estimate, after: Estimate, title: str, pat
 
 
 def summary_of(accuracies: Mapping[str, Estimate]) -> dict[str, Any]:
-    """Of accuracy "before", "after" and their "difference": accuracy_NAME and accuracy_NAME_interval, as in summary.json."""
+    """accuracy_NAME and accuracy_NAME_interval, as in summary.json. accuracies: "before", "after" and their "difference"."""
     summary: dict[str, Any] = {}
     for name, estimate in accuracies.items():
         summary[f"accuracy_{name}"] = estimate.value

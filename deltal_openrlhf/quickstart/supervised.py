@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from deltal_openrlhf.quickstart.model import EOS, build_model
 from deltal_openrlhf.quickstart.sizes import Size
@@ -32,23 +32,42 @@ def train(
     torch.manual_seed(seed)
     model = build_model(tokenizer, size)
     model.to(size.device)  # type: ignore[arg-type]  # transformers wraps Module.to
-    optimizer = torch.optim.AdamW(model.parameters(), lr=size.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, size))
+    update = updater(model, size.learning_rate, lambda step: _learning_rate(step, size))
     batches = _batches(tokenizer, size, random.Random(seed))
     model.train()
     for step in range(1, size.steps + 1):
-        optimizer.zero_grad()
+        model.zero_grad()
         parts = (whole.to(size.device).split(size.micro_batch) for whole in next(batches))
         for tokens, weights in zip(*parts, strict=True):
-            with torch.autocast(size.device, torch.bfloat16, enabled=size.bf16):
-                logits = model(input_ids=tokens[:, :-1]).logits  # right padding needs no mask: attention is causal
-            losses = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-            ((losses * weights.flatten()).sum() / (size.batch * size.mean_weight)).backward()
+            losses = token_losses(model, tokens, bf16=size.bf16)
+            ((losses * weights).sum() / (size.batch * size.mean_weight)).backward()
+        update()
+        progress(step)
+    return model.eval()
+
+
+def updater(model: PreTrainedModel, rate: float, factor: Callable[[int], float]) -> Callable[[], None]:
+    """What ends an optimizer step: the gradient is clipped to 1, and AdamW takes a step at rate x factor(step)."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    def update() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        progress(step)
-    return model.eval()
+
+    return update
+
+
+def token_losses(model: PreTrainedModel, tokens: torch.Tensor, *, bf16: bool) -> torch.Tensor:
+    """Cross-entropy of each token but the first, [batch, T - 1] in float32. tokens: [batch, T], padded at the right.
+
+    bf16: forward passes under autocast.
+    """
+    with torch.autocast(tokens.device.type, torch.bfloat16, enabled=bf16):
+        logits = model(input_ids=tokens[:, :-1]).logits  # right padding needs no mask: attention is causal
+    wanted = tokens[:, 1:]
+    return F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
 
 
 def _learning_rate(step: int, size: Size) -> float:

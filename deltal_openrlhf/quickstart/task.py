@@ -43,7 +43,7 @@ class Task:
     largest: int
     """Values are 0 to largest, targets 1 to largest."""
     max_attempts: int
-    """Of a trace."""
+    """How many attempts a trace holds at most."""
     give_up: float
     """Chance that a trace ends after a miss: short traces, so that persistence is something reinforcement learning can find."""
     hint: float

@@ -20,7 +20,7 @@ PROMPTS = 16
 SAMPLES = 8
 MICRO_BATCH = {"words": 32, "chat": 8, "base": 8}
 LEARNING_RATE = {"words": 2e-4, "chat": 1e-6, "base": 1e-6}
-"""By the kind of prompts. A model that reads English has a vocabulary whose logits fill the memory, and the authors' rate for 3B."""
+"""Both go by the kind of prompts. A model that reads English has logits that fill the memory, and the authors' rate for 3B."""
 FLAGS: dict[str, object] = {
     "actor.num_nodes": 1,
     "actor.num_gpus_per_node": 1,
@@ -77,7 +77,7 @@ class Training:
 
     @property
     def kind(self) -> str:
-        """Of the prompts, a key of given.PROMPTS."""
+        """The kind of prompts, a key of given.PROMPTS."""
         return self.given.prompts if self.given else "words"
 
     @property

@@ -18,7 +18,7 @@ class Console(NamedTuple):
 
 
 def send_output_to(path: Path) -> None:
-    """From now on, stdout and stderr go to the end of `path`."""
+    """Send stdout and stderr to the end of `path` from now on."""
     _flush()
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor in _DESCRIPTORS:

@@ -1,6 +1,6 @@
 """metrics.jsonl in the run folder (--ckpt.output_dir): one JSON object a PPO step, so that plots need no service.
 
-evals.jsonl beside it: one JSON object an evaluation (--eval.dataset, --eval.steps).
+evals.jsonl next to it: one JSON object an evaluation (--eval.dataset, --eval.steps).
 """
 
 import json

@@ -20,7 +20,7 @@ from typing import TextIO
 EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
 ESTIMATE_AFTER = 0.05
-"""Share of the work after which its rate says something: of parallel items the short ones finish first."""
+"""Share of the work after which its rate says something. Of items in parallel, the short ones finish first."""
 
 
 def duration(seconds: float) -> str:
@@ -47,12 +47,13 @@ class Progress:
         estimate: bool = True,
         stream: TextIO | None = None,
     ) -> None:
-        """Of `total` items, of which an earlier run did `done`: these say nothing about the speed of this one.
+        """Start the clock.
 
         Args:
             label: the beginning of the line.
             unit: what is counted: "responses".
             total: how many there are; update may say it later.
+            done: how many of them an earlier run did; they say nothing about the speed of this one.
             costs: of each item, to which its time is proportional, in any unit; None where all cost the same.
             estimate: whether the time left is said.
             stream: where the lines go, sys.stderr by default.
@@ -77,7 +78,7 @@ class Progress:
         self._live.__exit__(kind, error, trace)
 
     def update(self, done: int, total: int | None = None) -> None:
-        """Items done in all, the earlier run's included."""
+        """Say how many items are done, the earlier run's included."""
         self._done, self._total = done, self._total if total is None else total
         if self._terminal or self._complete:
             return
@@ -93,7 +94,7 @@ class Progress:
         return f"{done}/{self._total} {self._unit}, {duration(seconds)}{time_left(left)}"
 
     def seconds_left(self, done: int, seconds: float) -> float | None:
-        """At the rate so far; None where it is not known, or where nothing is left."""
+        """What is left takes so long at the rate so far; None where the rate is not known, or where nothing is left."""
         work, made = (self._cost(until) - self._cost(self._before) for until in (self._total, done))
         if not self._estimate or done == self._total or made <= 0 or made < ESTIMATE_AFTER * work:
             return None

@@ -25,9 +25,9 @@ class Header:
     """What the responses were sampled with."""
 
     step: int
-    """PPO step that trained on them: the optimizer had taken step - 1 of them when they were sampled. 0: not from training."""
+    """PPO step that trained on them. The optimizer had taken step - 1 steps when they were sampled. 0: not from training."""
     model: str
-    """Where the run began, which is what sampled them only if step is 0 or 1."""
+    """The model that the run began with. It sampled the responses only if step is 0 or 1."""
     temperature: float
     n_samples_per_prompt: int
     max_new_tokens: int | None
@@ -53,7 +53,7 @@ class Rollout:
     truncated: bool
     """Cut off by the length limit."""
     log_probs: list[float] | None = None
-    """Of the trained tokens, in nats, as the sampler gave them."""
+    """Log-probabilities of the trained tokens, in nats, as the sampler gave them."""
     images: bool = False
     """The prompt had images, which are not saved."""
 
