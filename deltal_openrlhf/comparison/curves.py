@@ -15,8 +15,14 @@ from deltal_openrlhf.runs.metrics_file import EVALS, NAME, read_metrics
 from deltal_openrlhf.statistics import student
 
 ACCURACY = "rollout/reward_mean"
-LENGTH, ENTROPY = "rollout/response_length_mean", "entropy_loss"
-GRAD_NORM, CLIP_SHARE = "deltal/grad_norm", "deltal/clip_share"
+METRICS = {
+    "accuracy": ACCURACY,
+    "length": "rollout/response_length_mean",
+    "entropy": "entropy_loss",
+    "grad_norm": "deltal/grad_norm",
+    "clip_share": "deltal/clip_share",
+}
+"""The metrics that a comparison looks at, and their names in metrics.jsonl."""
 LAST_SHARE = 5
 """Means over the end of a run take its last fifth."""
 SMOOTHING = 10
@@ -57,17 +63,15 @@ def measures(rows: Rows, evals: Rows) -> dict[str, float | None]:
     monotonicity  Spearman's rho of accuracy with step
     length, entropy, grad_norm, clip_share    means over the last fifth
     """
-    accuracy, evaluated = series(rows, ACCURACY), held_out(evals)
+    found, evaluated = {name: series(rows, metric) for name, metric in METRICS.items()}, held_out(evals)
+    accuracy = found.pop("accuracy")
     values = list(accuracy.values())
     return {
         "final": evaluated[max(evaluated)] if evaluated else _end(accuracy),
         "auc": float(np.mean(values)) if values else None,
         "largest_drop": largest_drop(values) if values else None,
         "monotonicity": monotonicity(accuracy),
-        "length": _end(series(rows, LENGTH)),
-        "entropy": _end(series(rows, ENTROPY)),
-        "grad_norm": _end(series(rows, GRAD_NORM)),
-        "clip_share": _end(series(rows, CLIP_SHARE)),
+        **{name: _end(of_metric) for name, of_metric in found.items()},
     }
 
 

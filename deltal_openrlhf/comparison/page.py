@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from deltal_openrlhf.comparison.answer import differences, unfinished
 from deltal_openrlhf.comparison.plots import METRICS, plots
+from deltal_openrlhf.comparison.spec import shared_flags
 from deltal_openrlhf.reports import html
 from deltal_openrlhf.reports.figures import NoPlot, Plot
 from deltal_openrlhf.reports.numbers import count, rate, seconds
-from deltal_openrlhf.reports.write import write_page
 
 Arm = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ DEFINITIONS = {
 def write_report(comparison: dict, folder: Path) -> None:
     """Write folder/report.html and folder/plots/*.png. comparison: comparison.json of `deltal compare`."""
     found = plots(comparison)
-    common = _common_flags(comparison["arms"])
+    common = shared_flags([arm["flags"] for arm in comparison["arms"]])
     parts = html.warnings([unfinished(comparison["unfinished"])] if comparison["unfinished"] else [])
     parts += [html.paragraph(what_was_measured(comparison)), _answer(comparison)]
     for arm, of_arm in zip(comparison["arms"], found, strict=True):
@@ -101,7 +101,7 @@ def write_report(comparison: dict, folder: Path) -> None:
         html.preformatted(json.dumps(comparison["spec"], indent=2, ensure_ascii=False)),
     ]
     text = html.page("Training runs side by side", parts)
-    write_page(folder, text, [plot for of_arm in found for plot in of_arm])
+    html.write_page(folder, text, [plot for of_arm in found for plot in of_arm])
 
 
 def what_was_measured(comparison: Mapping[str, Any]) -> str:
@@ -110,7 +110,7 @@ def what_was_measured(comparison: Mapping[str, Any]) -> str:
     each_arm = "; ".join(f"{arm['name']}, {count(arm['steps'], 'PPO step')} a run" for arm in arms)
     runs = sum(m["runs"] for arm in arms for m in arm["methods"])
     crashed = sum(len(m["crashed"]) for arm in arms for m in arm["methods"])
-    common = _common_flags(arms)
+    common = shared_flags([arm["flags"] for arm in arms])
     sizes = [words.format(common[flag]) for flag, words in SIZES.items() if flag in common]
     return " ".join(
         [
@@ -121,11 +121,6 @@ def what_was_measured(comparison: Mapping[str, Any]) -> str:
             f"{seconds(comparison['cpu_seconds'])} of processor time.",
         ]
     )
-
-
-def _common_flags(arms: Sequence[Arm]) -> dict[str, Any]:
-    first, *others = [arm["flags"] for arm in arms] or [{}]
-    return {flag: value for flag, value in first.items() if all(o.get(flag, None) == value for o in others)}
 
 
 def _answer(comparison: Mapping[str, Any]) -> Markup:

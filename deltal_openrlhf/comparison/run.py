@@ -11,7 +11,7 @@ from deltal_openrlhf.comparison.curves import measures, read_run
 from deltal_openrlhf.comparison.grid import Job, check_names, grid_jobs, rate_jobs, start_names
 from deltal_openrlhf.comparison.pool import Engine, Outcome, Pool
 from deltal_openrlhf.comparison.schedule import Schedule
-from deltal_openrlhf.comparison.spec import Arm, Spec
+from deltal_openrlhf.comparison.spec import Arm, Spec, shared_flags
 from deltal_openrlhf.comparison.summary import summarize
 from deltal_openrlhf.reports.numbers import count, estimate_text
 from deltal_openrlhf.runs.files import write_atomically
@@ -81,7 +81,7 @@ def plan(spec: Spec, arms: Sequence[Arm], out: Path) -> str:
     check_names(spec)
     schedule = Schedule(spec, arms, out)
     check_flags(spec.engine, distinct_flags(spec, arms))
-    shared = {flag: value for flag, value in arms[0].flags.items() if all(arm.flags.get(flag) == value for arm in arms)}
+    shared = shared_flags([arm.flags for arm in arms])
     lines = ["all arms", *_flag_lines(shared)]
     for arm in arms:
         groups = [schedule.jobs(arm, family) for family in arm.families]

@@ -4,7 +4,7 @@ Engine, starts and seeds of the command line win over the file, also over those 
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,12 @@ class Spec:
         for name in names or ():
             _known("--arm", name, [arm.name for arm in self.arms])
         return tuple(arm for arm in self.arms if names is None or arm.name in names)
+
+
+def shared_flags(sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The flags that all of these sets have with the same value."""
+    first = sets[0] if sets else {}
+    return {flag: value for flag, value in first.items() if all(flags.get(flag) == value for flags in sets)}
 
 
 def read_spec(

@@ -12,12 +12,7 @@ from deltal_openrlhf.statistics import student
 
 FORMAT = 1
 MEASURES = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
-CURVES = {
-    "accuracy": curves.ACCURACY,
-    "length": curves.LENGTH,
-    "entropy": curves.ENTROPY,
-    "grad_norm": curves.GRAD_NORM,
-}
+CURVES = ("accuracy", "length", "entropy", "grad_norm")
 
 
 def summarize(schedule: Schedule) -> dict[str, Any]:
@@ -45,7 +40,7 @@ class _Run:
         self.measures = curves.measures(rows, evals)
         self.steps = rows[-1]["step"]
         self.held_out = curves.held_out(evals)
-        self.series = {name: curves.series(rows, metric) for name, metric in CURVES.items()}
+        self.series = {name: curves.series(rows, curves.METRICS[name]) for name in CURVES}
 
 
 def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:

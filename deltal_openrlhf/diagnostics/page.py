@@ -13,7 +13,6 @@ from deltal_openrlhf.diagnostics.plots import plots
 from deltal_openrlhf.diagnostics.tables import tables
 from deltal_openrlhf.reports import html
 from deltal_openrlhf.reports.numbers import count, number, percent
-from deltal_openrlhf.reports.write import write_page
 
 
 def write_report(findings: dict, folder: Path) -> None:
@@ -34,7 +33,7 @@ def write_report(findings: dict, folder: Path) -> None:
             *_settings(findings["source"]),
         ],
     )
-    write_page(folder, text, found)
+    html.write_page(folder, text, found)
 
 
 def what_was_measured(findings: Mapping[str, Any]) -> str:

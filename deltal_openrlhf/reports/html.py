@@ -5,11 +5,13 @@ Every text is escaped unless it is Markup made here.
 
 import base64
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from markupsafe import Markup
 
 from deltal_openrlhf.reports.figures import NoPlot, Plot
 from deltal_openrlhf.reports.numbers import MISSING, NOT_RESOLVED, EstimateJson, is_missing, number, value_and_interval
+from deltal_openrlhf.runs.files import write_all_atomically
 
 CSS = """
 :root { color-scheme: light dark; --text: #1a1a1a; --soft: #595959; --line: #d4d4d4; --back: #ffffff; --box: #f4f6f8; }
@@ -58,6 +60,12 @@ def page(title: str, parts: Iterable[Markup]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<title>{title}</title>\n<style>{css}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     ).format(title=title, css=Markup(CSS), body=Markup("\n").join(parts))
+
+
+def write_page(folder: Path, html: str, plots: Iterable[Plot | NoPlot]) -> None:
+    """Write folder/report.html and folder/plots/<name>.png, all or none."""
+    files = {folder / "plots" / f"{plot.name}.png": plot.png for plot in plots if isinstance(plot, Plot)}
+    write_all_atomically({**files, folder / "report.html": html.encode("utf-8")})
 
 
 def heading(text: str, level: int = 2) -> Markup:
