@@ -13,13 +13,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from deltal_openrlhf.runs.files import write_atomically
-from deltal_openrlhf.standins.redirect import HOST_MODULE
+from deltal_openrlhf.standins.redirect import HOST_MODULE, pth_line
 
-# A .pth line starts with `import` and is a single statement list.
-LINE = (
-    f'import sys; sys.argv[0] == "-m" and any(a.endswith("{HOST_MODULE}") for a in sys.orig_argv) '
-    'and __import__("deltal_openrlhf.standins.redirect", fromlist=["restart"]).restart()\n'
-)
+LINE = pth_line("deltal_openrlhf.standins.redirect", "restart")
 
 
 def pth_path() -> Path:

@@ -16,12 +16,9 @@ from typing import Any, NoReturn
 from deltal_openrlhf.cpu import environment, install
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.standins.on_import import on_import
-from deltal_openrlhf.standins.redirect import HOST_MODULE, redirected
+from deltal_openrlhf.standins.redirect import HOST_MODULE, pth_line, redirected
 
-LINE = (
-    f'import sys; sys.argv[0] == "-m" and any(a.endswith("{HOST_MODULE}") for a in sys.orig_argv) '
-    'and __import__("deltal_openrlhf.cpu.stock", fromlist=["load"]).load()\n'
-)
+LINE = pth_line("deltal_openrlhf.cpu.stock", "load")
 
 
 def load() -> None:

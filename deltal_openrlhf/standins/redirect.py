@@ -10,6 +10,15 @@ HOST_MODULE = "openrlhf.cli.train_ppo_ray"
 OUR_MODULE = "deltal_openrlhf.train_ppo_ray"
 
 
+def pth_line(module: str, function: str) -> str:
+    """A line for a .pth file, which Python runs when it starts: calls function() of module where the host's module is to run."""
+    # Such a line starts with `import` and is a single statement list.
+    return (
+        f'import sys; sys.argv[0] == "-m" and any(a.endswith("{HOST_MODULE}") for a in sys.orig_argv) '
+        f'and __import__("{module}", fromlist=["{function}"]).{function}()\n'
+    )
+
+
 def redirected(orig_argv: list[str], argv: list[str]) -> list[str] | None:
     """orig_argv with our module for the host's; None unless the interpreter was started to run the host's module.
 
