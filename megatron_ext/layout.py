@@ -91,11 +91,9 @@ class ParallelLayout:
 
     def check_model(self, config: Any) -> None:
         """Raise ValueError where the model cannot be cut so, with the numbers. config: the model's Hugging Face configuration."""
-        self._check_divides("num_attention_heads", config.num_attention_heads, "tensor_parallel_size", self.tensor)
         # With fewer key-value heads than ranks Megatron would have to copy them.
-        self._check_divides("num_key_value_heads", config.num_key_value_heads, "tensor_parallel_size", self.tensor)
-        self._check_divides("vocab_size", config.vocab_size, "tensor_parallel_size", self.tensor)
-        self._check_divides("intermediate_size", config.intermediate_size, "tensor_parallel_size", self.tensor)
+        for name in ("num_attention_heads", "num_key_value_heads", "vocab_size", "intermediate_size"):
+            self._check_divides(name, getattr(config, name), "tensor_parallel_size", self.tensor)
         if self.virtual_pipeline is None:
             self._check_divides("num_hidden_layers", config.num_hidden_layers, "pipeline_parallel_size", self.pipeline)
         else:
