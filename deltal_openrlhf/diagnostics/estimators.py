@@ -33,7 +33,7 @@ def summary(moments: Replicates, *, comparable_scale: bool) -> tuple[dict[str, E
         "cv": _cv(moments),
         "cv_ratio": cv_ratio(moments),
         "cosine": _cosine(moments),
-        "relative_norm": _relative_norm(moments),
+        "relative_norm": _root_of_ratio(*moments["mean"].over(moments["reference_mean"])),
         "relative_bias": bias,
         "ess": moments["ess"].estimate,
         "batch_cosine": _batch_cosine(moments["own"], moments["mean"]),
@@ -80,10 +80,6 @@ def cv_ratio(moments: Replicates) -> Estimate:
     mean, reference_mean = moments["mean"], moments["reference_mean"]
     noise, reference_noise = moments["square"] - mean, moments["reference_square"] - reference_mean
     return _root_of_ratio(*(noise * reference_mean).over(reference_noise * mean))
-
-
-def _relative_norm(moments: Replicates) -> Estimate:
-    return _root_of_ratio(*moments["mean"].over(moments["reference_mean"]))
 
 
 def _squared_cosine(moments: Replicates) -> tuple[Combination, Combination]:

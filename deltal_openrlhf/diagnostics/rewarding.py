@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.grading.grader import Grader
@@ -43,30 +43,30 @@ def reward_digest(reward: str) -> str:
     return AUTO if reward == AUTO else sha256(Path(reward).read_bytes()).hexdigest()
 
 
-def rewarder(reward: str, tokenizer: Any) -> Rewarder:
+def rewarder(reward: str, tokenizer: PreTrainedTokenizerBase) -> Rewarder:
     """tokenizer: that of the model. Raises ValueError for a reward file that cannot be loaded."""
     if reward == AUTO:
         return _by_label(tokenizer)
     return _by_function(reward, load_reward_function("--reward", reward), tokenizer)
 
 
-def _by_label(tokenizer: Any) -> Rewarder:
+def _by_label(tokenizer: PreTrainedTokenizerBase) -> Rewarder:
     """Grades as `deltal eval` does: 1 or 0."""
     grader = Grader()  # its processes end with this one
 
     def rewards(prompt: Prompt, label: str, responses: Sequence[Sequence[int]]) -> list[float]:
-        texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in responses]
+        texts = [str(tokenizer.decode(list(tokens), skip_special_tokens=True)) for tokens in responses]
         pending = [submit(grader, text, label) for text in texts]
         return [float(grade.result().equal) for grade in pending]
 
     return rewards
 
 
-def _by_function(name: str, function: RewardFunction, tokenizer: Any) -> Rewarder:
+def _by_function(name: str, function: RewardFunction, tokenizer: PreTrainedTokenizerBase) -> Rewarder:
     """Calls the function as the host does: for one response at a time, with its special tokens."""
 
     def reward(prompt: Prompt, label: str, tokens: Sequence[int]) -> float:
-        query = tokenizer.decode([*prompt.token_ids, *tokens], skip_special_tokens=False)
+        query = str(tokenizer.decode([*prompt.token_ids, *tokens], skip_special_tokens=False))
         try:
             found = function([query], [prompt.text], [label])
             if not isinstance(found, dict) or "rewards" not in found:
@@ -78,11 +78,8 @@ def _by_function(name: str, function: RewardFunction, tokenizer: Any) -> Rewarde
                 raise ValueError(f"reward_func gave {rewards.tolist()} for 1 response, allowed is one finite number")
         # The user's code, which may raise anything and give anything.
         except Exception as error:
-            raise RewardFailed(f"no reward from {name}: {_one_line(error)}") from error
+            said = " ".join(str(error).split())
+            raise RewardFailed(f"no reward from {name}: {type(error).__name__}: {said}") from error
         return rewards.item()
 
     return lambda prompt, label, responses: [reward(prompt, label, tokens) for tokens in responses]
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
