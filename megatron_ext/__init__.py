@@ -1,5 +1,6 @@
 """Megatron-Core as a training backend of OpenRLHF's pipeline, with the same ∆L update: `deltal train --backend megatron`.
 
+backend.py                         what deltal_openrlhf/backends.py loads
 layout.py                          how model and batch are cut
 flags.py, features.py, support.py  the command line: what there is, what is refused, which models and versions
 model.py, export.py                Hugging Face to Megatron-Core and back
