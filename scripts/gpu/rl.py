@@ -32,8 +32,6 @@ WARM_UP, TRAINING = 0.2, 0.33
 """Shares of --seconds: of the traces, and of each of the two runs."""
 LEARNING_RATE = 3e-4
 WARM_STEPS = 20
-IGNORED = -100
-"""cross_entropy's ignore_index."""
 
 
 class Size(NamedTuple):
@@ -139,41 +137,36 @@ def write_model(folder: Path, gguf: Path | None) -> dict[str, int]:
 def write_problems(task: Any, folder: Path, size: Size) -> None:
     """train.jsonl and held_out.jsonl, the same in every run."""
     from deltal_openrlhf.data.countdown import label
+    from deltal_openrlhf.data.output import Row, write
     from deltal_openrlhf.quickstart.task import prompt
 
     rng = random.Random("prompts")
     train = [task.draw(rng, "train") for _ in range(size.prompts * size.steps)]
-    for name, problems in (("train", train), ("held_out", task.held_out(size.held_out))):
-        rows = [{"input": prompt(*p), "label": label(*p), "datasource": "countdown"} for p in problems]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    files = {"train": train, "held_out": task.held_out(size.held_out)}
+    write({name: [Row(prompt(*p), label(*p), "countdown") for p in files[name]] for name in files}, folder, "jsonl")
 
 
 def warm_up(folder: Path, target: Path, task: Any, size: Size, seconds: float) -> dict[str, float]:
     """Supervised AdamW steps on search traces, WARM_STEPS at least and then until the time is up; the model goes to `target`."""
     import torch
-    import torch.nn.functional as F
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from deltal_openrlhf.quickstart.supervised import token_losses, updater
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
     model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARM_STEPS))
+    update = updater(model, LEARNING_RATE, lambda step: min(1.0, (step + 1) / WARM_STEPS))
     rng, begun, trained = random.Random(0), time.monotonic(), 0
     losses: list[torch.Tensor] = []
     while len(losses) < WARM_STEPS or time.monotonic() - begun < seconds:
-        tokens, wanted = traces(tokenizer, task, rng, size)
-        trained += int((wanted != IGNORED).sum())
-        tokens, wanted = tokens.to(device), wanted.to(device)
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            logits = model(input_ids=tokens[:, :-1]).logits  # right padding needs no mask: attention is causal
-        loss = F.cross_entropy(logits.float().flatten(0, 1), wanted[:, 1:].flatten())
-        optimizer.zero_grad()
+        tokens, learned = traces(tokenizer, task, rng, size)
+        trained += int(learned.sum())
+        loss = token_losses(model, tokens.to(device), bf16=device == "cuda")[learned[:, 1:].to(device)].mean()
+        model.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        update()
         losses.append(loss.detach())
     first, last = (float(torch.stack(part).mean()) for part in (losses[:3], losses[-3:]))
     took = time.monotonic() - begun  # after float(): the device is done
@@ -183,23 +176,22 @@ def warm_up(folder: Path, target: Path, task: Any, size: Size, seconds: float) -
 
 
 def traces(tokenizer: Any, task: Any, rng: random.Random, size: Size) -> tuple:
-    """Padded tokens [traces, T] and targets, IGNORED where nothing is to be learned: prompts and padding."""
+    """Padded tokens [traces, T], and which of them are to be learned: not prompts and padding."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
     from deltal_openrlhf.quickstart.task import prompt
 
-    rows, targets = [], []
+    rows, learned = [], []
     for _ in range(size.traces):
         problem = task.draw(rng, "train")
         question, answer = (
             tokenizer(text, add_special_tokens=False)["input_ids"]
             for text in (prompt(*problem), " " + task.trace(problem, rng))
         )
-        row = torch.tensor((question + answer + [tokenizer.eos_token_id])[: size.trace_tokens])
-        rows.append(row)
-        targets.append(torch.cat([torch.full((len(question),), IGNORED), row[len(question) :]]))
-    return pad_sequence(rows, batch_first=True), pad_sequence(targets, batch_first=True, padding_value=IGNORED)
+        rows.append(torch.tensor((question + answer + [tokenizer.eos_token_id])[: size.trace_tokens]))
+        learned.append(torch.arange(len(rows[-1])) >= len(question))
+    return pad_sequence(rows, batch_first=True), pad_sequence(learned, batch_first=True)
 
 
 def flags(start: Path, data: Path, loss: Mapping[str, Any], size: Size) -> dict[str, Any]:
