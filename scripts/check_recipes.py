@@ -27,6 +27,7 @@ import yaml
 from recipe_findings import MAX_NEW_TOKENS, PROMPTS, findings, sources
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.data import countdown
 from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.runs.files import records, write_atomically
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
@@ -67,7 +68,7 @@ def write_problems(path: Path, task: str, *, first: int, solvable: int, impossib
     rows = []
     for i in range(solvable + impossible):
         gold = golds[i % len(golds)] if i < solvable else IMPOSSIBLE
-        label = json.dumps({"numbers": [1, 2], "target": gold}) if task == "countdown" else str(gold)
+        label = countdown.label([1, 2], gold) if task == "countdown" else str(gold)
         rows.append(json.dumps({"input": f"Q{first + i:02}", "label": label, "datasource": path.stem}) + "\n")
     write_atomically(path, "".join(rows))
 

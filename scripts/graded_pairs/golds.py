@@ -19,34 +19,9 @@ SOURCES = {
 }
 SYNTHETIC_GOLDS = 500
 WORDS = (
-    "Monday",
-    "Tuesday",
-    "Friday",
-    "Sunday",
-    "red",
-    "blue",
-    "green",
-    "hyperbola",
-    "parabola",
-    "circle",
-    "line",
-    "odd",
-    "even",
-    "neither",
-    "Yes",
-    "true",
-    "false",
-    "north",
-    "west",
-    "isosceles",
-    "equilateral",
-    "Alice",
-    "Carla",
-    "Maria",
-    "Angela",
-    "May",
-    "October",
-)
+    "Monday Tuesday Friday Sunday red blue green hyperbola parabola circle line odd even neither Yes true "
+    "false north west isosceles equilateral Alice Carla Maria Angela May October"
+).split()
 UNUSABLE = ("$221,$8$",)
 
 

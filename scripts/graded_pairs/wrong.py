@@ -9,64 +9,55 @@ import mpmath
 from graded_pairs.latex_value import value
 from graded_pairs.shapes import Answer, Variant, negated, read, render, scalar, summed, terms_of
 
-OTHER_TEXTS = (
-    "Evelyn",
-    "Navin",
-    "Briana",
-    "east",
-    "west",
-    "even",
-    "odd",
-    "neither",
-    "ellipse",
-    "parabola",
-    "circle",
-    "No",
-    "Yes",
-)
+OTHER_TEXTS = "Evelyn Navin Briana east west even odd neither ellipse parabola circle No Yes".split()
 NO_ANSWERS = ("", " ", "None", r"\text{undefined}", "no solution", "?", r"\text{cannot be determined}")
 
 
 def different_variants(text: str, answer: Answer, rng: random.Random) -> Iterator[Variant]:
     """Texts that stand for another answer, or for none."""
-    parts, shape = answer.parts, answer.shape
     yield Variant("no_answer", rng.choice(NO_ANSWERS), None)
     if len(text) > 8 and (cut := truncated(text.strip().strip("$"), rng)) is not None:
         yield Variant("truncated", cut, None)
-    if shape == "choice":
-        letter = rng.choice([x for x in "ABCDE" if x != parts[0]])
-        both = rng.choice(["(%s), (%s)", "%s or %s", r"\text{(%s)} \text{ and } \text{(%s)}", "%s, %s"]) % (
-            parts[0],
-            letter,
-        )
-        yield Variant("hedged", both, Answer("list", (parts[0], letter)))
-        yield Variant(
-            "other_choice",
-            rng.choice([letter, f"({letter})", rf"\text{{({letter})}}", rf"\textbf{{({letter})}}"]),
-            Answer(shape, (letter,)),
-        )
-        return
-    if shape == "text":
-        word = rng.choice([x for x in OTHER_TEXTS if x != parts[0]])
-        yield Variant("other_text", rng.choice([word, rf"\text{{{word}}}"]), Answer(shape, (word,)))
-        return
-    if shape == "other":
-        return
-    if shape == "tuples":
-        yield (
-            _variant("missing_element", answer._replace(parts=parts[:-1]))
-            if len(parts) > 2
-            else Variant("missing_element", parts[0], read(parts[0]))
-        )
-        first = read(parts[0])
-        yield _variant(
-            "swapped_order", answer._replace(parts=(render(first._replace(parts=first.parts[::-1])), *parts[1:]))
-        )
-        for kind, new in _wrong_parts(first, rng):
-            yield _variant(kind, answer._replace(parts=(render(new), *parts[1:])))
-        return
-    for kind, new in _wrong_parts(answer, rng):
-        yield _variant(kind, new)
+    if answer.shape in WHOLE:
+        yield from WHOLE[answer.shape](answer, rng)
+    elif answer.shape != "other":
+        for kind, new in _wrong_parts(answer, rng):
+            yield _variant(kind, new)
+        yield from _wrong_structure(answer, rng)
+
+
+def _wrong_choice(answer: Answer, rng: random.Random) -> Iterator[Variant]:
+    right = answer.parts[0]
+    letter = rng.choice([x for x in "ABCDE" if x != right])
+    both = rng.choice(["(%s), (%s)", "%s or %s", r"\text{(%s)} \text{ and } \text{(%s)}", "%s, %s"])
+    yield Variant("hedged", both % (right, letter), Answer("list", (right, letter)))
+    styles = [letter, f"({letter})", rf"\text{{({letter})}}", rf"\textbf{{({letter})}}"]
+    yield Variant("other_choice", rng.choice(styles), answer._replace(parts=(letter,)))
+
+
+def _wrong_text(answer: Answer, rng: random.Random) -> Iterator[Variant]:
+    word = rng.choice([x for x in OTHER_TEXTS if x != answer.parts[0]])
+    yield Variant("other_text", rng.choice([word, rf"\text{{{word}}}"]), answer._replace(parts=(word,)))
+
+
+def _wrong_tuples(answer: Answer, rng: random.Random) -> Iterator[Variant]:
+    parts, first = answer.parts, read(answer.parts[0])
+    if len(parts) > 2:
+        yield _variant("missing_element", answer._replace(parts=parts[:-1]))
+    else:
+        yield Variant("missing_element", parts[0], first)
+    turned = first._replace(parts=first.parts[::-1])
+    for kind, new in (("swapped_order", turned), *_wrong_parts(first, rng)):
+        yield _variant(kind, answer._replace(parts=(render(new), *parts[1:])))
+
+
+WHOLE = {"choice": _wrong_choice, "text": _wrong_text, "tuples": _wrong_tuples}
+"""Shapes whose parts are no expressions."""
+
+
+def _wrong_structure(answer: Answer, rng: random.Random) -> Iterator[Variant]:
+    """Another order, bracket, relation or number of elements."""
+    parts, shape = answer.parts, answer.shape
     if shape == "tuple":
         yield _variant("swapped_order", answer._replace(parts=parts[::-1]))
         yield Variant("missing_element", parts[0], Answer("expression", parts[:1]))
@@ -77,20 +68,13 @@ def different_variants(text: str, answer: Answer, rng: random.Random) -> Iterato
         yield _variant("missing_element", answer._replace(parts=parts[:at] + parts[at + 1 :]))
         yield _variant("extra_element", answer._replace(parts=(*parts, str(rng.randint(2, 99)))))
     if shape in ("interval", "union"):
-        ends = answer.before if shape == "union" else answer.before + answer.after
-        at = rng.choice([i for i, part in enumerate(parts) if "\\infty" not in part])
-        turned = ends[:at] + {"(": "[", "[": "(", ")": "]", "]": ")"}[ends[at]] + ends[at + 1 :]
-        new = answer._replace(before=turned) if shape == "union" else answer._replace(before=turned[0], after=turned[1])
-        yield _variant("bracket", new)
-        if shape == "union":
-            yield Variant("missing_element", render(answer).split(r" \cup ")[0], None)
+        yield from _wrong_interval(answer, rng)
     if shape == "matrix" and answer.after != "1" and len(parts) == int(answer.after) ** 2:
         n = int(answer.after)
         yield _variant("transposed", answer._replace(parts=tuple(parts[j * n + i] for i in range(n) for j in range(n))))
     if shape == "plus_minus":
-        yield Variant(
-            "missing_element", rf"{parts[0]} + {parts[1]}", Answer("expression", (rf"{parts[0]} + {parts[1]}",))
-        )
+        one = rf"{parts[0]} + {parts[1]}"
+        yield Variant("missing_element", one, Answer("expression", (one,)))
     if shape == "inequality":
         turned = {r"\ge": r"\le", r"\le": r"\ge", ">": "<", "<": ">"}[answer.after]
         yield _variant("relation", answer._replace(after=turned))
@@ -100,11 +84,20 @@ def different_variants(text: str, answer: Answer, rng: random.Random) -> Iterato
         yield _variant("swapped_order", answer._replace(parts=parts[::-1]))
     if shape == "integer":
         other = str(int(parts[0]) + rng.choice([-2, -1, 1, 2, 10]))
-        yield Variant(
-            "hedged",
-            rng.choice([r"%s \text{ or } %s", "%s or %s", "%s, %s"]) % (parts[0], other),
-            Answer("list", (parts[0], other)),
-        )
+        both = rng.choice([r"%s \text{ or } %s", "%s or %s", "%s, %s"]) % (parts[0], other)
+        yield Variant("hedged", both, Answer("list", (parts[0], other)))
+
+
+def _wrong_interval(answer: Answer, rng: random.Random) -> Iterator[Variant]:
+    is_union = answer.shape == "union"
+    ends = answer.before if is_union else answer.before + answer.after
+    at = rng.choice([i for i, part in enumerate(answer.parts) if "\\infty" not in part])
+    turned = ends[:at] + {"(": "[", "[": "(", ")": "]", "]": ")"}[ends[at]] + ends[at + 1 :]
+    yield _variant(
+        "bracket", answer._replace(before=turned) if is_union else answer._replace(before=turned[0], after=turned[1])
+    )
+    if is_union:
+        yield Variant("missing_element", render(answer).split(r" \cup ")[0], None)
 
 
 def _variant(kind: str, claim: Answer) -> Variant:
