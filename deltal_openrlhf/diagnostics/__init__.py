@@ -11,8 +11,7 @@ sketch.py        gradients by layer type, whole or as a count sketch
 plan.py          what it all takes in memory and on the disk
 score_rows.py    the score vectors of all responses, on the disk
 gram.py          their Gram matrices by layer type
-folder.py        the folder of one diagnosis, and going on where it was
-progress.py      lines with an estimate of the time left
+folder.py        the folder of one diagnosis, whose stages resume
 run.py           the whole command
 
 From the Gram matrices to the findings (numpy, scipy and the weights of aggregation.py; no gradient is needed again):
@@ -25,8 +24,7 @@ covariance.py    mean correlation of two gradients, of one prompt and of differe
 settings.py      what is computed from a sample
 partitions.py    prompts dealt out into batches at random
 batches.py       moments of batch gradients over partitions, and with any one prompt left out
-                 (their covariance, and intervals of functions and ratios of them: deltal_openrlhf/statistics/jackknife.py)
-estimators.py    moments -> CV, bias, cosines and norms of each method
+estimators.py    moments -> CV, bias, cosines and norms of each method, with the intervals of statistics/jackknife.py
 study.py         all methods on the same partitions
 recommend.py     what the intervals say about alpha
 analyse.py       all of it: GradientSample -> findings
@@ -35,6 +33,8 @@ From the findings to the report:
 
 answer.py        the answer in sentences
 plots.py         the figures
-method_plots.py  those that compare methods
-page.py          the page that holds them
+method_plots.py  the figures that compare methods
+tables.py        the numbers
+definitions.py   what the terms mean
+page.py          the page that holds all of it
 """
