@@ -12,6 +12,11 @@ from graded_pairs.shapes import negated, summed, terms_of
 
 def rewritten(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Equal expressions in another form."""
+    for ways in (_fraction_or_surd, _sum_or_power, _brackets, _computed, _function):
+        yield from ways(leaf, rng)
+
+
+def _fraction_or_surd(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     if re.fullmatch(r"\\frac\{([^{}]|\{[^{}]*\})*\}\{([^{}]|\{[^{}]*\})*\}", leaf):
         above, below = _braced(leaf[5:])
         if not (above + below).isdigit():
@@ -38,6 +43,9 @@ def rewritten(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
             yield "sqrt_braces", rf"{m[1]}\sqrt{m[2]}" if "{" in leaf else rf"{m[1]}\sqrt{{{m[2]}}}"
     if m := re.fullmatch(r"(\d+) ?\\pi", leaf):
         yield "factor_order", rng.choice([rf"\pi \cdot {m[1]}", rf"{m[1]} \cdot \pi", rf"{m[1]} \times \pi"])
+
+
+def _sum_or_power(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     terms = terms_of(leaf)
     if len(terms) > 1:
         turned = terms[1:] + terms[:1] if len(terms) == 2 else rng.sample(terms, len(terms))
@@ -54,6 +62,9 @@ def rewritten(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
         and "\\frac1" not in leaf
     ):
         yield "times_sign", dotted
+
+
+def _brackets(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     if m := re.fullmatch(r"\(([a-z])([+-]\d+)\)\(([a-z])([+-]\d+)\)", leaf.replace(" ", "")):
         x, p, y, q = m[1], int(m[2]), m[3], int(m[4])
         middle = f"{p + q:+d}{x}".replace("+1" + x, "+" + x).replace("-1" + x, "-" + x)
@@ -73,6 +84,9 @@ def rewritten(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
             yield "factored", f"({m[1]}{(b + root) // 2:+d})({m[1]}{(b - root) // 2:+d})"
     if m := re.fullmatch(r"([a-z0-9]+)\(([a-z])([+-]\d+)\)", leaf.replace(" ", "")):
         yield "factor_order", f"({m[2]}{m[3]}){m[1]}" if m[1].isalpha() else f"{m[1]}({m[3].lstrip('+')}+{m[2]})"
+
+
+def _computed(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     if re.fullmatch(r"[\d^{}+\-! ()]|(?:[\d^{}+\-! ()]|\\cdot|\\times|\\binom)+", leaf) and not re.fullmatch(
         r"-?\d+", leaf
     ):
@@ -82,6 +96,9 @@ def rewritten(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
             return
         if number == mpmath.floor(number) and 0 < number < 10**9:
             yield "computed", str(int(number))
+
+
+def _function(leaf: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     if re.search(r"\\arc(sin|cos|tan)", leaf):
         yield "inverse_trig", re.sub(r"\\arc(sin|cos|tan)", r"\\\1^{-1}", leaf)
     if m := re.fullmatch(r"\\(sin|cos|tan|cot|ln|log) ?([a-z])", leaf):
