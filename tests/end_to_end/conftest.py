@@ -10,17 +10,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import commands
 
 from deltal_openrlhf.models.tiny import write_tiny_model
 
-TIME_LIMIT = 150  # seconds a run may take on 2 cores, all included; a run takes 30 to 60
+TIME_LIMIT = 240  # seconds a run may take on 2 cores that other tests share; a run takes 30 to 100
 
 REWARD = """
+import os
 import torch
 
 def reward_func(queries, prompts, labels, **kwargs):
-    if any(prompt.startswith("bad") for prompt in prompts):
-        raise ValueError("no reward for this prompt")
+    if os.path.exists(__file__ + ".broken"):
+        raise ValueError("no reward any more")
     rewards = []
     for query, prompt in zip(queries, prompts):
         response = query[len(prompt):]
@@ -32,15 +34,14 @@ def reward_func(queries, prompts, labels, **kwargs):
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory) -> Path:
-    """Folder with model/, prompts.jsonl, bad_prompts.jsonl and reward.py."""
+    """Folder with model/, prompts.jsonl and reward.py."""
     from tokenizers import Regex, pre_tokenizers
 
     folder = tmp_path_factory.mktemp("workspace")
     words = ["<pad>", "<eos>", "<unk>", *"0123456789abcdefghijklmnopqrstuvwxyz +-=?.!"]
     write_tiny_model(folder / "model", words, pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"))
-    for name, prefix in (("prompts.jsonl", ""), ("bad_prompts.jsonl", "bad ")):
-        rows = [json.dumps({"input": f"{prefix}{i}+{i % 7}=", "label": ""}) + "\n" for i in range(64)]
-        (folder / name).write_text("".join(rows))
+    rows = [json.dumps({"input": f"{i}+{i % 7}=", "label": ""}) + "\n" for i in range(64)]
+    (folder / "prompts.jsonl").write_text("".join(rows))
     (folder / "reward.py").write_text(REWARD)
     return folder
 
@@ -67,7 +68,7 @@ class Run:
             "--train.micro_batch_size 2 --train.num_episodes 1 --train.max_epochs 1 --actor.adam.lr 1e-3 "
             f"--actor.lr_scheduler constant --ckpt.output_dir {out}/hf --ckpt.path {out}/ckpt"
         ).split() + list(flags)
-        self.command = [sys.executable, "-m", module, *flags]
+        self.command, self.stock = [sys.executable, "-m", module, *flags], module.startswith("openrlhf.")
         self.process: subprocess.Popen | None = None
         self.family: set[psutil.Process] = set()
 
@@ -75,7 +76,9 @@ class Run:
         self.out.mkdir(parents=True, exist_ok=True)
         self.console = self.out / f"console-{time.time()}.txt"
         with open(self.console, "w") as file:
-            self.process = subprocess.Popen(self.command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            # The stock command is one that `deltal enable` changes, by way of what the interpreter does at its start.
+            start = subprocess.Popen if self.stock else commands.Popen
+            self.process = start(self.command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         self.started = time.time()
         return self
 

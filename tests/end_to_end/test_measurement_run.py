@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from support import commands
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(2)]
 TIME_LIMIT = 200  # seconds on 2 cores; the comparison takes about 50
@@ -13,7 +14,7 @@ TIME_LIMIT = 200  # seconds on 2 cores; the comparison takes about 50
 
 def deltal(*words: str, status: int = 0) -> str:
     command = [sys.executable, "-m", "deltal_openrlhf.cli.main", *map(str, words)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIME_LIMIT)
+    done = commands.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIME_LIMIT)
     assert done.returncode == status, done.stdout
     return done.stdout
 

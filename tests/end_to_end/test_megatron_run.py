@@ -2,10 +2,10 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 
 import pytest
+from support import commands
 
 from deltal_openrlhf import cpu
 
@@ -44,12 +44,26 @@ def check(rows: list[dict]) -> None:
         assert row["actor_grad_norm"] > 0
 
 
-def test_tensor_parallel_run_is_killed_and_goes_on_pipeline_parallel(start):
+@pytest.fixture
+def broken_reward(workspace):
+    """While this file is there, every reward raises."""
+    broken = workspace / "reward.py.broken"
+    yield broken
+    broken.unlink(missing_ok=True)
+
+
+def test_a_tensor_parallel_run_stops_at_a_reward_that_raises_and_goes_on_pipeline_parallel(start, broken_reward):
     with start(*DELTAL, *MEGATRON, *TENSOR, ranks=2, time_limit=240) as run:
         latest = run.out / "ckpt" / "_actor" / "latest"
         run.wait_for(lambda: latest.exists() and latest.read_text() >= "global_step2", "checkpoint of step 2")
-        run.kill_all()
+        broken_reward.touch()
+        assert run.wait() == 1
+        last = run.text().splitlines()[-1]
+        assert last.startswith("deltal train: stopped: ")
+        assert "ValueError: no reward any more" in last and "reward.py" in last
+        assert run.survivors() == []
         text, log = run.text(), (run.out / "hf/logs/train.log").read_text()
+    broken_reward.unlink()
     assert "deltal train: Megatron: tensor 2 (sequence parallel), pipeline 1, context 1, data parallel 1" in text
     assert all(f"rank {rank}: ∆L is active: alpha 0.75, scope step, M 24" in log for rank in (0, 1))
     saved = int(latest.read_text().removeprefix("global_step"))
@@ -70,7 +84,7 @@ def test_tensor_parallel_run_is_killed_and_goes_on_pipeline_parallel(start):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     prompt = tokenizer("1+1=", return_tensors="pt")["input_ids"]
     ours = model.generate(prompt, do_sample=False, max_new_tokens=8, min_new_tokens=8)[0, prompt.shape[1] :].tolist()
-    vllm = subprocess.run([sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, timeout=150)
+    vllm = commands.run([sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True, timeout=150)
     assert vllm.returncode == 0, vllm.stderr[-3000:]
     theirs = json.loads(vllm.stdout.splitlines()[-1])
     assert theirs[0] == ours[0]  # bfloat16 may let them part later
