@@ -20,7 +20,17 @@ prepare()
 
 RAY = ("end_to_end", "cli/test_doctor_cluster.py")
 # What takes longest, in core-seconds, is begun first, so that no process is left with it in the end.
-FIRST = (*RAY, "verify", "megatron_ext", "diagnostics", "cli", "quickstart", "comparison")
+FIRST = (
+    *RAY,
+    "evaluation/test_eval_run.py",
+    "verify",
+    "scripts",
+    "megatron_ext",
+    "cpu",
+    "cli",
+    "quickstart",
+    "comparison",
+)
 
 
 class Together(LoadScopeScheduling):
