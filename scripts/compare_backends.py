@@ -5,7 +5,7 @@
 One small Llama learns from search traces (as in the quick start, without biases and with a layer more, so that it can be cut), then every
 backend trains it on the same prompts with ∆L and the importance-sampling correction. Shown are the reward and vllm_kl (how
 far the trainer's log-probabilities are from those of the rollout engine); at the end vLLM loads every exported model and answers the first
-prompts greedily. Stages that are done are kept: the same command goes on where it was.
+prompts greedily. Stages that are done are kept: the same command resumes where it was.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def report(runs: dict[str, list[dict]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for all files; the same one goes on")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all files; a run into the same one resumes")
     parser.add_argument("--steps", type=int, default=10, help="PPO steps of each backend (default 10)")
     parser.add_argument("--supervised-steps", type=int, default=1500, help="of the start (default 1500)")
     parser.add_argument("--json", type=Path, help="write the numbers there")

@@ -87,7 +87,7 @@ class Saved:
 
 
 def measure(rank: int, cases: list[dict], folder: str) -> list[dict]:
-    """Of every case, on this rank: bytes of weights, gradients and optimizer; chunk, layer: saved by the model chunk and, at most, by one
+    """For every case, on this rank: bytes of weights, gradients and optimizer; chunk, layer: saved by the model chunk and, at most, by one
     of its layers."""
     from megatron.core import parallel_state
 

@@ -175,7 +175,7 @@ class Expression:
         return node
 
     def _argument(self, whole_number: bool = False) -> Node:
-        r"""Of \frac, \sqrt, \binom: {...}, or one digit or letter: \frac12. Of \sqrt10 everybody means the root of 10."""
+        r"""The argument of \frac, \sqrt, \binom: {...}, or one digit or letter: \frac12. \sqrt10 means the root of 10."""
         if self._peek() == "{":
             return self._braced()
         token = self._take()

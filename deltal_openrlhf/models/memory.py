@@ -81,20 +81,19 @@ def _keeps_scores(model: PreTrainedModel, w: Widths) -> bool:
 
 
 def sampling_bytes(model: PreTrainedModel, prompt: int, new_tokens: int) -> int:
-    """Of one row of sampling.sample, at its longest: keys and values of all layers, and the most of: one layer of them as it grows,
-    a step's logits, a layer of the prompt's pass."""
+    """Bytes of one row of sampling.sample at its longest: keys and values of all layers, and the most of one layer of them as it
+    grows, a step's logits, and a layer of the prompt's pass."""
     w = widths(model)
     cache = 2 * w.keys * (prompt + new_tokens)
-    grouped = (
-        2 * w.queries * (prompt + new_tokens)
-    )  # torch's plain attention repeats a layer's keys and values for all heads
+    # torch's plain attention repeats a layer's keys and values for all heads.
+    grouped = 2 * w.queries * (prompt + new_tokens)
     first = prompt * (4 * w.hidden + 3 * w.queries + 2 * w.keys + 3 * w.mlp + w.heads * prompt)
     size = model.dtype.itemsize
     return size * w.layers * cache + max(size * (cache + grouped), size * first, 4 * SAMPLED_LOGITS * w.vocabulary)
 
 
 def free_bytes(device: torch.device) -> int:
-    """On a GPU with what torch keeps for reuse."""
+    """Bytes that can be had now; on a GPU with what torch keeps for reuse."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused

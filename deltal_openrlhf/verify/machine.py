@@ -123,7 +123,7 @@ def all_reduce(rank: int) -> dict[str, Any]:
 
 
 def median_seconds(function: Callable[[], Any], rounds: int) -> float:
-    """Of `rounds` calls after one that is not timed, each waited for."""
+    """The median of `rounds` calls after one that is not timed. Each is waited for."""
     seconds = []
     for turn in range(rounds + 1):
         begun = time.perf_counter()

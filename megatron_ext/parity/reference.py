@@ -51,7 +51,7 @@ def _as_saved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def largest_difference(got: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
-    """Of any element. Raises ValueError if names differ."""
+    """The largest difference of one element. Raises ValueError if names differ."""
     _check_names(got, wanted)
     return max((got[name] - wanted[name]).abs().max().item() for name in wanted)
 

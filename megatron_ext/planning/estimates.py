@@ -40,7 +40,7 @@ class Machine:
     network: float = 50e9
 
     def bandwidth(self, stride: int, size: int) -> float:
-        """Of a group of `size` ranks, each `stride` apart."""
+        """Bytes a second in a group of `size` ranks, each `stride` apart."""
         return self.nvlink if stride * size <= self.gpus_per_node else self.network
 
 
@@ -130,7 +130,7 @@ def _communication(
 
 
 def _data_parallel_seconds(shape: ModelShape, layout: ParallelLayout, machine: Machine) -> float:
-    """Of the stage with most parameters."""
+    """Seconds of the stage with most parameters."""
     ranks, expert_ranks = reduction_ranks(layout, machine.gpus)
     data_parallel = machine.gpus // layout.replica
     wide = layout.replica * data_parallel if data_parallel > 1 else layout.tensor * layout.context

@@ -44,7 +44,7 @@ class Workload:
     """What every layout is asked to hold. Tokens are of one replica, all context parallel ranks together.
 
     micro_batch_tokens: as --megatron.max_tokens_per_micro_batch. micro_batches: of one replica in an optimizer step. chunk_size: as
-    --megatron.logprob_chunk_size. reference: whether a reference model lies beside the policy. fused_rope: as with Transformer Engine's
+    --megatron.logprob_chunk_size. reference: whether a reference model lies next to the policy. fused_rope: as with Transformer Engine's
     modules; with plain ones it is not.
     """
 
@@ -109,7 +109,7 @@ def stage_memory(
 def peak_memory(
     shape: ModelShape, layout: ParallelLayout, world: int, work: Workload, *, recompute: bool
 ) -> StageMemory:
-    """Of the pipeline stage that takes most."""
+    """The memory of the pipeline stage that takes most."""
     stages = (
         stage_memory(shape, layout, world, work, stage=stage, recompute=recompute) for stage in range(layout.pipeline)
     )
@@ -160,7 +160,7 @@ def layer_activations(shape: ModelShape, layout: ParallelLayout, tokens: int, *,
 
 
 def head_activations(shape: ModelShape, layout: ParallelLayout, tokens: int) -> int:
-    """Of the last stage, beside its layers: the last norm's input, the hidden states of the log-probabilities (of all tokens, gathered
+    """Bytes of the last stage next to its layers: the last norm's input, the hidden states of the log-probabilities (of all tokens, gathered
     under sequence parallelism), and 25 bytes a token of those."""
     row = tokens // (layout.tensor if layout.sequence_parallel else 1)
     return (row + tokens) * shape.hidden_size * HALF + row * SINGLE + 25 * tokens

@@ -67,18 +67,18 @@ class ModelShape:
 
     @property
     def key_value_size(self) -> int:
-        """Of keys; of values again as much."""
+        """Features of all keys; values have as many."""
         return self.num_key_value_heads * self.head_dim
 
     @property
     def parameters(self) -> int:
-        """Of the whole model, as transformers counts them."""
+        """Parameters of the whole model, as transformers counts them."""
         (buffer,) = rank_parameters(self, ParallelLayout(), stage=0)
         return sum(buffer.dense) + sum(buffer.expert)
 
     @property
     def active_parameters(self) -> int:
-        """That multiply one token: without the embedding, the norms and the experts that are not chosen."""
+        """Parameters that multiply one token: without the embedding, the norms and the experts that are not chosen."""
         attention = self.hidden_size * 2 * (self.query_size + self.key_value_size)
         if self.num_experts:
             mlp = 3 * self.hidden_size * self.moe_intermediate_size * self.num_experts_per_tok
@@ -147,7 +147,7 @@ def rank_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> li
 
 
 def _layer(shape: ModelShape, layout: ParallelLayout) -> tuple[list[int], list[int]]:
-    """Of one transformer layer on one rank: (dense, expert)."""
+    """Sizes of the parameters of one transformer layer on one rank: (dense, expert)."""
     h, qkv = shape.hidden_size, shape.query_size + 2 * shape.key_value_size
     dense = [h, h * qkv // layout.tensor, h * shape.query_size // layout.tensor, h]
     dense += [qkv // layout.tensor] if shape.qkv_bias else []

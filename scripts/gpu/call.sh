@@ -30,7 +30,7 @@ case ${1:-} in
         echo "== packages unpacked: $((SECONDS - BEGUN)) s so far"
     fi
     if nvidia-smi -L >/dev/null 2>&1; then
-        # On the other cores while the GPU works. setsid: they go on after this call.
+        # On the other cores while the GPU works. setsid: they outlive this call.
         setsid "$PYTHON" -c 'from deepspeed.ops.op_builder import FusedAdamBuilder; FusedAdamBuilder().load()' >"$WORK/fused_adam.log" 2>&1 &
         [ ! -d "$BOX/te" ] || setsid nice -n 10 bash scripts/gpu/build_te.sh "$BOX" "$SITE" "$WORK/te" >"$WORK/te.log" 2>&1 &
     fi

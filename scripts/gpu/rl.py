@@ -195,7 +195,7 @@ def traces(tokenizer: Any, task: Any, rng: random.Random, size: Size) -> tuple:
 
 
 def flags(start: Path, data: Path, loss: Mapping[str, Any], size: Size) -> dict[str, Any]:
-    """Of `deltal train`, for the loop."""
+    """Flags of `deltal train`, for the loop."""
     import deltal_openrlhf
 
     return {
