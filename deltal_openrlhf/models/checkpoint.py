@@ -11,14 +11,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-TOKENIZER = (
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "chat_template*",
+TOKENIZER = tuple(
+    "tokenizer* vocab* merges.txt *.model added_tokens.json special_tokens_map.json chat_template*".split()
 )
 CONFIGURATION = ("config.json", "generation_config.json")
 """The second one names end tokens."""

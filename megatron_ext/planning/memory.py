@@ -160,8 +160,8 @@ def layer_activations(shape: ModelShape, layout: ParallelLayout, tokens: int, *,
 
 
 def head_activations(shape: ModelShape, layout: ParallelLayout, tokens: int) -> int:
-    """Bytes of the last stage next to its layers: the last norm's input, the hidden states of the log-probabilities (of all tokens, gathered
-    under sequence parallelism), and 25 bytes a token of those."""
+    """Bytes of the last stage next to its layers: the last norm's input, the hidden states of the log-probabilities (of all tokens,
+    gathered under sequence parallelism), and 25 bytes a token of those."""
     row = tokens // (layout.tensor if layout.sequence_parallel else 1)
     return (row + tokens) * shape.hidden_size * HALF + row * SINGLE + 25 * tokens
 
