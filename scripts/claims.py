@@ -5,6 +5,7 @@ not resolved otherwise. That a number is a certain value holds if a narrow enoug
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not resolved"
@@ -20,6 +21,10 @@ MEASURED = ("cv_ratio", "cosine", "relative_norm", "relative_bias", "detectable_
 """What claims about one update read of a method in findings.json."""
 
 Estimate = Mapping[str, Any]
+"""A number with its 95 % interval, as it stands in JSON."""
+Verdict = Callable[[Estimate], str]
+Findings = Mapping[str, Any]
+"""The findings.json of `deltal diagnose`."""
 
 
 class Row(NamedTuple):
@@ -42,7 +47,7 @@ def text(estimate: Estimate, sign: str = "") -> str:
     return f"{estimate['value']:{sign}.3f} [{low}, {high}]"
 
 
-def below(limit: float) -> Callable[[Estimate], str]:
+def below(limit: float) -> Verdict:
     """Verdict on "the number is below limit"."""
 
     def verdict(estimate: Estimate) -> str:
@@ -53,7 +58,7 @@ def below(limit: float) -> Callable[[Estimate], str]:
     return verdict
 
 
-def above(limit: float) -> Callable[[Estimate], str]:
+def above(limit: float) -> Verdict:
     def verdict(estimate: Estimate) -> str:
         if estimate["low"] is not None and estimate["low"] > limit:
             return HOLDS
@@ -62,7 +67,7 @@ def above(limit: float) -> Callable[[Estimate], str]:
     return verdict
 
 
-def equal_to(value: float, widest: float) -> Callable[[Estimate], str]:
+def equal_to(value: float, widest: float) -> Verdict:
     """Verdict on "the number is value": holds if the interval contains it and is not wider than `widest`."""
 
     def verdict(estimate: Estimate) -> str:
@@ -77,19 +82,16 @@ def equal_to(value: float, widest: float) -> Callable[[Estimate], str]:
 
 
 class Diagnosis:
-    """findings.json of each sample. name -> findings."""
+    """The claims about one update. samples: their findings, by name."""
 
-    def __init__(self, samples: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, samples: Mapping[str, Findings]) -> None:
         self.samples = samples
 
-    def estimates(self, read: Callable[[Mapping[str, Any]], Estimate]) -> list[Estimate]:
-        return [read(findings) for findings in self.samples.values()]
-
-    def row(self, claim: str, read: Callable[[Mapping[str, Any]], Estimate], verdict: Callable[[Estimate], str]) -> Row:
-        found = self.estimates(read)
+    def row(self, claim: str, read: Callable[[Findings], Estimate], verdict: Verdict) -> Row:
+        found = [read(findings) for findings in self.samples.values()]
         return Row(claim, [text(estimate) for estimate in found], [verdict(estimate) for estimate in found])
 
-    def of_method(self, claim: str, key: str, field: str, verdict: Callable[[Estimate], str]) -> Row:
+    def of_method(self, claim: str, key: str, field: str, verdict: Verdict) -> Row:
         return self.row(claim, lambda findings: method(findings, key)[field], verdict)
 
     def growth(self, claim: str, advantage: str) -> Row:
@@ -109,7 +111,7 @@ class Diagnosis:
             same = {entry["a"], entry["b"]} & {"seq-mean-token-mean", "token-mean"}
             claim = f"{a} has the CV of {b}: ratio 1" if same else f"{a} has a lower CV than {b}: ratio < 1"
             verdict = equal_to(1, SAME_CV) if same else below(1)
-            rows.append(self.row(claim, lambda f, i=i: f["ordering"][i]["cv_ratio"], verdict))
+            rows.append(self.row(claim, partial(_neighbours, place=i), verdict))
         return rows
 
     def unbiased(self, alpha: str) -> Row:
@@ -158,7 +160,11 @@ class Diagnosis:
         ]
 
 
-def method(findings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _neighbours(findings: Findings, place: int) -> Estimate:
+    return findings["ordering"][place]["cv_ratio"]
+
+
+def method(findings: Findings, key: str) -> Mapping[str, Any]:
     return next(entry for entry in findings["estimators"] if entry["key"] == key)
 
 
@@ -191,7 +197,7 @@ class Claim(NamedTuple):
     a: str
     b: str
     metric: str
-    verdict: Callable[[Estimate], str]
+    verdict: Verdict
 
 
 CLAIMS = (
@@ -219,10 +225,8 @@ def training_rows(arm: Mapping[str, Any]) -> list[Row]:
         measured = f"{text(found['difference'], '+')}, n = {found['n']}, {found['wins']} of them higher"
         if OVER_STARTS in found:
             measured += f"; over starting points {text(found[OVER_STARTS], '+')}"
-        verdict, over_starts = (
-            claim.verdict(found[key]) if key in found else None for key in ("difference", OVER_STARTS)
-        )
-        if verdict != OPEN and over_starts not in (None, verdict):
+        verdict = claim.verdict(found["difference"])
+        if verdict != OPEN and OVER_STARTS in found and claim.verdict(found[OVER_STARTS]) != verdict:
             verdict += " with these starting points; for others not resolved"
         rows.append(Row(claim.text, [measured], [verdict]))
     return rows

@@ -45,7 +45,7 @@ def plots(comparison: Mapping[str, Any]) -> list[list[Plot | NoPlot]]:
     """The plots of each arm in the order of the page, with a sentence in place of a plot whose values are all missing."""
     arms = comparison["arms"]
     looks = palette.looks(method["name"] for arm in arms for method in arm["methods"])
-    return [figures.draw(_of_arm(arm, plot_prefix(i, arm), looks)) for i, arm in enumerate(arms, start=1)]
+    return [figures.draw(_of_arm(arm, f"{i}_{_slug(arm['name'])}", looks)) for i, arm in enumerate(arms, start=1)]
 
 
 def _of_arm(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> list[Callable[[], Plot | NoPlot]]:
@@ -54,11 +54,6 @@ def _of_arm(arm: Arm, prefix: str, looks: Mapping[str, Look]) -> list[Callable[[
     if arm["learning_rates"]:
         found.append(partial(_learning_rates, arm, prefix, looks))
     return found
-
-
-def plot_prefix(number: int, arm: Arm) -> str:
-    """How the names of an arm's plots begin: PREFIX_accuracy, PREFIX_difference_final. number: of the arm, from 1."""
-    return f"{number}_{_slug(arm['name'])}"
 
 
 def _slug(name: str) -> str:
