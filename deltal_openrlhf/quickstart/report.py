@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend without a display has to be chosen first)
-from matplotlib.axes import Axes  # noqa: E402
-
+from deltal_openrlhf.reports.figures import drawing, png
+from deltal_openrlhf.runs.files import write_all_atomically
 from deltal_openrlhf.statistics.estimate import Estimate
 
 
@@ -20,37 +19,30 @@ def plot(metrics: list[dict], before: Estimate, after: Estimate, title: str, pat
     metrics: rows of metrics.jsonl. before, after: held-out accuracy.
     """
     steps = [row["step"] for row in metrics]
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True, layout="constrained")
-    figure.suptitle(title)
 
     def line(ax: Axes, key: str, **style: Any) -> None:
         ax.plot(steps, [row.get(key, float("nan")) for row in metrics], **style)
 
-    reward, lengths, norm, ess = axes.flat
-    line(reward, "rollout/reward_mean", color="tab:blue", label="training batches (mean reward)")
-    for step, held_out, name in ((steps[0] - 1, before, "held-out, 95 % interval"), (steps[-1], after, None)):
-        value, low, high = np.array([held_out.value, held_out.low, held_out.high], dtype=float)
-        reward.errorbar(
-            step, value, yerr=[[value - low], [high - value]], fmt="o", color="tab:red", capsize=4, label=name
-        )
-    reward.set(ylabel="accuracy", ylim=(0, None))
-    for key, style in (("max", ":"), ("p95", "--"), ("mean", "-"), ("p50", "-.")):
-        line(lengths, f"deltal/response_length_{key}", linestyle=style, label=key)
-    lengths.set(ylabel="response length (tokens)", ylim=(0, None))
-    line(norm, "deltal/grad_norm", color="tab:green")
-    norm.set(ylabel="gradient norm", ylim=(0, None))
-    line(ess, "deltal/ess", color="tab:purple")
-    ess.set(ylabel="effective sample size\n(responses per optimizer step)", ylim=(0, None))
-    for ax in (reward, lengths):
-        ax.legend(fontsize="small")
-    for ax in axes.flat:
-        ax.grid(alpha=0.3)
-    for ax in axes[1]:
-        ax.set_xlabel("PPO step")
-    beside = path.with_name(path.name + ".tmp")
-    figure.savefig(beside, format="png", dpi=120)
-    plt.close(figure)
-    beside.replace(path)
+    with drawing():
+        figure = Figure(figsize=(11, 7), layout="constrained")
+        figure.suptitle(title)
+        (reward, lengths), (norm, ess) = figure.subplots(2, 2, sharex=True)
+        line(reward, "rollout/reward_mean", color="tab:blue", label="training batches (mean reward)")
+        for step, held_out, name in ((steps[0] - 1, before, "held-out, 95 % interval"), (steps[-1], after, None)):
+            value, low, high = np.array([held_out.value, held_out.low, held_out.high], dtype=float)
+            ends = [[value - low], [high - value]]
+            reward.errorbar(step, value, yerr=ends, fmt="o", color="tab:red", capsize=4, label=name)
+        reward.set(ylabel="accuracy", ylim=(0, None))
+        for key, style in (("max", ":"), ("p95", "--"), ("mean", "-"), ("p50", "-.")):
+            line(lengths, f"deltal/response_length_{key}", linestyle=style, label=key)
+        lengths.set(ylabel="response length (tokens)", ylim=(0, None))
+        line(norm, "deltal/grad_norm", color="tab:green")
+        norm.set(xlabel="PPO step", ylabel="gradient norm", ylim=(0, None))
+        line(ess, "deltal/ess", color="tab:purple")
+        ess.set(xlabel="PPO step", ylabel="effective sample size\n(responses per optimizer step)", ylim=(0, None))
+        for ax in (reward, lengths):
+            ax.legend(frameon=True)
+        write_all_atomically({path: png(figure)})
 
 
 def summary_of(accuracies: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ The first line is a header, every other line one response; the n responses to a 
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,11 +131,7 @@ def _rollout(values: dict[str, Any]) -> Rollout:
 
 def _built(kind: type, values: dict[str, Any]) -> Any:
     known = {field.name for field in fields(kind)}
-    missing = [
-        field.name
-        for field in fields(kind)
-        if field.name not in values and field.name not in ("loss", "log_probs", "images")
-    ]
+    missing = [field.name for field in fields(kind) if field.default is MISSING and field.name not in values]
     if missing:
         raise ValueError(f"lacks {missing[0]!r}")
     return kind(**{name: value for name, value in values.items() if name in known})
