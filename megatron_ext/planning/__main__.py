@@ -48,9 +48,9 @@ def parser() -> OneLineParser:
     """The dests are the names of the fields of Request and Machine."""
     parser = OneLineParser(prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def add(flag: str, kind: type, default: float | None, about: str, dest: str | None = None) -> None:
+    def add(flag: str, kind: type, default: float | None, about: str) -> None:
         about += "" if default is None else f"; default {default}"
-        parser.add_argument(flag, type=kind, default=default, dest=dest or flag[2:].replace("-", "_"), help=about)
+        parser.add_argument(flag, type=kind, default=default, help=about)
 
     def needed(flag: str, kind: type, about: str) -> None:
         parser.add_argument(flag, type=kind, required=True, help=about)
@@ -64,7 +64,7 @@ def parser() -> OneLineParser:
     add("--tokens-per-micro-batch", int, None, "--megatron.max_tokens_per_micro_batch; default --max-sequence-length")
     add("--batch-size", int, 320, "responses in an optimizer step (--train.batch_size)")
     add("--mean-length", int, None, "mean tokens of prompt and response; default half of --max-sequence-length")
-    add("--logprob-chunk-size", int, DEFAULT_CHUNK_SIZE, "--megatron.logprob_chunk_size", "chunk_size")
+    add("--logprob-chunk-size", int, DEFAULT_CHUNK_SIZE, "--megatron.logprob_chunk_size")
     add("--gpus-per-node", int, 8, "tensor parallelism stays within a node")
     add("--vllm-share", float, 0.6, "--vllm.gpu_memory_utilization of engines on the same GPUs, 0 for none")
     awake = "without --vllm.enable_sleep and --ds.enable_sleep: all is in memory at once"
@@ -90,9 +90,8 @@ def request_of(options: argparse.Namespace) -> Request:
 
     given = vars(options).copy()
     longest = given["max_sequence_length"]
-    for name in ("gpus", "max_sequence_length", "batch_size", "chunk_size", "gpus_per_node", "top"):
-        flag = "logprob-chunk-size" if name == "chunk_size" else name.replace("_", "-")
-        need(flag, given[name], given[name] >= 1, "1 or more")
+    for name in ("gpus", "max_sequence_length", "batch_size", "logprob_chunk_size", "gpus_per_node", "top"):
+        need(name.replace("_", "-"), given[name], given[name] >= 1, "1 or more")
     for name in ("gpu_memory", "nvlink_gbs", "network_gbs", "peak_tflops"):
         need(name.replace("_", "-"), given[name], 0 < given[name] < math.inf, "a number above 0")
     need("efficiency", options.efficiency, 0 < options.efficiency <= 1, "more than 0 and up to 1")

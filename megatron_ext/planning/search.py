@@ -22,7 +22,7 @@ class Request:
     tokens_per_micro_batch: int
     batch_size: int
     mean_length: int
-    chunk_size: int
+    logprob_chunk_size: int
     vllm_share: float
     sleep: bool
     reference: bool
@@ -76,7 +76,7 @@ def plan(request: Request, layout: ParallelLayout) -> Plan:
     micro_batches = math.ceil(request.batch_size * request.mean_length / data_parallel / request.tokens_per_micro_batch)
     if layout.virtual_pipeline:  # the interleaved schedule takes them in groups
         micro_batches = math.ceil(micro_batches / layout.pipeline) * layout.pipeline
-    work = Workload(request.tokens_per_micro_batch, micro_batches, request.chunk_size, request.reference)
+    work = Workload(request.tokens_per_micro_batch, micro_batches, request.logprob_chunk_size, request.reference)
     kept, recomputed = (peak_memory(request.shape, layout, gpus, work, recompute=again) for again in (False, True))
     recompute = _free(request, kept)[2] < 0
     memory = recomputed if recompute else kept
