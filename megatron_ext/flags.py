@@ -46,7 +46,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--megatron.max_tokens_per_micro_batch",
         type=int,
-        default=None,
         metavar="TOKENS",
         help="fill every micro batch with responses up to this many tokens, prompts and padding included, instead of with "
         "--train.micro_batch_size responses; old and reference log-probabilities are computed in batches of as many tokens. At "

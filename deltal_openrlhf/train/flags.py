@@ -59,20 +59,17 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         "--deltal.alpha",
         dest="deltal.alpha",
         type=float,
-        default=None,
         help=f"exponent of deltal, from 0 (Dr. GRPO norm) to 1 (least variance, GRPO norm's direction); default {DEFAULT_ALPHA}",
     )
     group.add_argument(
         "--deltal.scope",
         choices=SCOPES,
-        default=None,
         help="over what deltal's weights are normalised: step (default: the responses of one optimizer step, the paper's formula), "
         "rollout (the whole rollout batch, the authors' code) or group (the responses to one prompt)",
     )
     group.add_argument(
         "--deltal.max_length",
         type=float,
-        default=None,
         help="M in tokens, the constant by which deltal and seq-mean-token-sum-norm divide; default: the longest response the rollout "
         "may produce (--rollout.max_new_tokens, else --data.max_len; --data.max_len for agents)",
     )
@@ -107,7 +104,6 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deltal.reward_wait",
         type=float,
-        default=None,
         metavar="SECONDS",
         help="how long a reward from an http(s) --reward.remote_url may take, all tries included, before the run stops and names the "
         "address and the reason; default 120",
