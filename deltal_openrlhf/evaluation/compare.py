@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS, estimates, powers_of_two, statistics
-from deltal_openrlhf.evaluation.report import ALL_ALIKE, METHOD, estimate_text, has_no_width, table
+from deltal_openrlhf.evaluation.report import estimate_text, method, table, with_overall
 from deltal_openrlhf.evaluation.results import FORMAT
 
 FILE = "results.json"
@@ -119,20 +119,14 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
         f"{letter}: {model} ({path})"
         for letter, model, path in zip("AB", comparison["models"], comparison["paths"], strict=True)
     ]
-    rows = dict(comparison["sets"])
-    if len(rows) > 1:
-        rows[OVER_PROBLEMS] = comparison["overall"]["mean_over_problems"]
-        rows[OVER_SETS] = comparison["overall"]["mean_over_sets"]
     lines = [
         [name, label, estimate_text(value["a"]), estimate_text(value["b"]), estimate_text(value["difference"], "+")]
-        for name, entry in rows.items()
+        for name, entry in with_overall(comparison).items()
         for label, value in [("Avg", entry["avg"]), *((f"Pass@{k}", v) for k, v in entry["pass"].items() if k != "1")]
     ]
-    no_width = any(
-        has_no_width(estimate)
-        for entry in comparison["sets"].values()
-        for value in (entry["avg"], *entry["pass"].values())
-        for estimate in value.values()
+    entries = comparison["sets"].values()
+    shown = (
+        estimate for entry in entries for part in (entry["avg"], *entry["pass"].values()) for estimate in part.values()
     )
     return "\n".join(
         [
@@ -141,8 +135,7 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
             "",
             table(["set", "", "A", "B", "B - A, paired"], lines),
             "",
-            METHOD,
-            *([ALL_ALIKE] if no_width else []),
+            method(shown),
         ]
     )
 

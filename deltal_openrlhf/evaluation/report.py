@@ -1,7 +1,7 @@
 """What a person reads: the tables of results.json (report.md) and a few responses as they are (samples.md)."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS
@@ -46,8 +46,18 @@ def estimate_text(estimate: Mapping[str, float], sign: str = "") -> str:
     return f"{estimate['value']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
 
 
-def has_no_width(estimate: Mapping[str, float]) -> bool:
-    return estimate["low"] == estimate["high"]
+def method(estimates: Iterable[Mapping[str, float]]) -> str:
+    """How the intervals are made, and what one without width means if there is one among `estimates`."""
+    no_width = any(estimate["low"] == estimate["high"] for estimate in estimates)
+    return METHOD + (f"\n{ALL_ALIKE}" if no_width else "")
+
+
+def with_overall(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The sets of results or of a comparison, and behind several sets the two means over all of them."""
+    sets, overall = dict(found["sets"]), found["overall"]
+    if len(sets) > 1:
+        sets |= {OVER_PROBLEMS: overall["mean_over_problems"], OVER_SETS: overall["mean_over_sets"]}
+    return sets
 
 
 def tables(results: Mapping[str, Any]) -> str:
@@ -56,37 +66,27 @@ def tables(results: Mapping[str, Any]) -> str:
     # Pass@1 is Avg@n; it stands in results.json only.
     ks = [k for k in next(iter(sets.values()))["pass"] if k != "1"]
 
-    def accuracy(name: str, problems: int, values: Mapping[str, Any]) -> list[str]:
-        return [name, str(problems), estimate_text(values["avg"]), *(estimate_text(values["pass"][k]) for k in ks)]
+    def accuracy(name: str, values: Mapping[str, Any]) -> list[str]:
+        problems = str(values.get("problems", overall["problems"]))
+        return [name, problems, estimate_text(values["avg"]), *(estimate_text(values["pass"][k]) for k in ks)]
 
     def responses(name: str, values: Mapping[str, Any]) -> list[str]:
         length = values["length"]
         lengths = [f"{length[key]:.0f}" for key in ("mean", "p5", "p50", "p95", "max")]
-        return [
-            name,
-            str(values["responses"]),
-            *lengths,
-            f"{values['truncated']:.1%}",
-            *map(str, values["statuses"].values()),
-        ]
+        statuses = map(str, values["statuses"].values())
+        return [name, str(values["responses"]), *lengths, f"{values['truncated']:.1%}", *statuses]
 
-    accuracies = [accuracy(name, values["problems"], values) for name, values in sets.items()]
+    accuracies = [accuracy(name, values) for name, values in with_overall(results).items()]
     described = [responses(name, values) for name, values in sets.items()]
     if len(sets) > 1:
-        accuracies += [
-            accuracy(OVER_PROBLEMS, overall["problems"], overall["mean_over_problems"]),
-            accuracy(OVER_SETS, overall["problems"], overall["mean_over_sets"]),
-        ]
         described.append(responses("all", overall))
     statuses = list(overall["statuses"])
-    notes = [METHOD + " Lengths in tokens, the end token included; truncated: cut off by the length limit."]
-    if any(has_no_width(value) for values in sets.values() for value in (values["avg"], *values["pass"].values())):
-        notes.append(ALL_ALIKE)
+    said = method(value for values in sets.values() for value in (values["avg"], *values["pass"].values()))
     return "\n\n".join(
         [
             table(["set", "problems", f"Avg@{n}", *(f"Pass@{k}" for k in ks)], accuracies),
             table(["set", "responses", "mean length", "p5", "p50", "p95", "max", "truncated", *statuses], described),
-            "\n".join(notes),
+            "Lengths in tokens, the end token included; truncated: cut off by the length limit.\n" + said,
         ]
     )
 

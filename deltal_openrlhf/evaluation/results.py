@@ -1,7 +1,7 @@
 """results.json: the estimates of an evaluation, and for each problem how many of its responses were correct."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,11 +74,6 @@ def _responses(records: Sequence[Record]) -> dict[str, Any]:
             **{f"p{q}": float(value) for q, value in zip(QUANTILES, np.percentile(lengths, QUANTILES), strict=True)},
             "max": int(lengths.max()),
         },
-        "truncated": share(record.finish_reason == "length" for record in records),
+        "truncated": sum(record.finish_reason == "length" for record in records) / len(records),
         "statuses": {status: counts[status] for status in STATUSES},
     }
-
-
-def share(flags: Iterable[bool]) -> float:
-    flags = list(flags)
-    return sum(flags) / len(flags)
