@@ -1,7 +1,6 @@
 """A whole comparison: check the flags, run what is not done, write the report."""
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,13 @@ def run_comparison(
         print(f"{count(total, 'run')}, {ended} of them done before; {workers} at once; in {out}", flush=True)
         if ended < total:
             check_flags(spec.engine, distinct_flags(spec, arms))
-            progress, begun = Progress("deltal compare", "runs", total, done=ended), time.monotonic()
+            progress, taken = Progress("deltal compare", "runs", total, done=ended), 0.0
             with Pool(engine, workers, out) as pool:
                 for outcome in pool.run(schedule.next_job):
                     choice = schedule.finish(*outcome)
                     ended, _ = schedule.total()
-                    left = time_left(progress.seconds_left(ended, time.monotonic() - begun))
+                    taken += outcome.result["seconds"] / workers  # without the start of the workers
+                    left = time_left(progress.seconds_left(ended, taken))
                     print(f"[{ended}/{total}] {_said(outcome, out)}{left}", flush=True)
                     if choice is not None and choice.table:
                         rate = "none" if choice.rate is None else f"{choice.rate:g}"

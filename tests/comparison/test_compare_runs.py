@@ -117,7 +117,7 @@ def test_a_whole_comparison(experiment):
     # Per arm: 2 families x 3 rates x 2 seeds from the first start; then methods x starts x seeds.
     begun = experiment.events("begin")
     assert len(begun) == len(set(begun)) == (12 + 3 * 2 * 2) + (12 + 2 * 2 * 1)
-    assert "[40/40] " in done.stdout
+    assert "[40/40] " in done.stdout and ", about 0:00:0" in done.stdout.split("[39/40] ")[0]
     rates = [name for name in begun if name.startswith("learning_rates/one/left/")]
     assert sorted(rates) == sorted(
         f"learning_rates/one/left/lr{r}/s0/seed{s}" for r in ("0.5", "1.5", "4") for s in (8, 9)
