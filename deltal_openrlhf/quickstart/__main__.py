@@ -100,11 +100,11 @@ def _given(args: argparse.Namespace) -> "GivenModel | None":
     """The model that --model names. Raises ValueError, in one line, if it cannot be trained."""
     if args.model is None:
         return None
-    from deltal_openrlhf.quickstart import given, heavy, sizes
+    from deltal_openrlhf.quickstart import given, sizes
     from deltal_openrlhf.quickstart.stages import in_child
 
     try:
-        model = in_child(heavy.find_model, args.model, sizes.CPU)
+        model = in_child(given.find, args.model, sizes.CPU)
     except ValueError as error:
         raise ValueError(f"--model is {args.model}, allowed is a folder or a hub name of a model: {error}") from error
     print(f"quickstart: {args.model}: {given.SAYS[model.prompts]}", flush=True)

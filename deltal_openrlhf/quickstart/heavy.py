@@ -2,13 +2,9 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deltal_openrlhf.quickstart.sizes import Size
 from deltal_openrlhf.runs.progress import Progress
-
-if TYPE_CHECKING:
-    from deltal_openrlhf.quickstart.given import GivenModel
 
 
 def supervised_start(size: Size, seed: int, folder: Path) -> dict:
@@ -24,13 +20,6 @@ def supervised_start(size: Size, seed: int, folder: Path) -> dict:
         trained = supervised.train(tokenizer, size, seed=seed, progress=progress.update)
     model.save(trained, tokenizer, folder, size)
     return {}
-
-
-def find_model(name: str, size: Size) -> "GivenModel":
-    """What given.find gives."""
-    from deltal_openrlhf.quickstart import given
-
-    return given.find(name, size)
 
 
 def evaluation(folder: Path, problems: list, max_new_tokens: int, prompts: str = "words", device: str = "cpu") -> dict:
