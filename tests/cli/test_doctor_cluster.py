@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import commands
 
 from deltal_openrlhf.cli import cluster as cluster_checks
 from deltal_openrlhf.cli import doctor, node
@@ -107,7 +108,7 @@ def start_training_on_too_many_gpus(folder: Path) -> subprocess.Popen:
         f"--reward.remote_url {rewards} --ckpt.output_dir {folder}/hf --ckpt.path {folder}/ckpt --actor.model_name_or_path none"
     )
     command = [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *flags.split()]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return commands.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 # ── Without a cluster ──

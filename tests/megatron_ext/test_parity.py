@@ -53,13 +53,10 @@ def test_negative_controls_are_far_off(results, case):
         assert result.adam <= 3e-6
 
 
-def command(*flags: str) -> subprocess.CompletedProcess:
-    arguments = [sys.executable, "-m", "megatron_ext.parity", "--timeout", "200", *flags]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=300)
-
-
 def test_command_says_that_they_agree():
-    run = command("--tp", "2", "--sp", "--packed", "--alpha", "0.5", "--seed", "3")
+    flags = "--timeout 200 --tp 2 --sp --packed --alpha 0.5 --seed 3".split()
+    command = [sys.executable, "-m", "megatron_ext.parity", *flags]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert (
@@ -72,11 +69,13 @@ def test_command_says_that_they_agree():
     assert len(lines) == 7
 
 
-def test_command_notices_a_wrong_scale():
-    run = command("--negative-control", "scale")
-    assert run.returncode == 1, run.stderr
-    assert run.stdout.count("TOO LARGE") == 3
-    assert "the sharded update is another one" in run.stdout
+def test_command_notices_a_wrong_scale(capsys):
+    from megatron_ext.parity.__main__ import main
+
+    assert main(["--timeout", "200", "--negative-control", "scale"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("TOO LARGE") == 3
+    assert "the sharded update is another one" in said
 
 
 @pytest.mark.parametrize("modules", MODULES)
