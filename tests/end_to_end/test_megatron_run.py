@@ -53,7 +53,7 @@ def broken_reward(workspace):
 
 
 def test_a_tensor_parallel_run_stops_at_a_reward_that_raises_and_goes_on_pipeline_parallel(start, broken_reward):
-    with start(*DELTAL, *MEGATRON, *TENSOR, ranks=2, time_limit=240) as run:
+    with start(*DELTAL, *MEGATRON, *TENSOR, ranks=2, time_limit=300) as run:
         latest = run.out / "ckpt" / "_actor" / "latest"
         run.wait_for(lambda: latest.exists() and latest.read_text() >= "global_step2", "checkpoint of step 2")
         broken_reward.touch()
@@ -68,7 +68,7 @@ def test_a_tensor_parallel_run_stops_at_a_reward_that_raises_and_goes_on_pipelin
     assert all(f"rank {rank}: ∆L is active: alpha 0.75, scope step, M 24" in log for rank in (0, 1))
     saved = int(latest.read_text().removeprefix("global_step"))
 
-    with start(*DELTAL, *MEGATRON, *PIPELINE, ranks=2, time_limit=240) as run:
+    with start(*DELTAL, *MEGATRON, *PIPELINE, ranks=2, time_limit=300) as run:
         assert run.wait() == 0, run.text() + run.log()
         assert f"resuming from checkpoint global_step{saved}" in run.text()
         rows = run.metrics()
