@@ -128,8 +128,7 @@ class StepWeights:
 
     def profile(self) -> np.ndarray:
         """u_i [P, n]: the weights of one step over the whole sample."""
-        weights = self._of(self.lengths)
-        return weights if self.factors is None else weights * self.factors
+        return self._plain if self.factors is None else self._plain * self.factors
 
     def scales(self, partitions: Partitions) -> np.ndarray:
         """x_i / u_i of each step, [R, batches]; 0 for a step without a trained token. A block of batches is one rollout.
@@ -147,19 +146,17 @@ class StepWeights:
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """[P]: 1 / scale of the step that holds this prompt alone; 0 where it has no trained token."""
-        whole = self._of(self.lengths)
-        alone = np.stack([self._of(lengths[None])[0] for lengths in self.lengths])
-        longest = self.lengths.argmax(axis=1)[:, None]
-        whole, alone = (np.take_along_axis(weights, longest, axis=1)[:, 0] for weights in (whole, alone))
-        return np.divide(whole, alone, out=np.zeros_like(whole), where=alone > 0)
+        """[P]: each prompt's part of the normaliser. In one step x_i L_i add up to 1 for means over tokens, x_i M for the other modes."""
+        over_tokens = self.method.weights in ("token-mean", "seq-mean-token-mean")
+        return (self._plain * (self.lengths if over_tokens else self.max_length)).sum(axis=1)
 
-    def _of(self, lengths: np.ndarray) -> np.ndarray:
-        """x_i of one optimizer step over these responses, before the factors; the step is its own rollout. lengths: [prompts, n].
+    @cached_property
+    def _plain(self) -> np.ndarray:
+        """The profile before the factors, [P, n]; the step is its own rollout.
 
         alpha above 1 is for measurement and not offered in training, so aggregation.py refuses it; L^-alpha is (L^alpha)^-1.
         """
-        method, alpha = self.method, self.method.alpha
+        method, alpha, lengths = self.method, self.method.alpha, self.lengths
         if alpha is not None and alpha > 1:
             lengths, alpha = lengths**alpha, 1.0
         groups = torch.arange(len(lengths)).repeat_interleave(lengths.shape[1])
