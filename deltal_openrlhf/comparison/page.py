@@ -41,48 +41,40 @@ MEASURES = {
     "clip_share": "share of steps clipped",
 }
 
-DEFINITIONS = {
-    "Run": (
-        "One method from one starting point with one seed. At a seed all methods see the same prompts in the same "
-        "order, for the same number of steps."
-    ),
-    "Learning rate": (
-        "Chosen for each family of methods by the highest score of its first method, on seeds that no other run "
-        "uses. The intervals of differences hold at the chosen learning rates: what chance there is in that "
-        "choice is not in them."
-    ),
-    "Accuracy": "Mean reward of the responses sampled in one PPO step; held-out: on prompts that are not trained on.",
-    "Final accuracy": (
-        "Held-out accuracy after the last step where it was measured, else the mean reward of the last fifth of "
-        "the steps."
-    ),
-    "Mean accuracy over all steps (AUC)": "Mean of the accuracy curve.",
-    "Largest drop": "Largest fall of the smoothed accuracy curve below its running maximum.",
-    "Monotonicity": "Spearman's rank correlation of accuracy with the step.",
-    "Length, entropy, gradient norm": (
-        "Means of the last fifth of the steps; the gradient norm is taken before clipping."
-    ),
-    "Difference": (
-        "X − Y is the value of X minus that of Y in pairs of runs with the same starting point and seed: the mean "
-        "over seeds of a seed's mean over the starting points."
-    ),
-    "Over starting points": (
-        "Mean and t interval over the means of the starting points: the interval that speaks for other starting points."
-    ),
-    "Intervals": (
-        "95 % t intervals: over runs, of differences over seeds. They speak for new seeds, not for other starting "
-        "points. Not corrected for their number: of 20 differences that are none, one comes out as resolved on "
-        "average."
-    ),
-    "p": (
-        "Sign-flip permutation test of the seeds' differences; with n seeds not below 2^(1 − n). p (Holm): "
-        "corrected for the number of comparisons of this metric."
-    ),
-    "Not resolved": (
-        "The interval of the difference holds 0, or there is no interval: these runs cannot tell the two apart, "
-        "which is no proof that they are equal."
-    ),
-}
+DEFINITIONS = """\
+Run
+    One method from one starting point with one seed. At a seed all methods see the same prompts in the same order, for the same number
+    of steps.
+Learning rate
+    Chosen for each family of methods by the highest score of its first method, on seeds that no other run uses. The intervals of
+    differences hold at the chosen learning rates: what chance there is in that choice is not in them.
+Accuracy
+    Mean reward of the responses sampled in one PPO step; held-out: on prompts that are not trained on.
+Final accuracy
+    Held-out accuracy after the last step where it was measured, else the mean reward of the last fifth of the steps.
+Mean accuracy over all steps (AUC)
+    Mean of the accuracy curve.
+Largest drop
+    Largest fall of the smoothed accuracy curve below its running maximum.
+Monotonicity
+    Spearman's rank correlation of accuracy with the step.
+Length, entropy, gradient norm
+    Means of the last fifth of the steps; the gradient norm is taken before clipping.
+Difference
+    X − Y is the value of X minus that of Y in pairs of runs with the same starting point and seed: the mean over seeds of a seed's mean
+    over the starting points.
+Over starting points
+    Mean and t interval over the means of the starting points: the interval that speaks for other starting points.
+Intervals
+    95 % t intervals: over runs, of differences over seeds. They speak for new seeds, not for other starting points. Not corrected for
+    their number: of 20 differences that are none, one comes out as resolved on average.
+p
+    Sign-flip permutation test of the seeds' differences; with n seeds not below 2^(1 − n). p (Holm): corrected for the number of
+    comparisons of this metric.
+Not resolved
+    The interval of the difference holds 0, or there is no interval: these runs cannot tell the two apart, which is no proof that they
+    are equal.
+"""
 
 
 def write_report(comparison: dict, folder: Path) -> None:
@@ -95,13 +87,12 @@ def write_report(comparison: dict, folder: Path) -> None:
         parts += _arm(arm, of_arm, common)
     parts += [
         html.heading("How it was computed"),
-        html.definitions(DEFINITIONS.items()),
+        html.definitions(DEFINITIONS),
         html.heading("Settings"),
         *([html.preformatted(comparison["command"])] if "command" in comparison else []),
         html.preformatted(json.dumps(comparison["spec"], indent=2, ensure_ascii=False)),
     ]
-    text = html.page("Training runs side by side", parts)
-    html.write_page(folder, text, [plot for of_arm in found for plot in of_arm])
+    html.write_report(folder, "Training runs side by side", parts, [plot for of_arm in found for plot in of_arm])
 
 
 def what_was_measured(comparison: Mapping[str, Any]) -> str:
@@ -153,8 +144,12 @@ def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) ->
     about += "."
     if own := [f"{flag} {value}" for flag, value in arm["flags"].items() if flag not in common]:
         about += f" Flags of its own: {', '.join(own)}."
-    if "final_from" in arm:
-        about += f" Final accuracy: {_final(arm)}."
+    end = (
+        f"held-out, after step {arm['final_step']}"
+        if arm["final_from"] == "held_out"
+        else "mean reward of the last fifth of the steps"
+    )
+    about += f" Final accuracy: {end}."
     return [
         html.heading(f"Arm {arm['name']}"),
         html.paragraph(about),
@@ -162,12 +157,6 @@ def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) ->
         html.plots(found),
         *_tables(arm),
     ]
-
-
-def _final(arm: Arm) -> str:
-    if arm["final_from"] == "held_out":
-        return f"held-out, after step {arm['final_step']}"
-    return "mean reward of the last fifth of the steps"
 
 
 def _tables(arm: Arm) -> list[Markup]:

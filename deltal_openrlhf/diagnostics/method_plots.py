@@ -23,6 +23,8 @@ from deltal_openrlhf.reports.palette import Look
 HOLLOW = "Hollow: not resolved."
 
 KINDS = ("baseline", "deltal", "comparison")
+RELATIVE = ("cv_ratio", "cosine", "relative_norm", "relative_bias", "detectable_bias")
+"""Fields of a method that are taken against the reference, which has no row in their plots."""
 
 
 class MethodPlot(NamedTuple):
@@ -34,8 +36,6 @@ class MethodPlot(NamedTuple):
     line: float | None = None
     """a dashed reference line"""
     log: bool = False
-    with_reference: bool = True
-    """whether the reference has a row: not where every value is taken relative to it"""
 
 
 SHORT_LONG = (("norm_short", "short responses", palette.SKY), ("norm_long", "long responses", palette.VERMILION))
@@ -47,7 +47,6 @@ COSINE = MethodPlot(
     "cos(E G, E G of Dr. GRPO norm)",
     "cosine",
     line=1.0,
-    with_reference=False,
 )
 RELATIVE_BIAS = MethodPlot(
     "relative_bias",
@@ -55,7 +54,6 @@ RELATIVE_BIAS = MethodPlot(
     "|E G − E G_ref| / |E G_ref|",
     "relative_bias",
     line=0.0,
-    with_reference=False,
 )
 NORM_RATIO = MethodPlot(
     "norm_ratio", "Gradient norm, long over short responses", "√E|G|², long / short", "norm_ratio", line=1.0, log=True
@@ -66,7 +64,6 @@ CV_RATIO = MethodPlot(
     "CV / CV of Dr. GRPO norm",
     "cv_ratio",
     line=1.0,
-    with_reference=False,
 )
 BATCH_COSINE = MethodPlot(
     "batch_cosine",
@@ -111,7 +108,7 @@ def _how(sample: Mapping[str, Any], starred: bool = False) -> str:
 
 
 def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
-    methods = _with_value(findings, plot.field, plot.with_reference)
+    methods = _with_value(findings, plot.field)
     if not methods:
         return no_plot(plot.title)
     figure, (axes,) = new_figure(_titled(plot.title, findings["sample"]), 1.35 + 0.2 * len(methods))
@@ -148,7 +145,7 @@ def short_and_long(findings: Mapping[str, Any]) -> Plot | NoPlot:
 
 def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     """∆L against alpha for each scope; the baselines to the right of it."""
-    methods = _with_value(findings, plot.field, plot.with_reference)
+    methods = _with_value(findings, plot.field)
     deltal = [m for m in methods if m["kind"] == "deltal"]
     if not deltal:
         return no_plot(plot.title)
@@ -181,9 +178,9 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     return Plot(plot.name, png(figure), f"{_flat(plot.title)}, against alpha for each scope, with intervals.", caption)
 
 
-def _with_value(findings: Mapping[str, Any], field: str, with_reference: bool) -> list[Mapping[str, Any]]:
+def _with_value(findings: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
     methods = sorted_methods(findings["estimators"])
-    return [m for m in methods if not is_missing(m[field]) and (with_reference or m["mode"] != REFERENCE)]
+    return [m for m in methods if not is_missing(m[field]) and not (field in RELATIVE and m["mode"] == REFERENCE)]
 
 
 def _look(method: Mapping[str, Any]) -> Look:

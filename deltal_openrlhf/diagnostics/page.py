@@ -18,22 +18,19 @@ from deltal_openrlhf.reports.numbers import count, number, percent
 def write_report(findings: dict, folder: Path) -> None:
     """Write folder/report.html and folder/plots/*.png. findings: findings.json of `deltal diagnose` (analyse.py, with "source")."""
     found = plots(findings)
-    text = html.page(
-        "Gradients of responses: variance, noise and bias",
-        [
-            html.paragraph(what_was_measured(findings)),
-            _answer(findings),
-            html.heading("Plots"),
-            html.plots(found),
-            html.heading("Numbers"),
-            *tables(findings),
-            html.heading("How it was computed"),
-            html.definitions(DEFINITIONS.items()),
-            html.heading("Settings"),
-            *_settings(findings["source"]),
-        ],
-    )
-    html.write_page(folder, text, found)
+    parts = [
+        html.paragraph(what_was_measured(findings)),
+        _answer(findings),
+        html.heading("Plots"),
+        html.plots(found),
+        html.heading("Numbers"),
+        *tables(findings),
+        html.heading("How it was computed"),
+        html.definitions(DEFINITIONS),
+        html.heading("Settings"),
+        *_settings(findings["source"]),
+    ]
+    html.write_report(folder, "Gradients of responses: variance, noise and bias", parts, found)
 
 
 def what_was_measured(findings: Mapping[str, Any]) -> str:

@@ -5,14 +5,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deltal_openrlhf.diagnostics.method_plots import sorted_methods
+from deltal_openrlhf.diagnostics.method_plots import RELATIVE, sorted_methods
 from deltal_openrlhf.diagnostics.methods import REFERENCE
 from deltal_openrlhf.diagnostics.plots import ADVANTAGE
 from deltal_openrlhf.reports import html
 from deltal_openrlhf.reports.numbers import percent
-
-RELATIVE = ("cv_ratio", "cosine", "relative_norm", "relative_bias", "detectable_bias")
-"""Fields of a method that are taken against the reference."""
 
 NOISE = {
     "cv": "CV",

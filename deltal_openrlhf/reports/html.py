@@ -4,6 +4,7 @@ Every text is escaped unless it is Markup made here.
 """
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -53,17 +54,13 @@ pre { background: var(--box); padding: .75rem; white-space: pre-wrap; overflow-w
 """
 
 
-def page(title: str, parts: Iterable[Markup]) -> str:
-    """The whole file. title: also the first heading."""
-    return Markup(
+def write_report(folder: Path, title: str, parts: Iterable[Markup], plots: Iterable[Plot | NoPlot]) -> None:
+    """Write folder/report.html and folder/plots/<name>.png, all or none. title: also the first heading."""
+    html = Markup(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<title>{title}</title>\n<style>{css}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     ).format(title=title, css=Markup(CSS), body=Markup("\n").join(parts))
-
-
-def write_page(folder: Path, html: str, plots: Iterable[Plot | NoPlot]) -> None:
-    """Write folder/report.html and folder/plots/<name>.png, all or none."""
     files = {folder / "plots" / f"{plot.name}.png": plot.png for plot in plots if isinstance(plot, Plot)}
     write_all_atomically({**files, folder / "report.html": html.encode("utf-8")})
 
@@ -91,8 +88,10 @@ def bullets(items: Iterable[str]) -> Markup:
     return Markup("<ul>\n{}\n</ul>").format(Markup("\n").join(Markup("<li>{}</li>").format(item) for item in items))
 
 
-def definitions(items: Iterable[tuple[str, str]]) -> Markup:
-    rows = (Markup("<dt>{}</dt><dd>{}</dd>").format(term, meaning) for term, meaning in items)
+def definitions(text: str) -> Markup:
+    """text: a term in each line, what it means indented below it."""
+    of_terms = (block.split("\n", 1) for block in re.split(r"\n(?=\S)", text))
+    rows = (Markup("<dt>{}</dt><dd>{}</dd>").format(term, " ".join(meaning.split())) for term, meaning in of_terms)
     return Markup("<dl>\n{}\n</dl>").format(Markup("\n").join(rows))
 
 
