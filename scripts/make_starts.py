@@ -8,7 +8,6 @@ What is there is kept.
 """
 
 import json
-import os
 import random
 import time
 from pathlib import Path
@@ -49,8 +48,7 @@ def main() -> None:
 
     if size.device == "cuda" and not torch.cuda.is_available():
         parser.error(f"--size is {args.size}; without a GPU allowed is cpu")
-    if cpu.is_needed():
-        os.environ.update(cpu.environment())
+    cpu.set_environment()
     try:
         write_data(size.task, args.out)
     except ValueError as error:

@@ -6,11 +6,11 @@ import socket
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from deltal_openrlhf.cli import node as on_node
-from deltal_openrlhf.cli.findings import Problem, Report
+from deltal_openrlhf.cli.findings import Findings, Problem
 
 SAME = "make it the same on all nodes: one environment on a file system that all of them see, or the same setup on each"
 SHOWN = ("deltal-openrlhf", "openrlhf", "torch", "NVIDIA driver")
@@ -93,7 +93,7 @@ def find_address() -> str:
     return address
 
 
-def check(address: str, path: str | None, seconds: float) -> Report:
+def check(address: str, path: str | None, seconds: float) -> Findings:
     """Facts and problems of the cluster at this address. path: a folder that all nodes have to see."""
     import ray
     from ray import cloudpickle
@@ -103,36 +103,31 @@ def check(address: str, path: str | None, seconds: float) -> Report:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (RuntimeError, ConnectionError) as error:  # RuntimeError: another version of Ray or Python on the head
         what = f"this machine cannot join the cluster at {address}: {' '.join(str(error).split())}"
-        return [f"cluster       {address}: not joined"], [Problem(what, SAME)]
+        yield f"cluster       {address}: not joined"
+        yield Problem(what, SAME)
+        return
     cloudpickle.register_pickle_by_value(on_node)
     try:
         cluster = Cluster(seconds)
-        facts = [f"cluster       {address}: {len(cluster.names)} node(s), {sum(cluster.gpus.values()):g} GPU(s)"]
+        yield f"cluster       {address}: {len(cluster.names)} node(s), {sum(cluster.gpus.values()):g} GPU(s)"
         found = cluster.ask([*cluster.names], on_node.facts)
         answered = {node: answer for node, answer in found.items() if not isinstance(answer, Unanswered)}
         for node, answer in answered.items():
             parts = f"{cluster.gpus[node]:g} GPU(s)", *(f"{key} {answer[key]}" for key in SHOWN)
-            facts.append(f"node          {cluster.names[node]}: {', '.join(parts)}")
-        problems = [
-            Problem(
-                f"node {cluster.names[node]}: {answer}", "ray status shows it; start Ray on it again, or take it out"
-            )
-            for node, answer in found.items()
-            if isinstance(answer, Unanswered)
-        ]
-        problems += differences({cluster.names[node]: answer for node, answer in answered.items()})
-        for more in (check_path(cluster, [*answered], path), check_all_reduce(cluster, answered)):
-            facts += more[0]
-            problems += more[1]
-        return facts, problems
+            yield f"node          {cluster.names[node]}: {', '.join(parts)}"
+        for node in (node for node in found if node not in answered):
+            what = f"node {cluster.names[node]}: {found[node]}"
+            yield Problem(what, "ray status shows it; start Ray on it again, or take it out")
+        yield from differences({cluster.names[node]: answer for node, answer in answered.items()})
+        yield from check_path(cluster, [*answered], path)
+        yield from check_all_reduce(cluster, answered)
     finally:
         cloudpickle.unregister_pickle_by_value(on_node)
         ray.shutdown()
 
 
-def differences(found: dict[str, dict[str, str]]) -> list[Problem]:
+def differences(found: dict[str, dict[str, str]]) -> Iterator[Problem]:
     """One problem for each fact that is not the same everywhere. found: the facts of each node, by its name."""
-    problems = []
     for key in dict.fromkeys(key for facts in found.values() for key in facts):
         nodes = defaultdict(list)
         for name, facts in found.items():
@@ -141,50 +136,49 @@ def differences(found: dict[str, dict[str, str]]) -> list[Problem]:
                 nodes[facts[key]].append(name)
         if len(nodes) > 1:
             values = "; ".join(f"{value} on {', '.join(names)}" for value, names in nodes.items())
-            problems.append(Problem(f"{key} differs: {values}", SAME))
-    return problems
+            yield Problem(f"{key} differs: {values}", SAME)
 
 
-def check_path(cluster: Cluster, nodes: list[str], path: str | None) -> Report:
+def check_path(cluster: Cluster, nodes: list[str], path: str | None) -> Findings:
     """The first node writes a file into the folder, all others read it back."""
     if path is None:
-        return ["shared path   not checked; --path FOLDER, such as the --ckpt.path of a run"], []
+        yield "shared path   not checked; --path FOLDER, such as the --ckpt.path of a run"
+        return
     if not nodes:
-        return [], []
+        return
     remedy = "mount one file system there on all nodes; checkpoints are written and read by several of them"
     name, text = f".deltal-doctor-{uuid.uuid4().hex}", uuid.uuid4().hex
     first, *others = nodes
     wrote = cluster.ask([first], on_node.write, path, name, text)[first]
     if isinstance(wrote, Unanswered):
-        return [], [Problem(f"{path} cannot be written on node {cluster.names[first]}: {wrote}", remedy)]
+        yield Problem(f"{path} cannot be written on node {cluster.names[first]}: {wrote}", remedy)
+        return
     try:
         read = cluster.ask(others, on_node.read, path, name, min(LATE_FILE, cluster.seconds / 2)) if others else {}
     finally:
         cluster.ask([first], on_node.remove, path, name)
-    problems = []
     for node, answer in read.items():
         if answer != text:
             why = answer if isinstance(answer, Unanswered) else "it is not there"
             what = f"a file that node {cluster.names[first]} wrote into {path} cannot be read on node {cluster.names[node]}: {why}"
-            problems.append(Problem(what, remedy))
+            yield Problem(what, remedy)
     seen = 1 + sum(answer == text for answer in read.values())
-    return [f"shared path   {path}: seen by {seen} of {len(nodes)} node(s)"], problems
+    yield f"shared path   {path}: seen by {seen} of {len(nodes)} node(s)"
 
 
-def check_all_reduce(cluster: Cluster, found: dict[str, dict[str, str]]) -> Report:
+def check_all_reduce(cluster: Cluster, found: dict[str, dict[str, str]]) -> Findings:
     """Sum over the nodes, with NCCL on one GPU of each node that has some, else with gloo. found: the facts of each node."""
     import ray
 
     with_gpus = [node for node, facts in found.items() if cluster.gpus[node] and "CUDA" in facts["torch"]]
     nodes, backend = (with_gpus, "nccl") if with_gpus else ([*found], "gloo")
-    facts, problems = [], []
     if with_gpus:
         free = ray._private.state.available_resources_per_node()
         busy = [node for node in nodes if free.get(node, {}).get("GPU", 0) < 1]
         nodes = [node for node in nodes if node not in busy]
-        facts += [f"all-reduce    without node {cluster.names[node]}: a run has all of its GPUs" for node in busy]
+        yield from (f"all-reduce    without node {cluster.names[node]}: a run has all of its GPUs" for node in busy)
     if not nodes:
-        return facts, []
+        return
     started = time.monotonic()
     rank: Any = ray.remote(num_cpus=0, num_gpus=int(backend == "nccl"))(on_node.Rank)
     ranks = {node: rank.options(scheduling_strategy=cluster.on(node)).remote() for node in nodes}
@@ -201,16 +195,13 @@ def check_all_reduce(cluster: Cluster, found: dict[str, dict[str, str]]) -> Repo
         for actor in ranks.values():
             ray.kill(actor)
     wanted = len(nodes) * (len(nodes) + 1) / 2
-    for node, answer in answers.items():
-        if answer != wanted:
-            why = answer if isinstance(answer, Unanswered) else f"the sum is {answer}, not {wanted}"
-            remedy = (
-                "open all TCP ports between the nodes; NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME names the network interface, "
-                "NCCL_DEBUG=INFO shows more"
-            )
-            problems.append(Problem(f"all-reduce ({backend}) on node {cluster.names[node]}: {why}", remedy))
-    if not problems:
-        facts.append(
-            f"all-reduce    {backend} over {len(nodes)} node(s): right, {time.monotonic() - started:.0f} s with start"
+    failed = {node: answer for node, answer in answers.items() if answer != wanted}
+    for node, answer in failed.items():
+        why = answer if isinstance(answer, Unanswered) else f"the sum is {answer}, not {wanted}"
+        remedy = (
+            "open all TCP ports between the nodes; NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME names the network interface, "
+            "NCCL_DEBUG=INFO shows more"
         )
-    return facts, problems
+        yield Problem(f"all-reduce ({backend}) on node {cluster.names[node]}: {why}", remedy)
+    if not failed:
+        yield f"all-reduce    {backend} over {len(nodes)} node(s): right, {time.monotonic() - started:.0f} s with start"

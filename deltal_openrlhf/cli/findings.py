@@ -1,5 +1,6 @@
 """What `deltal doctor` finds: facts, and problems with their remedies."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -12,5 +13,5 @@ class Problem:
     fatal: bool = True
 
 
-Report = tuple[list[str], list[Problem]]
-"""Lines for the screen, and problems."""
+Findings = Iterator[str | Problem]
+"""Facts, which are lines for the screen, and problems, as a check comes to them."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from deltal_openrlhf.cli.findings import Problem, Report
+from deltal_openrlhf.cli.findings import Findings, Problem
 from deltal_openrlhf.cli.node import driver_version
 from deltal_openrlhf.host import toolkit
 
@@ -81,19 +81,18 @@ def find_driver(library: str = "libcuda.so.1") -> Driver:
     return Driver(driver_version(), None if failed else (number.value // 1000, number.value % 1000 // 10))
 
 
-def check_driver(torch_cuda: str, driver: Driver, needed: bool) -> Report:
+def check_driver(torch_cuda: str, driver: Driver, needed: bool) -> Findings:
     """Whether the driver runs torch_cuda, which is torch.version.cuda. needed: False where this machine only submits jobs to a cluster."""
-    facts = [f"driver        {driver.version or 'no kernel module'}, for CUDA up to {_text(driver.cuda)}"]
+    yield f"driver        {driver.version or 'no kernel module'}, for CUDA up to {_text(driver.cuda)}"
     major = int(torch_cuda.split(".")[0])
     wanted = f"NVIDIA driver {OLDEST_DRIVER[major]} or later" if major in OLDEST_DRIVER else "a later NVIDIA driver"
     if driver.cuda is None:
         remedy = f"install {wanted}; in a container: docker run --gpus all, with NVIDIA's container toolkit"
-        return facts, [Problem("there is no NVIDIA driver (libcuda.so.1)", remedy, fatal=needed)]
+        yield Problem("there is no NVIDIA driver (libcuda.so.1)", remedy, fatal=needed)
     # Within a major version an older driver runs what a newer toolkit made.
-    if driver.cuda[0] < major:
+    elif driver.cuda[0] < major:
         what = f"the driver runs CUDA up to {_text(driver.cuda)}, torch was built for CUDA {torch_cuda}"
-        return facts, [Problem(what, f"install {wanted}", fatal=needed)]
-    return facts, []
+        yield Problem(what, f"install {wanted}", fatal=needed)
 
 
 def find_gpus() -> list[Gpu]:
@@ -108,23 +107,20 @@ def find_gpus() -> list[Gpu]:
     return found
 
 
-def check_gpus(gpus: list[Gpu], architectures: Collection[str]) -> Report:
+def check_gpus(gpus: list[Gpu], architectures: Collection[str]) -> Findings:
     """Whether torch runs on each GPU, and its memory is free. architectures: torch.cuda.get_arch_list(), as in sm_90 and compute_120."""
-    facts, problems = [], []
     for index, gpu in enumerate(gpus):
-        facts.append(
-            f"GPU {index:<9} {gpu.name}, compute capability {_text(gpu.capability)}, {gpu.free / GIB:.1f} of {gpu.total / GIB:.1f} GiB free"
-        )
-        name = f"GPU {index} ({gpu.name}) has compute capability {_text(gpu.capability)}"
+        capability, total = f"compute capability {_text(gpu.capability)}", f"{gpu.total / GIB:.1f} GiB"
+        yield f"GPU {index:<9} {gpu.name}, {capability}, {gpu.free / GIB:.1f} of {total} free"
+        name = f"GPU {index} ({gpu.name}) has {capability}"
         remedy = "CUDA_VISIBLE_DEVICES without it, or another GPU"
         if gpu.capability < BFLOAT16:
-            problems.append(Problem(f"{name}; bfloat16 in vLLM needs {_text(BFLOAT16)}", remedy))
+            yield Problem(f"{name}; bfloat16 in vLLM needs {_text(BFLOAT16)}", remedy)
         elif not any(_runs_on(gpu.capability, architecture) for architecture in architectures):
-            problems.append(Problem(f"{name}; this torch was built for {', '.join(architectures)}", remedy))
+            yield Problem(f"{name}; this torch was built for {', '.join(architectures)}", remedy)
         if gpu.free < FREE_SHARE * gpu.total:
-            what = f"GPU {index}: {(gpu.total - gpu.free) / GIB:.1f} of {gpu.total / GIB:.1f} GiB are in use"
-            problems.append(Problem(what, "unless a run is active: nvidia-smi shows what holds it", fatal=False))
-    return facts, problems
+            what = f"GPU {index}: {(gpu.total - gpu.free) / GIB:.1f} of {total} are in use"
+            yield Problem(what, "unless a run is active: nvidia-smi shows what holds it", fatal=False)
 
 
 def _runs_on(capability: Version, architecture: str) -> bool:
@@ -176,15 +172,14 @@ def find_fused_adam(deepspeed: Path) -> bool:
 
 def check_toolchain(
     torch_cuda: str, tools: Toolchain, interchangeable: Mapping[int, Collection[str]], skip_version: bool
-) -> Report:
+) -> Findings:
     """DeepSpeed compiles FusedAdam at its first use: with nvcc, g++ and ninja, against Python.h.
 
     interchangeable: DeepSpeed's cuda_minor_mismatch_ok, the versions by their major one that go together; others have to be equal.
     skip_version: DS_SKIP_CUDA_CHECK=1, with which DeepSpeed takes any version.
     """
     nvcc = f"{_text(tools.nvcc)} ({tools.cuda_home})" if tools.nvcc else "not found"
-    facts = [f"compiler      nvcc {nvcc}; g++ {tools.gxx or 'not found'}; ninja {tools.ninja or 'not found'}"]
-    problems = []
+    yield f"compiler      nvcc {nvcc}; g++ {tools.gxx or 'not found'}; ninja {tools.ninja or 'not found'}"
     wanted = ".".join(torch_cuda.split(".")[:2])
     remedy = (
         f"install the CUDA toolkit {wanted} and export CUDA_HOME=/usr/local/cuda-{wanted}; or take a container of "
@@ -194,25 +189,19 @@ def check_toolchain(
         remedy = tools.packaged.use
     together = interchangeable.get(tools.nvcc[0], ()) if tools.nvcc else ()
     if tools.nvcc is None:
-        where = (
-            f"CUDA_HOME is {tools.cuda_home}, and bin/nvcc does not run there"
-            if tools.cuda_home
-            else "there is no nvcc"
-        )
-        problems.append(Problem(f"{where}; DeepSpeed compiles its FusedAdam with it", remedy))
+        home = tools.cuda_home
+        where = f"CUDA_HOME is {home}, and bin/nvcc does not run there" if home else "there is no nvcc"
+        yield Problem(f"{where}; DeepSpeed compiles its FusedAdam with it", remedy)
     elif _text(tools.nvcc) != wanted and not {_text(tools.nvcc), wanted} <= {*together} and not skip_version:
         what = f"nvcc in {tools.cuda_home} is of CUDA {_text(tools.nvcc)}, torch of {wanted}; DeepSpeed refuses to compile with it"
-        problems.append(Problem(what, remedy))
+        yield Problem(what, remedy)
     if tools.gxx is None:
-        problems.append(Problem("g++ is not on PATH, DeepSpeed compiles its Adam with it", "apt-get install g++"))
+        yield Problem("g++ is not on PATH, DeepSpeed compiles its Adam with it", "apt-get install g++")
     if tools.ninja is None:
-        problems.append(Problem("ninja is not on PATH, DeepSpeed compiles its Adam with it", "pip install ninja"))
+        yield Problem("ninja is not on PATH, DeepSpeed compiles its Adam with it", "pip install ninja")
     if not (tools.headers / "Python.h").exists():
         remedy = f"apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-dev"
-        problems.append(
-            Problem(f"there is no Python.h in {tools.headers}, DeepSpeed and Triton compile against it", remedy)
-        )
-    return facts, problems
+        yield Problem(f"there is no Python.h in {tools.headers}, DeepSpeed and Triton compile against it", remedy)
 
 
 def find_ipc(path: Path = Path("/proc/sys/kernel/yama/ptrace_scope")) -> Ipc:
@@ -229,7 +218,7 @@ def find_ipc(path: Path = Path("/proc/sys/kernel/yama/ptrace_scope")) -> Ipc:
     return Ipc(child.returncode == 0, scope)
 
 
-def check_ipc(ipc: Ipc, allocator: str) -> Report:
+def check_ipc(ipc: Ipc, allocator: str) -> Findings:
     """With --train.colocate_all the actor hands its weights to vLLM through CUDA IPC (PyTorch's reduce_tensor).
 
     Memory of the ordinary allocator goes by a CUDA handle. Expandable segments go by a file descriptor that the engine takes with
@@ -238,25 +227,26 @@ def check_ipc(ipc: Ipc, allocator: str) -> Report:
     scope = "none" if ipc.scope is None else ipc.scope
     expandable = "expandable_segments:true" in allocator.lower().replace(" ", "")
     can = "works" if ipc.descriptors else "not with expandable_segments"
-    facts = [f"CUDA IPC      {can} (kernel.yama.ptrace_scope {scope})"]
+    yield f"CUDA IPC      {can} (kernel.yama.ptrace_scope {scope})"
     if ipc.descriptors or not expandable:
-        return facts, []
+        return
     what = (
         f"PYTORCH_CUDA_ALLOC_CONF is {allocator}, and processes may not take each other's file descriptors here (kernel.yama.ptrace_scope "
         f"{scope}): with --train.colocate_all the first weight sync ends in pidfd_getfd: Operation not permitted"
     )
     remedy = "leave expandable_segments out; or sysctl -w kernel.yama.ptrace_scope=0, in a container docker run --cap-add SYS_PTRACE"
-    return facts, [Problem(what, remedy)]
+    yield Problem(what, remedy)
 
 
-def check_flash_attention(version: str | None) -> Report:
+def check_flash_attention(version: str | None) -> Findings:
     if version:
-        return [f"flash-attn    {version}"], []
-    facts = ["flash-attn    not installed: PyTorch's attention (sdpa), and a stand-in for its packing functions"]
+        yield f"flash-attn    {version}"
+        return
+    yield "flash-attn    not installed: PyTorch's attention (sdpa), and a stand-in for its packing functions"
     what = (
         "without flash-attn packed rows are slower and take more memory, and --ds.ring_attn_size above 1 cannot be used"
     )
-    return facts, [Problem(what, "to have them: bash scripts/setup.sh --flash-attn", fatal=False)]
+    yield Problem(what, "to have them: bash scripts/setup.sh --flash-attn", fatal=False)
 
 
 def _text(version: Version | None) -> str:

@@ -63,8 +63,7 @@ def main(argv: Sequence[str]) -> int:
     from deltal_openrlhf import cpu
     from deltal_openrlhf.host.process import prepare
 
-    if cpu.is_needed():
-        os.environ.update(cpu.environment())
+    cpu.set_environment()
     prepare()
     from deltal_openrlhf.verify.run import verify
 

@@ -9,7 +9,6 @@ there is nothing to refuse.
 import contextlib
 import io
 import json
-import os
 import re
 import signal
 import sys
@@ -41,8 +40,7 @@ def check_flags(engine: str, jobs: Sequence[Job]) -> None:
 
 
 def main(engine: str) -> None:
-    if cpu.is_needed():
-        os.environ.update(cpu.environment())
+    cpu.set_environment()
     prepare()
     check = {"loop": _loop_message, "pipeline": _pipeline_message}[engine]
     messages = [check(flags) for flags in json.loads(sys.stdin.read())]

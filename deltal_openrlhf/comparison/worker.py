@@ -44,8 +44,7 @@ def main(argv: list[str]) -> None:
 def _load(target: str, in_process: bool) -> Train:
     """The engine. Raises whatever keeps it from being imported: no job could run here."""
     if in_process:
-        if cpu.is_needed():
-            os.environ.update(cpu.environment())
+        cpu.set_environment()
         prepare()
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

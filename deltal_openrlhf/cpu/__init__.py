@@ -8,13 +8,14 @@
 Importing this imports neither torch nor the host: vLLM and Ray load it in every process.
 """
 
+import os
 from types import ModuleType
 
 from deltal_openrlhf.cpu.environment import environment, ray_init_arguments
 from deltal_openrlhf.cpu.flags import adjust_flags, lookup
 from deltal_openrlhf.standins.on_import import on_import
 
-__all__ = ["adjust_flags", "environment", "install", "is_needed", "lookup", "ray_init_arguments"]
+__all__ = ["adjust_flags", "environment", "install", "is_needed", "lookup", "ray_init_arguments", "set_environment"]
 
 _installed = False
 
@@ -28,6 +29,12 @@ def is_needed() -> bool:
     import torch
 
     return torch.version.cuda is None and torch.version.hip is None
+
+
+def set_environment() -> None:
+    """Where it is needed, set the variables of a CPU run in this process: before transformers, DeepSpeed and vLLM are imported."""
+    if is_needed():
+        os.environ.update(environment())
 
 
 def install() -> None:

@@ -11,7 +11,6 @@ changed is done again.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,8 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0, 1 (the training failed), 2 (bad input), 130 (interrupted)."""
     args = parse(argv)
-    if cpu.is_needed():
-        os.environ.update(cpu.environment())  # before transformers imports DeepSpeed, and for a quiet console
+    cpu.set_environment()  # before transformers imports DeepSpeed, and for a quiet console
     try:
         try:
             device, given = _device(), _given(args)

@@ -4,7 +4,6 @@ Order: device, host check, the host's parser with our flags and those of the --c
 code 2), and only then Ray; with --dry-run a report in its place.
 """
 
-import os
 import runpy
 import signal
 import sys
@@ -34,9 +33,7 @@ PROG = "deltal train"
 def main(argv: list[str] | None = None) -> None:
     """Run the host's PPO command line. Ends the process with 0, 2 (bad flags), 130 (Ctrl-C) or 1 (anything else)."""
     argv = sys.argv[1:] if argv is None else argv
-    on_cpu = cpu.is_needed()
-    if on_cpu:
-        os.environ.update({k: v for k, v in cpu.environment().items() if k not in os.environ})
+    cpu.set_environment()
     process.prepare()
     from deltal_openrlhf.host import bindings
 
@@ -45,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         fail(problems[0], PROG)
     from deltal_openrlhf.host import reward
 
-    run = _Run(on_cpu)
+    run = _Run(cpu.is_needed())
     sys.argv = [PROG, *argv]
     with (
         bindings.parser_bound(run.add_flags, run.check_flags),

@@ -1,7 +1,6 @@
 """`python -m megatron_ext.parity`: one sharded step against one process, on this machine. Exit code 0 where they agree, else 1."""
 
 import argparse
-import os
 import sys
 from dataclasses import fields
 from typing import Any
@@ -89,8 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.all and given:
         said = "has cases of its own; only --modules, --dtype and --timeout go with it"
         flags.error(f"{given[0]} is given with --all, which {said}")
-    if cpu.is_needed():
-        os.environ.update(cpu.environment())
+    cpu.set_environment()
     from transformers.utils.logging import disable_progress_bar
 
     from megatron_ext.parity import cases_for

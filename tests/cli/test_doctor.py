@@ -7,6 +7,7 @@ import time
 
 import pytest
 from support import commands
+from support.gpu_machine import only, report
 
 from deltal_openrlhf.cli import doctor, machine
 from deltal_openrlhf.parity import forkserver
@@ -45,7 +46,7 @@ def test_on_this_machine():
 
 
 def problems(check) -> dict[str, doctor.Problem]:
-    return {problem.what: problem for problem in check()[1]}
+    return {problem.what: problem for problem in report(check())[1]}
 
 
 def test_a_missing_package(monkeypatch):
@@ -73,7 +74,7 @@ MEGATRON = {"megatron-core": "0.16.1", "mbridge": "0.15.1"}
 
 def test_without_megatron_its_line_says_how_to_get_it(installed):
     installed(False, {})
-    (fact,), found = doctor.check_megatron()
+    (fact,), found = report(doctor.check_megatron())
     assert found == []
     assert fact.endswith(
         "not installed; for --backend megatron: pip install --no-deps megatron-core==0.16.1 mbridge==0.15.1"
@@ -82,9 +83,9 @@ def test_without_megatron_its_line_says_how_to_get_it(installed):
 
 def test_with_megatron_its_line_has_the_versions(installed):
     installed(True, MEGATRON)
-    assert doctor.check_megatron() == (["megatron      megatron-core 0.16.1, mbridge 0.15.1"], [])
+    assert list(doctor.check_megatron()) == ["megatron      megatron-core 0.16.1, mbridge 0.15.1"]
     installed(False, MEGATRON | {"transformer-engine": "2.11.0"})
-    (fact,), found = doctor.check_megatron()
+    (fact,), found = report(doctor.check_megatron())
     assert fact.endswith("mbridge 0.15.1, transformer-engine 2.11.0") and found == []
 
 
@@ -102,7 +103,7 @@ def test_with_megatron_its_line_has_the_versions(installed):
 )
 def test_a_megatron_that_the_backend_refuses_is_a_note(installed, versions, says, remedy):
     installed(False, versions)
-    (problem,) = doctor.check_megatron()[1]
+    problem = only(doctor.check_megatron())
     assert says in problem.what and problem.remedy.startswith(remedy) and not problem.fatal
 
 
@@ -129,7 +130,7 @@ def test_too_little_memory_and_a_full_disk(monkeypatch):
 
 def test_a_small_shared_memory_is_a_note(monkeypatch):
     monkeypatch.setattr(machine, "disk", lambda path: (GIB // 16, 0.5))
-    (problem,) = doctor.check_resources()[1]
+    problem = only(doctor.check_resources())
     assert "/dev/shm" in problem.what and not problem.fatal and "--shm-size" in problem.remedy
 
 
@@ -153,13 +154,13 @@ def test_a_lock_is_stale_when_its_builder_was_killed(tmp_path, monkeypatch):
     builder = context.Process(target=_hold, args=(str(folder / "lock"), ready))
     builder.start()
     assert ready.wait(30)
-    assert doctor.check_locks()[1] == []
+    assert report(doctor.check_locks())[1] == []
 
     builder.kill()
     builder.join()
     for cpu_mode in (True, False):
         monkeypatch.setattr(doctor, "_cpu_mode", lambda cpu_mode=cpu_mode: cpu_mode)
-        (problem,) = doctor.check_locks()[1]
+        problem = only(doctor.check_locks())
         assert problem.remedy == f"rm {folder / 'lock'}"
         # Without a GPU nothing is built, so nothing waits.
         assert problem.fatal is not cpu_mode
@@ -174,7 +175,7 @@ def test_leftover_processes_are_listed_with_pid_and_age():
         found = {entry.pid: entry for entry in machine.leftover_processes()}
         assert found[process.pid].name == "ray::PolicyModelActor.fit"
         assert 1 <= found[process.pid].age_seconds < 60
-        assert str(process.pid) in doctor.check_processes()[1][0].remedy
+        assert str(process.pid) in only(doctor.check_processes()).remedy
     finally:
         process.kill()
         process.wait()
@@ -185,19 +186,19 @@ def test_a_torch_for_gpus_without_one(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    (problem,) = doctor.check_device()[1]
+    problem = only(doctor.check_device())
     assert problem.fatal and "none is visible" in problem.what
     # The node that submits a job needs none.
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
-    (problem,) = doctor.check_device()[1]
+    problem = only(doctor.check_device())
     assert not problem.fatal
 
 
 def test_every_problem_says_what_to_do(monkeypatch, capsys):
     planted = [doctor.Problem("a", "do b"), doctor.Problem("c", "do d", fatal=False)]
-    monkeypatch.setattr(doctor, "CHECKS", (lambda: (["fact"], planted),))
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: iter(["fact", *planted]),))
     assert doctor.main([]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["fact", "", "PROBLEM: a -> do b", "note: c -> do d", "1 problem(s): a run cannot work"]
-    monkeypatch.setattr(doctor, "CHECKS", (lambda: (["fact"], planted[1:]),))
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: iter(["fact", *planted[1:]]),))
     assert doctor.main([]) == 0

@@ -64,7 +64,7 @@ def test_the_nodes_of_a_cluster(folder, monkeypatch, capsys):
         assert "Traceback" not in out + errors
 
         # It has shown what it can: torch in two more processes a node takes its time.
-        monkeypatch.setattr(cluster_checks, "check_all_reduce", lambda *_: ([], []))
+        monkeypatch.setattr(cluster_checks, "check_all_reduce", lambda *_: iter(()))
 
         # The third node has another OpenRLHF first on its path, and starts in another folder.
         (folder / "fake" / "openrlhf-0.10.9.dist-info").mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_flags_that_make_no_sense(flags, capsys):
 def test_every_fact_that_differs_is_a_problem():
     same = dict.fromkeys(node.facts(), "1")
     nodes = {"a": same, "b": dict(same), "c": dict(same)}
-    assert cluster_checks.differences(nodes) == []
+    assert list(cluster_checks.differences(nodes)) == []
     for key in same:
         (problem,) = cluster_checks.differences(nodes | {"c": same | {key: "2"}})
         assert problem.what == f"{key} differs: 1 on a, b; 2 on c" and problem.fatal
@@ -157,7 +157,7 @@ def test_a_node_without_a_gpu_needs_no_driver():
     facts = dict.fromkeys(node.facts(), "1")
     driver = "NVIDIA driver"
     nodes = {"head": facts | {driver: "-"}, "a": facts, "b": dict(facts)}
-    assert cluster_checks.differences(nodes) == []
+    assert list(cluster_checks.differences(nodes)) == []
     (problem,) = cluster_checks.differences(nodes | {"b": facts | {driver: "2"}})
     assert problem.what == "NVIDIA driver differs: 1 on a; 2 on b"
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.gpu_machine import ARCHITECTURES, GIB, only
+from support.gpu_machine import ARCHITECTURES, GIB, only, report
 
 from deltal_openrlhf.cli import doctor, gpu
 from deltal_openrlhf.host import toolkit
@@ -55,7 +55,7 @@ def tools(tmp_path, monkeypatch):
 
 
 def test_a_machine_that_compiles(tools):
-    facts, problems = tools()
+    facts, problems = report(tools())
     assert problems == []
     assert facts == [
         f"compiler      nvcc 13.0 ({tools.folder}/cuda); g++ {tools.folder}/bin/g++; ninja {tools.folder}/bin/ninja"
@@ -72,9 +72,9 @@ def test_no_nvcc(tools):
 def test_nvcc_of_another_version(tools):
     """As DeepSpeed has it: equal, or both in the same list."""
     assert "is of CUDA 13.0, torch of 13.1" in only(tools(torch_cuda="13.1")).what
-    assert tools(torch_cuda="13.1", skip=True)[1] == []
+    assert report(tools(torch_cuda="13.1", skip=True))[1] == []
     command(tools.folder / "cuda" / "bin", "nvcc", NVCC.format("12.6"))
-    assert tools(torch_cuda="12.8")[1] == []
+    assert report(tools(torch_cuda="12.8"))[1] == []
     assert "is of CUDA 12.6, torch of 13.0" in only(tools()).what
 
 
@@ -95,7 +95,7 @@ def test_the_toolkit_of_torchs_packages_is_the_remedy(tools, monkeypatch):
     for name, library in (("libcudart.so", "libcudart.so.13"), ("libcurand.so", "libcurand.so.10")):
         assert (folder / "lib64" / name).read_text() == library
     toolkit.prepare()
-    assert os.environ["CUDA_HOME"] == str(folder) and tools(cuda_home=os.environ["CUDA_HOME"])[1] == []
+    assert os.environ["CUDA_HOME"] == str(folder) and report(tools(cuda_home=os.environ["CUDA_HOME"]))[1] == []
     # A folder of the system without nvcc, as images that only run CUDA have it, is no toolkit.
     monkeypatch.setenv("CUDA_HOME", "")
     with monkeypatch.context() as machine:
@@ -139,7 +139,7 @@ def test_the_judgement_on_nvcc_is_deepspeeds_own(tools, monkeypatch):
                 refused = False
             except builder.CUDAMismatchException:
                 refused = True
-            problems = gpu.check_toolchain(wanted, found, builder.cuda_minor_mismatch_ok, False)[1]
+            problems = list(gpu.check_toolchain(wanted, found, builder.cuda_minor_mismatch_ok, False))[1:]
             assert bool(problems) == refused, (installed, wanted)
 
 
@@ -158,7 +158,7 @@ def test_ninja_that_is_not_on_the_path(tools, monkeypatch):
     # In an environment that is not activated it is next to the interpreter.
     command(tools.folder / "venv", "ninja")
     toolkit.prepare()
-    assert tools()[1] == [] and os.environ["PATH"] == f"{tools.folder / 'venv'}:{tools.folder / 'bin'}"
+    assert report(tools())[1] == [] and os.environ["PATH"] == f"{tools.folder / 'venv'}:{tools.folder / 'bin'}"
 
 
 def test_a_compiled_fused_adam_needs_no_compiler(tmp_path):
@@ -186,7 +186,7 @@ def test_a_gpu_machine(tools, monkeypatch):
     monkeypatch.setattr(doctor, "installed_version", lambda package: "2.8.3" if package == "flash-attn" else None)
     for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
-    facts, problems = doctor.check_gpu()
+    facts, problems = report(doctor.check_gpu())
     assert problems == []
     assert [fact.split("  ")[0] for fact in facts] == ["driver", "GPU 0", "GPU 1", "compiler", "CUDA IPC", "flash-attn"]
 

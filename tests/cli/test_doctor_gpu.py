@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.gpu_machine import ARCHITECTURES, GIB, only
+from support.gpu_machine import ARCHITECTURES, GIB, only, report
 
 from deltal_openrlhf.cli import doctor, gpu, node
 
@@ -48,9 +48,9 @@ def test_the_drivers_cuda(monkeypatch):
 
 def test_a_driver_has_to_be_of_torchs_major_version():
     for cuda in ((13, 0), (13, 3), (14, 0)):
-        assert gpu.check_driver("13.0", gpu.Driver("580.65.06", cuda), True)[1] == []
+        assert report(gpu.check_driver("13.0", gpu.Driver("580.65.06", cuda), True))[1] == []
     # Within a major version, an older driver runs newer code.
-    assert gpu.check_driver("12.9", gpu.Driver("535.1", (12, 2)), True)[1] == []
+    assert report(gpu.check_driver("12.9", gpu.Driver("535.1", (12, 2)), True))[1] == []
     old = only(gpu.check_driver("13.0", gpu.Driver("550.54.15", (12, 4)), True))
     assert old.fatal and "CUDA up to 12.4, torch was built for CUDA 13.0" in old.what and "580.65.06" in old.remedy
     assert "525" in only(gpu.check_driver("12.8", gpu.Driver("470.1", (11, 4)), True)).remedy
@@ -67,7 +67,7 @@ def test_no_driver_is_fatal_where_the_run_is():
 
 
 def test_gpus_that_a_run_can_use():
-    facts, problems = gpu.check_gpus([HOPPER, HOPPER], ARCHITECTURES)
+    facts, problems = report(gpu.check_gpus([HOPPER, HOPPER], ARCHITECTURES))
     assert problems == []
     assert facts[1] == "GPU 1         NVIDIA H100 80GB HBM3, compute capability 9.0, 79.0 of 80.0 GiB free"
 
@@ -86,11 +86,12 @@ def test_gpus_that_a_run_can_use():
     ],
 )
 def test_compute_capability(capability, architectures, says):
-    report = gpu.check_gpus([HOPPER._replace(capability=capability)], architectures)
+    _, problems = report(gpu.check_gpus([HOPPER._replace(capability=capability)], architectures))
     if says is None:
-        assert report[1] == []
+        assert problems == []
     else:
-        assert says in only(report).what and only(report).fatal
+        (problem,) = problems
+        assert says in problem.what and problem.fatal
 
 
 def test_memory_in_use_is_a_note():
@@ -121,23 +122,23 @@ def test_cuda_ipc_of_expandable_segments_needs_ptrace():
             and "ptrace_scope 1" in problem.what
         )
         assert "sysctl -w kernel.yama.ptrace_scope=0" in problem.remedy and "--cap-add SYS_PTRACE" in problem.remedy
-        assert gpu.check_ipc(gpu.Ipc(True, 1), allocator)[1] == []
+        assert report(gpu.check_ipc(gpu.Ipc(True, 1), allocator))[1] == []
     for allocator in ("", "expandable_segments:False"):
-        assert gpu.check_ipc(refused, allocator)[1] == []
+        assert report(gpu.check_ipc(refused, allocator))[1] == []
 
 
 # ── flash-attn, and what is not asked ──
 
 
 def test_flash_attention_or_its_stand_in():
-    assert gpu.check_flash_attention("2.8.3") == (["flash-attn    2.8.3"], [])
-    facts, (note,) = gpu.check_flash_attention(None)
+    assert list(gpu.check_flash_attention("2.8.3")) == ["flash-attn    2.8.3"]
+    facts, (note,) = report(gpu.check_flash_attention(None))
     assert "stand-in" in facts[0] and not note.fatal and "--flash-attn" in note.remedy
 
 
 def test_a_cpu_machine_has_no_such_facts():
     if torch.version.cuda is None:
-        assert doctor.check_gpu() == ([], [])
+        assert list(doctor.check_gpu()) == []
 
 
 def test_the_facts_of_a_node_are_those_of_the_packages():
