@@ -5,8 +5,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deltal_openrlhf.data.sources import first_line_of, quiet_hub
+from deltal_openrlhf.data.sources import quiet_hub
 from deltal_openrlhf.data.templates import Messages
+from deltal_openrlhf.runs.errors import first_line
 
 _BATCH = 1000
 
@@ -20,7 +21,7 @@ def load_tokenizer(name: str, *, chat: bool) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(name)
     # Missing file, broken JSON, unreachable hub, unknown class: each raises its own kind.
     except Exception as error:
-        raise ValueError(f"tokenizer {name}: {first_line_of(error)}") from error
+        raise ValueError(f"tokenizer {name}: {first_line(error)}") from error
     if chat and not tokenizer.chat_template:
         raise ValueError(f"tokenizer {name}: has no chat template; --template base needs none")
     return tokenizer

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deltal_openrlhf.runs.errors import first_line
+
 SUFFIXES = (".json", ".jsonl", ".parquet")
 FORMS = f"allowed are a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file and OWNER/NAME[:CONFIG][@SPLIT] on the hub"
 
@@ -22,7 +24,7 @@ def read_rows(source: str) -> list[Any]:
     """The rows of a source, at least one. A row is what stands in the file: mostly a dict of columns, in JSON it may be anything."""
     path, hub = Path(source), _HUB.fullmatch(source)
     if path.suffix in SUFFIXES or path.exists():
-        rows = _read_file(path, source)
+        rows = [row for _, row in read_file(path, source)]
     elif hub:
         rows = _read_hub(source, hub["name"], hub["config"], hub["split"] or "train")
     else:
@@ -32,7 +34,8 @@ def read_rows(source: str) -> list[Any]:
     return rows
 
 
-def _read_file(path: Path, source: str) -> list[Any]:
+def read_file(path: Path, source: str) -> list[tuple[str, Any]]:
+    """The rows of a local file, each with where it stands: "line 3" of JSON lines, "row 3" of other files."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{source}: a {'folder' if path.is_dir() else 'file of unknown type'}; {FORMS}")
     try:
@@ -40,20 +43,24 @@ def _read_file(path: Path, source: str) -> list[Any]:
     except OSError as error:
         raise ValueError(f"{source}: not readable: {error.strerror}") from error
     if path.suffix == ".parquet":
-        return _parse_parquet(content, source)
+        return _counted(_parse_parquet(content, source))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(f"{source}: line {line}: not UTF-8 text") from error
     if path.suffix == ".json" and not _is_one_a_line(text):
-        rows = _parse_json(text, source, first_line=1)
+        rows = _parse_json(text, source, 1)
         if not isinstance(rows, list):
             raise ValueError(f"{source}: holds one {type(rows).__name__}, wanted is a list of rows")
-        return rows
+        return _counted(rows)
     # Not splitlines(): that also breaks at characters which JSON allows inside a text.
     lines = enumerate(text.split("\n"), start=1)
-    return [_parse_json(line, source, first_line=number) for number, line in lines if line.strip()]
+    return [(f"line {number}", _parse_json(line, source, number)) for number, line in lines if line.strip()]
+
+
+def _counted(rows: list[Any]) -> list[tuple[str, Any]]:
+    return [(f"row {number}", row) for number, row in enumerate(rows, 1)]
 
 
 def _is_one_a_line(text: str) -> bool:
@@ -62,14 +69,14 @@ def _is_one_a_line(text: str) -> bool:
     return first.startswith("{") and first.rstrip().endswith("}") and rest.lstrip().startswith("{")
 
 
-def _parse_json(text: str, source: str, first_line: int) -> Any:
+def _parse_json(text: str, source: str, number: int) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
+        line = number + error.lineno - 1
         raise ValueError(f"{source}: line {line}: broken JSON: {error.msg} (column {error.colno})") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
-        raise ValueError(f"{source}: line {first_line}: not readable as JSON: {first_line_of(error)}") from error
+        raise ValueError(f"{source}: line {number}: not readable as JSON: {first_line(error)}") from error
 
 
 def _parse_parquet(content: bytes, source: str) -> list[dict[str, Any]]:
@@ -79,7 +86,7 @@ def _parse_parquet(content: bytes, source: str) -> list[dict[str, Any]]:
     try:
         return pq.read_table(pa.BufferReader(content)).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are subclasses of these two
-        raise ValueError(f"{source}: not a readable parquet file: {first_line_of(error)}") from error
+        raise ValueError(f"{source}: not a readable parquet file: {first_line(error)}") from error
 
 
 def _read_hub(source: str, name: str, config: str | None, split: str) -> list[dict[str, Any]]:
@@ -91,7 +98,7 @@ def _read_hub(source: str, name: str, config: str | None, split: str) -> list[di
     # The client raises its own, httpx's and the system's errors; to the user all of them mean the same.
     except Exception as error:
         raise ValueError(
-            f"{source}: no local file, and not readable from the hub: {first_line_of(error)}; a local "
+            f"{source}: no local file, and not readable from the hub: {first_line(error)}; a local "
             f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file can stand in its place"
         ) from error
 
@@ -107,10 +114,6 @@ def quiet_hub() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def first_line_of(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def folder_problem(out: str) -> str | None:

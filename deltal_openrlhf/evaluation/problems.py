@@ -3,16 +3,16 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deltal_openrlhf.data.sources import read_file
+from deltal_openrlhf.data.templates import Messages
 from deltal_openrlhf.rewards.scoring import check_label
 
 COLUMNS = ("input", "label", "datasource")
 FILES = "evaluation files are .jsonl or .parquet"
-
-Messages = list[dict[str, str]]
 
 
 class Problem(NamedTuple):
@@ -33,16 +33,12 @@ def read_problems(paths: Sequence[str | Path], limit: int | None = None) -> list
     sizes: Counter[str] = Counter()
     problems = []
     for path in paths:
-        rows = 0
         for where, row in _rows(Path(path)):
-            rows += 1
             prompt, label, name = _checked(row, where)
             position = sizes[name]
             sizes[name] += 1
             if limit is None or position < limit:
                 problems.append(Problem(name, position, prompt, label))
-        if not rows:
-            raise ValueError(f"{path}: holds no problems")
     return problems
 
 
@@ -59,37 +55,18 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(where it stands, row) of each row."""
+def _rows(path: Path) -> list[tuple[str, Any]]:
+    """(where it stands, row) of each row, at least one."""
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; {FILES}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    if path.suffix == ".parquet":
-        yield from _parquet_rows(path)
-        return
-    if path.suffix != ".jsonl":
+    if path.suffix not in (".jsonl", ".parquet"):
         raise ValueError(f"{path}: {FILES}")
-    with open(path, encoding="utf-8") as file:
-        try:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}: line {number}", json.loads(line)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 text") from error
-        except (ValueError, RecursionError) as error:  # broken; a number of thousands of digits; thousands of brackets
-            raise ValueError(f"{path}: line {number}: not JSON: {error}") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are subclasses of these two
-        raise ValueError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}") from error
-    for number, row in enumerate(table.to_pylist(), 1):
-        yield f"{path}: row {number}", row
+    rows = read_file(path, str(path))
+    if not rows:
+        raise ValueError(f"{path}: holds no problems")
+    return [(f"{path}: {where}", row) for where, row in rows]
 
 
 def _checked(row: Any, where: str) -> tuple[str | Messages, str, str]:

@@ -18,6 +18,7 @@ from deltal_openrlhf.grading.grader import Grade, Grader
 from deltal_openrlhf.models import checkpoint
 from deltal_openrlhf.rewards.scoring import answer_of, submit
 from deltal_openrlhf.runs.console import output_to
+from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.packages import installed_versions
 from deltal_openrlhf.runs.progress import Progress
@@ -152,7 +153,7 @@ def _respond(
         # Whatever an engine can raise; the user gets one line, the log the rest.
         except Exception as error:
             traceback.print_exc()
-            raise EngineFailed((str(error) or type(error).__name__).strip().splitlines()[0]) from error
+            raise EngineFailed(first_line(error)) from error
     grader.close()
 
 

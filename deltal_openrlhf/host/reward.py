@@ -31,6 +31,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
+from deltal_openrlhf.runs.errors import with_kind
 
 Texts = Sequence[str]
 _FAILURE = "reward failure"
@@ -81,8 +82,7 @@ class RewardedExecutor(SingleTurnAgentExecutor):
             return answers
         # The user's code, which may raise anything.
         except Exception as error:
-            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            return [{"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {text}"}}]
+            return [{"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {with_kind(error)}"}}]
 
 
 def _check_answer(answer: Any) -> None:

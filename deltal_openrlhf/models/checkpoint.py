@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deltal_openrlhf.runs.errors import first_line
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
@@ -42,7 +44,7 @@ def read_config(folder: Path) -> "PretrainedConfig":
     try:
         return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}: config.json cannot be read: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{folder}: config.json cannot be read: {first_line(error)}") from error
 
 
 def _from_hub(name: str) -> Path:
@@ -54,8 +56,7 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", *TOKENIZER]))
     # The client raises its own, httpx's and the system's errors; to the user all of them mean the same.
     except Exception as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{name}: no such folder, and not readable from the hub: {why}") from error
+        raise ValueError(f"{name}: no such folder, and not readable from the hub: {first_line(error)}") from error
 
 
 def checksums(folder: Path) -> dict[str, str]:

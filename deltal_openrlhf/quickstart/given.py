@@ -11,6 +11,7 @@ from deltal_openrlhf.data.templates import Messages
 from deltal_openrlhf.models import checkpoint
 from deltal_openrlhf.quickstart import task
 from deltal_openrlhf.quickstart.sizes import Size
+from deltal_openrlhf.runs.errors import first_line
 
 PROMPTS: dict[str, Callable[..., str | Messages]] = {"words": task.prompt, **countdown.TEMPLATES}
 """The task's own words, or the question in English that `deltal data countdown` asks a base or a chat model."""
@@ -67,8 +68,7 @@ def _longest_prompt(name: str, prompts: str, tokenizer: Any, size: Size) -> int:
     try:
         texts = [as_text(PROMPTS[prompts](*problem), tokenizer) for problem in problems]
     except Exception as error:  # a template is a program of its own, which may refuse a system's message
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{name}: its chat template refuses the prompts: {why}") from error
+        raise ValueError(f"{name}: its chat template refuses the prompts: {first_line(error)}") from error
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     for text, tokens in zip(texts, ids, strict=True):
         # The reward cuts the prompt off the text of prompt and response.

@@ -67,7 +67,7 @@ def test_problems_of_jsonl_and_parquet_by_set(tmp_path):
     ("rows", "says"),
     [
         ([], "data.jsonl: holds no problems"),
-        ([row(), '{"input": "1'], "data.jsonl: line 2: not JSON: "),
+        ([row(), '{"input": "1'], "data.jsonl: line 2: broken JSON: "),
         ([row(), '["a"]'], "data.jsonl: line 2: a row is an object with input, label, datasource"),
         (
             [{"input": "a", "answer": "1", "datasource": "x"}],
@@ -87,8 +87,8 @@ def test_problems_of_jsonl_and_parquet_by_set(tmp_path):
         ([row(), row(prompt="\ud800")], "line 2: holds half a surrogate pair"),
         ([row(prompt=[{"role": "user", "content": "\udc00"}])], "line 1: holds half a surrogate pair"),
         ([row(label="\ud800")], "line 1: holds half a surrogate pair"),
-        ([row(), "[" * 100_000], "line 2: not JSON: "),
-        (["1" * 5000], "line 1: not JSON: "),
+        ([row(), "[" * 100_000], "line 2: not readable as JSON: "),
+        (["1" * 5000], "line 1: not readable as JSON: "),
     ],
 )
 def test_bad_rows(tmp_path, rows, says):
