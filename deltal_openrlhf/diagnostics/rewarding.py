@@ -5,12 +5,11 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.grading.grader import Grader
-from deltal_openrlhf.rewards.reward_file import RewardFunction, load_reward_function
+from deltal_openrlhf.rewards.reward_file import RewardFunction, checked_rewards, load_reward_function
 from deltal_openrlhf.rewards.scoring import submit
 
 AUTO = "auto"
@@ -68,18 +67,10 @@ def _by_function(name: str, function: RewardFunction, tokenizer: PreTrainedToken
     def reward(prompt: Prompt, label: str, tokens: Sequence[int]) -> float:
         query = str(tokenizer.decode([*prompt.token_ids, *tokens], skip_special_tokens=False))
         try:
-            found = function([query], [prompt.text], [label])
-            if not isinstance(found, dict) or "rewards" not in found:
-                raise ValueError(
-                    f"reward_func gave {type(found).__name__}, wanted is a dict with 'rewards', one number a query"
-                )
-            rewards = torch.as_tensor(found["rewards"]).float()
-            if rewards.numel() != 1 or not rewards.isfinite().all():
-                raise ValueError(f"reward_func gave {rewards.tolist()} for 1 response, allowed is one finite number")
+            return checked_rewards(function([query], [prompt.text], [label]), 1).item()
         # The user's code, which may raise anything and give anything.
         except Exception as error:
             said = " ".join(str(error).split())
             raise RewardFailed(f"no reward from {name}: {type(error).__name__}: {said}") from error
-        return rewards.item()
 
     return lambda prompt, label, responses: [reward(prompt, label, tokens) for tokens in responses]

@@ -19,7 +19,6 @@ while they are built or run (actor.py, trainer.py, controller.py).
 
 import argparse
 import functools
-import importlib.metadata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -28,6 +27,7 @@ from deltal_openrlhf import backends
 from deltal_openrlhf.backends import Backend
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.signatures import changed, resolve
+from deltal_openrlhf.runs.packages import installed_version
 
 CHECKED_AGAINST = "0.11.2"
 CLI_MODULE = "openrlhf.cli.train_ppo_ray"
@@ -107,9 +107,8 @@ EXPERIENCE_FIELDS = ("action_mask", "truncated", "info", "prompts", "rewards")
 
 def check_host() -> list[str]:
     """What of the host is missing or changed, one line each; empty when this package can run on it."""
-    try:
-        version = importlib.metadata.version("openrlhf")
-    except importlib.metadata.PackageNotFoundError:
+    version = installed_version("openrlhf")
+    if version is None:
         return [f"openrlhf is not installed; this package was checked against openrlhf {CHECKED_AGAINST}"]
     problems = [problem for target, wanted in SIGNATURES.items() if (problem := changed(target, wanted))]
     if not problems:

@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 
 import openrlhf.trainer.ray
 import ray
-import torch
 from openrlhf.trainer.ray import vllm_engine
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
+from deltal_openrlhf.rewards.reward_file import checked_rewards
 from deltal_openrlhf.runs.errors import with_kind
 
 Texts = Sequence[str]
@@ -78,22 +78,11 @@ class RewardedExecutor(SingleTurnAgentExecutor):
     async def _fetch_rewards_via_func(self, queries_list: Texts, prompts_list: Texts, labels_list: Texts) -> list[dict]:
         try:
             answers = await super()._fetch_rewards_via_func(queries_list, prompts_list, labels_list)
-            _check_answer(answers[0])
+            checked_rewards(answers[0], 1)
             return answers
         # The user's code, which may raise anything.
         except Exception as error:
             return [{"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {with_kind(error)}"}}]
-
-
-def _check_answer(answer: Any) -> None:
-    """Raise ValueError for what a reward_func may return and the host takes for no reward, or for one."""
-    if not isinstance(answer, dict) or answer.get("rewards") is None:
-        raise ValueError(f"reward_func gave {str(answer)[:80]!r}, allowed is a dict with rewards")
-    rewards = torch.as_tensor(answer["rewards"])
-    if rewards.numel() != 1 or not torch.isfinite(rewards.float()).all():
-        raise ValueError(
-            f"reward_func gave the rewards {rewards.tolist()} for 1 response, allowed is one finite number"
-        )
 
 
 class DeltaLRolloutRayActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):

@@ -4,6 +4,10 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from deltal_openrlhf.runs.errors import with_kind
+
 RewardFunction = Callable[[list[str], list[str], list[str]], Any]
 """reward_func(queries, prompts, labels); a query is a prompt with its response."""
 
@@ -22,5 +26,16 @@ def load_reward_function(flag: str, path: str) -> RewardFunction:
             raise ValueError("it has no function reward_func(queries, prompts, labels)")
         return module.reward_func
     except (Exception, SystemExit) as error:  # the user's code, which may raise anything
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ValueError(f"{flag} {path} cannot be loaded: {said}") from error
+        raise ValueError(f"{flag} {path} cannot be loaded: {with_kind(error)}") from error
+
+
+def checked_rewards(answer: Any, responses: int) -> torch.Tensor:
+    """The rewards that a reward_func gave for so many responses, float32 [responses]. Raises ValueError for anything else."""
+    if not isinstance(answer, dict) or answer.get("rewards") is None:
+        raise ValueError(f"reward_func gave {str(answer)[:80]!r}, allowed is a dict with rewards")
+    rewards = torch.as_tensor(answer["rewards"]).float()
+    if rewards.numel() != responses or not rewards.isfinite().all():
+        raise ValueError(
+            f"reward_func gave the rewards {rewards.tolist()} for {responses} response(s), allowed is one finite number for each"
+        )
+    return rewards.flatten()

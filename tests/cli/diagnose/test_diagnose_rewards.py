@@ -20,7 +20,7 @@ def test_a_reward_file_that_fails_stops_the_run_with_one_line(example, tmp_path,
     assert error.endswith("no service\n") and error.startswith("deltal diagnose: stopped: no reward from ")
     (tmp_path / "list.py").write_text("def reward_func(queries, prompts, labels):\n    return [1.0]\n")
     assert main(flags(example, tmp_path / "out_of_list", reward=tmp_path / "list.py")) == 1
-    assert "reward_func gave list, wanted is a dict with 'rewards'" in capsys.readouterr().err
+    assert "reward_func gave '[1.0]', allowed is a dict with rewards" in capsys.readouterr().err
     (tmp_path / "nan.py").write_text(
         "def reward_func(queries, prompts, labels):\n    return {'rewards': [float('nan')]}\n"
     )
