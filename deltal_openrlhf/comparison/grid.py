@@ -1,7 +1,6 @@
 """The runs of an experiment: each has a name, which is its folder under --out, and its flags of `deltal train`."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,23 +51,18 @@ def start_names(spec: Spec) -> dict[str, str]:
 
 def check_names(spec: Spec) -> None:
     """Raise ValueError for two labels that would share a folder."""
-    groups: list[tuple[str, Iterable[str]]] = [("arms", [arm.name for arm in spec.arms])]
-    groups += [(f"methods of arm {arm.name!r}", arm.methods) for arm in spec.arms]
-    groups += [(f"families of arm {arm.name!r}", arm.families) for arm in spec.arms]
-    for what, labels in groups:
+    groups = {"starts": start_names(spec), "arms": {arm.name: slug(arm.name) for arm in spec.arms}}
+    for arm in spec.arms:
+        groups[f"methods of arm {arm.name!r}"] = {label: slug(label) for label in arm.methods}
+        groups[f"families of arm {arm.name!r}"] = {label: slug(label) for label in arm.families}
+    for what, folders in groups.items():
         seen: dict[str, str] = {}
-        for label in labels:
-            folder = slug(label)
+        for label, folder in folders.items():
             if not folder:
                 raise ValueError(f"{what}: {label!r} has no letter or digit that could name a folder")
             if folder in seen:
                 raise ValueError(f"{what}: {seen[folder]!r} and {label!r} would share the folder {folder}")
             seen[folder] = label
-    starts: dict[str, str] = {}
-    for start, name in start_names(spec).items():
-        if name in starts:
-            raise ValueError(f"starts {starts[name]} and {start} would share the folder {name}")
-        starts[name] = start
 
 
 def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:

@@ -28,8 +28,8 @@ from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models.memory import rows_at_once
-from deltal_openrlhf.models.sampling import sample
-from deltal_openrlhf.rewards.reward_file import load_reward_function
+from deltal_openrlhf.models.sampling import Response, sample
+from deltal_openrlhf.rewards.reward_file import checked_rewards, load_reward_function
 from deltal_openrlhf.runs.metrics_file import EVALS, MetricsFile
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
 
@@ -38,16 +38,15 @@ SAMPLES_AT_ONCE = 1024
 
 
 class Graded(NamedTuple):
-    """The responses to some prompts, those to a prompt one after the other.
-
-    tokens: ids, the end token included. entropy: in nats, summed over the tokens of a response.
-    """
+    """The responses to some prompts, those to a prompt one after the other, each with its prompt and reward."""
 
     prompts: list[Prompt]
-    tokens: list[list[int]]
-    finished: list[bool]
-    entropy: list[float]
+    responses: list[Response]
     rewards: torch.Tensor
+
+    def lengths(self) -> torch.Tensor:
+        """[N], the tokens of each response, the end token included."""
+        return torch.tensor([len(response.tokens) for response in self.responses])
 
 
 def run(
@@ -127,41 +126,30 @@ class Run:
             skip_special_tokens=False,
         )
         found = self.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
-        rewards = torch.as_tensor(found["rewards"] if isinstance(found, dict) else found, dtype=torch.float32)
-        if rewards.shape != (len(rows),) or not bool(torch.isfinite(rewards).all()):
-            raise RuntimeError(
-                f"{self.args.reward.remote_url} gave rewards of shape {tuple(rewards.shape)} for {len(rows)} responses, or not finite ones"
-            )
-        return Graded(
-            rows,
-            [r.tokens for r in responses],
-            [r.finished for r in responses],
-            [r.entropy for r in responses],
-            rewards,
-        )
+        return Graded(rows, responses, checked_rewards(found, len(rows)))
 
     def learn(self, graded: Graded, generator: torch.Generator) -> dict[str, float]:
         """Make one PPO step: advantages and optimizer steps. Returns its metrics."""
         rollout, spread = self.rollout(graded)
-        orders = [
-            torch.randperm(len(graded.tokens), generator=generator).tolist() for _ in range(self.args.train.max_epochs)
-        ]
-        status = self.updater.update(rollout, orders)
-        lengths = torch.tensor([len(tokens) for tokens in graded.tokens], dtype=torch.float64)
+        lengths = graded.lengths().double()
+        epochs = range(self.args.train.max_epochs)
+        status = self.updater.update(
+            rollout, [torch.randperm(len(lengths), generator=generator).tolist() for _ in epochs]
+        )
         return {
             "rollout/reward_mean": graded.rewards.mean().item(),
             "rollout/response_length_mean": lengths.mean().item(),
-            "rollout/truncated_rate": 1 - sum(graded.finished) / len(graded.finished),
+            "rollout/truncated_rate": 1 - sum(response.finished for response in graded.responses) / len(lengths),
             "rollout/num_samples": float(len(lengths)),
-            "entropy_loss": math.fsum(graded.entropy) / lengths.sum().item(),
+            "entropy_loss": math.fsum(response.entropy for response in graded.responses) / lengths.sum().item(),
             **length_metrics(lengths, rollout.lengths, spread),
             **status,
         }
 
     def rollout(self, graded: Graded) -> tuple[Rollout, torch.Tensor]:
         """What is trained on, with the host's own advantages, and [N] the standard deviation of the rewards of each response's group."""
-        lengths = torch.tensor([len(tokens) for tokens in graded.tokens])
-        truncated = ~torch.tensor(graded.finished)
+        lengths = graded.lengths()
+        truncated = torch.tensor([not response.finished for response in graded.responses])
         mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
         experience = Experience(
             action_mask=mask,
@@ -174,7 +162,7 @@ class Run:
         _Advantages(self.args).compute_advantages_and_returns([experience])
         trained = torch.where(truncated, 0, lengths) if self.settings.overlong_filtering else lengths
         rollout = Rollout(
-            sequences=[p.token_ids + tokens for p, tokens in zip(graded.prompts, graded.tokens, strict=True)],
+            sequences=[p.token_ids + r.tokens for p, r in zip(graded.prompts, graded.responses, strict=True)],
             prompt_lengths=[len(prompt.token_ids) for prompt in graded.prompts],
             lengths=trained,
             advantages=experience.advantages[:, 0],
@@ -192,8 +180,8 @@ class Run:
             rewards = graded.rewards[rows].view(-1, n)
             found[f"eval_{name}_pass{n}"] = rewards.amax(-1).mean().item()
             found[f"eval_{name}_pass1"] = rewards.mean().item()
-            found[f"eval_{name}_response_length_mean"] = sum(len(graded.tokens[i]) for i in rows) / len(rows)
-        return {**found, "eval_num_samples": float(len(graded.tokens))}
+            found[f"eval_{name}_response_length_mean"] = graded.lengths()[rows].sum().item() / len(rows)
+        return {**found, "eval_num_samples": float(len(graded.responses))}
 
 
 class _Advantages(RemoteExperienceMaker):

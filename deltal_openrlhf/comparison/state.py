@@ -1,5 +1,6 @@
 """The folder of a run: settings.json (all that it depends on), metrics.jsonl, evals.jsonl, console.txt; result.json once it ended."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -22,27 +23,19 @@ class Settings:
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
-        self._starts: dict[str, dict[str, str]] = {}
-        self._files: dict[str, str] = {}
+        self._of_start, self._of_file = functools.cache(checksums), functools.cache(checksum)
 
     def of(self, job: Job) -> dict[str, Any]:
         """The settings of a run as JSON. They name the content of the start, not its path."""
         flags = {name: job.flags[name] for name in sorted(job.flags) if name != START}
-        if job.start not in self._starts:
-            self._starts[job.start] = checksums(Path(job.start))
         return {
             "format": FORMAT,
             "version": __version__,
             "engine": self._engine,
             "flags": flags,
-            "start": self._starts[job.start],
-            "files": {flag: self._checksum(flags[flag]) for flag in FILE_FLAGS if _is_file(flags.get(flag))},
+            "start": self._of_start(Path(job.start)),
+            "files": {flag: self._of_file(Path(flags[flag])) for flag in FILE_FLAGS if _is_file(flags.get(flag))},
         }
-
-    def _checksum(self, path: str) -> str:
-        if path not in self._files:
-            self._files[path] = checksum(Path(path))
-        return self._files[path]
 
 
 def _is_file(value: Any) -> bool:

@@ -4,19 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.diagnostics.methods import REFERENCE
-from deltal_openrlhf.reports import palette
-from deltal_openrlhf.reports.figures import (
-    NoPlot,
-    Plot,
-    Series,
-    legend,
-    new_figure,
-    no_plot,
-    png,
-    rows,
-    shortened,
-    values_at,
-)
+from deltal_openrlhf.reports import figures, palette
+from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, shortened
 from deltal_openrlhf.reports.numbers import is_missing
 from deltal_openrlhf.reports.palette import Look
 
@@ -28,48 +17,49 @@ RELATIVE = ("cv_ratio", "cosine", "relative_norm", "relative_bias", "detectable_
 
 
 class MethodPlot(NamedTuple):
-    name: str
+    field: str
+    """of a method"""
     title: str
     label: str
     """of the axis with the values"""
-    field: str
     line: float | None = None
     """a dashed reference line"""
     log: bool = False
+    name: str | None = None
+    """of the file, where it is not the field's"""
+
+    @property
+    def file(self) -> str:
+        return self.name or self.field
 
 
 SHORT_LONG = (("norm_short", "short responses", palette.SKY), ("norm_long", "long responses", palette.VERMILION))
 
-CV = MethodPlot("cv", "Coefficient of variation of a batch gradient", "CV = √E|G − E G|² / |E G|", "cv")
+CV = MethodPlot("cv", "Coefficient of variation of a batch gradient", "CV = √E|G − E G|² / |E G|")
+CV_RATIO = MethodPlot(
+    "cv_ratio", "Coefficient of variation relative to\nthat of Dr. GRPO norm", "CV / CV of Dr. GRPO norm", line=1.0
+)
 COSINE = MethodPlot(
-    "bias_cosine",
+    "cosine",
     "Bias: cosine of the mean gradient\nwith that of Dr. GRPO norm",
     "cos(E G, E G of Dr. GRPO norm)",
-    "cosine",
     line=1.0,
+    name="bias_cosine",
 )
 RELATIVE_BIAS = MethodPlot(
     "relative_bias",
     "Bias relative to the mean gradient of\nDr. GRPO norm (ref)",
     "|E G − E G_ref| / |E G_ref|",
-    "relative_bias",
     line=0.0,
 )
-NORM_RATIO = MethodPlot(
-    "norm_ratio", "Gradient norm, long over short responses", "√E|G|², long / short", "norm_ratio", line=1.0, log=True
-)
-CV_RATIO = MethodPlot(
-    "cv_ratio",
-    "Coefficient of variation relative to\nthat of Dr. GRPO norm",
-    "CV / CV of Dr. GRPO norm",
-    "cv_ratio",
-    line=1.0,
-)
 BATCH_COSINE = MethodPlot(
-    "batch_cosine",
+    "batch_cosine_reference",
     "Direction of one batch: expected cosine with\nthe mean gradient of Dr. GRPO norm",
     "E cos(G, E G of Dr. GRPO norm)",
-    "batch_cosine_reference",
+    name="batch_cosine",
+)
+NORM_RATIO = MethodPlot(
+    "norm_ratio", "Gradient norm, long over short responses", "√E|G|², long / short", line=1.0, log=True
 )
 
 
@@ -110,20 +100,22 @@ def _how(sample: Mapping[str, Any], starred: bool = False) -> str:
 def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     methods = _with_value(findings, plot.field)
     if not methods:
-        return no_plot(plot.title)
-    figure, (axes,) = new_figure(_titled(plot.title, findings["sample"]), 1.35 + 0.2 * len(methods))
+        return figures.no_plot(plot.title)
+    figure, (axes,) = figures.new_figure(_titled(plot.title, findings["sample"]), 1.35 + 0.2 * len(methods))
     powers = [m["detectable_bias"] if plot is RELATIVE_BIAS else None for m in methods]
     series = Series(None, [m[plot.field] for m in methods], [_look(m) for m in methods])
-    rows(axes, [row_name(m) for m in methods], [series], plot.line, plot.log, include=powers)
+    figures.rows(axes, [row_name(m) for m in methods], [series], plot.line, plot.log, include=powers)
     marks = [(power, row) for row, power in enumerate(powers) if power is not None]
     if marks:
         axes.plot(*zip(*marks, strict=True), "|", color="black", markersize=9, label="bias that would have been seen")
-        legend(figure, axes, 1)
+        figures.legend(figure, axes, 1)
     axes.set_xlabel(plot.label)
     caption = _how(findings["sample"], any(not m["comparable_scale"] for m in methods))
     if marks:
         caption += " Upright mark: the bias that these data would have shown with 80 % chance."
-    return Plot(plot.name, png(figure), f"{_flat(plot.title)}, one row for each method, with intervals.", caption)
+    return Plot(
+        plot.file, figures.png(figure), f"{_flat(plot.title)}, one row for each method, with intervals.", caption
+    )
 
 
 def short_and_long(findings: Mapping[str, Any]) -> Plot | NoPlot:
@@ -132,15 +124,17 @@ def short_and_long(findings: Mapping[str, Any]) -> Plot | NoPlot:
     methods = sorted_methods(findings["estimators"])
     methods = [m for m in methods if not all(is_missing(m[field]) for field, _, _ in SHORT_LONG)]
     if not methods:
-        return no_plot(title)
-    figure, (axes,) = new_figure(_titled(title, findings["sample"]), 1.6 + 0.25 * len(methods))
+        return figures.no_plot(title)
+    figure, (axes,) = figures.new_figure(_titled(title, findings["sample"]), 1.6 + 0.25 * len(methods))
     series = [Series(name, [m[field] for m in methods], look) for field, name, look in SHORT_LONG]
-    rows(axes, [row_name(m) for m in methods], series, None, log=True)
+    figures.rows(axes, [row_name(m) for m in methods], series, None, log=True)
     axes.set_xlabel("√E|G|²")
-    legend(figure, axes, 2)
+    figures.legend(figure, axes, 2)
     caption = "The third of the prompts with the shortest responses and that with the longest. "
     caption += _how(findings["sample"], any(not m["comparable_scale"] for m in methods))
-    return Plot("norm_by_length", png(figure), f"{_flat(title)}, one row for each method, with intervals.", caption)
+    return Plot(
+        "norm_by_length", figures.png(figure), f"{_flat(title)}, one row for each method, with intervals.", caption
+    )
 
 
 def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
@@ -148,7 +142,7 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     methods = _with_value(findings, plot.field)
     deltal = [m for m in methods if m["kind"] == "deltal"]
     if not deltal:
-        return no_plot(plot.title)
+        return figures.no_plot(plot.title)
     alphas = sorted({m["alpha"] for m in deltal})
     step = (alphas[-1] - alphas[0]) / max(1, len(alphas) - 1) or 1.0
     series = []
@@ -161,8 +155,8 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     baselines = [m for m in methods if m["kind"] == "baseline"]
     beside = [alphas[-1] + 1.4 * step * (i + 1) for i in range(len(baselines))]
     series += [([x], Series(m["name"], [m[plot.field]], _look(m))) for x, m in zip(beside, baselines, strict=True)]
-    figure, (axes,) = new_figure(_titled(plot.title, findings["sample"]), 3.9)
-    values_at(axes, series, plot.line)
+    figure, (axes,) = figures.new_figure(_titled(plot.title, findings["sample"]), 3.9)
+    figures.values_at(axes, series, plot.line)
     ticks: list[float] = [a for a in alphas if len(alphas) < 5 or 2 * a == round(2 * a)]
     labels = [f"{a:g}" for a in ticks]
     if baselines:
@@ -171,11 +165,13 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     axes.set_xticks(ticks, labels)
     axes.set_xlabel("α of ∆L")
     axes.set_ylabel(plot.label)
-    legend(figure, axes, 3)
+    figures.legend(figure, axes, 3)
     caption = _how(findings["sample"]) + (
         " Dashed: equal to Dr. GRPO norm, which is ∆L with α = 0." if plot.line is not None else ""
     )
-    return Plot(plot.name, png(figure), f"{_flat(plot.title)}, against alpha for each scope, with intervals.", caption)
+    return Plot(
+        plot.file, figures.png(figure), f"{_flat(plot.title)}, against alpha for each scope, with intervals.", caption
+    )
 
 
 def _with_value(findings: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:

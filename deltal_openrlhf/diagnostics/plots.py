@@ -9,23 +9,8 @@ from matplotlib.axes import Axes
 
 from deltal_openrlhf.diagnostics import method_plots
 from deltal_openrlhf.diagnostics.method_plots import HOLLOW, by_alpha, by_method, short_and_long
-from deltal_openrlhf.reports import palette
-from deltal_openrlhf.reports.figures import (
-    REFERENCE,
-    NoPlot,
-    Plot,
-    Series,
-    bar,
-    draw,
-    legend,
-    limits,
-    log_axis,
-    new_figure,
-    no_plot,
-    png,
-    rows,
-    shortened,
-)
+from deltal_openrlhf.reports import figures, palette
+from deltal_openrlhf.reports.figures import REFERENCE, NoPlot, Plot, Series, limits, shortened
 from deltal_openrlhf.reports.numbers import estimate_text, is_missing
 from deltal_openrlhf.reports.palette import Look
 
@@ -37,7 +22,7 @@ ADVANTAGE = {
 
 def plots(findings: Mapping[str, Any]) -> list[Plot | NoPlot]:
     """All plots in the order of the page. A sentence replaces one whose values are all null."""
-    return draw(
+    return figures.draw(
         partial(make, findings)
         for make in (
             variance,
@@ -64,9 +49,9 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
     fits = {key: findings["variance"][key].get("all") for key in ADVANTAGE}
     drawn = {key: fit for key, fit in fits.items() if fit and any(map(_is_shown, fit["bins"]))}
     if not drawn:
-        return no_plot("variance of a response's gradient against its length")
+        return figures.no_plot("variance of a response's gradient against its length")
     title = f"Variance of a response's gradient\n{_sizes(findings)}"
-    figure, panels = new_figure(title, 0.9 + 2.4 * len(drawn), len(drawn), sharex=True)
+    figure, panels = figures.new_figure(title, 0.9 + 2.4 * len(drawn), len(drawn), sharex=True)
     bins = [b for fit in drawn.values() for b in fit["bins"]]
     hidden = len(bins) - sum(map(_is_shown, bins))
     for axes, (key, fit) in zip(panels, drawn.items(), strict=True):
@@ -76,7 +61,7 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         axes.set_ylabel("Var(g)")
     panels[-1].set_xlabel("response length L (tokens)")
     panels[-1].set_xlim(limits([v for b in bins for v in (b["from"], b["to"])], [], log=True))
-    log_axis(panels[-1].xaxis)
+    figures.log_axis(panels[-1].xaxis)
     used = "; ".join(
         f"{ADVANTAGE[key][0]} {fit['responses']:,} responses to {fit['prompts']:,} prompts"
         for key, fit in drawn.items()
@@ -87,7 +72,7 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
     if hidden:
         caption += f" Not above 0, so in the table only: {hidden} of {len(bins)} bins."
     alt = "Variance of a response's gradient against its length, both axes logarithmic."
-    return Plot("variance", png(figure), alt, caption)
+    return Plot("variance", figures.png(figure), alt, caption)
 
 
 def _is_shown(found: Mapping[str, Any]) -> bool:
@@ -107,13 +92,13 @@ def _bins(axes: Axes, fit: Mapping[str, Any], look: Look) -> None:
     intervals = [v[key] for v in variances for key in ("low", "high")]
     axes.set_ylim(limits([*(v["value"] for v in variances), *fitted], intervals, log=True))
     for b in shown:
-        bar(axes, b["length"], b["variance"], look, horizontal=False)
+        figures.bar(axes, b["length"], b["variance"], look, horizontal=False)
         axes.plot([b["from"], b["to"]], [b["variance"]["value"]] * 2, color=look.color, linewidth=1.2, alpha=0.5)
     if fitted:
         axes.plot(ends, fitted, color="black", linewidth=1.2)
         middle = math.sqrt(fitted[0] * fitted[1] / (ends[0] * ends[1]))
         axes.plot(ends, [middle * x for x in ends], **REFERENCE)
-    log_axis(axes.yaxis)
+    figures.log_axis(axes.yaxis)
 
 
 def _beta(findings: Mapping[str, Any]) -> Plot | NoPlot:
@@ -124,14 +109,16 @@ def _beta(findings: Mapping[str, Any]) -> Plot | NoPlot:
         for key, (name, look) in ADVANTAGE.items()
     ]
     if all(is_missing(estimate) for one in series for estimate in one.estimates):
-        return no_plot("β by layer type")
-    figure, (axes,) = new_figure(f"Growth of the variance by layer type\n{_sizes(findings)}", 1.6 + 0.36 * len(types))
-    rows(axes, [shortened(t) for t in types], series, reference=1.0)
+        return figures.no_plot("β by layer type")
+    figure, (axes,) = figures.new_figure(
+        f"Growth of the variance by layer type\n{_sizes(findings)}", 1.6 + 0.36 * len(types)
+    )
+    figures.rows(axes, [shortened(t) for t in types], series, reference=1.0)
     axes.set_xlabel("β of Var(g) = c·L^β")
-    legend(figure, axes, 2)
+    figures.legend(figure, axes, 2)
     caption = f"Dashed: β = 1, a variance in proportion to the length. {_sizes(findings)} intervals. {HOLLOW}"
     alt = "Exponent beta by layer type, with and without the advantage, with intervals."
-    return Plot("beta_by_type", png(figure), alt, caption)
+    return Plot("beta_by_type", figures.png(figure), alt, caption)
 
 
 def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
@@ -143,16 +130,16 @@ def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         if any(not is_missing(covariance[sort]) for covariance in by_type.values() for sort in sorts)
     }
     if not drawn:
-        return no_plot("correlation of the gradients of two responses")
+        return figures.no_plot("correlation of the gradients of two responses")
     longest = max(map(len, drawn.values()))
     title = f"Correlation of two responses' gradients\n{_sizes(findings)}"
-    figure, panels = new_figure(title, 1.5 + (0.5 + 0.34 * longest) * len(drawn), len(drawn))
+    figure, panels = figures.new_figure(title, 1.5 + (0.5 + 0.34 * longest) * len(drawn), len(drawn))
     for axes, (key, by_type) in zip(panels, drawn.items(), strict=True):
         series = [Series(name, [c[sort] for c in by_type.values()], look) for sort, (name, look) in sorts.items()]
-        rows(axes, [shortened(t) for t in by_type], series, reference=0.0)
+        figures.rows(axes, [shortened(t) for t in by_type], series, reference=0.0)
         axes.set_title(ADVANTAGE[key][0], loc="left")
     panels[-1].set_xlabel("mean of ⟨g, g′⟩ / (|g| |g′|)")
-    legend(figure, panels[0], 2)
+    figures.legend(figure, panels[0], 2)
     pairs = "; ".join(
         f"{ADVANTAGE[key][0]} {by_type['all']['pairs_within']:,} of the same prompt, {by_type['all']['pairs_between']:,} of different ones"
         for key, by_type in drawn.items()
@@ -162,4 +149,4 @@ def _covariance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         f"Pairs: {pairs}. Bars: 95 % intervals. {HOLLOW}"
     )
     alt = "Correlation of the gradients of two responses, by layer type, with intervals."
-    return Plot("covariance", png(figure), alt, caption)
+    return Plot("covariance", figures.png(figure), alt, caption)

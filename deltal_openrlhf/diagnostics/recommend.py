@@ -31,13 +31,6 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
     mean = moments["reference_mean"]
     mean_resolved = mean.value > mean.margin
     candidates = [alpha for alpha in alphas if not mean_resolved or lead[alpha].value <= lead[alpha].margin]
-    if len(candidates) == 1:
-        text = (
-            f"alpha {best:g} (scope step): on this sample one batch's gradient points closest to the plain mean gradient with it, and "
-            f"closer than with each other alpha that was compared ({_listed(alphas)}) at 95 %, each by itself. This is about the "
-            "direction of one update of this model, not about training."
-        )
-        return _entry(best, candidates, text, None)
     needed = max(_factor(lead[second]), 0.0 if mean_resolved else _factor(mean))
     more = _two_digits(responses * (needed - 1)) if needed > 1 and math.isfinite(needed) else None
     if more is None:
@@ -46,7 +39,15 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
         how_many = f"more than {FORESEEABLE} times as many responses would do"
     else:
         how_many = f"about {more:,} more responses would do"
-    if not mean_resolved:
+    about = "This is about the direction of one update of this model, not about training."
+    found = len(candidates) == 1
+    if found:
+        others = ", ".join(f"{alpha:g}" for alpha in alphas)
+        text = (
+            f"alpha {best:g} (scope step): on this sample one batch's gradient points closest to the plain mean gradient with it, and "
+            f"closer than with each other alpha that was compared ({others}) at 95 %, each by itself. {about}"
+        )
+    elif not mean_resolved:
         text = (
             "Not resolved: the mean gradient cannot be told from 0, so no alpha can be preferred to another; "
             f"{how_many}, if the estimates stay what they are."
@@ -59,30 +60,21 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
     else:
         text = (
             f"Between {min(candidates):g} and {max(candidates):g}: the other values of alpha point one batch's gradient measurably less "
-            f"towards the plain mean gradient; to separate the two best, {how_many}. This is about the direction of one update of "
-            "this model, not about training."
+            f"towards the plain mean gradient; to separate the two best, {how_many}. {about}"
         )
-    return _entry(None, candidates, text, more)
-
-
-def _entry(alpha: float | None, candidates: list[float], text: str, more_responses: int | None) -> dict:
     return {
-        "alpha": alpha,
+        "alpha": best if found else None,
         "candidates": candidates,
-        "resolved": alpha is not None,
+        "resolved": found,
         "criterion": CRITERION,
         "text": text,
-        "more_responses": more_responses,
+        "more_responses": None if found else more,
     }
 
 
 def _factor(number: Combination) -> float:
     """How many times the sample it takes until the number is its margin; inf where it is not above 0."""
     return (number.margin / number.value) ** 2 if number.value > 0 else math.inf
-
-
-def _listed(alphas: list[float]) -> str:
-    return ", ".join(f"{alpha:g}" for alpha in alphas)
 
 
 def _two_digits(number: float) -> int:

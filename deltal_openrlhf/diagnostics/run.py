@@ -18,7 +18,7 @@ from deltal_openrlhf.diagnostics.gradients import Scores, load_model
 from deltal_openrlhf.diagnostics.layers import layer_types
 from deltal_openrlhf.diagnostics.plan import ModelShape, Plan
 from deltal_openrlhf.diagnostics.sample import GradientSample
-from deltal_openrlhf.diagnostics.settings import LEAST_BATCHES, Settings
+from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
 from deltal_openrlhf.diagnostics.sources import FromSaved, Source
 from deltal_openrlhf.models import checkpoint
@@ -157,18 +157,17 @@ def _say(text: str) -> None:
 
 def _analysis(request: Request, source: Source) -> Settings:
     """What is computed from the sample. Raises ValueError for a request that the source cannot meet."""
-    prompts, n, batch = source.shape.prompts, source.shape.n, request.batch_prompts
-    if prompts < LEAST_BATCHES * batch:
-        raise ValueError(
-            f"{prompts} prompts make {prompts // batch} disjoint batches of --batch_prompts {batch}, wanted are {LEAST_BATCHES} at least: "
-            f"{LEAST_BATCHES * batch} prompts, or --batch_prompts up to {max(1, prompts // LEAST_BATCHES)}"
-        )
-    if n < 2:
-        raise ValueError(f"{n} response to each prompt gives no advantage, allowed are 2 or more")
+    if source.shape.n < 2:
+        raise ValueError(f"{source.shape.n} response to each prompt gives no advantage, allowed are 2 or more")
     max_length = request.max_length or source.longest
     if max_length is None:
         raise ValueError("the rollouts do not say how long a response may be: --max_length M in tokens is needed")
-    return Settings(advantage=request.advantage, max_length=max_length, batch_prompts=batch, seed=request.seed)
+    batch_prompts = request.batch_prompts
+    settings = Settings(
+        advantage=request.advantage, max_length=max_length, batch_prompts=batch_prompts, seed=request.seed
+    )
+    settings.batches(source.shape.prompts)
+    return settings
 
 
 def _check_signal(rollouts: Sequence[Rollout], n: int) -> None:

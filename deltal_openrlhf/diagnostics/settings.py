@@ -37,7 +37,7 @@ class Settings:
         batches = prompts // self.batch_prompts
         if batches < LEAST_BATCHES:
             raise ValueError(
-                f"{prompts} prompts make {batches} batches of {self.batch_prompts} (batch_prompts), needed are {LEAST_BATCHES}: "
-                f"take at least {LEAST_BATCHES * self.batch_prompts} prompts"
+                f"{prompts} prompts make {batches} disjoint batches of --batch_prompts {self.batch_prompts}, wanted are {LEAST_BATCHES} "
+                f"at least: {LEAST_BATCHES * self.batch_prompts} prompts, or --batch_prompts up to {max(1, prompts // LEAST_BATCHES)}"
             )
         return batches

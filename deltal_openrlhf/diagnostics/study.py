@@ -2,23 +2,12 @@
 
 import numpy as np
 
+from deltal_openrlhf.diagnostics import methods
 from deltal_openrlhf.diagnostics.advantages import advantages
-from deltal_openrlhf.diagnostics.batches import (
-    Partitions,
-    PromptGradients,
-    batch_moments,
-    mean_square,
-    prompt_gradients,
-)
+from deltal_openrlhf.diagnostics.batches import PromptGradients, batch_moments, mean_square, prompt_gradients
 from deltal_openrlhf.diagnostics.estimators import cv_ratio, norm, norm_ratio, summary
-from deltal_openrlhf.diagnostics.methods import (
-    REFERENCE,
-    Method,
-    StepWeights,
-    all_methods,
-    balanced_factors,
-    lambda_factors,
-)
+from deltal_openrlhf.diagnostics.methods import REFERENCE, Method, StepWeights
+from deltal_openrlhf.diagnostics.partitions import Partitions
 from deltal_openrlhf.diagnostics.sample import GradientSample
 from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.statistics.estimate import Estimate
@@ -59,7 +48,7 @@ class BatchStudy:
         self.thirds = [
             Partitions.draw(members, size, count, prompts, rng) for members in (order[:third], order[prompts - third :])
         ]
-        weights = self._weights(next(method for method in all_methods() if method.key == REFERENCE))
+        weights = self._weights(next(method for method in methods.all_methods() if method.key == REFERENCE))
         self.reference_scales = {name: weights.scales(drawn) for name, drawn in self.partitions.items()}
         self.reference_part = weights.profile() * self.advantages[settings.advantage]
         self.reference_gradients = self._gradients(weights)
@@ -113,9 +102,11 @@ class BatchStudy:
     def _weights(self, method: Method) -> StepWeights:
         factors = None
         if method.length_preference is not None:
-            factors = lambda_factors(self.lengths, method.length_preference)
+            factors = methods.lambda_factors(self.lengths, method.length_preference)
         elif method.mode == "balanced-aggregation":
-            factors = balanced_factors(self.lengths, self.advantages[self.settings.advantage], self.settings.max_length)
+            factors = methods.balanced_factors(
+                self.lengths, self.advantages[self.settings.advantage], self.settings.max_length
+            )
         return StepWeights(method, self.lengths, self.settings.max_length, factors)
 
     def _gradients(self, weights: StepWeights) -> PromptGradients:

@@ -1,6 +1,6 @@
 """The tables of the report: every number of the findings, with its interval."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -26,73 +26,70 @@ BIAS = {
     "detectable_bias": "detectable bias",
 }
 NORM = {"norm": "norm", "norm_short": "short responses", "norm_long": "long responses", "norm_ratio": "long / short"}
+FITS = {
+    "beta": "β",
+    "intercept": "log c",
+    "responses": "responses",
+    "prompts": "prompts",
+    "bins_off": "bins off the fit",
+}
+BINS = {
+    "from": "from (tokens)",
+    "to": "to (tokens)",
+    "length": "mean length",
+    "responses": "responses",
+    "variance": "Var(g)",
+    "fitted": "fit",
+}
+CORRELATIONS = {
+    "within": "same prompt",
+    "pairs_within": "pairs",
+    "between": "different prompts",
+    "pairs_between": "pairs",
+    "excess": "same less different",
+}
 
 
 def tables(findings: Mapping[str, Any]) -> list[Markup]:
     """All tables, in the order of the page."""
-    methods = sorted_methods(findings["estimators"])
-    names = {m["key"]: m["name"] for m in methods}
+    methods, variance = list(_methods(findings["estimators"])), findings["variance"]
+    names = {m["key"]: m["name"] for m in findings["estimators"]}
     order = [[names[entry["a"]], names[entry["b"]], entry["cv_ratio"]] for entry in findings["ordering"]]
+    bins = [
+        (f"{i}, {name}", entry)
+        for key, (name, _) in ADVANTAGE.items()
+        for i, entry in enumerate(variance[key].get("all", {"bins": []})["bins"], start=1)
+    ]
     return [
         _recommendation(findings["recommendation"]),
-        _of_methods("Noise of a batch gradient", methods, NOISE),
+        _table("Noise of a batch gradient", "method", NOISE, methods),
         html.table(
             "The paper's order of the CV, each against its neighbour, paired", ["CV of", "over that of", "ratio"], order
         ),
-        _of_methods("Bias against Dr. GRPO norm", methods, BIAS),
-        _of_methods("Norm of a batch gradient", methods, NORM),
+        _table("Bias against Dr. GRPO norm", "method", BIAS, methods),
+        _table("Norm of a batch gradient", "method", NORM, methods),
         html.paragraph("*: of another scale by design, so that only its direction is compared.", "note"),
-        _fits(findings["variance"]),
-        _bins(findings["variance"]),
-        _correlations(findings["covariance"]),
+        _table("Growth of the variance with the length, Var(g) = c·L^β", "gradients", FITS, _by_type(variance)),
+        _table("Variance by length (all parameters)", "bin", BINS, bins),
+        _table(
+            "Correlation of the gradients of two responses", "gradients", CORRELATIONS, _by_type(findings["covariance"])
+        ),
         _sample(findings["sample"]),
     ]
 
 
-def _of_methods(caption: str, methods: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Markup:
-    """columns: field of a method -> heading."""
-    rows = [
-        [
-            m["name"] + ("" if m["comparable_scale"] else " *"),
-            *("reference" if m["mode"] == REFERENCE and field in RELATIVE else m[field] for field in columns),
-        ]
-        for m in methods
-    ]
-    return html.table(caption, ["method", *columns.values()], rows)
+def _table(
+    caption: str, first: str, columns: Mapping[str, str], rows: Iterable[tuple[str, Mapping[str, Any]]]
+) -> Markup:
+    """columns: field of an entry -> heading. rows: (name, entry)."""
+    cells = [[name, *(entry[field] for field in columns)] for name, entry in rows]
+    return html.table(caption, [first, *columns.values()], cells)
 
 
-def _fits(variance: Mapping[str, Any]) -> Markup:
-    return html.table(
-        "Growth of the variance with the length, Var(g) = c·L^β",
-        ["gradients", "β", "log c", "responses", "prompts", "bins off the fit"],
-        [
-            [label, fit["beta"], fit["intercept"], fit["responses"], fit["prompts"], fit["bins_off"]]
-            for label, fit in _by_type(variance)
-        ],
-    )
-
-
-def _bins(variance: Mapping[str, Any]) -> Markup:
-    return html.table(
-        "Variance by length (all parameters)",
-        ["bin", "from (tokens)", "to (tokens)", "mean length", "responses", "Var(g)", "fit"],
-        [
-            [f"{i}, {name}", b["from"], b["to"], b["length"], b["responses"], b["variance"], b["fitted"]]
-            for key, (name, _) in ADVANTAGE.items()
-            for i, b in enumerate(variance[key].get("all", {"bins": []})["bins"], start=1)
-        ],
-    )
-
-
-def _correlations(covariance: Mapping[str, Any]) -> Markup:
-    return html.table(
-        "Correlation of the gradients of two responses",
-        ["gradients", "same prompt", "pairs", "different prompts", "pairs", "same less different"],
-        [
-            [label, c["within"], c["pairs_within"], c["between"], c["pairs_between"], c["excess"]]
-            for label, c in _by_type(covariance)
-        ],
-    )
+def _methods(estimators: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for method in sorted_methods(estimators):
+        against_itself = dict.fromkeys(RELATIVE, "reference") if method["mode"] == REFERENCE else {}
+        yield method["name"] + ("" if method["comparable_scale"] else " *"), {**method, **against_itself}
 
 
 def _by_type(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -211,9 +212,11 @@ def values_at(axes: Axes, series: Sequence[tuple[Sequence[float], Series]], refe
 def curves(axes: Axes, of: Mapping[str, Mapping[str, Any]], look: Mapping[str, Look]) -> None:
     """Means over runs against the step, with their bands. of: label -> {"step", "mean", "low", "high", "n"}."""
     for i, (label, curve) in enumerate(of.items()):
-        steps, mean = curve["step"], [_nan(v) for v in curve["mean"]]
-        color, marker = look[label]
-        low, high = ([_nan(v) for v in curve[key] or [None] * len(steps)] for key in ("low", "high"))
+        steps, (color, marker) = curve["step"], look[label]
+        nothing = [None] * len(steps)
+        mean, low, high = (
+            np.array(curve[key] or nothing, dtype=float) for key in ("mean", "low", "high")
+        )  # None is nan
         axes.fill_between(steps, low, high, color=color, alpha=0.14, linewidth=0)
         sparse = max(1, len(steps) // 6)
         axes.plot(
@@ -243,10 +246,6 @@ def _in_legend(axes: Axes, series: Series) -> None:
 
 def _look_at(series: Series, place: int) -> Look:
     return series.look if isinstance(series.look, Look) else series.look[place]
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def draw(makers: Iterable[Callable[[], Plot | NoPlot]]) -> list[Plot | NoPlot]:

@@ -3,6 +3,7 @@
 The colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), told apart with any colour vision; the marker tells them apart without any.
 """
 
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -37,13 +38,7 @@ _MORE_MARKERS = "*<>hX"
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """The look of every method: fixed for the known ones, the next free one for others. More than eight share colours, not markers."""
     unique = list(dict.fromkeys(names))
-    found = {name: FIXED[name] for name in unique if name in FIXED}
-    free = [look for look in OTHERS if look not in found.values()]
-    for i, name in enumerate(name for name in unique if name not in FIXED):
-        again = i - len(free)
-        found[name] = (
-            free[i]
-            if again < 0
-            else Look(OTHERS[again % len(OTHERS)].color, _MORE_MARKERS[(again // len(OTHERS)) % len(_MORE_MARKERS)])
-        )
-    return {name: found[name] for name in unique}
+    free = [look for look in OTHERS if look not in [FIXED.get(name) for name in unique]]
+    more = [Look(look.color, marker) for marker in _MORE_MARKERS for look in OTHERS]
+    others = itertools.chain(free, itertools.cycle(more))
+    return {name: FIXED.get(name) or next(others) for name in unique}

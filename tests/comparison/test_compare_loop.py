@@ -230,12 +230,13 @@ def test_advantages_are_those_of_the_host(task_flags):
     """By hand: rewards 1, 0, 0, 1 have mean 0.5 and standard deviation 0.57735 (n - 1)."""
     from deltal_openrlhf.comparison import loop
     from deltal_openrlhf.comparison.arguments import check_loop_flags
+    from deltal_openrlhf.models.sampling import Response
 
     run = loop.Run(*check_loop_flags(task_flags))
     prompts = [prompt for prompt in run.inputs.prompts[:2] for _ in range(4)]
-    tokens = [[5] * length for length in (1, 2, 3, 4, 5, 6, 7, 8)]
+    responses = [Response([5] * length, finished=length < 8, entropy=0.0) for length in (1, 2, 3, 4, 5, 6, 7, 8)]
     rewards = torch.tensor([1.0, 0, 0, 1, 1, 1, 1, 1])
-    rollout, spread = run.rollout(loop.Graded(prompts, tokens, [True] * 7 + [False], [0.0] * 8, rewards))
+    rollout, spread = run.rollout(loop.Graded(prompts, responses, rewards))
     a = 0.5 / 0.57735
     assert rollout.advantages.tolist() == pytest.approx([a, -a, -a, a, 0, 0, 0, 0], rel=1e-4)
     assert rollout.lengths.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]

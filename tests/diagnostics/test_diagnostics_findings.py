@@ -232,7 +232,9 @@ def refused(match, sample, **options):
 
 def test_what_is_refused(sample):
     refused(
-        r"48 prompts make 3 batches of 16 \(batch_prompts\), needed are 4: take at least 64", sample, batch_prompts=16
+        "48 prompts make 3 disjoint batches of --batch_prompts 16, wanted are 4 at least: 64 prompts",
+        sample,
+        batch_prompts=16,
     )
     refused("batch_prompts is 0", sample, batch_prompts=0)
     refused("partitions is 1, allowed is a whole number from 2", sample, partitions=1)
