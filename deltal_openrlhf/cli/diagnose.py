@@ -109,19 +109,18 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
     from deltal_openrlhf.diagnostics import rewarding
     from deltal_openrlhf.diagnostics.responses import Sampling
     from deltal_openrlhf.diagnostics.run import Request, diagnose
-    from deltal_openrlhf.diagnostics.sources import FromPrompts, FromSaved, Source
+    from deltal_openrlhf.diagnostics.sources import from_prompts, from_saved
     from deltal_openrlhf.models import checkpoint
 
     device = _device(args.device)
     if not args.rollouts:
         rewarding.check_reward(args.reward)
     folder = checkpoint.locate(args.model)
-    source: Source
     if args.rollouts:
-        source = FromSaved(args.rollouts, args.prompts, args.seed)
+        source = from_saved(args.rollouts, args.prompts, args.seed)
     else:
         how = Sampling(args.prompts, args.n, args.max_new_tokens, args.temperature, args.batch_size, args.seed)
-        source = FromPrompts(args.model, folder, args.data, how, args.reward)
+        source = from_prompts(args.model, folder, args.data, how, args.reward)
     request = Request(
         model=args.model,
         folder=folder,

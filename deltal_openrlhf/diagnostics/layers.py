@@ -8,19 +8,14 @@ head           the output layer, where it has a weight of its own
 other          what none of these names
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from torch import nn
 from transformers import PreTrainedModel
 
-ATTENTION: Mapping[str, str] = MappingProxyType(
-    {
-        **{"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o"},
-        **{"qkv_proj": "qkv", "query_key_value": "qkv", "c_attn": "qkv", "Wqkv": "qkv", "W_pack": "qkv"},
-        **{"c_proj": "o", "dense": "o"},
-    }
-)
+ATTENTION = {
+    **{"q_proj": "q", "k_proj": "k", "v_proj": "v"},
+    **dict.fromkeys(("qkv_proj", "query_key_value", "c_attn", "Wqkv", "W_pack"), "qkv"),
+    **dict.fromkeys(("o_proj", "out_proj", "c_proj", "dense"), "o"),
+}
 """Modules within an attention block."""
 ATTENTION_BLOCKS = ("attn", "self_attn", "attention", "self_attention")
 MLP_BLOCKS = ("mlp", "feed_forward", "ffn", "experts", "block_sparse_moe", "fc1", "fc2")

@@ -18,7 +18,7 @@ the prompts of the step.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -55,43 +55,20 @@ class Method:
 
 def all_methods() -> list[Method]:
     """The baselines (the reference is the last of them), ∆L over alpha and scope, the comparisons. alpha 0 is the reference."""
-    baselines = [
-        Method(mode, name, mode, "baseline", mode, comparable_scale=mode == REFERENCE)
-        for mode, name in BASELINES.items()
-    ]
-    deltal = [
-        Method(
-            f"deltal-{alpha:g}-{scope}",
-            f"∆L {alpha:g}" + ("" if scope == "step" else f" ({scope})"),
-            mode="deltal",
-            kind="deltal",
-            weights="deltal",
-            alpha=alpha,
-            scope=scope,
-            comparable_scale=True,
-        )
-        for scope in SCOPES
-        for alpha in ALPHAS
-    ]
-    lambda_grpo = [
-        Method(
-            f"lambda-grpo-{prefers}",
-            f"λ-GRPO (fixed λ = {preference})",
-            mode="lambda-grpo",
-            kind="comparison",
-            weights="token-mean",
-            length_preference=preference,
-        )
-        for prefers, preference in (("long", 1), ("short", -1))
-    ]
-    opo = Method("opo", "OPO", "opo", "comparison", REFERENCE, advantage="opo")
-    balanced = "balanced-aggregation"
+    deltal = partial(Method, mode="deltal", kind="deltal", weights="deltal", comparable_scale=True)
+    lambda_grpo = partial(Method, mode="lambda-grpo", kind="comparison", weights="token-mean")
+    names = {"step": "", "rollout": " (rollout)", "group": " (group)"}
     return [
-        *baselines,
-        *deltal,
-        opo,
-        *lambda_grpo,
-        Method(balanced, "Balanced aggregation", balanced, "comparison", REFERENCE),
+        *(Method(m, name, m, "baseline", m, comparable_scale=m == REFERENCE) for m, name in BASELINES.items()),
+        *(
+            deltal(f"deltal-{alpha:g}-{scope}", f"∆L {alpha:g}{names[scope]}", alpha=alpha, scope=scope)
+            for scope in SCOPES
+            for alpha in ALPHAS
+        ),
+        Method("opo", "OPO", "opo", "comparison", REFERENCE, advantage="opo"),
+        lambda_grpo("lambda-grpo-long", "λ-GRPO (fixed λ = 1)", length_preference=1),
+        lambda_grpo("lambda-grpo-short", "λ-GRPO (fixed λ = -1)", length_preference=-1),
+        Method("balanced-aggregation", "Balanced aggregation", "balanced-aggregation", "comparison", REFERENCE),
     ]
 
 
@@ -160,5 +137,5 @@ class StepWeights:
         if alpha is not None and alpha > 1:
             lengths, alpha = lengths**alpha, 1.0
         groups = torch.arange(len(lengths)).repeat_interleave(lengths.shape[1])
-        aggregation = Aggregation(method.weights, alpha, method.scope, self.max_length)
+        aggregation = Aggregation(method.weights, alpha=alpha, scope=method.scope, max_length=self.max_length)
         return aggregation.weights(torch.from_numpy(lengths.reshape(-1)), groups).numpy().reshape(lengths.shape)

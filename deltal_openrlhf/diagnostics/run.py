@@ -20,7 +20,7 @@ from deltal_openrlhf.diagnostics.plan import ModelShape, Plan
 from deltal_openrlhf.diagnostics.sample import GradientSample
 from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
-from deltal_openrlhf.diagnostics.sources import FromSaved, Source
+from deltal_openrlhf.diagnostics.sources import Source
 from deltal_openrlhf.models import checkpoint
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.packages import installed_versions
@@ -58,7 +58,7 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
     shape = plan.read_shape(request.folder)
     source.check_vocabulary(shape.vocabulary)
     free = torch.cuda.mem_get_info(request.device)[0] if request.device.type == "cuda" else None
-    budget = plan.make_plan(shape, source.shape.responses, request.memory_gb, request.projection, free)
+    budget = plan.make_plan(shape, source.prompts * source.n, request.memory_gb, request.projection, free)
     settings = {
         **source.settings,
         "seed": request.seed,
@@ -68,7 +68,7 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
     if not (request.out / GRAM).exists():
         plan.check_disk(request.out, budget.rows_bytes - _size(request.out / ROWS))
     with DiagnosisFolder(request.out, settings) as work:
-        _say(f"{source.shape.describe()}; {plan.describe(budget, shape)}")
+        _say(f"{source.prompts} prompts, {source.n} responses to each; {plan.describe(budget, shape)}")
         if work.lines:
             _say(f"resumes with what {request.out} holds of an earlier run")
         rollouts, sample = _measure(request, source, budget, work)
@@ -95,7 +95,7 @@ def _measure(
     """The responses and the Gram matrices of their gradients; what is missing is made."""
     load = functools.cache(lambda: load_model(request.folder, request.device))
     rollouts = source.read(work, load)
-    _check_signal(rollouts, source.shape.n)
+    _check_signal(rollouts, source.n)
     if not (request.out / GRAM).exists():
         model = load()
         sketch = Sketch(model, layer_types(model), budget.width, request.seed)
@@ -108,7 +108,7 @@ def _measure(
     sample = GradientSample(
         lengths=np.array([rollout.length for rollout in rollouts]),
         rewards=np.array([rollout.reward for rollout in rollouts], dtype=np.float64),
-        groups=np.arange(len(rollouts)) // source.shape.n,
+        groups=np.arange(len(rollouts)) // source.n,
         truncated=np.array([rollout.truncated for rollout in rollouts]),
         grams=gram.load_grams(request.out / GRAM),
     )
@@ -144,7 +144,7 @@ def _warn_of_another_model(model: str, source: Source, difference: float | None)
             f"warning: the mean log-probability of a token under {model} differs by {difference:.3f} nats from that of the sampler: it is "
             "not the model that sampled these rollouts"
         )
-    elif difference is None and isinstance(source, FromSaved):
+    elif difference is None and "rollouts" in source.settings:
         _say(
             f"the rollouts hold no log-probabilities, so it cannot be checked that {model} sampled them (docs/diagnose.md says which "
             "weights did)"
@@ -157,8 +157,8 @@ def _say(text: str) -> None:
 
 def _analysis(request: Request, source: Source) -> Settings:
     """What is computed from the sample. Raises ValueError for a request that the source cannot meet."""
-    if source.shape.n < 2:
-        raise ValueError(f"{source.shape.n} response to each prompt gives no advantage, allowed are 2 or more")
+    if source.n < 2:
+        raise ValueError(f"{source.n} response to each prompt gives no advantage, allowed are 2 or more")
     max_length = request.max_length or source.longest
     if max_length is None:
         raise ValueError("the rollouts do not say how long a response may be: --max_length M in tokens is needed")
@@ -166,7 +166,7 @@ def _analysis(request: Request, source: Source) -> Settings:
     settings = Settings(
         advantage=request.advantage, max_length=max_length, batch_prompts=batch_prompts, seed=request.seed
     )
-    settings.batches(source.shape.prompts)
+    settings.batches(source.prompts)
     return settings
 
 

@@ -73,14 +73,9 @@ class BatchStudy:
         estimates, detectable_bias = summary(moments, comparable_scale=method.comparable_scale)
         estimates |= self._norms(gradients, weights)
         return {
-            "key": method.key,
-            "name": method.name,
-            "mode": method.mode,
-            "alpha": method.alpha,
-            "scope": method.scope,
+            **{name: getattr(method, name) for name in ("key", "name", "mode", "alpha", "scope")},
             "advantage": method.advantage or self.settings.advantage,
-            "kind": method.kind,
-            "comparable_scale": method.comparable_scale,
+            **{name: getattr(method, name) for name in ("kind", "comparable_scale")},
             **{name: estimate.as_json() for name, estimate in estimates.items()},
             "detectable_bias": detectable_bias,
             "responses_per_batch": float((self.lengths > 0).sum(axis=1).mean() * self.settings.batch_prompts),

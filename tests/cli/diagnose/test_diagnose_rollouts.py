@@ -11,7 +11,7 @@ from deltal_openrlhf.cli.diagnose import main
 from deltal_openrlhf.diagnostics import gradients
 from deltal_openrlhf.diagnostics.folder import GRAM, ROLLOUTS, ROWS
 from deltal_openrlhf.diagnostics.gram import load_grams
-from deltal_openrlhf.diagnostics.sources import FromSaved
+from deltal_openrlhf.diagnostics.sources import from_saved
 from deltal_openrlhf.runs import rollouts
 
 
@@ -43,10 +43,10 @@ def test_saved_rollouts_give_the_same_gradients_as_fresh_ones(example, finished,
 
 def test_all_prompts_of_saved_rollouts_are_in_one_order_asked_for_or_not(finished):
     """The settings of the two are the same, so the other resumes the folder of one: rows must mean the same responses."""
-    whole, asked = (FromSaved(finished / ROLLOUTS, prompts, seed=0) for prompts in (None, PROMPTS))
+    whole, asked = (from_saved(finished / ROLLOUTS, prompts, seed=0) for prompts in (None, PROMPTS))
     assert whole.settings == asked.settings
     assert whole.read(None, None) == asked.read(None, None) == rollouts.read(finished / ROLLOUTS)[1]
-    fewer = FromSaved(finished / ROLLOUTS, PROMPTS - 1, seed=0)
+    fewer = from_saved(finished / ROLLOUTS, PROMPTS - 1, seed=0)
     assert len(fewer.read(None, None)) == (PROMPTS - 1) * N
 
 
