@@ -51,6 +51,7 @@ CALLED: dict[str, str] = {
     "recompute_num_layers, moe_router_load_balancing_type, moe_aux_loss_coeff",
     # engine.py, trainer.py, parity
     "megatron.core.parallel_state:get_data_parallel_group": "with_context_parallel",
+    "megatron.core.dist_checkpointing.dict_utils:dict_list_map_outplace": "f, x",
     "megatron.core.distributed:DistributedDataParallelConfig": "grad_reduce_in_fp32, use_distributed_optimizer",
     "megatron.core.distributed:DistributedDataParallel.__init__": "config, ddp_config, module, disable_bucketing",
     "megatron.core.distributed:finalize_model_grads": "model, num_tokens",

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from megatron.core import __version__, dist_checkpointing, parallel_state
+from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, is_main_replica
 from megatron.core.dist_checkpointing.serialization import load_tensors_metadata
@@ -37,10 +37,6 @@ from megatron_ext.engine import Engine
 STATE = "state.json"
 _FILES = ("metadata.json", "common.pt", ".metadata", STATE)  # the last one written says that the others are whole
 _STEP = "optimizer_step"
-
-for _name in ("sharded_param_state_fully_reshardable", "load_parameter_state_from_fully_reshardable"):
-    if not hasattr(DistributedOptimizer, _name):
-        raise ImportError(f"megatron-core {__version__} has no DistributedOptimizer.{_name}; 0.16.1 has it")
 
 _Result = TypeVar("_Result")
 

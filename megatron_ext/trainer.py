@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from deepspeed.module_inject import layers
 from megatron.core import parallel_state
+from megatron.core.dist_checkpointing.dict_utils import dict_list_map_outplace
 from openrlhf.trainer.ppo_utils.experience import Experience
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -163,7 +164,8 @@ class MegatronActorTrainer(DeltaLActorTrainer):
         group = parallel_state.get_pipeline_model_parallel_group()
         if group.size() == 1:
             return statuses
-        shared: list[Any] = [_on_cpu(statuses)]
+        on_cpu = dict_list_map_outplace(lambda v: v.detach().cpu() if isinstance(v, Tensor) else v, statuses)
+        shared: list[Any] = [on_cpu]
         dist.broadcast_object_list(shared, src=parallel_state.get_pipeline_model_parallel_last_rank(), group=group)
         return shared[0]
 
@@ -194,11 +196,3 @@ class MegatronActorTrainer(DeltaLActorTrainer):
 def _itself(parameters: list[ExportedParameter], *args: Any, **kwargs: Any) -> ExportedParameter:
     """In place of DeepSpeed's contexts that gather a parameter."""
     return parameters[0]
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_on_cpu(item) for item in value]
-    return value.detach().cpu() if isinstance(value, Tensor) else value
