@@ -11,7 +11,7 @@ from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.train import gpus
 from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout
 from deltal_openrlhf.train.data_files import missing_files
-from deltal_openrlhf.train.recipes import EXPERIMENTS, METHOD_DIFFERENCES, NO_PART_OF_IT, REPOSITORY, Experiment
+from deltal_openrlhf.train.recipes import EXPERIMENTS, NO_PART_OF_IT, REPOSITORY, Experiment, method_differences
 from deltal_openrlhf.train.start import Start, fit_device
 
 LONG = 48
@@ -58,8 +58,7 @@ def differences(args: Arguments, settings: LossSettings, recipe: str, given: Giv
     nodes, per_node = args.actor.num_nodes, args.actor.num_gpus_per_node
     if (nodes, per_node) != (1, experiment.gpus):
         rows.append(("nodes x GPUs", f"{nodes} x {per_node}", f"1 x {experiment.gpus}"))
-    rows += [(d.topic, d.ours, d.theirs) for d in METHOD_DIFFERENCES if d.when(args, experiment)]
-    return rows
+    return [*rows, *method_differences(args, experiment)]
 
 
 def report(start: Start, given: Given) -> str:

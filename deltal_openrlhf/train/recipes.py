@@ -4,7 +4,7 @@ Read from https://github.com/zerolllin/Delta-L-Normalization at commit 89da5b9d:
 verl/trainer/config/ppo_trainer.yaml there. Names are those of configs/NAME.yaml.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,99 +160,76 @@ EXPERIMENTS = {
 }
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A difference between our method and the authors' that no flag makes. when: which runs meet it."""
+def method_differences(args: Arguments, experiment: Experiment) -> Iterator[tuple[str, str, str]]:
+    """The differences between our method and the authors' that no flag makes and this run meets: what, ours, the authors'."""
+    if args.algo.dynamic_filtering_enable:
+        yield (
+            "dynamic sampling",
+            "a prompt without signal is replaced by the next one, until 128 are left; no limit on how many are tried",
+            "384 prompts are generated at a time, at most 10 times; what is over 128 is thrown away",
+        )
+        if experiment.task == "math" and args.reward.overlong_buffer_len is not None:
+            yield (
+                "signal of a prompt",
+                "correctness: a prompt whose answers are all right or all wrong is replaced",
+                "the final reward: with soft punishment a prompt without a right answer is kept when its answers are punished differently",
+            )
+    if args.deltal.overlong_filtering:
+        yield (
+            "overlong filtering",
+            "responses cut off by the limit (finish reason) are left out of the loss and of its counts",
+            "responses as long as the limit, ended or not, get advantage 0; they still count in the divisor",
+        )
+    if args.actor.loss_agg_mode == "token-mean":
+        yield (
+            "token mean",
+            "over all tokens of an optimizer step",
+            "over the tokens of 4 responses, then the mean over these micro batches",
+        )
+    yield (
+        "order of responses",
+        "by length, without shuffling (--train.dynamic_batch_enable): the first optimizer step of a rollout takes the longest and the "
+        "shortest responses, the last one the middle"
+        if args.train.dynamic_batch_enable
+        else "shuffled: an optimizer step takes responses of many prompts",
+        "in the order of the prompts, balanced over the GPUs by length",
+    )
+    yield (
+        "what waits in the CPU's memory",
+        "parameters and optimizer state while vLLM generates (--ds.enable_sleep)"
+        if args.ds.enable_sleep
+        else "nothing of the actor's, or the optimizer state with --ds.adam_offload",
+        "parameters and optimizer state whenever they are not in use (param_offload, optimizer_offload)",
+    )
+    if args.eval.dataset and not experiment.dapo:
+        yield "evaluation before the first step", "none; deltal eval does it", "yes"
+    yield from TASK_DIFFERENCES[experiment.task]
 
-    topic: str
-    ours: str
-    theirs: str
-    when: Callable[[Arguments, Experiment], bool] = lambda args, experiment: True
 
-
-METHOD_DIFFERENCES = (
-    Difference(
-        "dynamic sampling",
-        "a prompt without signal is replaced by the next one, until 128 are left; no limit on how many are tried",
-        "384 prompts are generated at a time, at most 10 times; what is over 128 is thrown away",
-        lambda args, experiment: args.algo.dynamic_filtering_enable,
-    ),
-    Difference(
-        "signal of a prompt",
-        "correctness: a prompt whose answers are all right or all wrong is replaced",
-        "the final reward: with soft punishment a prompt without a right answer is kept when its answers are punished differently",
-        lambda args, experiment: (
-            args.algo.dynamic_filtering_enable
-            and experiment.task == "math"
-            and args.reward.overlong_buffer_len is not None
+TASK_DIFFERENCES = {
+    "countdown": (
+        (
+            "data",
+            "deltal data countdown: our prompt's wording; split by a hash. With --source the authors' rows, chosen at random; without it "
+            "generated problems, of 3 to 6 numbers unless --num_numbers 3 4 says otherwise, 20,000 unless --train does",
+            "Jiayi-Pan/Countdown-Tasks-3to4 (3 or 4 numbers), rows 0 to 327,679 and the next 1,024 for the test",
+        ),
+        (
+            "answers",
+            "exact fractions; the last <answer> of the response",
+            "eval and a tolerance of 1e-5; the last <answer> of the last line",
         ),
     ),
-    Difference(
-        "overlong filtering",
-        "responses cut off by the limit (finish reason) are left out of the loss and of its counts",
-        "responses as long as the limit, ended or not, get advantage 0; they still count in the divisor",
-        lambda args, experiment: args.deltal.overlong_filtering,
+    "math": (
+        (
+            "data",
+            "deltal data math: our prompt's wording; Open-Reasoner-Zero 57k without the problems of the evaluation sets",
+            "Open-Reasoner-Zero 57k as it is; of several answers in Minerva only the first",
+        ),
+        (
+            "answers",
+            "deltal_openrlhf/rewards: math-verify behind our own checks; an answer that cannot be graded in time is counted apart",
+            "an HTTP server around sympy; an answer of more than 30 characters is wrong unless it is the same text; any fault is reward 0",
+        ),
     ),
-    Difference(
-        "token mean",
-        "over all tokens of an optimizer step",
-        "over the tokens of 4 responses, then the mean over these micro batches",
-        lambda args, experiment: args.actor.loss_agg_mode == "token-mean",
-    ),
-    Difference(
-        "order of responses",
-        "shuffled: an optimizer step takes responses of many prompts",
-        "in the order of the prompts, balanced over the GPUs by length",
-        lambda args, experiment: not args.train.dynamic_batch_enable,
-    ),
-    Difference(
-        "order of responses",
-        "by length, without shuffling (--train.dynamic_batch_enable): the first optimizer step of a rollout takes the longest and "
-        "the shortest responses, the last one the middle",
-        "in the order of the prompts, balanced over the GPUs by length",
-        lambda args, experiment: args.train.dynamic_batch_enable,
-    ),
-    Difference(
-        "what waits in the CPU's memory",
-        "parameters and optimizer state while vLLM generates (--ds.enable_sleep)",
-        "parameters and optimizer state whenever they are not in use (param_offload, optimizer_offload)",
-        lambda args, experiment: args.ds.enable_sleep,
-    ),
-    Difference(
-        "what waits in the CPU's memory",
-        "nothing of the actor's, or the optimizer state with --ds.adam_offload",
-        "parameters and optimizer state whenever they are not in use (param_offload, optimizer_offload)",
-        lambda args, experiment: not args.ds.enable_sleep,
-    ),
-    Difference(
-        "evaluation before the first step",
-        "none; deltal eval does it",
-        "yes",
-        lambda args, experiment: bool(args.eval.dataset) and not experiment.dapo,
-    ),
-    Difference(
-        "data",
-        "deltal data countdown: our prompt's wording; split by a hash. With --source the authors' rows, chosen at random; without it "
-        "generated problems, of 3 to 6 numbers unless --num_numbers 3 4 says otherwise, 20,000 unless --train does",
-        "Jiayi-Pan/Countdown-Tasks-3to4 (3 or 4 numbers), rows 0 to 327,679 and the next 1,024 for the test",
-        lambda args, experiment: experiment.task == "countdown",
-    ),
-    Difference(
-        "answers",
-        "exact fractions; the last <answer> of the response",
-        "eval and a tolerance of 1e-5; the last <answer> of the last line",
-        lambda args, experiment: experiment.task == "countdown",
-    ),
-    Difference(
-        "data",
-        "deltal data math: our prompt's wording; Open-Reasoner-Zero 57k without the problems of the evaluation sets",
-        "Open-Reasoner-Zero 57k as it is; of several answers in Minerva only the first",
-        lambda args, experiment: experiment.task == "math",
-    ),
-    Difference(
-        "answers",
-        "deltal_openrlhf/rewards: math-verify behind our own checks; an answer that cannot be graded in time is counted apart",
-        "an HTTP server around sympy; an answer of more than 30 characters is wrong unless it is the same text; any fault is reward 0",
-        lambda args, experiment: experiment.task == "math",
-    ),
-)
+}
