@@ -28,7 +28,6 @@ class Actor(WorkerGroup, Protocol):
 
     model_name_or_path: str
     gradient_checkpointing_enable: bool
-    freeze_visual_encoder: bool
     loss_agg_mode: str
     policy_loss_type: str
     eps_clip: float
@@ -54,25 +53,17 @@ class Reward(WorkerGroup, Protocol):
 
     model_name_or_path: str | None
     remote_url: str | None
-    clip_range: Sequence[float]
     overlong_buffer_len: float | None
-    overlong_penalty_factor: float
-    stop_properly_penalty_coef: float | None
 
 
 class Advantage(Protocol):
     estimator: str
-    is_correction_level: str
-    is_correction_mode: str
-    is_correction_gating: str
-    is_correction_threshold: list[float]
 
 
 class Kl(Protocol):
     use_loss: bool
     init_coef: float
     estimator: str
-    unbiased_gradient: bool
 
 
 class Algorithm(Protocol):
@@ -93,7 +84,6 @@ class DeepSpeed(Protocol):
     ring_attn_size: int
     tensor_parallel_size: int
     enable_sleep: bool
-    adam_offload: bool
     overlap_comm: bool
     grad_accum_dtype: str | None
     deepcompile: bool
@@ -106,8 +96,6 @@ class Vllm(Protocol):
     tensor_parallel_size: int
     gpu_memory_utilization: float
     enable_sleep: bool
-    enable_prefix_caching: bool
-    enforce_eager: bool
     sync_backend: str
     sync_with_ray: bool
 
@@ -131,7 +119,6 @@ class Train(Protocol):
     max_epochs: int
     num_episodes: int
     seed: int
-    full_determinism_enable: bool
     agent_func_path: str | None
     async_enable: bool
     colocate_all: bool
@@ -170,7 +157,6 @@ class Checkpoints(Protocol):
     save_hf: bool
     load_enable: bool
     disable_ds: bool
-    best_metric_key: str
 
 
 class Deltal(Protocol):
@@ -206,7 +192,6 @@ class Arguments(Protocol):
     backend: str
     config: list[str] | None
     dry_run: bool
-    local_rank: int
     actor: Actor
     critic: Critic
     ref: WorkerGroup
