@@ -9,10 +9,10 @@ import argparse
 import sys
 import sysconfig
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.packages import installed_version
 from deltal_openrlhf.standins.redirect import HOST_MODULE, pth_line
 
 LINE = pth_line("deltal_openrlhf.standins.redirect", "restart")
@@ -32,9 +32,7 @@ def is_enabled() -> bool:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="deltal enable", description=__doc__.split("\n\n")[1])
     parser.parse_args(argv)
-    try:
-        distribution("deltal-openrlhf")
-    except PackageNotFoundError:
+    if installed_version("deltal-openrlhf") is None:
         print("deltal enable: deltal-openrlhf is not installed in this environment: pip install -e .", file=sys.stderr)
         return 1
     path = pth_path()

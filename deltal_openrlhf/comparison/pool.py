@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
 from deltal_openrlhf.comparison.grid import Job
-from deltal_openrlhf.runs.tether import tethered
+from deltal_openrlhf.runs.tether import end, tethered
 
 GRACE = 30.0
 """Seconds that a run of the pipeline may take to end its Ray processes."""
@@ -143,18 +144,9 @@ class Pool:
     def _end(self) -> None:
         started: list[psutil.Process] = []
         for worker in self._workers:
-            try:
-                process = psutil.Process(worker.process.pid)
-                started += process.children(recursive=True)
-            except psutil.NoSuchProcess:
-                continue
+            with suppress(psutil.NoSuchProcess):
+                started += psutil.Process(worker.process.pid).children(recursive=True)
         for worker in self._workers:
             worker.process.kill()
             worker.process.wait()
-        _, alive = psutil.wait_procs(started, timeout=GRACE)
-        for process in alive:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(alive, timeout=GRACE)
+        end(started, GRACE, signal.SIGKILL)

@@ -1,9 +1,8 @@
 """Peak memory of this process and all processes below it."""
 
-import threading
-from types import TracebackType
-
 import psutil
+
+from deltal_openrlhf.runs.watch import Watch
 
 
 class PeakMemory:
@@ -12,24 +11,17 @@ class PeakMemory:
     def __init__(self, every: float = 3.0) -> None:
         self.gigabytes = 0.0
         self._every = every
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True, name="peak-memory")
 
     def __enter__(self) -> "PeakMemory":
-        self._thread.start()
+        self._watch = Watch(self._look, self._every, "peak-memory")
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop.set()
-        self._thread.join()
+    def __exit__(self, *_: object) -> None:
+        self._watch.stop()
 
-    def _follow(self) -> None:
+    def _look(self) -> None:
         root = psutil.Process()
-        while True:
-            last_look = self._stop.wait(self._every)
-            self.gigabytes = max(self.gigabytes, sum(map(_pss, [root, *root.children(recursive=True)])) / 1e9)
-            if last_look:
-                return
+        self.gigabytes = max(self.gigabytes, sum(map(_pss, [root, *root.children(recursive=True)])) / 1e9)
 
 
 def _pss(process: psutil.Process) -> int:

@@ -1,11 +1,14 @@
-"""Processes that do not outlive the one that started them, whatever kills it. Linux."""
+"""Processes that do not outlive the one that started them, whatever kills it, and the end of those that did. Linux."""
 
 import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 _PR_SET_PDEATHSIG = 1
 
@@ -22,3 +25,13 @@ def tethered(words: Sequence[str], how: signal.Signals, **arguments: Any) -> sub
     """subprocess.Popen(words, **arguments); the kernel sends the process the signal `how` as soon as this one is gone."""
     parent = os.getpid()
     return subprocess.Popen(words, preexec_fn=lambda: tie(parent, how), **arguments)
+
+
+def end(processes: Collection[psutil.Process], grace: float, *signals: signal.Signals) -> None:
+    """Wait `grace` seconds for the processes to end, send those that did not the first signal, wait as long again, and so on."""
+    _, alive = psutil.wait_procs(list(processes), timeout=grace)
+    for number in signals:
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        _, alive = psutil.wait_procs(alive, timeout=grace)

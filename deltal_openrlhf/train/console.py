@@ -1,6 +1,5 @@
 """A quiet console: one line a PPO step with an estimate of the time left; everything else goes into a log file."""
 
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from deltal_openrlhf.runs.console import output_to
 from deltal_openrlhf.runs.metrics_file import NAME, read_metrics, silence
 from deltal_openrlhf.runs.progress import duration
+from deltal_openrlhf.runs.watch import Watch
 
 
 def step_line(row: dict, left: float | None) -> str:
@@ -34,28 +34,21 @@ class QuietConsole:
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self.log_path = (folder / "logs" / "train.log").resolve()
         self._metrics = folder / NAME
-        self._every = every
         self._started = time.time()
-        self._stop = threading.Event()
+        self._shown = 0
         self._redirection = ExitStack()
         self._out = self._redirection.enter_context(output_to(self.log_path)).out
         print(f"log: {self.log_path}", file=self._out)
         print("starting Ray, vLLM and the trainer (about a minute and a half on 2 cores)", file=self._out)
-        self._thread = threading.Thread(target=self._follow, daemon=True, name="console")
-        self._thread.start()
+        self._watch = Watch(self._look, every, "console")
 
-    def _follow(self) -> None:
-        shown = 0
-        while True:
-            last_look = self._stop.wait(self._every)
-            rows = self._rows()
-            for number, row in enumerate(rows[shown:], shown + 1):
-                print(step_line(row, _seconds_left(rows, row)), file=self._out)
-                if note := silence(rows[:number]):
-                    print(f"note: {note}", file=self._out)
-            shown = max(shown, len(rows))
-            if last_look:
-                return
+    def _look(self) -> None:
+        rows = self._rows()
+        for number, row in enumerate(rows[self._shown :], self._shown + 1):
+            print(step_line(row, _seconds_left(rows, row)), file=self._out)
+            if note := silence(rows[:number]):
+                print(f"note: {note}", file=self._out)
+        self._shown = max(self._shown, len(rows))
 
     def _rows(self) -> list[dict]:
         if not self._metrics.exists():
@@ -64,8 +57,7 @@ class QuietConsole:
 
     def close(self) -> None:
         """Print what is left and give stdout and stderr back."""
-        self._stop.set()
-        self._thread.join()
+        self._watch.stop()
         self._redirection.close()
 
 

@@ -1,9 +1,11 @@
 """Leave no process behind, also when a worker was killed and its children were adopted by init."""
 
-import threading
-from contextlib import suppress
+import signal
 
 import psutil
+
+from deltal_openrlhf.runs.tether import end
+from deltal_openrlhf.runs.watch import Watch
 
 
 class ProcessTracker:
@@ -11,14 +13,7 @@ class ProcessTracker:
 
     def __init__(self, every: float = 1.0) -> None:
         self._seen: set[psutil.Process] = set()
-        self._stopped = threading.Event()
-        self._every = every
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="process-tracker")
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._stopped.wait(self._every):
-            self._look()
+        self._watch = Watch(self._look, every, "process-tracker")
 
     def _look(self) -> None:
         me = psutil.Process()
@@ -28,16 +23,9 @@ class ProcessTracker:
 
     def stop_ray(self, grace: float = 5.0) -> None:
         """Shut this process's Ray down, then end what is left of the processes seen."""
-        self._stopped.set()
-        self._thread.join()
-        self._look()
+        self._watch.stop()
         import ray
 
         if ray.is_initialized():
             ray.shutdown()
-        _, alive = psutil.wait_procs(list(self._seen), timeout=grace)
-        for end in (psutil.Process.terminate, psutil.Process.kill):
-            for process in alive:
-                with suppress(psutil.NoSuchProcess):
-                    end(process)
-            _, alive = psutil.wait_procs(alive, timeout=grace)
+        end(self._seen, grace, signal.SIGTERM, signal.SIGKILL)
