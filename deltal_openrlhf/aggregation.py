@@ -27,7 +27,7 @@ A response that a filter removed enters with length 0: it takes no weight and is
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -147,6 +147,7 @@ class Aggregation:
     """
 
     mode: str
+    _: KW_ONLY
     alpha: float | None = None
     scope: str | None = None
     max_length: float | None = None
@@ -183,13 +184,16 @@ class Aggregation:
     def weights(
         self, lengths: Tensor, groups: Sequence[int] | Tensor | None = None, *, scope_means: Tensor | None = None
     ) -> Tensor:
-        """x_i of one optimizer step, float64 [num_responses]. Raises ValueError as `response_weights` does.
+        """x_i of one optimizer step, float64 [num_responses]. Raises ValueError as `response_weights` does, and for scope_means that
+        the scope does not use.
 
         lengths: [num_responses], tokens; 0 for an empty or filtered response. groups: as in `scope_means`. scope_means: what
         `scope_means` gave for these responses out of a larger rollout batch; without it the step is the whole rollout batch.
         """
         if scope_means is None:
             scope_means = self.scope_means(lengths, groups)
+        elif not self.spans_steps:
+            raise ValueError(f"scope_means was given with scope {self.scope}, it is allowed with rollout and group only")
         return response_weights(
             lengths, mode=self.mode, alpha=self.alpha, max_length=self.max_length, scope_means=scope_means
         )

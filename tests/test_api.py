@@ -89,6 +89,14 @@ def test_bad_fields_are_named(fields, message):
         Aggregation(**fields)
 
 
+def test_means_that_the_scope_does_not_use_are_refused():
+    for aggregation in (Aggregation("deltal", alpha=1, max_length=8), Aggregation("token-mean")):
+        with pytest.raises(
+            ValueError, match="scope_means was given with scope None, it is allowed with rollout and group only"
+        ):
+            aggregation.weights(LENGTHS, scope_means=torch.ones(6))
+
+
 def test_the_scope_group_asks_for_groups():
     with pytest.raises(ValueError, match="groups is None, the scope group needs the prompt id of every response"):
         Aggregation("deltal", alpha=1, scope="group", max_length=8).weights(LENGTHS)

@@ -22,7 +22,7 @@ class Record(NamedTuple):
     tokens: int
     finish_reason: str  # "stop" or "length"
     answer: str | None
-    status: str  # one of rewards.grader.STATUSES
+    status: str  # one of grading.grader.STATUSES
     correct: bool
 
 

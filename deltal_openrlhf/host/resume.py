@@ -1,10 +1,9 @@
-"""Whether a run may resume from a checkpoint: only with the loss and the training backend that it was saved with. No torch.
+"""Whether a run may resume from a checkpoint: only with the loss and the training backend that it was saved with. Read before Ray starts.
 
 DeltaLStrategy puts the loss settings into the checkpoint's folder as a small JSON file, which is read before a run starts anything.
 """
 
 import json
-import os
 from pathlib import Path
 
 from deltal_openrlhf import backends
@@ -16,15 +15,13 @@ SAVED_LOSS = "deltal.json"
 
 def read_saved_loss(ckpt_path: str) -> tuple[str, dict | None] | None:
     """(tag, saved settings) of the checkpoint that a resumed run would load, None if there is none. Reads one small JSON file."""
-    folder = os.path.join(ckpt_path, "_actor")
+    folder = Path(ckpt_path, "_actor")
     try:
-        with open(os.path.join(folder, "latest"), encoding="utf-8") as file:
-            tag = file.read().strip()
+        tag = (folder / "latest").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
     try:
-        with open(os.path.join(folder, tag, SAVED_LOSS), encoding="utf-8") as file:
-            return tag, json.load(file)
+        return tag, json.loads((folder / tag / SAVED_LOSS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return tag, None
 
@@ -41,12 +38,12 @@ def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:
 
 def check_resumed_backend(args: Arguments, tag: str) -> None:
     """Raise ValueError if the other training backend saved the checkpoint."""
-    folder = os.path.join(args.ckpt.path, "_actor", tag)
-    if not os.path.isdir(folder):
+    folder = Path(args.ckpt.path, "_actor", tag)
+    if not folder.is_dir():
         raise ValueError(
             f"{folder} is not there, though `latest` next to it names it; restore it, or name a complete checkpoint in `latest`"
         )
-    saved = backends.saved_by(Path(folder))
+    saved = backends.saved_by(folder)
     if saved != args.backend:
         raise ValueError(
             f"checkpoint {tag} in --ckpt.path {args.ckpt.path} was saved with --backend {saved}, this run has --backend {args.backend}; "

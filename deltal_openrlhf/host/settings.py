@@ -82,7 +82,7 @@ class LossSettings:
     @property
     def aggregation(self) -> Aggregation:
         """What gives the responses their weights."""
-        return Aggregation(self.mode, self.alpha, self.scope, self.max_length)
+        return Aggregation(self.mode, alpha=self.alpha, scope=self.scope, max_length=self.max_length)
 
     @property
     def weighted(self) -> bool:
@@ -94,11 +94,7 @@ class LossSettings:
         if self.mode == "deltal":
             line = f"∆L is active: alpha {self.alpha:g}, scope {self.scope}, M {self.max_length:g}"
         elif self.mode in HOST_MODES:
-            line = (
-                f"loss aggregation {self.mode}, the host's own"
-                if not self.weighted
-                else f"loss aggregation {self.mode}"
-            )
+            line = f"loss aggregation {self.mode}" + ("" if self.weighted else ", the host's own")
         else:
             line = f"loss aggregation {self.mode}, M {self.max_length:g}"
         line += ", responses cut off by the length limit are filtered" if self.overlong_filtering else ""

@@ -5,6 +5,8 @@ Each override names the fault of the host that it mends; deltal_openrlhf/host/fe
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,28 @@ from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import checkpoint_files, guards
+from deltal_openrlhf.host.metrics import StepStatistics
 from deltal_openrlhf.host.resume import SAVED_LOSS
-from deltal_openrlhf.host.step import StepContext
 from deltal_openrlhf.runs.files import write_atomically
+
+
+@dataclass
+class StepContext:
+    """One ppo_train of one worker. The trainer makes it and hands it over: the host's calls between the two have no place for it.
+
+    statistics: the trainer adds the weights of every optimizer step, the strategy its update.
+    micro_batch: number of the micro batch in progress, from 0. prompts: those of its responses, none in one that only fills up.
+    nothing_left: whether the optimizer step in progress has nothing to learn from, so that its update has to be left out.
+    """
+
+    statistics: StepStatistics = field(default_factory=StepStatistics)
+    micro_batch: int = -1
+    prompts: Sequence[str] = ()
+    nothing_left: bool = False
+
+    def begin_micro_batch(self, prompts: Sequence[str]) -> None:
+        self.micro_batch += 1
+        self.prompts = prompts
 
 
 class DeltaLStrategy(DeepspeedStrategy):
@@ -58,10 +79,11 @@ class DeltaLStrategy(DeepspeedStrategy):
             )
 
     def _bad_loss(self, loss: float) -> str:
-        return (
-            f"the loss is {loss} on rank {self.get_rank()}, micro batch {self.context.micro_batch} of this ppo_train; stopped before the "
-            f"optimizer step, the parameters are unchanged; prompts {[prompt[:200] for prompt in self.context.prompts]}"
-        )
+        where, prompts = f"the loss is {loss} on rank {self.get_rank()}", ""
+        if self.context.micro_batch >= 0:  # a critic's trainer, which is the host's, does not say
+            where += f", micro batch {self.context.micro_batch} of this ppo_train"
+            prompts = f"; prompts {[prompt[:200] for prompt in self.context.prompts]}"
+        return f"{where}; stopped before the optimizer step, the parameters are unchanged{prompts}"
 
     def _bad_norm(self, step: int) -> str:
         return (

@@ -26,8 +26,7 @@ from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.host.step import StepContext
-from deltal_openrlhf.host.strategy import DeltaLStrategy
+from deltal_openrlhf.host.strategy import DeltaLStrategy, StepContext
 
 logger = init_logger(__name__)
 
@@ -66,7 +65,7 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         self.actor_loss_fn = ResponseWeightedPolicyLoss(self.actor_loss_fn)
         # Micro batches per optimizer step by which DeepSpeed divides the loss. Dynamic batches are accumulated undivided.
         self.loss_divisor = 1 if self.args.train.dynamic_batch_enable else max(int(strategy.accumulated_gradient), 1)
-        self.context = StepContext()
+        self.context = strategy.context
         self._weights: deque[Tensor] = deque()
         strategy.guard_gradient_norm(self.actor)
 

@@ -8,13 +8,12 @@ factor) and after an AdamW step whose clip binds. The other side (reference.py) 
 
 import math
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deltal_openrlhf.parity.spawn import RankPool
-from megatron_ext.parity.cases import TOLERANCES, ShardedCase, write_model
+from megatron_ext.parity.cases import TOLERANCES, ShardedCase, build_model
 from megatron_ext.parity.matrix import cases_for
 
 __all__ = ["Result", "ShardedCase", "cases_for", "run_case", "run_cases"]
@@ -54,21 +53,17 @@ class Result:
         return "\n".join([*lines, f"norm of the gradient {self.norm:.3f}: {verdict}"])
 
 
-def run_cases(cases: Sequence[ShardedCase], timeout: float = 600) -> list[Result]:
-    """Train every case sharded and in this process, and compare. Cases of one world size share their processes.
+def run_cases(cases: Sequence[ShardedCase], timeout: float) -> Iterator[Result]:
+    """Train every case sharded and in this process, and compare: fewest ranks first. Cases of one world size share their processes.
 
-    Raises RuntimeError past the time limit (seconds, for each world size).
+    timeout: seconds that the ranks may take for a case. Raises RankFailed past it.
     """
-    results: dict[int, Result] = {}
     with tempfile.TemporaryDirectory() as folder:
         for world in sorted({case.world for case in cases}):
-            end = time.monotonic() + timeout
             # Megatron-Core's warnings and the host's bars, of every rank.
             with RankPool(world, Path(folder, "ranks.log")) as pool:
-                for number, case in enumerate(cases):
-                    if case.world == world:
-                        results[number] = run_case(pool, case, max(0.0, end - time.monotonic()))
-    return [results[number] for number in range(len(cases))]
+                for case in (case for case in cases if case.world == world):
+                    yield run_case(pool, case, timeout)
 
 
 def run_case(pool: RankPool, case: ShardedCase, timeout: float) -> Result:
@@ -78,7 +73,7 @@ def run_case(pool: RankPool, case: ShardedCase, timeout: float) -> Result:
     from megatron_ext.parity.reference import largest_difference, relative_difference, train
 
     with tempfile.TemporaryDirectory() as folder:
-        write_model(case, Path(folder))
+        build_model(case).save_pretrained(folder)
         loss = pool.call(_train, case, folder, timeout=timeout)[0]
         gradient, sgd, adam = (load_file(Path(folder, f"{name}.saved")) for name in SAVED)
     wanted = train(case)
