@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from deltal_openrlhf.data.answer_types import TYPES, answer_type
 from deltal_openrlhf.grading.labels import golds_of
+from deltal_openrlhf.reports.numbers import columns
 
 EDGES = {"tokens": (64, 128, 256, 512, 1024), "characters": (256, 512, 1024, 2048, 4096)}
 """Upper ends of the buckets, by unit."""
@@ -34,8 +35,5 @@ def answer_table(labels: Mapping[str, Sequence[str]]) -> list[str]:
 
 def table(title: str, header: Sequence[str], rows: Mapping[str, Sequence[int]]) -> list[str]:
     """Lines of a table: names at the left, numbers at the right of their columns."""
-    cells = {name: [f"{value:,}" for value in row] for name, row in rows.items()}
-    first = max(map(len, [title, *cells]))
-    widths = [max(len(head), *(len(row[i]) for row in cells.values())) for i, head in enumerate(header)]
-    lines = [(title, header), *cells.items()]
-    return ["  ".join([f"{name:<{first}}", *map(str.rjust, row, widths)]) for name, row in lines]
+    cells = ([name, *(f"{value:,}" for value in row)] for name, row in rows.items())
+    return ["  ".join(line) for line in columns([[title, *header], *cells])]

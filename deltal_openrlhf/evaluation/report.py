@@ -8,6 +8,7 @@ from deltal_openrlhf.evaluation.estimates import OVER_PROBLEMS, OVER_SETS
 from deltal_openrlhf.evaluation.problems import Problem
 from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.evaluation.store import Record
+from deltal_openrlhf.reports.numbers import columns
 from deltal_openrlhf.statistics.bootstrap import LEVEL, RESAMPLES
 
 OF_EACH_KIND = 3
@@ -28,17 +29,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     A cell may hold any text: "|" is escaped, a line break becomes a space.
     """
-    header, *rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in cells] for cells in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *rest = (
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "| " + " | ".join([first, *rest]) + " |"
-
-    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    return "\n".join([line(header), rule, *map(line, rows)])
+    cells = columns([[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (header, *rows)])
+    first, *others = ("-" * (len(cell) + 1) for cell in cells[0])
+    head, *body = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([head, f"|{first}-|{''.join(f'{other}:|' for other in others)}", *body])
 
 
 def estimate_text(estimate: Mapping[str, float], sign: str = "") -> str:

@@ -5,7 +5,7 @@ defined.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 EstimateJson = Mapping[str, Any]
@@ -55,6 +55,12 @@ def rate(value: float) -> str:
 def count(number_of: int, singular: str, plural: str | None = None) -> str:
     """1 run, 2,000 runs."""
     return f"{number_of:,} {singular if number_of == 1 else plural or singular + 's'}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Cells padded to the widths of their columns, names in the first one at the left, numbers in the others at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
 
 
 def value_and_interval(estimate: EstimateJson, sign: str = "") -> tuple[str, str]:

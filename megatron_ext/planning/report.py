@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from deltal_openrlhf.reports.numbers import columns
 from megatron_ext.planning.memory import GIB
 from megatron_ext.planning.search import Plan, Request
 
@@ -66,9 +67,8 @@ def report(model: str, request: Request, found: Sequence[Plan], refused: Counter
 def _table(rows: Sequence[Plan]) -> list[str]:
     if not rows:
         return []
-    cells = [list(COLUMNS), *([str(value(p)) for value in COLUMNS.values()] for p in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  " + "  ".join(map(str.rjust, line, widths)) for line in cells]
+    cells = columns([["", *COLUMNS], *(["", *(str(value(p)) for value in COLUMNS.values())] for p in rows)])
+    return ["  ".join(line) for line in cells]
 
 
 def _gib(size: int) -> str:
