@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.data.countdown import label
-from deltal_openrlhf.quickstart import heavy
+from deltal_openrlhf.quickstart.run import supervised_start
 from deltal_openrlhf.quickstart.sizes import SIZES
 from deltal_openrlhf.quickstart.task import HELD_OUT, Task, prompt
 from deltal_openrlhf.runs.command import OneLineParser
@@ -59,7 +59,7 @@ def main() -> None:
             print(f"{folder}: there, kept", flush=True)
             continue
         begun = time.monotonic()
-        heavy.supervised_start(size, seed, folder)
+        supervised_start(size, seed, folder)
         print(f"{folder}: {time.monotonic() - begun:.0f} s", flush=True)
 
 

@@ -27,8 +27,7 @@ from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_a
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.models.memory import rows_at_once
-from deltal_openrlhf.models.sampling import Response, sample
+from deltal_openrlhf.models.sampling import Response, sample_all
 from deltal_openrlhf.rewards.reward_file import checked_rewards, load_reward_function
 from deltal_openrlhf.runs.metrics_file import EVALS, MetricsFile
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
@@ -107,20 +106,15 @@ class Run:
     def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
         """Sample n responses to each prompt and grade them."""
         rows = [prompt for prompt in prompts for _ in range(n)]
-        longest = max(len(prompt.token_ids) for prompt in prompts)
-        at_once = rows_at_once(self.model, longest, self.new_tokens, SAMPLES_AT_ONCE)
-        responses = [
-            response
-            for i in range(0, len(rows), at_once)
-            for response in sample(
-                self.model,
-                [row.token_ids for row in rows[i : i + at_once]],
-                max_new_tokens=self.new_tokens,
-                eos=self.eos,
-                generator=generator,
-                temperature=temperature,
-            )
-        ]
+        responses = sample_all(
+            self.model,
+            [row.token_ids for row in rows],
+            most=SAMPLES_AT_ONCE,
+            max_new_tokens=self.new_tokens,
+            eos=self.eos,
+            generator=generator,
+            temperature=temperature,
+        )
         queries = self.inputs.tokenizer.batch_decode(
             [row.token_ids + response.tokens for row, response in zip(rows, responses, strict=True)],
             skip_special_tokens=False,

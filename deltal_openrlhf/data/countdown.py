@@ -70,7 +70,7 @@ def generate(
     while len(found) < n:
         numbers = tuple(rng.randint(low, high) for _ in range(rng.randint(least, most)))
         target = _random_value(list(numbers), rng)
-        key = _key(Problem(numbers, target))
+        key = same_problem(Problem(numbers, target))
         if 1 <= target <= max_target and key not in found and split_of(numbers, target) == split:
             found[key] = Problem(numbers, target)
             misses = 0
@@ -85,11 +85,12 @@ def without_repeats(problems: Sequence[Problem]) -> list[Problem]:
     """The first of each (sorted numbers, target)."""
     first: dict[tuple[tuple[int, ...], int], Problem] = {}
     for problem in problems:
-        first.setdefault(_key(problem), problem)
+        first.setdefault(same_problem(problem), problem)
     return list(first.values())
 
 
-def _key(problem: Problem) -> tuple[tuple[int, ...], int]:
+def same_problem(problem: Problem) -> tuple[tuple[int, ...], int]:
+    """Equal for problems that differ in the order of their numbers only."""
     return tuple(sorted(problem.numbers)), problem.target
 
 

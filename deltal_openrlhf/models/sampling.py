@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
+from deltal_openrlhf.models.memory import rows_at_once
+
 
 class Response(NamedTuple):
     """tokens: ids with the end token. finished: ended by itself. entropy: sum over its tokens of their distribution's entropy, nats."""
@@ -73,6 +75,15 @@ def sample(
             mask = torch.cat([mask[running], mask.new_ones(len(running), 1)], dim=1)
             positions = positions[running, -1:] + 1
     return [Response(*parts) for parts in zip(responses, finished, entropies.tolist(), strict=True)]
+
+
+def sample_all(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, most: int, max_new_tokens: int, **how: Any
+) -> list[Response]:
+    """As `sample`, whose other arguments are in `how`, with `most` rows in a batch, or as many as a GPU's memory allows."""
+    rows = rows_at_once(model, max(map(len, prompts)), max_new_tokens, most)
+    batches = [prompts[first : first + rows] for first in range(0, len(prompts), rows)]
+    return [response for batch in batches for response in sample(model, batch, max_new_tokens=max_new_tokens, **how)]
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -8,13 +8,8 @@ compared in pairs.
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from deltal_openrlhf.data.countdown import Problem, label
 from deltal_openrlhf.data.prompt_tokens import as_text
-from deltal_openrlhf.models.memory import rows_at_once
-from deltal_openrlhf.models.sampling import end_tokens, sample
 from deltal_openrlhf.quickstart.given import PROMPTS
 from deltal_openrlhf.rewards.countdown_reward import reward_func
 
@@ -26,36 +21,38 @@ BATCH = {"words": 1024, "chat": 128, "base": 128}
 def evaluate(
     folder: Path,
     problems: Sequence[Problem],
-    *,
-    samples: int = SAMPLES,
     max_new_tokens: int,
-    seed: int = 0,
     prompts: str = "words",
     device: str = "cpu",
+    *,
+    samples: int = SAMPLES,
 ) -> dict:
     """Grade a checkpoint: {"correct": [[0/1] * samples] a problem, "lengths": tokens a response, the end token included}.
 
-    prompts: a key of given.PROMPTS. device: "cpu" or "cuda".
+    prompts: a key of given.PROMPTS. device: "cpu" or "cuda". For a process of its own (stages.in_child): transformers is imported here.
     """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from deltal_openrlhf.models.sampling import end_tokens, sample_all
+
+    if device == "cpu" and prompts == "words":
+        torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval().to(device)
     rows = [problem for problem in problems for _ in range(samples)]
     texts = [as_text(PROMPTS[prompts](*row), tokenizer) for row in rows]
     prompt_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    generator = torch.Generator(device).manual_seed(seed)
-    batch = rows_at_once(model, max(map(len, prompt_ids)), max_new_tokens, BATCH[prompts])
-    responses = [
-        response.tokens
-        for first in range(0, len(rows), batch)
-        for response in sample(
-            model,
-            prompt_ids[first : first + batch],
-            max_new_tokens=max_new_tokens,
-            eos=end_tokens(folder, tokenizer),
-            generator=generator,
-        )
-    ]
+    found = sample_all(
+        model,
+        prompt_ids,
+        most=BATCH[prompts],
+        max_new_tokens=max_new_tokens,
+        eos=end_tokens(folder, tokenizer),
+        generator=torch.Generator(device).manual_seed(0),
+    )
+    responses = [response.tokens for response in found]
     queries = tokenizer.batch_decode(
         [p + r for p, r in zip(prompt_ids, responses, strict=True)], skip_special_tokens=False
     )

@@ -51,7 +51,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     os.replace(beside, folder)
 
 
-def check_round_trip(folder: Path, size: Size, problems: int = 64) -> None:
+def check_round_trip(folder: Path, size: Size) -> None:
     """The tokenizer that others will load from `folder` gives prompts and responses back as the reward needs them.
 
     What the host decodes from the tokens of a prompt and a response has to be the prompt's text followed by the response's. Raises
@@ -59,7 +59,7 @@ def check_round_trip(folder: Path, size: Size, problems: int = 64) -> None:
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rng = random.Random(0)
-    for split in ("train", "test") * (problems // 2):
+    for split in ("train", "test") * 32:
         problem = size.task.draw(rng, split)
         question, response = prompt(*problem), f" {size.task.trace(problem, rng)} {EOS}"
         ids = [i for text in (question, response) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]

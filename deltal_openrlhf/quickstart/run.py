@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from deltal_openrlhf.quickstart import heavy, sizes, stages, task, training
+from deltal_openrlhf.data.countdown import same_problem
+from deltal_openrlhf.quickstart import evaluate, sizes, stages, task, training
 from deltal_openrlhf.quickstart.given import GivenModel
 from deltal_openrlhf.quickstart.training import Training
 from deltal_openrlhf.runs import metrics_file
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.statistics import bootstrap
 from deltal_openrlhf.statistics.estimate import Estimate
 
@@ -35,7 +38,7 @@ class QuickStart:
         self.size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
         self.problems = self.size.task.held_out(task.HELD_OUT)
         # Some are the same numbers in another order, which is no independent evidence.
-        self.groups = [task.same_problem(problem) for problem in self.problems]
+        self.groups = [same_problem(problem) for problem in self.problems]
         self.training = Training(
             start=Path(given.folder) if given else self.out / "start",
             out=self.out,
@@ -80,7 +83,7 @@ class QuickStart:
             self.out / "start.json",
             "supervised start",
             self.start_settings,
-            lambda: stages.in_child(heavy.supervised_start, self.size, self.args.seed, start),
+            lambda: stages.in_child(supervised_start, self.size, self.args.seed, start),
             start,
         )
 
@@ -90,7 +93,7 @@ class QuickStart:
             self.out / f"{name}.json",
             f"accuracy {name}",
             settings,
-            lambda: stages.in_child(heavy.evaluation, folder, self.problems, *how),
+            lambda: stages.in_child(evaluate.evaluate, folder, self.problems, *how),
         )
 
     def _train(self, before: Estimate) -> dict:
@@ -114,7 +117,7 @@ class QuickStart:
             f"Countdown, {f'{args.model}, ' if args.model else ''}{' '.join(self.training.loss)}, seed {args.seed}"
             + (", rewards shuffled" if args.shuffle_rewards else "")
         )
-        metrics = metrics_file.read_metrics(str(self.checkpoint / metrics_file.NAME))
+        metrics = metrics_file.read_metrics(self.checkpoint / metrics_file.NAME)
         report.plot(metrics, accuracies["before"], accuracies["after"], title, out / "plot.png")
         summary = {
             **report.summary_of(accuracies),
@@ -135,6 +138,21 @@ class QuickStart:
         print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
         print(f"checkpoint (transformers, vLLM): {self.checkpoint}")
         print(f"plot: {summary['plot']}\nsummary: {out / 'summary.json'}")
+
+
+def supervised_start(size: sizes.Size, seed: int, folder: Path) -> dict:
+    """Train the start model on traces and save it in `folder`. For a process of its own: transformers is imported here."""
+    import torch
+
+    from deltal_openrlhf.quickstart import model, supervised
+
+    if size.device == "cpu":
+        torch.set_num_threads(1)
+    tokenizer = model.build_tokenizer(size)
+    with Progress("  supervised start", "steps", size.steps, stream=sys.stdout) as progress:
+        trained = supervised.train(tokenizer, size, seed=seed, progress=progress.update)
+    model.save(trained, tokenizer, folder, size)
+    return {}
 
 
 def per_problem(evaluation: Record) -> np.ndarray:

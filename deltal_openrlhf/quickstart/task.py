@@ -109,11 +109,6 @@ def prompt(numbers: tuple[int, ...], target: int) -> str:
     return f"{' '.join(map(str, numbers))} make [{target}] :"
 
 
-def same_problem(problem: Problem) -> tuple:
-    """Equal for problems that differ in the order of their numbers only."""
-    return (tuple(sorted(problem.numbers)), problem.target)
-
-
 @functools.cache
 def _attempts(numbers: tuple[int, ...], largest: int) -> dict[int, list[Attempt]]:
     found: dict[int, list[Attempt]] = {}

@@ -74,12 +74,6 @@ def missing_files(args: Arguments) -> list[str]:
     return lines
 
 
-def check_files(args: Arguments) -> None:
-    """Raise ValueError for the first flag that names a missing file."""
-    if lines := missing_files(args):
-        raise ValueError(lines[0])
-
-
 def _remedy(name: str, args: Arguments) -> str:
     folder = Path(name).parent
     if folder.name not in DATA_COMMANDS:

@@ -16,7 +16,7 @@ from deltal_openrlhf.host.rollout_files import check_save_rollouts
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.standins import flash_attn
 from deltal_openrlhf.train import checks, gpus
-from deltal_openrlhf.train.data_files import check_data, check_files
+from deltal_openrlhf.train.data_files import check_data, missing_files
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     if needs_gpus_here:
         gpus.check(args, torch.cuda.device_count(), "this machine")
     backend.check_model(args)
-    if is_real:
-        check_files(args)
+    if is_real and (missing := missing_files(args)):
+        raise ValueError(missing[0])
     resumed = _check_resumed(args, settings)
     if is_real:
         probe_reward_services(args)

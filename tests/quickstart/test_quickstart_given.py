@@ -21,7 +21,7 @@ from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import evaluate, given, model, sizes, stages, task, training
 from deltal_openrlhf.train import checks, gpus
-from deltal_openrlhf.train.data_files import check_data, check_files
+from deltal_openrlhf.train.data_files import check_data, missing_files
 
 TASK = sizes.CPU.task
 TEMPLATE = "{% for m in messages %}({{ m['role'] }}) {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}"
@@ -97,7 +97,7 @@ def test_evaluation_asks_and_grades_as_training_does(kind, models, monkeypatch):
         ]
         return [Response([*response, tokenizer.eos_token_id], True, 0.0) for response in responses]
 
-    monkeypatch.setattr(evaluate, "sample", sample)
+    monkeypatch.setattr("deltal_openrlhf.models.sampling.sample", sample)
     result = evaluate.evaluate(models / kind, problems, samples=3, max_new_tokens=9, prompts=kind)
     assert result["correct"] == [[1, 1, 1], [0, 0, 0]]
     assert seen[::3] == [as_text(given.PROMPTS[kind](*problem), tokenizer) for problem in problems]
@@ -230,7 +230,7 @@ def test_the_hosts_parser_and_our_checks_take_the_command(device, name, models, 
     args = host_arguments(*command(models, tmp_path, name, device))
     checks.check_numbers(args)
     checks.check_placement(args)
-    check_files(args)
+    assert not missing_files(args)
     BACKEND.check(args, {}, on_cpu=device == "cpu")
     checks.check_batch_sizes(args, BACKEND)
     check_data(args)

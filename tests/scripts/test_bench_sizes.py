@@ -13,7 +13,8 @@ from support.scripts import in_scripts, run_script
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, split_of
-from deltal_openrlhf.quickstart import evaluate, heavy, model, supervised
+from deltal_openrlhf.quickstart import evaluate, model, supervised
+from deltal_openrlhf.quickstart.run import supervised_start
 from deltal_openrlhf.quickstart.sizes import CPU, GPU
 from deltal_openrlhf.quickstart.task import prompt
 from deltal_openrlhf.rewards.countdown import score
@@ -205,7 +206,7 @@ def test_a_start_of_the_gpus_task_learns_and_serves(tmp_path, capsys):
     assert next(trained.parameters()).dtype == torch.float32
     assert loss(trained) < loss(model.build_model(tokenizer, TINY)) - 0.3
 
-    heavy.supervised_start(TINY, 1, tmp_path / "start")
+    supervised_start(TINY, 1, tmp_path / "start")
     assert "supervised start: 3/3 steps" in capsys.readouterr().out
     saved = AutoTokenizer.from_pretrained(tmp_path / "start")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "start").dtype == torch.bfloat16
