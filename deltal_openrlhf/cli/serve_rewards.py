@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
             except RuntimeError as error:
                 return _refuse(str(error))
             limits = {"max_body": args.max_body_mb * 2**20, "max_batch": args.max_batch}
-            _serve(service.make_app(grader, unmarked=args.unmarked, **limits), listener)
+            _serve(service.Service(grader, args.unmarked, **limits).app, listener)
     except KeyboardInterrupt:
         print("deltal serve-rewards: stopped: interrupted", file=sys.stderr, flush=True)
         return INTERRUPTED

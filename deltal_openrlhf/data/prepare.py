@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from deltal_openrlhf.data import templates
 from deltal_openrlhf.data.duplicates import EvalIndex, without_repeats
@@ -42,12 +42,7 @@ class Options:
     """takes a line about each step"""
 
 
-class _HasText(Protocol):
-    @property
-    def text(self) -> str: ...
-
-
-T = TypeVar("T", bound=_HasText)
+T = TypeVar("T", Problem, Prompt)
 
 
 def math_files(
@@ -94,7 +89,7 @@ def _without_repeats(problems: list[Problem], options: Options) -> list[Problem]
     return kept
 
 
-def _without_eval(train: list[T], evals: Mapping[str, Sequence[_HasText]], options: Options) -> list[T]:
+def _without_eval(train: list[T], evals: Mapping[str, Sequence[Problem | Prompt]], options: Options) -> list[T]:
     """What of train stands in no eval set. Says how much does, for each set."""
     if not evals:
         return train

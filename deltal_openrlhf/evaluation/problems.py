@@ -95,13 +95,7 @@ def _checked(row: Any, where: str) -> tuple[str | Messages, str, str]:
 
 
 def _is_chat(prompt: Any) -> bool:
-    return (
-        isinstance(prompt, list)
-        and bool(prompt)
-        and all(
-            isinstance(message, dict)
-            and isinstance(message.get("role"), str)
-            and isinstance(message.get("content"), str)
-            for message in prompt
-        )
-    )
+    def is_message(item: Any) -> bool:
+        return isinstance(item, dict) and isinstance(item.get("role"), str) and isinstance(item.get("content"), str)
+
+    return isinstance(prompt, list) and bool(prompt) and all(map(is_message, prompt))

@@ -88,8 +88,7 @@ def evaluate(request: Request) -> dict[str, Any]:
         )
         if missing:
             print(f"{PROG}: starting vLLM, its output goes to {request.out / LOG}", flush=True)
-            engine = sampling.Engine(max_model_len, request.tensor_parallel_size, request.gpu_memory_utilization)
-            _respond(missing, folder, engine, request, store)
+            _respond(missing, folder, max_model_len, request, store)
         found = {
             "model": request.model,
             "data": list(request.data),
@@ -123,9 +122,7 @@ class _Job(NamedTuple):
         return self.problem.set, self.problem.position, self.sample
 
 
-def _respond(
-    jobs: Sequence[_Job], folder: Path, engine: sampling.Engine, request: Request, store: ResponseStore
-) -> None:
+def _respond(jobs: Sequence[_Job], folder: Path, max_model_len: int, request: Request, store: ResponseStore) -> None:
     """Sample and grade one response a job into the store."""
     how, unmarked = request.how, request.unmarked
     requests = [sampling.Request(job.prompt.token_ids, seed_of(how.seed, *job.key)) for job in jobs]
@@ -141,7 +138,7 @@ def _respond(
     done = len(store.records)
     with output_to(request.out / LOG) as console:
         try:
-            llm = sampling.start(folder, engine)
+            llm = sampling.start(folder, max_model_len, request.tensor_parallel_size, request.gpu_memory_utilization)
             with Progress(PROG, "responses", done + len(jobs), done=done, stream=console.err) as progress:
                 for finished in sampling.sample(llm, requests, how.temperature, how.top_p, how.max_new_tokens):
                     for i, response in finished:

@@ -28,16 +28,8 @@ class Response(NamedTuple):
     finish_reason: str  # "stop", or "length" if it was cut off
 
 
-class Engine(NamedTuple):
-    """How the engine is built; nothing of it changes what a response's distribution is."""
-
-    max_model_len: int
-    tensor_parallel_size: int
-    gpu_memory_utilization: float
-
-
-def start(folder: Path, engine: Engine) -> "LLM":
-    """vLLM with the checkpoint's own dtype."""
+def start(folder: Path, max_model_len: int, tensor_parallel_size: int, gpu_memory_utilization: float) -> "LLM":
+    """vLLM with the checkpoint's own dtype. Nothing else here changes what a response's distribution is."""
     from vllm import LLM
 
     from deltal_openrlhf import cpu
@@ -47,13 +39,13 @@ def start(folder: Path, engine: Engine) -> "LLM":
     of_cpu: dict[str, Any] = {
         "enforce_eager": True,
         "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(TOKENS_A_STEP, engine.max_model_len),
+        "max_num_batched_tokens": max(TOKENS_A_STEP, max_model_len),
     }
     return LLM(
         model=str(folder),
-        max_model_len=engine.max_model_len,
-        tensor_parallel_size=engine.tensor_parallel_size,
-        gpu_memory_utilization=engine.gpu_memory_utilization,
+        max_model_len=max_model_len,
+        tensor_parallel_size=tensor_parallel_size,
+        gpu_memory_utilization=gpu_memory_utilization,
         **(of_cpu if cpu.is_needed() else {}),
     )
 

@@ -27,9 +27,7 @@ def changed(target: str, wanted: str, *, exactly: bool = True) -> str | None:
         parameters = inspect.signature(resolve(target)).parameters
     except (ImportError, AttributeError, TypeError) as error:
         return f"has no usable {name} ({error})"
-    found = [
-        parameter for parameter in parameters if parameter != "_ray_trace_ctx"
-    ]  # Ray adds it to an actor's methods
+    found = [name for name in parameters if name != "_ray_trace_ctx"]  # Ray adds it to an actor's methods
     if exactly:
         return None if ", ".join(found) == wanted else f"changed {name}: takes ({', '.join(found)}), wanted ({wanted})"
     passed = ", ".join(parameter for parameter in found if parameter in wanted.split(", "))

@@ -34,12 +34,8 @@ def prepare() -> None:
     own = Path(sys.executable).parent
     if shutil.which("ninja") is None and (own / "ninja").exists():
         os.environ["PATH"] = os.pathsep.join(filter(None, [str(own), os.environ.get("PATH")]))
-    if (
-        os.environ.get("CUDA_HOME")
-        or os.environ.get("CUDA_PATH")
-        or shutil.which("nvcc")
-        or (SYSTEM / "bin" / "nvcc").exists()
-    ):
+    given = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if given or shutil.which("nvcc") or (SYSTEM / "bin" / "nvcc").exists():
         return
     folder = packages()
     toolkit = packaged(folder) if folder else None

@@ -6,9 +6,9 @@ is over; then, and at once for an answer that asking again cannot mend (4xx, no 
 
 import asyncio
 import json
-import math
 import os
 import random
+import sys
 import time
 from collections.abc import Sequence
 from itertools import cycle
@@ -24,6 +24,8 @@ CONNECTIONS = 256
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 CONNECT_LIMIT = 10.0
 PROBE_LIMIT = 5.0
+LARGEST = sys.float_info.max
+"""Of a finite number: nan, inf and an int beyond floating point are not up to it."""
 
 
 class RewardError(RuntimeError):
@@ -102,7 +104,7 @@ def reward_of(answer: Any, address: str) -> dict[str, Any]:
             if len(value) != 1:
                 raise RewardError(f"no reward from {address}: {name} has {len(value)} values for 1 response")
             value = value[0]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
             raise RewardError(f"no reward from {address}: {name} is {str(value)[:80]!r}, allowed are finite numbers")
         return float(value)
 
@@ -116,13 +118,6 @@ def reward_of(answer: Any, address: str) -> dict[str, Any]:
         "scores": number("scores", rewards if scores is None else scores),
         "extra_logs": {name: number(f"extra_logs {name!r}", value) for name, value in logs.items()},
     }
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an int beyond floating point
-        return False
 
 
 def reason(error: BaseException) -> str:
@@ -139,12 +134,11 @@ def reason(error: BaseException) -> str:
 
 def _detail(answer: bytes) -> str:
     """What the service says about a refused request."""
-    text = " ".join(answer[:1000].decode(errors="replace").split())
     try:
-        detail = json.loads(answer)["detail"]
-        text = " ".join(str(detail).split())
+        detail = str(json.loads(answer)["detail"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        pass
+        detail = answer[:1000].decode(errors="replace")
+    text = " ".join(detail.split())
     return f": {text[:300]}" if text else ""
 
 

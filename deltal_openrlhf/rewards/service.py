@@ -44,12 +44,9 @@ class _Refused(Exception):
         self.status = status
 
 
-def make_app(grader: Grader, *, unmarked: str, max_body: int, max_batch: int) -> FastAPI:
-    """The service's app. max_body: bytes of a request's body. max_batch: responses or pairs in one request."""
-    return _Service(grader, unmarked, max_body, max_batch).app
+class Service:
+    """app: what serves the requests. max_body: bytes of a request's body. max_batch: responses or pairs in one request."""
 
-
-class _Service:
     def __init__(self, grader: Grader, unmarked: str, max_body: int, max_batch: int) -> None:
         self.grader, self.unmarked, self.max_body, self.max_batch = grader, unmarked, max_body, max_batch
         self.registry = CollectorRegistry()
@@ -60,11 +57,8 @@ class _Service:
             "deltal_request_seconds", "From a request's head to its answer.", ["path"], registry=self.registry
         )
         self.app = FastAPI(title=SERVICE, openapi_url=None)
-        for path, answer in (
-            (REWARD_PATH, self.get_reward),
-            ("/is_equal", self.is_equal),
-            ("/grade_batch", self.grade_batch),
-        ):
+        posts = {REWARD_PATH: self.get_reward, "/is_equal": self.is_equal, "/grade_batch": self.grade_batch}
+        for path, answer in posts.items():
             self.app.add_route(path, self._endpoint(path, answer), methods=["POST"])
         self.app.add_api_route("/healthz", self.healthz, methods=["GET"])
         self.app.add_api_route("/metrics", self.metrics, methods=["GET"])

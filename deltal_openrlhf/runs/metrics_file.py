@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from deltal_openrlhf.runs.files import write_atomically
 
@@ -14,14 +15,12 @@ NAME = "metrics.jsonl"
 EVALS = "evals.jsonl"
 
 
-def read_metrics(path: str) -> list[dict]:
-    """The complete lines of a metrics file, in order. A line that a kill cut short is left out."""
-    rows = []
+def read_metrics(path: str | Path) -> list[dict]:
+    """The complete lines of a metrics file, in order; none where there is no file. A line that a kill cut short is left out."""
+    if not os.path.exists(path):
+        return []
     with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                rows.append(json.loads(line))
-    return rows
+        return [json.loads(line) for line in file if line.endswith("\n")]
 
 
 SILENT_STEPS = 5
@@ -49,12 +48,12 @@ class MetricsFile:
         self.path = os.path.join(folder, name)
         if not os.path.exists(self.path):
             return
-        if not resumed_step:
-            begun = int(read_metrics(self.path)[0]["time"]) if read_metrics(self.path) else 0
+        rows = read_metrics(self.path)
+        if resumed_step:
+            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= resumed_step))
+        else:
+            begun = int(rows[0]["time"]) if rows else 0
             os.replace(self.path, os.path.join(folder, f"{name.removesuffix('.jsonl')}.{begun}.jsonl"))
-            return
-        kept = [row for row in read_metrics(self.path) if row["step"] <= resumed_step]
-        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def append(self, row: dict) -> None:
         with open(self.path, "a", encoding="utf-8") as file:

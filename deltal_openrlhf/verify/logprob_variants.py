@@ -83,9 +83,8 @@ def run(variant: str, hidden: Tensor, weight: Tensor, labels: Tensor, gradient: 
 
         reduction = variant.removeprefix("liger-")
         # bias, ce_weight, ignore_index, lse_square_scale, label_smoothing, reduction, softcap, return_z_loss, accum_dtype
-        losses = Liger.apply(hidden, weight, labels, None, None, -100, 0.0, 0.0, reduction, None, False, torch.float32)[
-            0
-        ]
+        settings = None, None, -100, 0.0, 0.0, reduction, None, False, torch.float32
+        losses, *_ = Liger.apply(hidden, weight, labels, *settings)
         # A mean is one number for all tokens, which takes no gradient for each.
         logprobs = -losses if reduction == "none" else losses
     else:

@@ -28,15 +28,11 @@ def run(budget: Budget) -> Iterator[Outcome]:
     yield versions_there()
     with measured(NAME, "ceilings") as outcome:
         outcome.values = run_on_ranks(1, ceilings, timeout=CALL_LIMIT, console=budget.console)[0]
-        outcome.said = (
-            "{device}: matrix product {product_tflops:.3g} TFLOP/s in {dtype}, copy {copy_gb_s:.0f} GB/s".format(
-                **outcome.values
-            )
-        )
+        said = "{device}: matrix product {product_tflops:.3g} TFLOP/s in {dtype}, copy {copy_gb_s:.0f} GB/s"
+        outcome.said = said.format(**outcome.values)
     yield outcome
     with measured(NAME, "two ranks talk" + (" over one GPU" if gpus_to_use() == 1 else "")) as outcome:
-        found = talk(2)
-        outcome.ok, outcome.said = found
+        outcome.ok, outcome.said = talk(2)
     yield outcome
 
 

@@ -4,11 +4,11 @@ The cases are the covering set of megatron_ext/parity/matrix.py on one rank and 
 a model, with negative controls.
 """
 
-import importlib.util
 from collections.abc import Iterator
 
 from deltal_openrlhf.parity import RankPool
 from deltal_openrlhf.parity.spawn import gpus_to_use
+from deltal_openrlhf.runs.packages import installed_version
 from deltal_openrlhf.verify.cases import Block, noticed, run_blocks
 from deltal_openrlhf.verify.outcome import Budget, Outcome
 from megatron_ext.modules import Modules
@@ -20,7 +20,7 @@ CASE_LIMIT = 120.0
 
 
 def run(budget: Budget) -> Iterator[Outcome]:
-    missing = [name for name in ("megatron.core", "mbridge") if not _is_there(name)]
+    missing = [name for name in ("megatron-core", "mbridge") if not installed_version(name)]
     if missing:
         yield Outcome(NAME, "all", said=f"left out: {missing[0]} is not installed (only --backend megatron needs it)")
         return
@@ -31,7 +31,7 @@ def run(budget: Budget) -> Iterator[Outcome]:
     disable_progress_bar()
     gpus = gpus_to_use()
     kinds: list[Modules] = ["plain"]
-    kinds += ["transformer-engine"] * (gpus > 0 and _is_there("transformer_engine"))
+    kinds += ["transformer-engine"] * (gpus > 0 and installed_version("transformer-engine") is not None)
     worlds = [1, 2] + [4] * (gpus >= 4)
     blocks = [_block(kind, world, cases_for(kind)) for kind in kinds for world in worlds]
     yield from run_blocks(NAME, blocks, check, budget)
@@ -55,10 +55,3 @@ def check(pool: RankPool, case: ShardedCase, outcome: Outcome) -> None:
     outcome.values = {name: getattr(case, name) for name in ("modules", "world", "wrong")}
     outcome.values |= {name: getattr(result, name) for name in ("gradient", "loss", "sgd", "adam")}
     outcome.said = f"gradient {result.gradient:.1e}{noticed(outcome, case.wrong)}"
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its package
-        return False

@@ -144,9 +144,8 @@ def layer_activations(shape: ModelShape, layout: ParallelLayout, tokens: int, *,
     norms = 2 * (2 * row * h * HALF + row * SINGLE)
     attention = tokens * (2 * q + 2 * k) * HALF // t + tokens * shape.num_attention_heads * SINGLE // t
     attention += 0 if fused_rope else 4 * tokens * shape.head_dim * HALF
-    if (
-        shape.qk_norm
-    ):  # the norm of the keys holds queries, keys and values as they came; several groups of queries have been copied
+    if shape.qk_norm:
+        # The norm of the keys holds queries, keys and values as they came; several groups of queries have been copied.
         copied = q if shape.num_key_value_heads > t else 0
         attention += tokens * (q + 2 * k + copied) * HALF // t
         attention += tokens * (shape.num_attention_heads + shape.num_key_value_heads) * SINGLE // t

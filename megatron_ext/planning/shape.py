@@ -101,12 +101,8 @@ class ChunkParameters:
     expert: list[int]
     shared: list[int]
 
-    def elements(self, ranks: int, expert_ranks: int) -> int:
-        """Elements of the chunk's buffers, padding included."""
-        return sum(self.buckets(ranks, expert_ranks))
-
     def buckets(self, ranks: int, expert_ranks: int) -> tuple[int, int]:
-        """Elements of the dense buffer and of the experts' one."""
+        """Elements of the dense buffer and of the experts' one, padding included."""
         return padded(self.dense, ranks) + padded(self.shared, ranks), padded(self.expert, expert_ranks)
 
 
