@@ -37,17 +37,19 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         before, after = earlier.get(name), now.get(name)
         if before == after:
             continue
-        if name in CHECKSUMS:
-            found.append(f"{CHECKSUMS[name]}: {_changed_entry(before or {}, after or {})}")
-        elif isinstance(before, dict) or isinstance(after, dict):
-            found += differences(before or {}, after or {})
-        else:
+        if not all(isinstance(value, dict | None) for value in (before, after)):  # file contents may be of any kind
             found.append(f"{'' if name in NO_FLAGS else '--'}{name} {before}, not {after}")
+        elif name not in CHECKSUMS:
+            found += differences(before or {}, after or {})
+        elif (changed := _changed_entry(before or {}, after or {})) is not None:
+            found.append(f"{CHECKSUMS[name]}: {changed}")
     return found
 
 
-def _changed_entry(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    name = next(name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name))
+def _changed_entry(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    name = next((name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)), None)
+    if name is None:
+        return None
     return f"{name} {'is missing now' if name not in after else 'is new' if name not in before else 'differs'}"
 
 

@@ -7,28 +7,36 @@ import pytest
 
 from deltal_openrlhf.runs.journal import begin, differences, is_begun, locked
 
+FLAGS = {"seed": 0, "actor.max_norm": None}
 SETTINGS = {
     "format": 1,
     "engine": "loop",
-    "flags": {"seed": 0, "actor.max_norm": None},
+    "flags": FLAGS,
     "start": {"config.json": "aa", "model.safetensors": "bb"},
 }
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("earlier", "now", "said"),
     [
-        ({}, []),
-        ({"format": 2}, ["format 1, not 2"]),
-        ({"engine": "pipeline", "flags": {"seed": 1}}, ["--engine loop, not pipeline", "--seed 0, not 1"]),
-        ({"flags": {"seed": 0, "actor.max_norm": 1.0, "x": 2}}, ["--actor.max_norm None, not 1.0", "--x None, not 2"]),
-        ({"start": {"config.json": "aa"}}, ["another starting point: model.safetensors is missing now"]),
-        ({"start": SETTINGS["start"] | {"x": "c"}}, ["another starting point: x is new"]),
-        ({"files": {"data": "a"}}, ["other contents: data is new"]),
+        ({}, {}, []),
+        ({}, {"format": 2}, ["format 1, not 2"]),
+        ({}, {"engine": "pipeline", "flags": {"seed": 1}}, ["--engine loop, not pipeline", "--seed 0, not 1"]),
+        ({}, {"flags": FLAGS | {"actor.max_norm": 1.0, "x": 2}}, ["--actor.max_norm None, not 1.0", "--x None, not 2"]),
+        ({}, {"start": {"config.json": "aa"}}, ["another starting point: model.safetensors is missing now"]),
+        ({}, {"start": SETTINGS["start"] | {"x": "c"}}, ["another starting point: x is new"]),
+        ({}, {"files": {"data": "a"}}, ["other contents: data is new"]),
+        # Broken ones, and those of another kind.
+        ({"flags": "x"}, {}, [f"--flags x, not {FLAGS}"]),
+        ({"flags": 5}, {"flags": "x"}, ["--flags 5, not x"]),
+        ({"files": "abc"}, {"files": {"data": "a"}}, ["--files abc, not {'data': 'a'}"]),
+        ({"sets": [1]}, {"sets": {"s": "a"}}, ["--sets [1], not {'s': 'a'}"]),
+        ({"files": None}, {"files": {}}, []),
+        ({"files": {"data": None}}, {"files": {}}, []),
     ],
 )
-def test_differences_are_said_in_words(changed, said):
-    assert differences(SETTINGS, SETTINGS | changed) == said
+def test_differences_are_said_in_words(earlier, now, said):
+    assert differences(SETTINGS | earlier, SETTINGS | now) == said
 
 
 def test_a_folder_keeps_its_settings(tmp_path):
