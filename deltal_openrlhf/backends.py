@@ -10,14 +10,27 @@ import argparse
 import importlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from deltal_openrlhf.arguments import Arguments
 
 DEFAULT = "deepspeed"
-REGISTRY = {"deepspeed": "deltal_openrlhf.host.deepspeed_backend", "megatron": "megatron_ext.backend"}
-"""Value of --backend -> the module whose BACKEND it is. Further flags of a backend are named --NAME.*, and belong to it alone."""
+CLIENT_STATES = "client_states.pt"
+
+
+class Entry(NamedTuple):
+    """module: its BACKEND is the backend. mark: a file that only its checkpoints hold; None: its checkpoints are those without a mark."""
+
+    module: str
+    mark: str | None = None
+
+
+REGISTRY = {
+    "deepspeed": Entry("deltal_openrlhf.host.deepspeed_backend"),
+    "megatron": Entry("megatron_ext.backend", mark=CLIENT_STATES),
+}
+"""By the value of --backend. Further flags of a backend are named --NAME.*, and belong to it alone."""
 
 
 class Layout(Protocol):
@@ -38,7 +51,7 @@ class Layout(Protocol):
 
 
 class Backend(Protocol):
-    """One training backend."""
+    """One training backend. Its class does not inherit this: mypy then says which member is missing."""
 
     name: str
     """Its key in the registry."""
@@ -48,8 +61,6 @@ class Backend(Protocol):
     """What it does, for the help of --backend."""
     ignored: Collection[str]
     """Flags of the host, by dest, that have no meaning with it. Nothing sets them to suit a device."""
-    checkpoint_mark: str | None
-    """A file that is in each of its checkpoints and in no other backend's. None: its checkpoints are those without a mark."""
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add its own flags."""
@@ -86,7 +97,7 @@ class NotInstalled(ValueError):
 
 def load(name: str) -> Backend:
     """The backend of this name. Raises NotInstalled, in one line, if its package is missing."""
-    module = REGISTRY[name]
+    module = REGISTRY[name].module
     package = module.partition(".")[0]
     try:
         backend: Backend = importlib.import_module(module).BACKEND
@@ -107,8 +118,8 @@ def installed() -> Iterator[Backend]:
 
 
 def saved_by(folder: Path) -> str:
-    """Name of the backend that wrote the checkpoint in this folder."""
-    for backend in installed():
-        if backend.checkpoint_mark and (folder / backend.checkpoint_mark).exists():
-            return backend.name
+    """Name of the backend that wrote the checkpoint in this folder; its package need not be installed."""
+    for name, entry in REGISTRY.items():
+        if entry.mark is not None and (folder / entry.mark).exists():
+            return name
     return DEFAULT

@@ -1,7 +1,7 @@
 """Megatron-Core as a backend of the registry in deltal_openrlhf/backends.py. Imports Megatron-Core in the workers only."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from deltal_openrlhf.arguments import Arguments
@@ -9,10 +9,8 @@ from deltal_openrlhf.backends import Backend
 from megatron_ext import features, flags, support
 from megatron_ext.layout import ParallelLayout
 
-CLIENT_STATES = "client_states.pt"
 
-
-class Megatron(Backend):
+class Megatron:
     """Splits the model over tensor, pipeline, context and expert parallel ranks."""
 
     name = "megatron"
@@ -20,8 +18,7 @@ class Megatron(Backend):
     summary = (
         "splits the model over GPUs by the --megatron.* flags and trains it with Megatron-Core's distributed optimizer"
     )
-    ignored = features.IGNORED
-    checkpoint_mark = CLIENT_STATES
+    ignored: Collection[str] = features.IGNORED
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         flags.add_flags(parser)
@@ -58,4 +55,4 @@ class Megatron(Backend):
         return MegatronReferenceModelActor
 
 
-BACKEND = Megatron()
+BACKEND: Backend = Megatron()

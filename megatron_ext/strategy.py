@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
+from deltal_openrlhf.backends import CLIENT_STATES
 from deltal_openrlhf.host.collectives import everyones, largest
 from deltal_openrlhf.host.strategy import DeltaLStrategy
-from megatron_ext.backend import CLIENT_STATES
 from megatron_ext.layout import ParallelLayout
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deltal_openrlhf import backends
-from deltal_openrlhf.backends import Backend
-from megatron_ext.backend import BACKEND, CLIENT_STATES
+from deltal_openrlhf.backends import CLIENT_STATES, Backend, Entry
+from megatron_ext.backend import BACKEND
 
 ROOT = Path(__file__).parents[1]
 SIZES = (
@@ -27,6 +27,7 @@ RUNS = {
 # In a process of its own: whether an import of megatron_ext fails, as it does where the package is not there.
 REAL = """
 import contextlib, importlib, io, json, pkgutil, sys
+from pathlib import Path
 
 class Block:
     def find_spec(self, name, path=None, target=None):
@@ -36,6 +37,7 @@ class Block:
 if sys.argv[1] == "blocked":
     sys.meta_path.insert(0, Block())
 
+from deltal_openrlhf import backends
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.host import process
 process.prepare()
@@ -59,6 +61,7 @@ say("imports", import_all)
 for name, argv in json.loads(sys.stdin.read()).items():
     say(name, lambda: main(["train", *argv]))
 say("doctor", lambda: main(["doctor"]))
+say("saved by", lambda: print(backends.saved_by(Path("checkpoint"))))
 """
 
 
@@ -70,6 +73,8 @@ def real(request, tmp_path_factory) -> tuple[bool, dict[str, tuple]]:
     (folder / "backend.yaml").write_text("train.seed: 7\nbackend: megatron\nactor.model_name_or_path: model\n")
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "vocab_size": 64}
     heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / CLIENT_STATES).touch()
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text(json.dumps({"model_type": "qwen2", **shape, **heads}))
     command = [sys.executable, "-W", "ignore", "-c", REAL, request.param]
@@ -86,6 +91,10 @@ def test_host_and_train_import(real):
     code, out, _ = real[1]["imports"]
     assert code is None
     assert {"deltal_openrlhf.host.trainer", "deltal_openrlhf.train.launch"} <= set(out.split())
+
+
+def test_a_checkpoint_of_megatron_is_none_of_deepspeeds(real):
+    assert real[1]["saved by"] == [None, "megatron\n", ""]
 
 
 def test_a_run_with_deepspeed_works(real):
@@ -124,7 +133,10 @@ def test_a_run_with_megatron_works_or_says_what_is_missing(run, where, real):
 def test_every_backend_of_the_registry_is_there_under_its_name():
     found = {backend.name: backend for backend in backends.installed()}
     assert list(found) == list(backends.REGISTRY)
-    assert all(Backend in type(backend).__mro__ for backend in found.values())
+    members = {name for name in (*Backend.__annotations__, *vars(Backend)) if not name.startswith("_")}
+    assert {"ignored", "check", "reference_actor"} <= members
+    # By the class itself: an inherited method of the protocol would return None.
+    assert all(members <= vars(type(backend)).keys() for backend in found.values())
     assert found["megatron"] is BACKEND
     assert backends.DEFAULT in found and not found[backends.DEFAULT].ignored
 
@@ -132,10 +144,10 @@ def test_every_backend_of_the_registry_is_there_under_its_name():
 def test_an_error_within_a_backend_is_not_taken_for_a_missing_package(monkeypatch, tmp_path):
     (tmp_path / "broken_backend.py").write_text("import no_such_package\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(backends.REGISTRY, "broken", "broken_backend")
+    monkeypatch.setitem(backends.REGISTRY, "broken", Entry("broken_backend"))
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         backends.load("broken")
-    monkeypatch.setitem(backends.REGISTRY, "broken", "no_such_package.backend")
+    monkeypatch.setitem(backends.REGISTRY, "broken", Entry("no_such_package.backend"))
     with pytest.raises(backends.NotInstalled, match="broken needs the package no_such_package, which is not"):
         backends.load("broken")
 

@@ -1,7 +1,7 @@
 """DeepSpeed, the host's own training backend, with this package's strategy and worker."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from deltal_openrlhf.arguments import Arguments
@@ -10,14 +10,13 @@ from deltal_openrlhf.host.features import check_features
 from deltal_openrlhf.host.settings import LossSettings
 
 
-class DeepSpeed(Backend):
+class DeepSpeed:
     """Every rank holds a copy of the model, divided by ZeRO where --ds.zero_stage says so."""
 
     name = "deepspeed"
     title = "DeepSpeed"
     summary = "OpenRLHF's own"
-    ignored = frozenset[str]()
-    checkpoint_mark = None
+    ignored: Collection[str] = ()
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """The host's parser has them."""
@@ -49,4 +48,4 @@ class DeepSpeed(Backend):
         return None
 
 
-BACKEND = DeepSpeed()
+BACKEND: Backend = DeepSpeed()

@@ -6,13 +6,13 @@ import pytest
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.aggregation import MODES
+from deltal_openrlhf.backends import CLIENT_STATES
 from deltal_openrlhf.host.controller import ControllerMixin, check_whole_rollouts
 from deltal_openrlhf.host.deepspeed_backend import BACKEND
 from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, UNTOUCHED, announcements, check_features, table
 from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss
 from deltal_openrlhf.host.settings import HOST_MODES, LossSettings
 from deltal_openrlhf.train import checks
-from megatron_ext.backend import CLIENT_STATES
 
 # Sizes that fit together: the host's defaults do not (rollout 1024 x 1, train 128, 8 ranks).
 SIZES = (
