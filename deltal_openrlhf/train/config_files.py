@@ -96,7 +96,8 @@ def _action(parser: argparse.ArgumentParser, setting: Setting) -> argparse.Actio
     if setting.key not in known:
         if setting.key in NOT_IN_FILES:
             raise ValueError(f"{setting.where}: {setting.key!r} is for the command line only")
-        near = nearest(setting.key, known) or "deltal train --help lists the known ones"
+        # The name that Hugging Face gives the learning rate is the commonest wrong key.
+        near = nearest(setting.key.replace("learning_rate", "lr"), known) or "deltal train --help lists the known ones"
         raise ValueError(f"{setting.where}: unknown key {setting.key!r}; {near}")
     return known[setting.key]
 

@@ -97,7 +97,7 @@ def test_false_and_null_take_back_what_an_earlier_file_has_set(write):
         ),
         ("max_new_tokens: 5", "unknown key 'max_new_tokens'; the nearest known one is 'rollout.max_new_tokens'"),
         ("lr: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),
-        ("learning_rate: 1", "unknown key 'learning_rate'; deltal train --help lists the known ones"),
+        ("learning_rate: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),
         ("temperature: 1", "the nearest known ones are 'eval.temperature', 'rollout.temperature'"),
         ("rollout.temperatur: 1", "the nearest known one is 'rollout.temperature'"),
         ("eval.temperatur: 1", "the nearest known one is 'eval.temperature'"),
