@@ -50,8 +50,10 @@ def check_other_backends(args: Arguments, defaults: Mapping[str, Any]) -> None:
     """Raise ValueError for a flag of another training backend. defaults: the parser's value of every flag that is set, by dest."""
     for flag, default in defaults.items():
         name = flag.partition(".")[0]
-        value = cpu.lookup(args, flag) if name in backends.REGISTRY else default
-        if name != args.backend and value != default:
+        if name not in backends.REGISTRY or name == args.backend:
+            continue
+        value = cpu.lookup(args, flag)
+        if value != default:
             raise ValueError(
                 f"--{flag} is {value}, but --backend is {args.backend}; it is allowed with --backend {name} only"
             )
