@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from deltal_openrlhf.cpu import weight_sync
 from deltal_openrlhf.standins import flash_attn
 from deltal_openrlhf.standins.on_import import on_import
@@ -28,15 +30,8 @@ def _do_nothing(original: Callable, owner: Any) -> Callable:
     return lambda *args, **kwargs: None
 
 
-def _current_device(original: Callable, cuda: Any) -> Callable:
-    import torch
-
-    return lambda: torch.device("cpu")
-
-
 def _replay_buffer_init(original: Callable, owner: Any) -> Callable:
     """It formats current_device() into "cuda:{...}", so it has to be a number there."""
-    import torch
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -88,7 +83,7 @@ def _small_kv_cache(original: Callable, owner: Any) -> staticmethod:
 REPLAY_BUFFER = "openrlhf.trainer.ppo_utils.replay_buffer"
 DEEPSPEED = "openrlhf.utils.deepspeed.deepspeed"
 PATCHES = (
-    Patch("torch", "cuda.current_device", "the host moves batches there", _current_device),
+    Patch("torch", "cuda.current_device", "the host moves batches there", _instead(lambda: torch.device("cpu"))),
     Patch("torch", "cuda.set_device", "called with the local rank; raises without CUDA", _do_nothing),
     Patch("torch", "cuda.synchronize", "called after barriers; raises without CUDA", _do_nothing),
     Patch("torch", "cuda.current_stream", "passed to the weight sync; raises without CUDA", _do_nothing),

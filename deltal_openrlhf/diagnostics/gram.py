@@ -1,10 +1,11 @@
 """Gram matrices of score vectors by layer type, from rows on the disk."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from deltal_openrlhf.runs.files import write_all_atomically
 
 
 def gram_matrices(rows: np.ndarray, columns: Mapping[str, slice], block_bytes: int) -> dict[str, np.ndarray]:
@@ -26,12 +27,7 @@ def gram_matrices(rows: np.ndarray, columns: Mapping[str, slice], block_bytes: i
 
 def save_grams(path: Path, grams: Mapping[str, np.ndarray]) -> None:
     """Write the whole file or none of it. No second copy is made in memory."""
-    beside = path.with_name(path.name + ".tmp")
-    with open(beside, "wb") as file:
-        np.savez(file, allow_pickle=False, **grams)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    write_all_atomically({path: lambda file: np.savez(file, allow_pickle=False, **grams)})
 
 
 def load_grams(path: Path) -> dict[str, np.ndarray]:

@@ -3,9 +3,9 @@
 import json
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def write_atomically(path: str | os.PathLike, text: str) -> None:
@@ -13,15 +13,21 @@ def write_atomically(path: str | os.PathLike, text: str) -> None:
     write_all_atomically({Path(path): text.encode("utf-8")})
 
 
-def write_all_atomically(contents: Mapping[Path, bytes]) -> None:
-    """Write several files. None gets its name before all are on the disk: what fails before that leaves every old file as it was."""
+def write_all_atomically(contents: Mapping[Path, bytes | Callable[[IO[bytes]], None]]) -> None:
+    """Write several files: bytes, or what a function writes into the open file.
+
+    None gets its name before all are on the disk: what fails before that leaves every old file as it was.
+    """
     beside = {path: path.with_name(f"{path.name}.{os.getpid()}.tmp") for path in contents}
     for path in contents:
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         for path, content in contents.items():
             with open(beside[path], "wb") as file:
-                file.write(content)
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
                 file.flush()
                 os.fsync(file.fileno())
         for path in contents:
