@@ -74,8 +74,9 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     settings = LossSettings.from_args(args)
     backend = backends.load(args.backend)
     checks.check_other_backends(args, defaults)
-    layout = backend.check(args, defaults, on_cpu)
+    # Before the backend's checks: that there is no GPU says more than what a loss cannot do.
     notes = fit_device(args, backend, on_cpu) if is_real else []
+    layout = backend.check(args, defaults, on_cpu)
     if layout is not None:
         # The host sends the same responses to this many ranks, one after the other.
         args.ds.tensor_parallel_size = layout.replica
