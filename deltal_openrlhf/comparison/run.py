@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from deltal_openrlhf.comparison.checks import check_flags
@@ -15,7 +16,7 @@ from deltal_openrlhf.comparison.summary import summarize
 from deltal_openrlhf.reports.numbers import count, estimate_text
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.journal import locked
-from deltal_openrlhf.runs.progress import Progress, time_left
+from deltal_openrlhf.runs.progress import time_left
 
 COMPARISON = "comparison.json"
 
@@ -41,13 +42,11 @@ def run_comparison(
         print(f"{count(total, 'run')}, {ended} of them done before; {workers} at once; in {out}", flush=True)
         if ended < total:
             check_flags(spec.engine, distinct_flags(spec, arms))
-            progress, taken = Progress("deltal compare", "runs", total, done=ended), 0.0
             with Pool(engine, workers, out) as pool:
                 for outcome in pool.run(schedule.next_job):
                     choice = schedule.finish(*outcome)
                     ended, _ = schedule.total()
-                    taken += outcome.result["seconds"] / workers  # without the start of the workers
-                    left = time_left(progress.seconds_left(ended, taken))
+                    left = time_left(seconds_left(schedule, arms, workers))
                     print(f"[{ended}/{total}] {_said(outcome, out)}{left}", flush=True)
                     if choice is not None and choice.table:
                         rate = "none" if choice.rate is None else f"{choice.rate:g}"
@@ -56,6 +55,16 @@ def run_comparison(
         write_atomically(out / COMPARISON, json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         write_report(comparison, out)
     return comparison
+
+
+def seconds_left(schedule: Schedule, arms: Sequence[Arm], workers: int) -> float | None:
+    """A run to come takes the mean of its arm's finished ones, of all finished ones before the arm has any. None if none has finished."""
+    left = {arm.name: schedule.left(arm) for arm in arms}
+    finished = {arm.name: schedule.seconds(arm) for arm in arms}
+    all_finished = [seconds for of_arm in finished.values() for seconds in of_arm]
+    if not all_finished:
+        return None
+    return sum(runs * fmean(finished[name] or all_finished) for name, runs in left.items()) / workers
 
 
 def write_report(comparison: dict[str, Any], out: Path) -> None:

@@ -107,6 +107,17 @@ class Schedule:
         names = [job.name for arm in self._arms for job in self.of(arm)]
         return sum(name in self.results for name in names), len(names)
 
+    def seconds(self, arm: Arm) -> list[float]:
+        """Wall seconds of the arm's finished runs, those of earlier sessions included."""
+        results = [self.results[job.name] for job in self.of(arm) if job.name in self.results]
+        return [result["seconds"] for result in results if "crashed" not in result]
+
+    def left(self, arm: Arm) -> float:
+        """Runs of the arm that are to come; one that is running counts half."""
+        usable = [f for f in arm.families if (arm.name, f) not in self.chosen or self.chosen[arm.name, f].usable]
+        jobs = [job for family in usable for group in self.jobs(arm, family) for job in group]
+        return sum(0.5 if job.name in self._begun else 1.0 for job in jobs if job.name not in self.results)
+
     def _ready(self) -> list[Job]:
         order = []
         for arm in self._arms:

@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import yaml
 
 from deltal_openrlhf.cli.compare import _default_workers
+from deltal_openrlhf.comparison.run import seconds_left
 from deltal_openrlhf.comparison.state import RESULT
 
 TESTS = Path(__file__).parents[1] / "support"
@@ -41,15 +44,8 @@ class Experiment:
     def command(self, *flags: str, engine: str = "run") -> list[str]:
         self.file.write_text(yaml.safe_dump(self.given, sort_keys=False))
         # The workers and the noise of the runs must not depend on this process.
-        return [
-            sys.executable,
-            str(TESTS / "compare_engine.py"),
-            engine,
-            str(self.file),
-            "--out",
-            str(self.out),
-            *flags,
-        ]
+        script = str(TESTS / "compare_engine.py")
+        return [sys.executable, script, engine, str(self.file), "--out", str(self.out), *flags]
 
     def run(self, *flags: str) -> subprocess.CompletedProcess:
         return subprocess.run(self.command(*flags), capture_output=True, text=True, timeout=LIMIT, env=environment())
@@ -149,11 +145,8 @@ def test_a_whole_comparison(experiment):
     # The methods share all noise, so a pair differs by the planted gain exactly: half of it in the held-out accuracy.
     pair = next(p for p in one["pairs"] if (p["a"], p["b"], p["metric"]) == ("a", "b", "final"))
     assert pair["difference"]["value"] == pytest.approx(0.025) and (pair["n"], pair["wins"]) == (4, 4)
-    assert (pair["seeds"], pair["p"], pair["comparisons"]) == (
-        2,
-        2 / 2**2,
-        3,
-    )  # flips are of seeds, which both starts share
+    # Flips are of seeds, which both starts share.
+    assert (pair["seeds"], pair["p"], pair["comparisons"]) == (2, 2 / 2**2, 3)
     family = next(p for p in one["families"] if p["metric"] == "auc")
     assert family["difference"]["value"] == pytest.approx(0.2 - 0.025)
     assert one["methods"][0]["curves"]["accuracy"]["step"] == list(range(1, 11))
@@ -268,6 +261,31 @@ def test_runs_of_other_settings_are_refused_with_the_difference(experiment):
     assert refused.returncode == 2 and "was begun with --actor.max_norm None, not 1.0" in refused.stderr
     del experiment.given["flags"]["actor.max_norm"]
     assert experiment.run().returncode == 0
+
+
+def test_the_time_left_is_the_mean_of_an_arms_runs_over_the_workers():
+    arms = [SimpleNamespace(name="short"), SimpleNamespace(name="long"), SimpleNamespace(name="new")]
+    seconds = {"short": [1.0, 3.0], "long": [10.0], "new": []}
+    left = {"short": 4, "long": 2.5, "new": 3}
+    schedule = SimpleNamespace(seconds=lambda arm: seconds[arm.name], left=lambda arm: left[arm.name])
+    mean_of_all = (1 + 3 + 10) / 3
+    assert seconds_left(schedule, arms, 2) == pytest.approx((4 * 2 + 2.5 * 10 + 3 * mean_of_all) / 2)
+    seconds.update(short=[], long=[])
+    assert seconds_left(schedule, arms, 2) is None
+
+
+def test_the_time_left_counts_runs_of_earlier_sessions_by_their_arm(experiment):
+    experiment.given["methods"], experiment.given["arms"] = {"a": {"fake.gain": 0.0}}, {"one": {}, "two": {}}
+    del experiment.given["families"]
+    assert experiment.run("--workers", "1").returncode == 0
+    for name, seconds in (("one", 60), ("two", 36_000)):
+        for path in experiment.out.rglob(f"runs/{name}/*/a/seed*/{RESULT}"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": seconds}))
+    # One run of the first arm, which is the next one, and two of the other are to come.
+    for again in ("one/s0/a/seed0", "two/s0/a/seed0", "two/s1/a/seed1"):
+        (experiment.out / "runs" / again / RESULT).unlink()
+    (line,) = re.findall(r"^\[6/8\] .*$", experiment.run("--workers", "1").stdout, re.MULTILINE)
+    assert "runs/one/s0/a/seed0: " in line and line.endswith(", about 20:00:00 left")
 
 
 def test_by_default_the_loop_takes_every_core_and_shares_no_gpu(monkeypatch):
