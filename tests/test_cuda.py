@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.cuda, pytest.mark.timeout(300)]
 
 
 def test_the_update_is_the_brute_force_update():
-    results = run_cases([Case(world=1, micro=2, packing=True), Case(world=1, micro=2, wrong="scale")], timeout=240)
+    cases = [Case(world=1, micro=2, packing=True), Case(world=1, micro=2, wrong="scale")]
+    results = list(run_cases(cases, timeout=240))
     assert [result.good() for result in results] == [True, True], results
 
 

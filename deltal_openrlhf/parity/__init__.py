@@ -7,7 +7,7 @@ here, so neither is used. `deltal verify --only gradients --seconds 900` runs th
 tests/parity/test_gradients.py a covering part of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deltal_openrlhf.parity.cases import Case
@@ -38,28 +38,20 @@ class Result:
 
 def run_case(pool: RankPool, case: Case, timeout: float) -> Result:
     """Train one case in the pool's processes and compare. The pool has case.world ranks. Raises RankFailed."""
-    return Result(case, **pool.call(_train_and_compare, [case], timeout=timeout)[0][0])
+    return Result(case, **pool.call(_train_and_compare, case, timeout=timeout)[0])
 
 
-def run_cases(cases: Sequence[Case], timeout: float = 600) -> list[Result]:
-    """Train every case and compare. All cases of one world size share their processes. Raises RuntimeError past the time limit."""
-    results: dict[Case, Result] = {}
+def run_cases(cases: Sequence[Case], timeout: float) -> Iterator[Result]:
+    """Train every case and compare: fewest ranks first. Cases of one world size share their processes. timeout: seconds for a case."""
     for world in sorted({case.world for case in cases}):
-        chosen = [case for case in cases if case.world == world]
-        fields = run_on_ranks(world, _train_and_compare, chosen, timeout=timeout)[0]
-        results |= {case: Result(case, **row) for case, row in zip(chosen, fields, strict=True)}
-    return [results[case] for case in cases]
+        with RankPool(world) as pool:
+            yield from (run_case(pool, case, timeout) for case in cases if case.world == world)
 
 
-def _train_and_compare(rank: int, cases: Sequence[Case]) -> list[dict]:
+def _train_and_compare(rank: int, case: Case) -> dict[str, float]:
     # The host is imported in the processes that train, after the CPU layer.
-    import torch.distributed as dist
-
     from deltal_openrlhf.parity.host_update import train
     from deltal_openrlhf.parity.reference import compare
 
-    rows = []
-    for case in cases:
-        outcome = train(case, rank, case.world)
-        rows.append(compare(case, outcome) if dist.get_rank() == 0 else {})
-    return rows
+    outcome = train(case, rank, case.world)
+    return compare(case, outcome) if rank == 0 else {}

@@ -1,5 +1,6 @@
 """The ways to train on one small batch, the batch, and the model: the same in every process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,15 @@ NUM_RESPONSES, GROUP_SIZE, LONGEST, VOCABULARY = 16, 4, 24, 64
 EMPTY, TRUNCATED = 5, (2, 9, 10)
 BIG_M = 3.0  # small, so that the largest change of a parameter is well above rounding
 NUM_SHORT = 12  # responses of a rollout that fell short
+TINY = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.2,
+}
 
 
 @dataclass(frozen=True)
@@ -81,24 +91,13 @@ def make_batch(holes: bool, seed: int = 0) -> list[dict]:
     return rows
 
 
-def make_model(lora: bool) -> torch.nn.Module:
-    """A tiny Llama in fp32, the same in every process."""
+def make_model(lora: bool, sizes: Mapping[str, Any] = TINY) -> torch.nn.Module:
+    """A Llama in fp32, the same in every process. sizes: arguments of LlamaConfig."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    settings: dict[str, Any] = {"attn_implementation": "sdpa", "use_cache": False}
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        initializer_range=0.2,
-        **settings,
-    )
-    model = LlamaForCausalLM(config)
+    settings: dict[str, Any] = {"attn_implementation": "sdpa", "use_cache": False, "max_position_embeddings": 128}
+    model = LlamaForCausalLM(LlamaConfig(**settings, **sizes))
     if not lora:
         return model
     from peft import LoraConfig, get_peft_model

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from deltal_openrlhf.parity import Case, RankPool
+from deltal_openrlhf.parity.cases import make_model
 from deltal_openrlhf.verify.outcome import Budget, Outcome, measured
 
 NAME = "overhead"
@@ -18,21 +19,20 @@ PAIRS = 60
 ENOUGH = 20
 """Pairs, fewer of which are not judged: on a busy machine a few say nothing."""
 LEAST_PAIRS = 5
+DRAWS = 10_000
 START = 150.0
 """Seconds that the start may take beyond the budget: on a GPU, DeepSpeed's fused Adam may have to be compiled first."""
 TOO_MUCH = 1.05
 """A ratio that fails: where even the lower end of its interval is above. scripts/bench_overhead.py, with more pairs, holds it to less."""
-LLAMA: dict[str, Any] = {
+LLAMA = {
     "vocab_size": 4096,
     "hidden_size": 448,
     "intermediate_size": 1280,
     "num_hidden_layers": 9,
     "num_attention_heads": 7,
     "num_key_value_heads": 7,
-    "max_position_embeddings": 128,
-    "attn_implementation": "sdpa",
-    "use_cache": False,
 }
+"""A Llama of 26 million parameters."""
 
 
 def run(budget: Budget) -> Iterator[Outcome]:
@@ -57,13 +57,13 @@ def time_pairs(
     from deltal_openrlhf.parity import host_update
 
     begun = time.monotonic()
-    model = make_model()
+    model = make_model(lora=False, sizes=LLAMA)
     parameters = sum(p.numel() for p in model.parameters())
     ours = host_update.build_trainer(Case(mode="deltal", alpha=0.75, micro=4, adamw=True), max_norm=1.0, model=model)
     host = host_update.build_trainer(
         Case(mode="token-mean", micro=4),
         max_norm=1.0,
-        model=make_model(),
+        model=make_model(lora=False, sizes=LLAMA),
         strategy_class=DeepspeedStrategy,
         trainer_class=ActorPPOTrainer,
     )
@@ -84,25 +84,16 @@ def time_pairs(
     return {"parameters": parameters, **times}
 
 
-def make_model() -> Any:
-    """A Llama of 26 million parameters in fp32, the same in every process."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(**LLAMA))
-
-
-def summarise(measured: dict[str, Any], draws: int = 10_000) -> dict[str, Any]:
-    """Median ratio of ours over the host's, within pairs, with a percentile bootstrap 95 % interval of `draws` seeded draws."""
+def summarise(measured: dict[str, Any]) -> dict[str, Any]:
+    """Median ratio of ours over the host's, within pairs, with a percentile bootstrap 95 % interval of DRAWS seeded draws."""
     ratios = [ours / host for ours, host in zip(measured["ours"], measured["host"], strict=True)]
     rng = random.Random(0)
-    medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(draws))
+    medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(DRAWS))
     return {
         "parameters": measured["parameters"],
         "pairs": len(ratios),
         "host_seconds": statistics.median(measured["host"]),
         "ours_seconds": statistics.median(measured["ours"]),
         "median_ratio": statistics.median(ratios),
-        "interval_95": [medians[int(0.025 * draws)], medians[int(0.975 * draws)]],
+        "interval_95": [medians[int(0.025 * DRAWS)], medians[int(0.975 * DRAWS)]],
     }

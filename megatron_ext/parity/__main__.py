@@ -9,6 +9,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.parity.cases import Case
 from deltal_openrlhf.runs.command import OneLineParser
+from megatron_ext import parity
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.modules import MODULES, Modules, chosen
 from megatron_ext.parity.cases import DTYPE, MODELS, TOLERANCES, WRONG, ShardedCase
@@ -91,12 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     cpu.set_environment()
     from transformers.utils.logging import disable_progress_bar
 
-    from megatron_ext.parity import cases_for
-
     disable_progress_bar()
     try:
         modules = chosen(args.modules, cpu.is_needed())
-        cases = cases_for(modules, args.dtype) if args.all else [_case(args, modules)]
+        cases = parity.cases_for(modules, args.dtype) if args.all else [_case(args, modules)]
         for case in cases:
             case.check()
     except ValueError as error:
@@ -122,26 +121,21 @@ def _case(args: argparse.Namespace, modules: Modules) -> ShardedCase:
 
 
 def _run(case: ShardedCase, modules: Modules, timeout: float) -> int:
-    from megatron_ext.parity import run_cases
-
     print(f"{case}\n{case.world} processes, {modules} modules", flush=True)
-    (result,) = run_cases([case], timeout=timeout)
+    (result,) = parity.run_cases([case], timeout=timeout)
     print(result.report())
     return 0 if result.fits() else 1
 
 
 def _run_all(cases: list[ShardedCase], modules: Modules, timeout: float) -> int:
-    from megatron_ext.parity import run_cases
-
     header = "| case | gradient, relative | loss | after SGD | after AdamW | |\n|---|---|---|---|---|---|"
     print(f"{modules} modules\n\n{header}", flush=True)
     as_wanted = True
-    for world in sorted({case.world for case in cases}):
-        for result in run_cases([case for case in cases if case.world == world], timeout=timeout):
-            numbers = " | ".join(f"{value:.0e}" for value in (result.gradient, result.loss, result.sgd, result.adam))
-            agrees = result.fits()
-            as_wanted &= agrees == (result.case.wrong is None)
-            print(f"| {result.case} | {numbers} | {'agrees' if agrees else 'differs'} |", flush=True)
+    for result in parity.run_cases(cases, timeout=timeout):
+        numbers = " | ".join(f"{value:.0e}" for value in (result.gradient, result.loss, result.sgd, result.adam))
+        agrees = result.fits()
+        as_wanted &= agrees == (result.case.wrong is None)
+        print(f"| {result.case} | {numbers} | {'agrees' if agrees else 'differs'} |", flush=True)
     print("as it should be" if as_wanted else "NOT as it should be: a case differs, or a negative control agrees")
     return 0 if as_wanted else 1
 

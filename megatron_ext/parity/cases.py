@@ -3,7 +3,6 @@
 import math
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +13,8 @@ from deltal_openrlhf.parity.cases import Case as LossCase
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.modules import Modules, chosen
 
-CLASSES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "qwen3_moe": "Qwen3Moe"}
-MODELS = tuple(CLASSES)
+MODELS = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "qwen3_moe": "Qwen3Moe"}
+"""Families, and how the names of their classes in transformers begin."""
 WRONG = ("micro-batch", "scale")
 # Adam: a clip that binds; eps keeps elements without signal from being blown up to a full step.
 ADAM: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.01}
@@ -95,8 +94,8 @@ class ShardedCase:
                 f"--negative-control micro-batch with --micro-batch-size {loss.micro} is one micro batch, which is no mistake; allowed is "
                 f"less than {NUM_RESPONSES // self.data_parallel}, the responses of a rank"
             )
-        if self.loss.micro < 1:
-            raise ValueError(f"--micro-batch-size is {self.loss.micro}, allowed is 1 or more")
+        if loss.micro < 1:
+            raise ValueError(f"--micro-batch-size is {loss.micro}, allowed is 1 or more")
         longest = max(len(row["ids"]) for row in make_batch(False, self.seed)) + self.layout.row_multiple
         if self.max_tokens is not None and self.max_tokens < longest:
             raise ValueError(
@@ -124,11 +123,6 @@ def make_rows(case: ShardedCase) -> list[dict]:
     return rows
 
 
-def write_model(case: ShardedCase, folder: Path) -> None:
-    """A tiny random model as a Hugging Face folder."""
-    build_model(case).save_pretrained(folder)
-
-
 def model_config(case: ShardedCase) -> Any:
     """4 layers and 4 heads, 2 of keys and values; more where the layout needs more."""
     import transformers
@@ -140,7 +134,7 @@ def model_config(case: ShardedCase) -> Any:
     experts = {"num_experts": math.lcm(4, layout.expert), "moe_intermediate_size": width, "norm_topk_prob": True}
     # In bf16 every token goes to all experts: rounding would send some to others.
     experts["num_experts_per_tok"] = experts["num_experts"] if case.dtype == "bf16" else 2
-    return getattr(transformers, f"{CLASSES[case.model]}Config")(
+    return getattr(transformers, f"{MODELS[case.model]}Config")(
         vocab_size=math.ceil(VOCABULARY / layout.tensor) * layout.tensor,
         hidden_size=32,
         intermediate_size=math.ceil(64 / layout.tensor) * layout.tensor,
@@ -162,7 +156,7 @@ def build_model(case: ShardedCase) -> Any:
     import transformers
 
     torch.manual_seed(case.seed)
-    model = getattr(transformers, f"{CLASSES[case.model]}ForCausalLM")(model_config(case))
+    model = getattr(transformers, f"{MODELS[case.model]}ForCausalLM")(model_config(case))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
