@@ -7,7 +7,7 @@ import torch
 
 from deltal_openrlhf.parity import Case, run_on_ranks
 from megatron_ext.layout import ParallelLayout as Layout
-from megatron_ext.parity.cases import ShardedCase, write_model
+from megatron_ext.parity.cases import ShardedCase, build_model
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,7 +57,7 @@ def through_megatron(rank: int, folder: str) -> dict:
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("model")
-    write_model(LAYOUTS["tp2"], folder)
+    build_model(LAYOUTS["tp2"]).save_pretrained(folder)
     statuses = {"deepspeed": run_on_ranks(1, through_deepspeed, str(folder), 0.75, timeout=120)[0]}
     run_on_ranks(1, through_deepspeed, str(folder), 0.5, timeout=120)
     return folder, statuses | run_on_ranks(2, through_megatron, str(folder), timeout=200)[0]

@@ -9,7 +9,7 @@ import torch
 
 from deltal_openrlhf.parity import Case, run_on_ranks
 from megatron_ext.layout import ParallelLayout as Layout
-from megatron_ext.parity.cases import ShardedCase, write_model
+from megatron_ext.parity.cases import ShardedCase, build_model
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -90,7 +90,7 @@ def difference(one: Path, other: Path) -> float:
 
 
 def test_last_complete_checkpoint_goes_on_in_another_layout(tmp_path):
-    write_model(TP2, tmp_path)
+    build_model(TP2).save_pretrained(tmp_path)
     run_on_ranks(2, uninterrupted, str(tmp_path), timeout=120)
     for moment in MOMENTS:
         with pytest.raises(RuntimeError, match="SIGKILL"):
