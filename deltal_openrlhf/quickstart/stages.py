@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 
 from deltal_openrlhf.quickstart.memory import PeakMemory
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.tether import tie
 
 T = TypeVar("T")
 
@@ -41,6 +44,10 @@ def read_record(path: Path) -> dict | None:
 
 
 def in_child(function: Callable[..., T], *arguments: Any) -> T:
-    """function(*arguments) in a process of its own, so that the memory it takes is free again before the training starts."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
+    """function(*arguments) in a process of its own, so that the memory it takes is free again before the training starts.
+
+    The process ends with this one, whatever ends it.
+    """
+    context, ends_with = multiprocessing.get_context("spawn"), (os.getpid(), signal.SIGKILL)
+    with ProcessPoolExecutor(1, mp_context=context, initializer=tie, initargs=ends_with) as child:
         return child.submit(function, *arguments).result()

@@ -115,15 +115,20 @@ class Progress:
         from rich.text import Text
 
         def line_and_bar() -> Table:
-            grid = Table.grid(padding=(0, 1))
-            bar = ProgressBar(total=self._cost(self._total) or None, completed=self._cost(self._done), width=30)
-            grid.add_row(Text(self._line(), no_wrap=True), bar)
+            line, grid = self._line(), Table.grid(padding=(0, 1))
+            cells: list[Text | ProgressBar] = [Text(line, no_wrap=True)]
+            room = min(30, console.width - len(line) - 1)
+            if room >= 10:  # the time left says more than the bar
+                total, done = self._cost(self._total) or None, self._cost(self._done)
+                cells.append(ProgressBar(total=total, completed=done, width=room))
+            grid.add_row(*cells)
             return grid
 
+        console = Console(file=self._stream)
         ours = self._stream in (sys.stdout, sys.stderr)
         return Live(
             get_renderable=line_and_bar,
-            console=Console(file=self._stream),
+            console=console,
             redirect_stdout=ours and sys.stdout.isatty(),  # what goes to a file stays there
             redirect_stderr=ours and sys.stderr.isatty(),
         )

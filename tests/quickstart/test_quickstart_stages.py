@@ -4,11 +4,13 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -26,6 +28,35 @@ from deltal_openrlhf.quickstart import (
 from deltal_openrlhf.statistics.estimate import Estimate
 
 TASK = sizes.CPU.task
+
+
+STAGE = """
+import os, sys, time
+from pathlib import Path
+from deltal_openrlhf.quickstart import stages
+
+def long(file):
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(60)
+
+if __name__ == "__main__":
+    stages.in_child(long, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_the_quick_start(tmp_path, how):
+    script, file = tmp_path / "stage.py", tmp_path / "pid"
+    script.write_text(STAGE)
+    parent = subprocess.Popen([sys.executable, str(script), str(file)])
+    until = time.monotonic() + 60
+    while not (file.exists() and file.read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    child = psutil.Process(int(file.read_text()))
+    parent.send_signal(how)
+    parent.wait(timeout=10)
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running()
 
 
 def test_stages_are_skipped_repeated_and_resumed(tmp_path, capsys):

@@ -62,3 +62,16 @@ def test_a_terminal_has_one_line_that_is_redrawn(monkeypatch):
     text = console.getvalue()
     assert "deltal eval: 3/3 responses, 0:00:00" in text and text.count("\n") == 1
     assert text.endswith("\x1b[?25h")  # the cursor is back
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(60, False), (80, True)])
+def test_a_narrow_terminal_shows_the_time_left_and_not_the_bar(monkeypatch, columns, bar, clock):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    console = io.StringIO()
+    console.isatty = lambda: True
+    with Progress("deltal eval", "responses", 100, stream=console) as progress:
+        clock[0] += 10
+        progress.update(33)
+    assert "deltal eval: 33/100 responses, 0:00:10, about 0:00:20 left" in console.getvalue()
+    assert ("━" in console.getvalue()) is bar
