@@ -120,7 +120,10 @@ class Run:
             skip_special_tokens=False,
         )
         found = self.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
-        return Graded(rows, responses, checked_rewards(found, len(rows)))
+        try:
+            return Graded(rows, responses, checked_rewards(found, len(rows)))
+        except (ValueError, TypeError, RuntimeError) as error:  # torch raises all three for what is no numbers
+            raise RuntimeError(f"{self.args.reward.remote_url}: {error}") from error
 
     def learn(self, graded: Graded, generator: torch.Generator) -> dict[str, float]:
         """Make one PPO step: advantages and optimizer steps. Returns its metrics."""

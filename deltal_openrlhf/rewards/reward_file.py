@@ -33,9 +33,14 @@ def checked_rewards(answer: Any, responses: int) -> torch.Tensor:
     """The rewards that a reward_func gave for so many responses, float32 [responses]. Raises ValueError for anything else."""
     if not isinstance(answer, dict) or answer.get("rewards") is None:
         raise ValueError(f"reward_func gave {str(answer)[:80]!r}, allowed is a dict with rewards")
-    rewards = torch.as_tensor(answer["rewards"]).float()
-    if rewards.numel() != responses or not rewards.isfinite().all():
+    rewards = torch.as_tensor(answer["rewards"]).float().flatten()
+    if len(rewards) != responses:
         raise ValueError(
-            f"reward_func gave the rewards {rewards.tolist()} for {responses} response(s), allowed is one finite number for each"
+            f"reward_func gave {len(rewards)} reward(s) for {responses} response(s), allowed is one for each"
         )
-    return rewards.flatten()
+    wrong = rewards[~rewards.isfinite()]
+    if len(wrong):
+        raise ValueError(
+            f"reward_func gave the reward {wrong[0].item()}, allowed is one finite number for each response"
+        )
+    return rewards

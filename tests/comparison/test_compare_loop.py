@@ -276,10 +276,7 @@ def test_what_a_run_reads_depends_on_the_flags_that_say_so_only(task_flags):
         ({"rolout.batch_size": 4}, "unknown key 'rolout.batch_size'; the nearest known one is 'rollout.batch_size'"),
         ({"rollout.batch_size": "many"}, "rollout.batch_size"),
         ({"data.max_len": 24}, "line 1: the prompt has 6 tokens, allowed are 1 to 4"),
-        (
-            {"data.max_samples": 3},
-            "gives 3 prompts (--data.max_samples 3), allowed in the single-process loop is a multiple",
-        ),
+        ({"data.max_samples": 3}, "3 prompts (--data.max_samples 3), allowed in the single-process loop is a multiple"),
         ({"data.max_samples": 6}, "of --rollout.batch_size, 4"),
     ],
 )
@@ -289,3 +286,14 @@ def test_what_the_loop_does_not_do_is_refused(task_flags, tmp_path, change, mess
     with pytest.raises(ValueError) as refused:
         loop.run({**task_flags, **change}, tmp_path / "run")
     assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_reward_file_that_gives_no_numbers_is_named(task_flags, tmp_path):
+    file = tmp_path / "bad.py"
+    cases = {"[1] * 3": "3 reward(s) for 16", "[0] * 15 + [1e999]": "the reward inf,", "['x'] * 16": "str"}
+    for rewards, said in cases.items():
+        file.write_text(f"def reward_func(queries, prompts, labels):\n    return {{'rewards': {rewards}}}\n")
+        with pytest.raises(RuntimeError) as failed:
+            run_loop({**task_flags, "reward.remote_url": str(file)}, tmp_path / "run")
+        assert str(failed.value).startswith(f"{file}: ") and said in str(failed.value)
+        assert len(str(failed.value)) < len(str(file)) + 120
