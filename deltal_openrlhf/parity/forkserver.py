@@ -10,6 +10,7 @@ An import of torch, DeepSpeed, transformers and OpenRLHF takes nine core-seconds
 - numpy's global generator would be in the same state in every process: each seeds its own. (Python's does so itself.)
 - The parent of a forked process is the server, and the server lives while one of its processes does. So the kernel cannot end a process
   with the one that asked for it: a thread watches the pipe between the two (end_with_parent()).
+- A server that hangs or dies while it imports would leave the asker waiting: start() has a time limit.
 - A server that has died is started again with the next process.
 """
 
@@ -17,15 +18,18 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from typing import Any
 
 import numpy as np
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.runs.tether import tie
 
 PRELOAD = "deltal_openrlhf.parity.preload"
 
@@ -41,15 +45,67 @@ def context() -> ForkServerContext | SpawnContext:
     return warm
 
 
+def start(process: ForkServerProcess | SpawnProcess, end: float) -> None:
+    """Start a process of context() before `end` (time.monotonic()).
+
+    Raises TimeoutError past it, EOFError or ConnectionError if the server died. In both cases stop() has been called.
+    """
+    if isinstance(process, SpawnProcess):
+        process.start()  # in this thread: the kernel takes the thread for the parent (tie())
+        return
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            process.start()  # waits until the server has imported everything
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    late = True
+    try:
+        thread.join(max(0.0, end - time.monotonic()))
+        late = thread.is_alive()
+    finally:
+        if any(isinstance(error, EOFError | ConnectionError) for error in errors):
+            stop()
+        while thread.is_alive():
+            stop()  # again if it has not come to the server that was ended, and starts another
+            thread.join(0.1)
+    if late:
+        raise TimeoutError("the server of processes takes too long")
+    if errors:
+        raise errors[0]
+
+
+def stop() -> None:
+    """Kill the server, whatever it is doing; the next context() starts another.
+
+    Its processes keep running, but their exit codes are lost.
+    """
+    server: Any = forkserver._forkserver  # the stubs lack what is private
+    if server._forkserver_pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(server._forkserver_pid, signal.SIGKILL)  # it looks at its pipe only after the imports
+        server._stop()
+
+
 def duplicate(descriptor: int) -> Connection:
     """A duplicate of a file descriptor that can be among the arguments of a process: of use there is its fileno()."""
     return Connection(os.dup(descriptor))
 
 
 def end_with_parent() -> None:
-    """Kill this process as soon as the one that asked for it is gone, whatever it is doing."""
+    """Kill this process when the one that asked for it is gone: at once if it was spawned.
+
+    If it was forked from the server, as soon as a thread can take the interpreter, which a C function may hold for long.
+    """
     parent = multiprocessing.parent_process()
-    assert parent is not None  # only processes of context() call this
+    assert parent is not None and parent.pid is not None  # only processes of context() call this
+    if os.getppid() == parent.pid:
+        tie(parent.pid, signal.SIGKILL)
+        return
 
     def watch() -> None:
         parent.join()

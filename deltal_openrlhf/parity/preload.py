@@ -20,13 +20,14 @@ MODULES = (
     "deltal_openrlhf.parity.host_update",
 )
 
-prepare()
-ray_vllm.install()
+for set_up in (prepare, ray_vllm.install):
+    # What fails here fails in the process that needs it, and is said there. An exception would end the server.
+    with contextlib.suppress(Exception):
+        set_up()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     for name in MODULES:
-        # What is missing here is missing in the process that needs it, and is said there.
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):
             importlib.import_module(name)
 gc.collect()
 gc.freeze()  # a collection in a child would copy every page

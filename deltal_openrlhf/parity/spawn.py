@@ -76,22 +76,26 @@ class RankPool:
         Raises RankFailed past the time limit or if a rank raises or dies, RuntimeError where torch was built for GPUs and sees none.
         """
         end = time.monotonic() + timeout
-        if not self._processes:
-            self._start()
         try:
+            if not self._processes:
+                self._start(end)
             answers = self._answers(pickle.dumps((function, arguments, last)), end)
             errors = sorted((a for a in answers.values() if "error" in a), key=lambda a: (not a["died"], a["time"]))
             if errors:
                 raise RankFailed(errors[0]["error"])
             if len(answers) < self.world:
-                name = getattr(function, "__name__", function)
-                raise RankTimeout(f"{name} on {self.world} rank(s) took longer than {timeout:g} s")
+                raise TimeoutError
+        except TimeoutError:
+            self.close(grace=0.0)
+            name = getattr(function, "__name__", function)
+            raise RankTimeout(f"{name} on {self.world} rank(s) took longer than {timeout:g} s") from None
         except BaseException:
             self.close(grace=0.0)
             raise
         return [answers[rank]["result"] for rank in range(self.world)]
 
-    def _start(self) -> None:
+    def _start(self, end: float) -> None:
+        """Raises TimeoutError past `end`, RankFailed if the server died."""
         gpus, port = gpus_to_use(), _free_port()
         context = forkserver.context()
         with contextlib.ExitStack() as stack:
@@ -102,12 +106,15 @@ class RankPool:
             }
             for rank in range(self.world):
                 here, there = context.Pipe()
-                environment = dict(os.environ) | rank_environment(rank, self.world, port, gpus)
-                process = context.Process(target=_serve, args=(rank, gpus, there, environment, output))
-                process.start()
-                there.close()
-                self._processes.append(process)
                 self._connections.append(here)
+                environment = dict(os.environ) | rank_environment(rank, self.world, port, gpus)
+                with there:
+                    process = context.Process(target=_serve, args=(rank, gpus, there, environment, output))
+                    try:
+                        forkserver.start(process, end)
+                    except (EOFError, ConnectionError) as error:
+                        raise RankFailed(f"the server of rank processes died: {error}") from error
+                self._processes.append(process)
 
     def _answers(self, call: bytes, end: float) -> dict[int, dict]:
         """What the ranks answer, until all have, one has failed and the others had their time to say why, or `end`."""

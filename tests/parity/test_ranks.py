@@ -1,7 +1,12 @@
 """Processes for ranks: what they are told of GPUs, what their ends mean, and that none is left."""
 
+import ctypes
+import gc
 import glob
+import importlib
+import multiprocessing.forkserver
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,7 +18,8 @@ import psutil
 import pytest
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.parity import spawn
+from deltal_openrlhf.host import process
+from deltal_openrlhf.parity import forkserver, spawn
 
 
 def square(rank: int, number: int) -> dict:
@@ -62,27 +68,81 @@ def test_what_a_rank_raised_or_died_of_is_said_at_once():
         spawn.run_on_ranks(2, raise_on_one, timeout=100)
     with pytest.raises(spawn.RankFailed, match="rank 1 ended with SIGKILL"):
         spawn.run_on_ranks(2, die_on_one, timeout=100)
-    with pytest.raises(spawn.RankFailed, match=r"sleep on 1 rank\(s\) took longer than 0.1 s"):
-        spawn.run_on_ranks(1, sleep, timeout=0.1)
+    with pytest.raises(spawn.RankFailed, match=r"sleep on 1 rank\(s\) took longer than 3 s"):
+        spawn.run_on_ranks(1, sleep, timeout=3)
     assert time.monotonic() - begun < 90
 
 
-def test_ranks_end_with_the_process_that_started_them():
+@pytest.fixture
+def plant(tmp_path, monkeypatch):
+    """plant(code): a server of its own for this test, which imports a module with this code."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(forkserver, "PRELOAD", "planted_preload")
+    server = multiprocessing.forkserver.ForkServer()
+    monkeypatch.setattr(multiprocessing.forkserver, "_forkserver", server)
+    for name in ("ensure_running", "connect_to_new_process", "set_forkserver_preload"):
+        monkeypatch.setattr(multiprocessing.forkserver, name, getattr(server, name))
+    yield (tmp_path / "planted_preload.py").write_text
+    forkserver.stop()
+
+
+@pytest.mark.cpu_build
+def test_the_time_limit_covers_a_server_that_hangs_at_its_start(plant):
+    plant("import time; time.sleep(60)")
+    begun = time.monotonic()
+    with pytest.raises(spawn.RankTimeout, match=r"square on 2 rank\(s\) took longer than 1 s"):
+        spawn.run_on_ranks(2, square, 3, timeout=1)
+    assert time.monotonic() - begun < 30
+    assert not [child for child in psutil.Process().children() if "planted_preload" in " ".join(child.cmdline())]
+    plant("")
+    assert spawn.run_on_ranks(1, square, 3, timeout=60)[0]["square"] == 9
+
+
+@pytest.mark.cpu_build
+def test_a_server_that_dies_at_its_start_is_said(plant):
+    plant("raise RuntimeError('planted')")
+    with pytest.raises(spawn.RankFailed, match="the server of rank processes died: "):
+        spawn.run_on_ranks(1, square, 3, timeout=60)
+
+
+def test_an_import_that_raises_anything_ends_no_server(monkeypatch):
+    asked = []
+
+    def fail(name: str = "prepare") -> None:
+        asked.append(name)
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(process, "prepare", fail)
+    monkeypatch.setattr(importlib, "import_module", fail)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    assert list(runpy.run_module(forkserver.PRELOAD)["MODULES"]) == asked[1:]
+    assert asked[0] == "prepare"
+
+
+def hold_the_interpreter(rank: int) -> None:
+    ctypes.PyDLL(None).sleep(60)
+
+
+@pytest.mark.parametrize(("context", "function"), [("forkserver", "sleep"), ("spawn", "hold_the_interpreter")])
+@pytest.mark.cpu_build
+def test_ranks_end_with_the_process_that_started_them(context, function):
     code = """
-        import sys
-        from deltal_openrlhf.parity import spawn
+        import multiprocessing, sys
+        from deltal_openrlhf.parity import forkserver, spawn
+        if sys.argv[2] == "spawn":  # as where torch was built for GPUs
+            forkserver.context = lambda: multiprocessing.get_context("spawn")
         sys.path.insert(0, sys.argv[1])
         import test_ranks
         if __name__ == "__main__":
             with spawn.RankPool(1) as pool:
                 pool.call(test_ranks.square, 1, timeout=100)
                 print(pool._processes[0].pid, flush=True)
-                pool.call(test_ranks.sleep, timeout=60)
+                pool.call(getattr(test_ranks, sys.argv[3]), timeout=60)
     """
-    parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), os.path.dirname(__file__)], stdout=subprocess.PIPE, text=True
-    )
+    words = [sys.executable, "-c", textwrap.dedent(code), os.path.dirname(__file__), context, function]
+    parent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     child = psutil.Process(int(parent.stdout.readline()))
+    time.sleep(1)  # the rank is in the function
     parent.kill()
     parent.wait()
     child.wait(timeout=10)
