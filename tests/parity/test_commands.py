@@ -49,3 +49,10 @@ def test_a_forked_command_that_takes_too_long_is_killed():
 def test_what_is_read_at_import_needs_a_start():
     with pytest.raises(ValueError, match="PYTHONHASHSEED: read at import"):
         commands.run([sys.executable, "-c", "pass"], env=os.environ | {"PYTHONHASHSEED": "7"})
+
+
+@pytest.mark.cpu_build
+def test_what_the_server_has_not_read_is_not_taken_from_the_tests_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="HF_HOME: read at import"):
+        commands.run([sys.executable, "-c", "pass"])
