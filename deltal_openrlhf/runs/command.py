@@ -71,6 +71,7 @@ def run_command(parser: argparse.ArgumentParser, work: Callable[[], int]) -> int
     ValueError and OSError are said in one line and end the process with 2.
     """
     before = signal.signal(signal.SIGTERM, raise_interrupt)
+    interrupted = False
     try:
         return work()
     except OSError as error:
@@ -78,8 +79,11 @@ def run_command(parser: argparse.ArgumentParser, work: Callable[[], int]) -> int
     except ValueError as error:
         parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        interrupted = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second one must not leave processes behind
         print(f"{parser.prog}: interrupted; the same command resumes where it stopped", file=sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if not interrupted:
+            signal.signal(signal.SIGTERM, before)

@@ -68,11 +68,21 @@ def test_an_interrupted_command_says_how_to_resume(number, capsys, monkeypatch):
     handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
     try:
         status = run_command(OneLineParser(prog="deltal x"), lambda: os.kill(os.getpid(), number) or signal.pause())
-        assert signal.getsignal(signal.SIGTERM) is handlers[signal.SIGTERM]
+        # A second signal leaves no process behind: it has no effect while the process ends.
+        assert {signal.getsignal(which) for which in handlers} == {signal.SIG_IGN}
     finally:
-        signal.signal(signal.SIGINT, handlers[signal.SIGINT])
+        for which, handler in handlers.items():
+            signal.signal(which, handler)
     assert status == 130
     assert capsys.readouterr().err == "deltal x: interrupted; the same command resumes where it stopped\n"
+
+
+def test_a_command_that_ends_by_itself_leaves_the_signals_as_they_were():
+    handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    assert run_command(OneLineParser(prog="deltal x"), lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        run_command(OneLineParser(prog="deltal x"), lambda: 1 // 0)
+    assert {which: signal.getsignal(which) for which in handlers} == handlers
 
 
 def test_versions_of_what_is_installed():
