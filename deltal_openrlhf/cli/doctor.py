@@ -11,6 +11,7 @@ from deltal_openrlhf.cli import cluster, enable, gpu, machine
 from deltal_openrlhf.cli.findings import Findings, Problem
 from deltal_openrlhf.host import toolkit
 from deltal_openrlhf.runs.command import OneLineParser
+from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.packages import installed_version, installed_versions
 
 GIB = 1024**3
@@ -105,7 +106,9 @@ def check_megatron() -> Findings:
     """Only --backend megatron needs it: nothing here keeps a run from working."""
     try:
         from megatron_ext import support
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "megatron_ext":
+            raise
         yield "megatron      megatron_ext is not installed"
         return
     found = installed_versions(*support.CHECKED, "transformer-engine")
@@ -159,7 +162,7 @@ def check_gpu() -> Findings:
         try:
             yield from gpu.check_gpus(gpu.find_gpus(), torch.cuda.get_arch_list())
         except RuntimeError as error:
-            what = f"torch cannot start CUDA: {str(error).strip().splitlines()[0]}"
+            what = f"torch cannot start CUDA: {first_line(error)}"
             yield Problem(what, "nvidia-smi shows the state of driver and GPUs")
         yield from _check_fused_adam(torch.version.cuda)
         allocator = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")

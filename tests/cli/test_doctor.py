@@ -81,6 +81,14 @@ def test_without_megatron_its_line_says_how_to_get_it(installed):
     )
 
 
+def test_an_error_within_megatron_ext_is_not_taken_for_a_missing_package(monkeypatch):
+    monkeypatch.delattr("megatron_ext.support")
+    monkeypatch.delitem(sys.modules, "megatron_ext.support")
+    monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
+    with pytest.raises(ModuleNotFoundError, match="packaging.specifiers"):
+        list(doctor.check_megatron())
+
+
 def test_with_megatron_its_line_has_the_versions(installed):
     installed(True, MEGATRON)
     assert list(doctor.check_megatron()) == ["megatron      megatron-core 0.16.1, mbridge 0.15.1"]
