@@ -21,9 +21,9 @@ def load_tokenizer(name: str, *, chat: bool) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(name)
     # Missing file, broken JSON, unreachable hub, unknown class: each raises its own kind.
     except Exception as error:
-        raise ValueError(f"tokenizer {name}: {first_line(error)}") from error
+        raise ValueError(f"{name}: the tokenizer cannot be loaded: {first_line(error)}") from error
     if chat and not tokenizer.chat_template:
-        raise ValueError(f"tokenizer {name}: has no chat template; --template base needs none")
+        raise ValueError(f"{name}: the tokenizer has no chat template; --template base needs none")
     return tokenizer
 
 

@@ -31,7 +31,7 @@ def read_results(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON") from error
     if not isinstance(found, dict) or found.get("format") not in (1, FORMAT):
-        raise ValueError(f"{path}: not a result of deltal eval (format {FORMAT})")
+        raise ValueError(f"{path}: not a result of deltal eval (format 1 or {FORMAT})")
     if damage := _damage(found):
         raise ValueError(f"{path}: a damaged result of deltal eval: {damage}")
     return {**found, "path": str(path)}

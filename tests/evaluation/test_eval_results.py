@@ -254,7 +254,7 @@ def test_compare_command(tmp_path, capsys):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "foreign.json").write_text("[1]")
     for path, says in (
-        ("none.json", "no such file"), ("broken.json", "not JSON"), ("foreign.json", "not a result of deltal eval"),
+        ("none.json", "no such file"), ("broken.json", "not JSON"), ("foreign.json", "not a result of deltal eval (format 1 or 2)"),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as stop:
             cli.main(["eval", "--compare", a, str(tmp_path / path)])
