@@ -11,6 +11,7 @@ from typing import Any
 
 from deltal_openrlhf.cli import node as on_node
 from deltal_openrlhf.cli.findings import Findings, Problem
+from deltal_openrlhf.runs.errors import first_line
 
 SAME = "make it the same on all nodes: one environment on a file system that all of them see, or the same setup on each"
 SHOWN = ("deltal-openrlhf", "openrlhf", "torch", "NVIDIA driver")
@@ -68,7 +69,7 @@ class Cluster:
                 answers[node] = ray.get(reference)
             except Exception as error:  # noqa: BLE001 - whatever a node says is its answer, and shown
                 cause = getattr(error, "cause", None) or error
-                answers[node] = Unanswered(f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}")
+                answers[node] = Unanswered(f"{type(cause).__name__}: {first_line(cause)}")
         return answers
 
 

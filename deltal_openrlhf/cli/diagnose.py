@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
+from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal diagnose"
@@ -137,7 +138,7 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
     try:
         diagnose(request, source)
     except (rewarding.RewardFailed, torch.OutOfMemoryError) as error:
-        print(f"{PROG}: stopped: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        print(f"{PROG}: stopped: {first_line(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -20,6 +20,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.comparison.state import CONSOLE
 from deltal_openrlhf.host.process import prepare
 from deltal_openrlhf.runs.console import send_output_to
+from deltal_openrlhf.runs.errors import with_kind
 
 LONGEST_REASON = 500
 
@@ -56,7 +57,7 @@ def _run(function: Train, flags: dict[str, Any], folder: Path) -> dict[str, Any]
         outcome = function(flags, folder)
     except BaseException as error:  # noqa: BLE001 - a job's failure is its outcome, whatever it raised
         traceback.print_exc()
-        outcome = {"crashed": " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]}
+        outcome = {"crashed": with_kind(error)[:LONGEST_REASON]}
     # An engine that trains in other processes says itself what they took.
     return {"seconds": time.monotonic() - begun, "cpu_seconds": time.process_time() - begun_cpu, **outcome}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from deltal_openrlhf.diagnostics.sketch import Sketch
+from deltal_openrlhf.runs.errors import first_line
 
 LOGIT_COPIES = 3
 """Arrays of [trained tokens, vocabulary] in float32 at once: log-probabilities, their gradient, the logits' gradient."""
@@ -24,8 +25,7 @@ def load_model(folder: Path, device: torch.device) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     # transformers, safetensors and the model's own code raise errors of all kinds.
     except Exception as error:
-        why = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise ValueError(f"{folder}: the model cannot be loaded: {why}") from error
+        raise ValueError(f"{folder}: the model cannot be loaded: {first_line(error)}") from error
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         raise ValueError(f"{folder}: {type(model).__name__} of this transformers takes no logits_to_keep")
     return model.eval().requires_grad_(True).to(device)

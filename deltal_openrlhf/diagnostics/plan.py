@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from deltal_openrlhf.diagnostics.gradients import LOGIT_COPIES
 from deltal_openrlhf.diagnostics.layers import layer_types
 from deltal_openrlhf.diagnostics.sketch import sizes_by_type, temporary_bytes
+from deltal_openrlhf.runs.errors import first_line
 
 WIDTHS = (8192, 4096, 2048, 1024, 512, 256)
 """Those that "auto" tries, after whole gradients."""
@@ -60,7 +61,7 @@ def read_shape(folder: Path) -> ModelShape:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}: no causal language model of transformers: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{folder}: no causal language model of transformers: {first_line(error)}") from error
     sizes = sizes_by_type(model, layer_types(model))
     largest = max(parameter.numel() for parameter in model.parameters())
     return ModelShape(sizes, largest, config.get_text_config().vocab_size)

@@ -11,6 +11,7 @@ from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.grading.grader import Grader
 from deltal_openrlhf.rewards.reward_file import RewardFunction, checked_rewards, load_reward_function
 from deltal_openrlhf.rewards.scoring import submit
+from deltal_openrlhf.runs.errors import with_kind
 
 AUTO = "auto"
 
@@ -70,7 +71,6 @@ def _by_function(name: str, function: RewardFunction, tokenizer: PreTrainedToken
             return checked_rewards(function([query], [prompt.text], [label]), 1).item()
         # The user's code, which may raise anything and give anything.
         except Exception as error:
-            said = " ".join(str(error).split())
-            raise RewardFailed(f"no reward from {name}: {type(error).__name__}: {said}") from error
+            raise RewardFailed(f"no reward from {name}: {with_kind(error)}") from error
 
     return lambda prompt, label, responses: [reward(prompt, label, tokens) for tokens in responses]
