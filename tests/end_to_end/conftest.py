@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -44,6 +45,14 @@ def workspace(tmp_path_factory) -> Path:
     (folder / "prompts.jsonl").write_text("".join(rows))
     (folder / "reward.py").write_text(REWARD)
     return folder
+
+
+@pytest.fixture
+def broken_reward(workspace) -> Iterator[Path]:
+    """While this file is there, every reward raises."""
+    broken = workspace / "reward.py.broken"
+    yield broken
+    broken.unlink(missing_ok=True)
 
 
 class Run:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from support import commands
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(2)]
-TIME_LIMIT = 200  # seconds on 2 cores; the comparison takes about 50
+pytestmark = [pytest.mark.timeout(800), pytest.mark.gpus(2)]
+TIME_LIMIT = 400  # seconds on 2 cores that other tests share; the comparison takes about 50 alone
 
 
 def deltal(*words: str, status: int = 0) -> str:

@@ -44,14 +44,6 @@ def check(rows: list[dict]) -> None:
         assert row["actor_grad_norm"] > 0
 
 
-@pytest.fixture
-def broken_reward(workspace):
-    """While this file is there, every reward raises."""
-    broken = workspace / "reward.py.broken"
-    yield broken
-    broken.unlink(missing_ok=True)
-
-
 def test_a_tensor_parallel_run_stops_at_a_reward_that_raises_and_goes_on_pipeline_parallel(start, broken_reward):
     with start(*DELTAL, *MEGATRON, *TENSOR, ranks=2, time_limit=300) as run:
         latest = run.out / "ckpt" / "_actor" / "latest"

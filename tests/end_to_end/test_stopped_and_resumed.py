@@ -1,4 +1,4 @@
-"""One training in four processes: killed, refused with another loss, stopped by a reward service that died, and interrupted."""
+"""One training in several processes: stopped by its reward, killed, refused, left by its reward service, interrupted, and finished."""
 
 import json
 import re
@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 from support import commands
+from transformers import AutoModelForCausalLM
 
-pytestmark = [pytest.mark.timeout(800), pytest.mark.gpus(2)]
+pytestmark = [pytest.mark.timeout(1300), pytest.mark.gpus(2)]
 DELTAL = ("--loss_agg", "deltal", "--alpha", "0.75", "--ckpt.save_steps", "1", "--ckpt.load_enable")
 STOCK = {"module": "openrlhf.cli.train_ppo_ray"}
+STEPS_OF_AN_EPISODE = 4
 WAIT = 5  # seconds
 
 
@@ -35,7 +37,7 @@ def enabled():
 
 @pytest.fixture
 def flags(tmp_path) -> list[str]:
-    """36 steps on prompts whose labels `deltal serve-rewards` knows."""
+    """36 steps, unless told otherwise, on prompts whose labels `deltal serve-rewards` knows."""
     prompts = tmp_path / "prompts.jsonl"
     countdown = json.dumps({"numbers": [1, 2], "target": 3})
     rows = [{"input": f"{i}+{i % 7}=", "label": str(i + i % 7) if i % 2 else countdown} for i in range(16)]
@@ -52,6 +54,16 @@ def service(port: int = 0):
             yield process, re.search(r"--reward.remote_url (http://\S+)\)", process.stdout.readline())[1]
         finally:
             process.kill()
+
+
+def stop_at_the_first_reward(run) -> None:
+    """The reward raises before the first step."""
+    assert run.wait() == 1, run.text() + run.log()
+    last = run.text().splitlines()[-1]
+    assert last.startswith("deltal train: stopped: ")
+    assert "ValueError: no reward any more" in last and "reward.py" in last
+    assert run.metrics() == []
+    assert run.survivors() == []
 
 
 def kill_after_two_steps(run) -> int:
@@ -88,6 +100,22 @@ def kill_the_service(process: psutil.Popen, address: str, run) -> None:
     assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
+def interrupt(run) -> None:
+    run.interrupt()
+    assert run.wait() == 130
+    assert run.text().splitlines()[-1].startswith("deltal train: stopped: interrupted; log: ")
+    assert run.survivors() == []
+
+
+def finish(run, steps: int) -> None:
+    """The run ends by itself: every step once, and the model."""
+    assert run.wait() == 0, run.text() + run.log()
+    assert [row["step"] for row in run.metrics()] == list(range(1, steps + 1))
+    model = AutoModelForCausalLM.from_pretrained(run.out / "hf")
+    assert sum(p.numel() for p in model.parameters()) > 50_000
+    assert run.survivors() == []
+
+
 def rewards(address: str) -> tuple[str, ...]:
     return "--reward.remote_url", address, "--deltal.reward_wait", str(WAIT)
 
@@ -97,11 +125,16 @@ def steps_done(out: Path) -> int:
     return int((out / "ckpt" / "_actor" / "latest").read_text().removeprefix("global_step"))
 
 
-def test_one_training_with_several_ends(start, enabled, flags):
+def test_one_training_with_several_ends(start, enabled, flags, broken_reward):
+    broken_reward.touch()
+    with start(*flags) as run:
+        stop_at_the_first_reward(run)
+    broken_reward.unlink()
+
     with start(*flags, **STOCK) as run:
         saved = kill_after_two_steps(run)
 
-    with start(*flags, "--alpha", "0.5") as run:
+    with start(*flags, "--alpha", "0.5", **STOCK) as run:
         assert run.wait() == 2
         assert run.text().count("\n") == 1
         assert "the checkpoint was trained with another loss" in run.text() and "0.5" in run.text()
@@ -124,7 +157,10 @@ def test_one_training_with_several_ends(start, enabled, flags):
             for row in run.metrics()[saved:]:
                 assert sum(row[name] for name in row if name.startswith("grade/")) == pytest.approx(1)
                 assert row["grade/unparsable"] > 0.9
-            run.interrupt()
-            assert run.wait() == 130
-            assert run.text().splitlines()[-1].startswith("deltal train: stopped: interrupted; log: ")
-            assert run.survivors() == []
+            interrupt(run)
+
+        interrupted = steps_done(run.out)
+        episodes = interrupted // STEPS_OF_AN_EPISODE + 1
+        with start(*flags, *rewards(address), "--train.num_episodes", str(episodes)) as run:
+            finish(run, episodes * STEPS_OF_AN_EPISODE)
+            assert f"resuming from checkpoint global_step{interrupted} " in run.text()
