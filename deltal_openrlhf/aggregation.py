@@ -193,7 +193,9 @@ class Aggregation:
         if scope_means is None:
             scope_means = self.scope_means(lengths, groups)
         elif not self.spans_steps:
-            raise ValueError(f"scope_means was given with scope {self.scope}, it is allowed with rollout and group only")
+            raise ValueError(
+                f"scope_means was given with scope {self.scope}, it is allowed with rollout and group only"
+            )
         return response_weights(
             lengths, mode=self.mode, alpha=self.alpha, max_length=self.max_length, scope_means=scope_means
         )
