@@ -65,7 +65,7 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         self.actor_loss_fn = ResponseWeightedPolicyLoss(self.actor_loss_fn)
         # Micro batches per optimizer step by which DeepSpeed divides the loss. Dynamic batches are accumulated undivided.
         self.loss_divisor = 1 if self.args.train.dynamic_batch_enable else max(int(strategy.accumulated_gradient), 1)
-        self.context = strategy.context
+        self.context = StepContext()
         self._weights: deque[Tensor] = deque()
         strategy.guard_gradient_norm(self.actor)
 

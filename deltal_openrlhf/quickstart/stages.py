@@ -2,17 +2,15 @@
 
 import json
 import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from deltal_openrlhf.parity.forkserver import end_with_parent
 from deltal_openrlhf.quickstart.memory import PeakMemory
 from deltal_openrlhf.runs.files import write_atomically
-from deltal_openrlhf.runs.tether import tie
 
 T = TypeVar("T")
 
@@ -48,6 +46,6 @@ def in_child(function: Callable[..., T], *arguments: Any) -> T:
 
     The process ends with this one, whatever ends it.
     """
-    context, ends_with = multiprocessing.get_context("spawn"), (os.getpid(), signal.SIGKILL)
-    with ProcessPoolExecutor(1, mp_context=context, initializer=tie, initargs=ends_with) as child:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as child:
         return child.submit(function, *arguments).result()

@@ -1,5 +1,6 @@
 """`deltal eval` as a process with vLLM: killed, interrupted and gone on with; and an engine that fails."""
 
+import contextlib
 import json
 import os
 import re
@@ -66,7 +67,8 @@ class Evaluation:
 
     def _look(self) -> None:
         if self.process.poll() is None:
-            self.family.update(psutil.Process(self.process.pid).children(recursive=True))
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
+                self.family.update(psutil.Process(self.process.pid).children(recursive=True))
         assert time.time() - self.started < TIME_LIMIT, self.text()
 
     def wait_for_lines(self, lines: int) -> None:

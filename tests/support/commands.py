@@ -33,8 +33,16 @@ READ_AT_IMPORT = (
     *("CUDA_", "DS_", "HF_", "LD_", "MPL", "NCCL_", "OMP_", "PYTHON", "RAY_", "TOKENIZERS_", "TORCH", "TQDM_"),
     *("TRANSFORMERS_", "USE_", "VLLM_"),
 )
-ALLOWED = {"RAY_CLIENT_MODE", "TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS", "RAY_ADDRESS", "RAY_TMPDIR"}
-"""What Ray, DeepSpeed and vLLM set in a process that imports them, and what Ray reads only when it is started."""
+ALLOWED = {
+    "PYTHONBREAKPOINT",
+    "PYTHONWARNINGS",
+    "RAY_CLIENT_MODE",
+    "TORCHINDUCTOR_CACHE_DIR",
+    "TORCHINDUCTOR_COMPILE_THREADS",
+    "RAY_ADDRESS",
+    "RAY_TMPDIR",
+}
+"""What Ray, DeepSpeed, vLLM and pytest set in a process that imports them, and what Ray reads only when it is started."""
 
 
 class Popen(subprocess.Popen):
