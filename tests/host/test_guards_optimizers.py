@@ -91,6 +91,12 @@ def _flat(trainer):
     return torch.cat([p.float().flatten() for p in parameters(trainer.actor).values()])
 
 
+def _held(trainer):
+    """This rank's own part of the parameters. A step that broke off may leave collectives in flight, which gathering would read."""
+    module = trainer.actor.model.module
+    return torch.cat([getattr(p, "ds_tensor", p).detach().float().flatten().clone() for p in module.parameters()])
+
+
 def _truncate(sample):
     sample.truncated = torch.ones_like(sample.truncated)
 
@@ -222,7 +228,7 @@ def _two_ranks(rank, situations):
         trainer = build_trainer(case, strategy_class=_simulated(differs, DeltaLStrategy))
         for sample in experiences(case)[rank::2]:
             trainer.replay_buffer.append(sample)
-        before = _flat(trainer)
+        before = _held(trainer)
         if rank == 1:
             next(iter(trainer.actor.model.module.parameters())).register_hook(lambda gradient: gradient * math.inf)
         try:
@@ -230,7 +236,7 @@ def _two_ranks(rank, situations):
             message = "trained"
         except RuntimeError as error:
             message = str(error)
-        rows.append({"message": message, "moved": (_flat(trainer) - before).abs().max().item()})
+        rows.append({"message": message, "moved": (_held(trainer) - before).abs().max().item()})
     return rows
 
 
