@@ -1,13 +1,11 @@
 """configs/overlays/megatron: the real command takes each with --dry-run, and the planner says that it fits and is near the best."""
 
-import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from support import commands
+from support.launches import launch_all
 
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.planning.__main__ import parser, request_of
@@ -17,20 +15,6 @@ ROOT = Path(__file__).parents[3]
 OVERLAYS = ROOT / "configs" / "overlays" / "megatron"
 MODELS, LENGTHS = {"7b": 8, "32b": 32, "72b": 64}, {"16k": 16384, "32k": 32768}
 RUNS = [(model, length) for model in MODELS for length in LENGTHS]
-DRY_RUNS = """
-import contextlib, io, json, sys
-from deltal_openrlhf.train import launch
-
-for case in json.loads(sys.stdin.read()):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            launch.main(case)
-            code = "returned"
-        except SystemExit as stop:
-            code = stop.code
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
-"""
 
 
 def settings(model: str, length: str) -> dict:
@@ -45,24 +29,14 @@ def settings(model: str, length: str) -> dict:
 def dry_runs(tmp_path_factory) -> dict[tuple, tuple]:
     """(model, length) -> (exit status, stdout, stderr); the model's configuration lies in a folder."""
     folder = tmp_path_factory.mktemp("models")
-    cases = []
+    cases = {}
     for model, length in RUNS:
         (folder / model).mkdir(exist_ok=True)
         shutil.copy(ROOT / "configs" / "models" / f"qwen2.5-{model}.json", folder / model / "config.json")
         files = [ROOT / "configs" / "math-deltal.yaml", *(OVERLAYS / f"{name}.yaml" for name in (model, length))]
         words = [word for file in files for word in ("--config", str(file))]
-        cases.append([*words, "--actor.model_name_or_path", str(folder / model), "--dry-run"])
-    process = commands.run(
-        [sys.executable, "-c", DRY_RUNS],
-        input=json.dumps(cases),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=folder,
-    )
-    assert process.returncode == 0, process.stderr
-    lines = [line for line in process.stdout.splitlines() if line.startswith("[")]
-    return dict(zip(RUNS, map(json.loads, lines), strict=True))
+        cases[model, length] = [*words, "--actor.model_name_or_path", str(folder / model), "--dry-run"]
+    return launch_all(cases, folder)
 
 
 @pytest.mark.parametrize(("model", "length"), RUNS)
