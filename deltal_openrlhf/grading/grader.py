@@ -176,10 +176,11 @@ class Grader:
                     worker.end()
                     return
                 if job.future.set_running_or_notify_cancel():
-                    if worker.process.poll() is not None:  # killed while it had nothing to do
-                        worker.end()
+                    status = worker.grade(job)
+                    if status is None:  # killed while it had nothing to do
                         worker = _Worker(self.deadline, self.memory_mb)
-                    self._resolve(job.future, worker.grade(job))
+                        status = worker.grade(job) or "worker_died"
+                    self._resolve(job.future, status)
                 if worker.process.returncode is not None:
                     worker = None
             except Exception as error:  # whoever waits must learn of it, whatever it is
@@ -228,19 +229,24 @@ class _Worker:
                 f"a grading worker did not start (exit code {self.process.returncode}); it needs math-verify: pip install -e '.[rewards]'"
             )
 
-    def grade(self, job: _Job) -> str:
-        """A status, by the deadline and a moment later at most. The process is gone where it did not answer."""
+    def grade(self, job: _Job) -> str | None:
+        """A status, by the deadline and a moment later at most; None where the process ended before it had taken the answer.
+        The process is gone where it did not answer."""
         self.number += 1
         started = time.monotonic()
         request = {"id": self.number, "golds": job.golds, "pred": job.pred}
+        taken = False
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
             while line := self._line(started + self.deadline + _GRACE):
                 number, status = line.split()
-                if int(number) == self.number:
+                if int(number) == self.number and status != "taken":
                     return status
+                taken |= int(number) == self.number
         self.end()
-        return "timeout" if time.monotonic() - started >= self.deadline else "worker_died"
+        if time.monotonic() - started >= self.deadline:
+            return "timeout"
+        return "worker_died" if taken else None
 
     def _line(self, until: float) -> str | None:
         """The next line of the process; None when it ended or did not say one until then."""

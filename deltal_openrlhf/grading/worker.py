@@ -1,7 +1,8 @@
-"""A grading process: `python -m deltal_openrlhf.grading.worker DEADLINE MEMORY_MB`. One JSON line in, one line out.
+"""A grading process: `python -m deltal_openrlhf.grading.worker DEADLINE MEMORY_MB`. One JSON line in, two lines out.
 
-In: {"id": 1, "golds": [...], "pred": "..."}. Out: "1 equal"; or different, unparsable, timeout, worker_died. The number is that of the
-request: a line that comes too late is told from the answer to the next one.
+In: {"id": 1, "golds": [...], "pred": "..."}. Out: "1 taken", then "1 equal"; or different, unparsable, timeout, worker_died. The number
+is that of the request: a line that comes too late is told from the answer to the next one. A process that ends before it has said
+"taken" did not look at the answer, so another one can.
 
 The process that is started imports the parsers once and then only forks: its child does the grading. A child that takes longer than
 DEADLINE seconds is ended by the kernel's timer, which no computation that holds the interpreter can put off and which works when
@@ -13,6 +14,7 @@ import json
 import mmap
 import os
 import resource
+import select
 import signal
 import sys
 
@@ -22,6 +24,8 @@ from deltal_openrlhf.grading.values import same_value
 ANSWERS_PER_CHILD = 2000
 RENEW = 3
 """Exit code of a child that wants to be replaced."""
+_TAKING = 2**64 - 1
+"""In place of a request's number: the child reads one."""
 
 
 def main(deadline: float, memory_mb: int) -> None:
@@ -48,6 +52,8 @@ def main(deadline: float, memory_mb: int) -> None:
             if code == RENEW:
                 continue
         number = int.from_bytes(busy_with[:], "little")
+        if number == _TAKING:
+            return  # the request is lost, or half of it: the owner starts another process and asks that one
         if number:
             timed_out = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
             os.write(answers, f"{number} {'timeout' if timed_out else 'worker_died'}\n".encode())
@@ -59,11 +65,16 @@ def _serve(answers: int, busy_with: mmap.mmap, deadline: float, memory_mb: int) 
     try:
         limit = memory_mb * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        requests = select.poll()
+        requests.register(0, select.POLLIN)
         for _ in range(ANSWERS_PER_CHILD):
+            requests.poll()
+            busy_with[:] = _TAKING.to_bytes(8, "little")
             line = _read_line()
             if not line:
                 os._exit(0)
             request = json.loads(line)
+            os.write(answers, f"{request['id']} taken\n".encode())
             busy_with[:] = request["id"].to_bytes(8, "little")
             signal.setitimer(signal.ITIMER_REAL, deadline)
             status = grade(request["golds"], request["pred"])
