@@ -1,8 +1,6 @@
 """A tiny model, prompts and a reward file, and a way to start and end real runs of the pipeline."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -147,9 +145,6 @@ class Run:
             if process.is_running():
                 process.kill()
         psutil.wait_procs(self.family, timeout=10)
-
-    def interrupt(self) -> None:
-        os.kill(self.process.pid, signal.SIGINT)
 
     def __exit__(self, *_) -> None:
         self.kill_all()

@@ -1,6 +1,10 @@
-"""One training in several processes: stopped by its reward, killed, refused, left by its reward service, interrupted, and finished."""
+"""One training in several processes: interrupted in its start, killed, refused, left by its reward service, ended, and finished.
+
+Its last parts are asynchronous, with partial rollouts and the correction for them: a checkpoint is the same for both.
+"""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -15,7 +19,11 @@ from support import commands
 from transformers import AutoModelForCausalLM
 
 pytestmark = [pytest.mark.timeout(1300), pytest.mark.gpus(2)]
-DELTAL = ("--loss_agg", "deltal", "--alpha", "0.75", "--ckpt.save_steps", "1", "--ckpt.load_enable")
+DELTAL = (
+    "--loss_agg deltal --alpha 0.75 --deltal.scope rollout --ckpt.save_steps 1 --ckpt.load_enable "
+    "--algo.advantage.is_correction_level token"
+).split()
+ASYNC = ("--train.async_enable", "--train.partial_rollout_enable")
 STOCK = {"module": "openrlhf.cli.train_ppo_ray"}
 STEPS_OF_AN_EPISODE = 4
 WAIT = 5  # seconds
@@ -56,22 +64,12 @@ def service(port: int = 0):
             process.kill()
 
 
-def stop_at_the_first_reward(run) -> None:
-    """The reward raises before the first step."""
-    assert run.wait() == 1, run.text() + run.log()
-    last = run.text().splitlines()[-1]
-    assert last.startswith("deltal train: stopped: ")
-    assert "ValueError: no reward any more" in last and "reward.py" in last
-    assert run.metrics() == []
-    assert run.survivors() == []
-
-
 def kill_after_two_steps(run) -> int:
     """kill -9 of everything; the step of the last checkpoint."""
     latest = run.out / "ckpt" / "_actor" / "latest"
     run.wait_for(lambda: latest.exists() and latest.read_text() >= "global_step2", "checkpoint of step 2")
-    assert "∆L is active: alpha 0.75, scope step, M 24" in run.text()
-    assert "rank 0: ∆L is active: alpha 0.75, scope step, M 24" in (run.out / "hf/logs/train.log").read_text()
+    assert "∆L is active: alpha 0.75, scope rollout, M 24" in run.text()
+    assert "rank 0: ∆L is active: alpha 0.75, scope rollout, M 24" in (run.out / "hf/logs/train.log").read_text()
     run.kill_all()
     assert json.loads((latest.parent / latest.read_text() / "deltal.json").read_text())["alpha"] == 0.75
     return int(latest.read_text().removeprefix("global_step"))
@@ -100,9 +98,14 @@ def kill_the_service(process: psutil.Popen, address: str, run) -> None:
     assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
-def interrupt(run) -> None:
-    run.interrupt()
-    assert run.wait() == 130
+def interrupt_in_the_start(run) -> None:
+    run.wait_for(lambda: "starting Ray, vLLM and the trainer" in run.text(), "start of Ray")
+    end(run, signal.SIGINT, 130)
+
+
+def end(run, sent: signal.Signals, code: int) -> None:
+    os.kill(run.process.pid, sent)
+    assert run.wait() == code, run.text() + run.log()
     assert run.text().splitlines()[-1].startswith("deltal train: stopped: interrupted; log: ")
     assert run.survivors() == []
 
@@ -125,11 +128,18 @@ def steps_done(out: Path) -> int:
     return int((out / "ckpt" / "_actor" / "latest").read_text().removeprefix("global_step"))
 
 
-def test_one_training_with_several_ends(start, enabled, flags, broken_reward):
-    broken_reward.touch()
+def check_numbers(rows: list[dict]) -> None:
+    for row in rows:
+        # Each response has one status, and the model that knows nothing gives no answer.
+        assert sum(row[name] for name in row if name.startswith("grade/")) == pytest.approx(1)
+        assert row["grade/unparsable"] > 0.9
+        # Real weight sync: trainer and engine agree on the log-probabilities of what was sampled.
+        assert abs(row["vllm_kl"]) < 0.02
+
+
+def test_one_training_with_several_ends(start, enabled, flags):
     with start(*flags) as run:
-        stop_at_the_first_reward(run)
-    broken_reward.unlink()
+        interrupt_in_the_start(run)
 
     with start(*flags, **STOCK) as run:
         saved = kill_after_two_steps(run)
@@ -150,17 +160,14 @@ def test_one_training_with_several_ends(start, enabled, flags, broken_reward):
 
     with service(int(address.split(":")[2].split("/")[0])) as (_, same):
         assert same == address
-        with start(*flags, *rewards(address)) as run:
+        with start(*flags, *rewards(address), *ASYNC) as run:
             wait_for_a_step_after(stopped, run)
             assert f"resuming from checkpoint global_step{stopped} " in run.text()
-            # Each response has one status, and the model that knows nothing gives no answer.
-            for row in run.metrics()[saved:]:
-                assert sum(row[name] for name in row if name.startswith("grade/")) == pytest.approx(1)
-                assert row["grade/unparsable"] > 0.9
-            interrupt(run)
+            end(run, signal.SIGTERM, 130)
 
-        interrupted = steps_done(run.out)
-        episodes = interrupted // STEPS_OF_AN_EPISODE + 1
-        with start(*flags, *rewards(address), "--train.num_episodes", str(episodes)) as run:
+        ended = steps_done(run.out)
+        episodes = ended // STEPS_OF_AN_EPISODE + 1
+        with start(*flags, *rewards(address), *ASYNC, "--train.num_episodes", str(episodes)) as run:
             finish(run, episodes * STEPS_OF_AN_EPISODE)
-            assert f"resuming from checkpoint global_step{interrupted} " in run.text()
+            assert f"resuming from checkpoint global_step{ended} " in run.text()
+            check_numbers(run.metrics()[saved:])
