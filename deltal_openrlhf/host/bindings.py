@@ -9,12 +9,12 @@ What a run binds, in the driver only, and until the run ends:
     openrlhf.trainer.ray.ppo_actor.PolicyModelActor   -> the backend's policy worker; DeepSpeed's is DeltaLPolicyModelActor
     openrlhf.trainer.ray.launcher.ReferenceModelActor -> the backend's reference worker; with DeepSpeed the host's own
     openrlhf.trainer.ppo_trainer.PPOTrainer           -> DeltaLController
-    openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLControllerAsync
+    openrlhf.trainer.ppo_trainer_async.PPOTrainerAsync -> DeltaLControllerAsync, and inside it both its halves
     openrlhf.trainer.ray.create_vllm_engines          -> engines that raise when there is no reward (reward.py)
     argparse.ArgumentParser.parse_args                -> adds our flags to the host's parser, checks all flags
 
-The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator and the async training actor are bound
-while they are built or run (actor.py, trainer.py, controller.py).
+The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator, the halves of the async controller and
+what draws the prompts are bound while they are built or run (actor.py, trainer.py, controller.py, data_order.py).
 """
 
 import argparse
@@ -66,6 +66,17 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_logs_and_checkpoints": "self, global_step, logs_dict, client_states",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_best_checkpoint": "self, eval_metrics, global_step, client_states",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.init_checkpoint_states": "self",
+    "openrlhf.trainer.ppo_trainer:prepare_datasets": "strategy, tokenizer",
+    "openrlhf.trainer.ppo_trainer_async:prepare_datasets": "strategy, tokenizer",
+    "openrlhf.trainer.ppo_trainer_async:SamplesGenerator.generate_samples": "self, generate_kwargs",
+    "openrlhf.trainer.ppo_trainer:SamplesGenerator.generate_samples": "self, generate_kwargs",
+    "openrlhf.trainer.ppo_trainer:SamplesGenerator.generate_eval_samples": "self, generate_kwargs",
+    "openrlhf.trainer.ppo_trainer:SamplesGenerator._generate_vllm": "self, dataloader_iter, num_prompts, dynamic_filtering, "
+    "generate_kwargs",
+    "openrlhf.trainer.ppo_trainer:SamplesGenerator._dispatch_prompts_to_vllm": "self, prompts, labels, images, generate_kwargs",
+    "openrlhf.trainer.ppo_trainer:SamplesGenerator._process_response_into_experience": "self, response, generate_kwargs",
+    "openrlhf.trainer.ppo_trainer_async:GenerateSamplesActor.__init__": "self, pretrain, strategy, vllm_engines, vllm_lock, rollout_queue, "
+    "rollout_slots, generate_kwargs",
     "openrlhf.trainer.ppo_trainer_async:TrainingActor.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
     "reward_model_group, reference_model_group, vllm_engines, vllm_lock, rollout_queue, rollout_slots",
     "openrlhf.trainer.ppo_trainer_async:PPOTrainerAsync.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
@@ -90,6 +101,9 @@ SIGNATURES: dict[str, str] = {
     "agent_func_path, remote_rm_url, max_images_per_prompt",
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__init__": "self, args, bundle_indices, agent_func_path, remote_rm_url, "
     "mm_pad_token_ids, kwargs",
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.generate_responses": "self, prompt, label, sampling_params, max_length, "
+    "hf_tokenizer, num_samples, images",
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.generate": "self, prompt_token_ids, sampling_params, multi_modal_data",
     "openrlhf.trainer.ray.vllm_engine:SingleTurnAgentExecutor.__init__": "self, remote_rm_url",
     "openrlhf.utils.agent:SingleTurnAgentExecutor.execute": "self, prompt, label, sampling_params, max_length, hf_tokenizer, "
     "llm_engine, images",
@@ -102,7 +116,7 @@ SIGNATURES: dict[str, str] = {
     "deepspeed.runtime.bf16_optimizer:get_global_norm_of_tensors": "input_tensors, norm_type, mpu, use_graph, moe_ep_group",
 }
 # Fields of the host's Experience that carry what we need.
-EXPERIENCE_FIELDS = ("action_mask", "truncated", "info", "prompts", "rewards")
+EXPERIENCE_FIELDS = ("action_mask", "truncated", "info", "prompts", "rewards", "index")
 
 
 def check_host() -> list[str]:

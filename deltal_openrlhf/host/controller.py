@@ -17,6 +17,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.data_order import data_order_bound, used_prompts
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.resume import check_resumed_loss
@@ -48,6 +49,8 @@ class ControllerMixin(BasePPOTrainer):
             # The folder is there, a checkpoint is not: the run was killed while it saved its first one.
             with rebound(self.args.ckpt, "load_enable", False):
                 states = super().init_checkpoint_states()
+        # Where the host's own loader left off, in a checkpoint of the stock host, is not said to be of an episode.
+        states["data_loader_state_dict"] = {"episode": states["episode"], **states["data_loader_state_dict"]}
         step = states["global_step"]
         if step and not self.args.deltal.allow_changed_loss:
             check_resumed_loss(self.settings, states.get("deltal"))
@@ -106,6 +109,9 @@ class ControllerMixin(BasePPOTrainer):
         self.last_rows = [*self.last_rows[-SILENT_STEPS:], numbers]
         if note := silence(self.last_rows):
             logger.warning(note)
+        if client_states:
+            # The host counts what was drawn, and draws what waited for its step again after a resume.
+            client_states["total_consumed_prompts"] = used_prompts(client_states["data_loader_state_dict"])
         self.metrics_file.append({"step": global_step, "total_steps": self.total_steps, "time": time.time(), **numbers})
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
 
@@ -120,10 +126,19 @@ class DeltaLController(ControllerMixin, ppo_trainer.PPOTrainer.__ray_metadata__.
     """Synchronous controller."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        with data_order_bound(ppo_trainer):
+            super().__init__(*args, **kwargs)
         prompts, batch = len(self.prompts_dataloader), self.args.rollout.batch_size
         self.total_steps = -(-prompts // batch) * self.args.train.num_episodes
         check_whole_rollouts(self.args, prompts)
+
+
+class DeltaLGenerateSamplesActor(ppo_trainer_async.GenerateSamplesActor.__ray_metadata__.modified_class):
+    """The generating half of the asynchronous controller."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with data_order_bound(ppo_trainer_async):
+            super().__init__(*args, **kwargs)
 
 
 class DeltaLTrainingActor(ControllerMixin, ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class):
@@ -134,7 +149,10 @@ class DeltaLControllerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.m
     """Asynchronous controller."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with rebound(ppo_trainer_async, "TrainingActor", ray.remote(DeltaLTrainingActor)):
+        with (
+            rebound(ppo_trainer_async, "TrainingActor", ray.remote(DeltaLTrainingActor)),
+            rebound(ppo_trainer_async, "GenerateSamplesActor", ray.remote(DeltaLGenerateSamplesActor)),
+        ):
             super().__init__(*args, **kwargs)
 
 

@@ -29,6 +29,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.sampling import SeededRolloutActor
 from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
 from deltal_openrlhf.rewards.reward_file import checked_rewards
 from deltal_openrlhf.runs.errors import with_kind
@@ -85,7 +86,7 @@ class RewardedExecutor(SingleTurnAgentExecutor):
             return [{"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {with_kind(error)}"}}]
 
 
-class DeltaLRolloutRayActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
+class DeltaLRolloutRayActor(SeededRolloutActor):
     """Workers unpickle this class from our package."""
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]

@@ -27,6 +27,7 @@ from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import DeltaLStrategy, StepContext
+from deltal_openrlhf.statistics.seeds import seed_of
 
 logger = init_logger(__name__)
 
@@ -72,6 +73,8 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
     def ppo_train(self, kl_ctl: float) -> dict:
         self.context = self.strategy.context = StepContext()
         self._weights.clear()
+        # The host shuffles by torch's own generator. From the steps taken, so that a resumed run takes the same ones.
+        torch.manual_seed(seed_of(self.strategy.seed, "updates", self.actor_scheduler.last_epoch))
         with rebound(ppo_actor, "iter_grad_accum_global_norm", self._iter_optimizer_steps):
             status = super().ppo_train(kl_ctl)
         if self.args.train.dynamic_batch_enable:

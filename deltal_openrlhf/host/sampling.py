@@ -1,0 +1,49 @@
+"""One seed for every response, so that a run can be repeated: vLLM draws it from a generator of its own.
+
+The seed of a response follows from --train.seed, the place of its prompt in the order of the data (data_order.py) and its number among
+the responses to that prompt; never from what else the engine happens to be doing. The host seeds engines, not requests: there, the
+random numbers of a response depend on when it was scheduled.
+"""
+
+import asyncio
+from typing import Any, NamedTuple
+
+from openrlhf.trainer.ray import vllm_engine
+
+from deltal_openrlhf.statistics.seeds import seed_of
+
+PLACE = "place"
+"""The place of its prompt, in what an engine gives for a response."""
+
+
+class Draw(NamedTuple):
+    """A prompt on its way to an engine. place: from 0, in the order of the episode or of the evaluation. seed: that of its responses."""
+
+    place: int
+    seed: int
+
+
+class SeededRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
+    """An engine whose responses follow from their seeds."""
+
+    async def generate_responses(
+        self, *args: Any, sampling_params: Any, num_samples: int = 1, draw: Draw, **kwargs: Any
+    ) -> list[dict]:
+        """As the host's; each response also says its prompt's place."""
+
+        async def one(number: int) -> dict:
+            seeded = sampling_params.clone()
+            seeded.seed = seed_of(draw.seed, number)
+            [response] = await super(SeededRolloutActor, self).generate_responses(
+                *args, sampling_params=seeded, num_samples=1, **kwargs
+            )
+            return {**response, PLACE: draw.place}
+
+        return await asyncio.gather(*map(one, range(num_samples)))
+
+    async def generate(self, prompt_token_ids: list[int], sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
+        if sampling_params.seed is not None:
+            # The turns of an episode share its seed, and would share their random numbers.
+            sampling_params = sampling_params.clone()
+            sampling_params.seed = seed_of(sampling_params.seed, len(prompt_token_ids))
+        return await super().generate(prompt_token_ids, sampling_params, *args, **kwargs)

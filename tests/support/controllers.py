@@ -1,0 +1,313 @@
+"""The host's controllers in this process, sync and async: its own loops, loaders and queues around engines, workers and a disk that are
+simulated, and that are killed together at any moment.
+
+Ray's calls return at once. Engines answer in random order; a response follows from the weights, the prompt and its seed.
+"""
+
+import asyncio
+import pickle
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from queue import Queue
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import ray
+from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+from openrlhf.trainer.ray import vllm_engine
+from openrlhf.utils.deepspeed import DeepspeedStrategy
+from support.host_arguments import host_arguments
+
+from deltal_openrlhf.host import controller
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.sampling import SeededRolloutActor
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.statistics.seeds import seed_of
+
+SAMPLES = 2
+
+
+class Killed(BaseException):
+    """kill -9 of every process of the run."""
+
+
+@dataclass
+class Disk:
+    """What is left of a run that is killed.
+
+    latest: the last whole checkpoint. steps: prompts that each PPO step trained on, without those that a resume took back.
+    dropped: prompts that dynamic filtering dropped, with the number of PPO steps that had been taken.
+    """
+
+    latest: bytes | None = None
+    steps: dict[int, list[str]] = field(default_factory=dict)
+    weights: float = 0.0
+
+    def trained(self) -> list[str]:
+        return [prompt for step in sorted(self.steps) for prompt in self.steps[step]]
+
+
+@dataclass
+class World:
+    """One process group, from its start to its end or its kill. moments: after how many calls it is killed, None: never."""
+
+    disk: Disk
+    order: random.Random
+    moments: int | None = None
+    weights: float = 0.0
+    engine_weights: float = 0.0
+    step: int = 0
+    calls: int = 0
+    dead: bool = False
+    score: Callable[[str, int], float] = lambda prompt, seed: seed_of(seed, prompt) % 1000 / 1000
+    _one_at_a_time: Any = field(default_factory=threading.RLock)
+
+    def tick(self) -> None:
+        with self._one_at_a_time:
+            self.calls += 1
+            if self.dead or self.calls == self.moments:
+                self.dead = True
+                raise Killed
+
+
+class Engine:
+    """A handle on an engine. kind: the class whose generate_responses runs, the host's or ours."""
+
+    def __init__(self, world: World, kind: type) -> None:
+        self.world = world
+        self.actor = kind.__new__(kind)
+        self.actor.executor = self
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "get_num_unfinished_requests":
+            return SimpleNamespace(remote=lambda: 0)
+        self.world.tick()
+        return SimpleNamespace(remote=lambda **given: asyncio.run(getattr(self.actor, name)(**given)))
+
+    async def execute(self, prompt: str, label: str, sampling_params: Any, **given: Any) -> dict:
+        seed = self.world.order.getrandbits(32) if sampling_params.seed is None else sampling_params.seed
+        tokens = [seed_of(seed, prompt, i, f"{self.world.engine_weights:.6f}") % 50 for i in range(4)]
+        score = self.world.score(prompt, seed)
+        return {
+            **{"prompt": prompt, "label": label, "reward": score, "scores": score, "truncated": False},
+            **{"observation_tokens": tokens, "action_ranges": [(1, 4)], "rollout_log_probs": None},
+        }
+
+
+class Workers:
+    """The policy's workers and their checkpoints."""
+
+    def __init__(self, world: World, args: Any) -> None:
+        self.world, self.args, self.appended = world, args, []
+        self.loaded = pickle.loads(world.disk.latest) if world.disk.latest else {}
+        world.weights = self.loaded.get("weights", 0.0)
+
+    def async_run_method_batch(self, method_name: str, experience: list) -> list:
+        self.world.tick()
+        self.appended = experience
+        return []
+
+    def async_run_method(self, method_name: str, **given: Any) -> list:
+        self.world.tick()
+        return [getattr(self, method_name)(**given)]
+
+    def loss_signature(self) -> str:
+        return LossSettings.from_args(self.args).signature()
+
+    def get_checkpoint_states(self) -> dict:
+        return self.loaded.get("states", {})
+
+    def fit(self, kl_ctl: float) -> dict:
+        for number, sample in enumerate(self.appended):
+            self.world.weights += (number + 1) * float(sample.sequences.sum()) / 1e6
+        return {"deltal/weight_sum_x_M": 1.0, "deltal/optimizer_steps": 1.0}
+
+    def broadcast_to_vllm(self) -> None:
+        self.world.engine_weights = self.world.weights
+
+    def save_checkpoint(self, tag: str, client_states: dict, **given: Any) -> None:
+        saved = {"states": client_states | {"deltal": self.world_settings()}, "weights": self.world.weights}
+        written = pickle.dumps(saved)
+        self.world.tick()  # half written, and never published
+        self.world.disk.latest = written
+
+    def world_settings(self) -> dict:
+        return LossSettings.from_args(self.args).to_dict()
+
+
+def recording(controller_class: type, world: World) -> type:
+    """The controller, which also notes what each step trains on."""
+
+    class Recording(controller_class):
+        def train_step(self, rollout_samples: list, global_step: int) -> tuple:
+            result = super().train_step(rollout_samples, global_step)
+            world.disk.steps[global_step + 1] = [sample.prompts[0] for sample in rollout_samples[::SAMPLES]]
+            return result
+
+        def init_checkpoint_states(self) -> dict:
+            states = super().init_checkpoint_states()
+            kept = states["global_step"]
+            world.disk.steps = {step: prompts for step, prompts in world.disk.steps.items() if step <= kept}
+            return states
+
+    return Recording
+
+
+class Waiting(Queue):
+    """A queue whose waits end with the run."""
+
+    def __init__(self, world: World, maxsize: int) -> None:
+        super().__init__(maxsize)
+        self.world = world
+        self.actor = SimpleNamespace(get=SimpleNamespace(remote=lambda timeout: self.get()))
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        return self._until(lambda: not self.empty(), super().get)
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        self._until(lambda: not self.full(), lambda: super(Waiting, self).put(pickle.loads(pickle.dumps(item))))
+
+    def _until(self, ready: Callable[[], bool], then: Callable[[], Any]) -> Any:
+        self.world.tick()
+        while not ready():
+            if self.world.dead:
+                raise Killed
+            time.sleep(0.0005)
+        return then()
+
+
+def run(disk: Disk, *flags: str, prompts: int, stock: bool = False, **world: Any) -> bool:
+    """Train until the end, or until the world is killed. Resumes from the disk. Returns whether it came to the end.
+
+    prompts: rows of the data set. stock: the host's own classes. world: of World.
+    """
+    args = arguments(*flags)
+    this = World(disk, **({"order": random.Random(0)} | world))
+    with simulated(this, prompts):
+        try:
+            (run_async if args.train.async_enable else run_sync)(this, args, stock)
+        except Killed:
+            return False
+    disk.weights = this.weights
+    return True
+
+
+def arguments(*flags: str) -> Any:
+    args = host_arguments(
+        *f"--loss_agg deltal --actor.model_name_or_path none --rollout.n_samples_per_prompt {SAMPLES} --rollout.batch_size 4 "
+        "--train.batch_size 8 --reward.remote_url reward.py --algo.advantage.estimator group_norm --algo.kl.init_coef 0 "
+        "--data.prompt_dataset none --data.input_key input --data.label_key label --ckpt.save_steps 1 --ckpt.load_enable "
+        "--ckpt.path / --data.max_len 64".split(),
+        *flags,
+    )
+    # As the host sets them once all flags are read.
+    args.critic.model_name_or_path = None
+    args.deltal.data = None
+    args.rollout.vllm_generate_batch_size = args.rollout.vllm_generate_batch_size or args.rollout.batch_size
+    args.eval.steps = float("inf") if args.eval.steps == -1 else args.eval.steps
+    return args
+
+
+@contextmanager
+def simulated(world: World, prompts: int) -> Iterator[None]:
+    """Ray, data files, tokenizer and the run folder's files for as long as the block runs."""
+    rows = datasets.Dataset.from_list([{"input": f"p{i}", "label": ""} for i in range(prompts)])
+
+    def wait(refs: list, **given: Any) -> tuple[list, list]:
+        world.tick()
+        chosen = world.order.randrange(len(refs))
+        return [refs[chosen]], refs[:chosen] + refs[chosen + 1 :]
+
+    tokenizer = SimpleNamespace(decode=lambda tokens, **given: ["text"], pad_token_id=0)
+    quiet = SimpleNamespace(append=lambda row: None, save_if_due=lambda samples, step: None)
+    with ExitStack() as stack:
+        for owner, name, value in (
+            (ray, "get", lambda value: value),
+            (ray, "wait", wait),
+            (ppo_trainer, "blending_datasets", lambda *args, **given: rows),
+            (ppo_trainer, "get_tokenizer", lambda *args, **given: tokenizer),
+            (ppo_trainer_async, "get_tokenizer", lambda *args, **given: tokenizer),
+            (ppo_trainer, "RemoteExperienceMaker", lambda *args: SimpleNamespace(make_experience_batch=list)),
+            (controller, "MetricsFile", lambda *args, **given: quiet),
+            (controller, "RolloutFiles", lambda *args: quiet),
+            (ppo_trainer.os.path, "exists", lambda path: world.disk.latest is not None),
+        ):
+            stack.enter_context(rebound(owner, name, value))
+        yield
+
+
+def strategy(args: Any) -> Any:
+    made = SimpleNamespace(args=args, print=lambda *args: None, is_rank_0=lambda: False, steps_of_rollout=lambda n: 1)
+    made.setup_dataloader = lambda *given, **named: DeepspeedStrategy.setup_dataloader(made, *given, **named)
+    return made
+
+
+def hosts(actor: Any) -> type:
+    return actor.__ray_metadata__.modified_class
+
+
+def engines(world: World, stock: bool) -> list[Engine]:
+    return [Engine(world, hosts(vllm_engine.RolloutRayActor) if stock else SeededRolloutActor) for _ in range(2)]
+
+
+def run_sync(world: World, args: Any, stock: bool) -> None:
+    kind = recording(hosts(ppo_trainer.PPOTrainer) if stock else controller.DeltaLController, world)
+    workers = Workers(world, args)
+    kind("none", strategy(args), workers, None, None, None, engines(world, stock), max_len=64).fit()
+
+
+def run_async(world: World, args: Any, stock: bool) -> None:
+    """As PPOTrainerAsync: the same queues, tokens and order of calls, the two halves in threads."""
+    size, lock = args.train.async_queue_size, threading.Lock()
+    rollouts, slots = Waiting(world, size), Waiting(world, size)
+    for _ in range(size):
+        slots.put(0)
+    mutex = SimpleNamespace(
+        acquire=SimpleNamespace(remote=lambda: acquire(lock, world)), release=SimpleNamespace(remote=lock.release)
+    )
+    shared = {"vllm_lock": mutex, "rollout_queue": rollouts, "rollout_slots": slots}
+    training = recording(hosts(ppo_trainer_async.TrainingActor) if stock else controller.DeltaLTrainingActor, world)
+    generating = hosts(ppo_trainer_async.GenerateSamplesActor) if stock else controller.DeltaLGenerateSamplesActor
+    vllm = engines(world, stock)
+    generator = generating("none", strategy(args), vllm, **shared, max_len=64)
+    trainer = training("none", strategy(args), Workers(world, args), None, None, None, vllm, **shared)
+
+    states = trainer.init_checkpoint_states()
+    trainer.restore_best_checkpoint_state(states)
+    step = states["global_step"]
+    if step > 0:
+        generator.load_state_dict(states["data_loader_state_dict"])
+        trainer.broadcast_to_vllm()
+    failures: list[BaseException] = []
+
+    def generate() -> None:
+        try:
+            generator.fit(episode=states["episode"], total_consumed_prompts=states.get("total_consumed_prompts", 0))
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+            world.dead = True
+
+    thread = threading.Thread(target=generate)
+    thread.start()
+    try:
+        trainer.fit(global_step=step)
+    except BaseException as error:
+        world.dead = True
+        if not isinstance(error, Killed):
+            raise
+        failures.append(error)
+    finally:
+        thread.join()
+    if failures:
+        raise next((failure for failure in failures if not isinstance(failure, Killed)), failures[0])
+
+
+def acquire(lock: threading.Lock, world: World) -> None:
+    while not lock.acquire(timeout=0.001):
+        if world.dead:
+            raise Killed
