@@ -27,6 +27,29 @@ def test_a_forked_command_is_as_a_started_one(name, tmp_path):
     assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
 
 
+def test_a_forked_script_is_as_a_started_one(tmp_path):
+    (tmp_path / "beside.py").write_text("WORD = 'found'")
+    script = tmp_path / "script.py"
+    script.write_text("import sys, beside\nprint(sys.argv, beside.WORD, sys.path[0], __name__, __file__)\nsys.exit(4)")
+    started, forked = (
+        run([sys.executable, str(script), "a b"], capture_output=True, text=True, timeout=60)
+        for run in (subprocess.run, commands.run)
+    )
+    assert started.returncode == 4 and "found" in started.stdout
+    assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+@pytest.mark.cpu_build
+def test_ranks_of_a_forked_command_come_from_the_server_that_is_there():
+    code = """
+import psutil
+from deltal_openrlhf.parity import run_on_ranks
+print(run_on_ranks(2, pow, 2, timeout=100), psutil.Process().children())
+"""
+    done = commands.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
+    assert (done.returncode, done.stdout) == (0, "[0, 1] []\n"), done.stderr
+
+
 @pytest.mark.cpu_build
 def test_a_forked_command_is_warm_and_can_be_interrupted_in_its_own_session():
     code = "import sys, time; print('openrlhf' in sys.modules, flush=True); time.sleep(60)"

@@ -1,9 +1,11 @@
-"""Commands of ours as processes that start warm: run() and Popen are subprocess's, for [sys.executable, "-m", MODULE, ...] and "-c", CODE.
+"""Commands of ours as processes that start warm: run() and Popen are subprocess's, for [sys.executable, "-m", MODULE, ...], "-c", CODE
+and SCRIPT.py.
 
 The processes are forked from the server that rank processes come from (parity/forkserver.py): what they import is there already, which
-saves nine core-seconds each. Own arguments, environment, folder, streams, session, signals and exit status are as of a process that was
-started. What is about the start itself needs subprocess: which modules are imported, interpreter options, .pth files, another copy of
-the packages, variables that libraries read when they are imported. Where torch was built for GPUs, every process is started.
+saves nine core-seconds each. Rank processes that they ask for are forked from the same server. Own arguments, environment, folder,
+streams, session, signals and exit status are as of a process that was started. What is about the start itself needs subprocess: which
+modules are imported, interpreter options, .pth files, another copy of the packages, variables that libraries read when they are imported.
+Where torch was built for GPUs, every process is started.
 """
 
 import atexit
@@ -18,6 +20,8 @@ import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
+from multiprocessing import forkserver as servers
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -120,8 +124,8 @@ def _check(words: Sequence[str], environment: dict[str, str]) -> None:
     changed = sorted(name for name in options - ALLOWED if ENVIRONMENT.get(name) != environment.get(name))
     if changed:
         raise ValueError(f"{', '.join(changed)}: read at import, so the command needs a process that is started")
-    if words[0] != sys.executable or words[1] not in ("-m", "-c"):
-        raise ValueError(f"{words[:2]}: allowed are {sys.executable} -m MODULE and -c CODE")
+    if words[0] != sys.executable or words[1] not in ("-m", "-c") and not str(words[1]).endswith(".py"):
+        raise ValueError(f"{words[:2]}: allowed are {sys.executable} -m MODULE, -c CODE and SCRIPT.py")
 
 
 def _serve(
@@ -136,9 +140,11 @@ def _serve(
     forkserver.become(environment, descriptors)
     os.chdir(folder)
     _be_the_first_process()
-    _, how, what, *arguments = map(str, words)
-    sys.path = [folder if how == "-m" else "", *(path for path in sys.path if not Path(path).is_relative_to(TESTS))]
-    sys.argv = [how, *arguments]
+    _, *words = map(str, words)
+    how, what = words[:2] if words[0] in ("-m", "-c") else ("script", words[0])
+    first = {"-m": folder, "-c": "", "script": os.path.dirname(os.path.abspath(what))}[how]
+    sys.path = [first, *(path for path in sys.path if not Path(path).is_relative_to(TESTS))]
+    sys.argv = words if how == "script" else [how, *words[2:]]
     status = _status(how, what)
     threading._shutdown()
     atexit._run_exitfuncs()
@@ -152,6 +158,8 @@ def _be_the_first_process() -> None:
     """Undo what multiprocessing did to a child of its own."""
     multiprocessing.current_process().daemon = False
     multiprocessing.set_start_method(None, force=True)
+    # The server's address and pipe are known here. But ensure_running() looks for a child of this process, and would start another server.
+    servers.ensure_running = servers._forkserver.ensure_running = resource_tracker.ensure_running
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdin = os.fdopen(0, "r")
     # What a process of its own or a library writes to descriptor 1 must not come into the middle of a line.
@@ -160,10 +168,12 @@ def _be_the_first_process() -> None:
 
 
 def _status(how: str, what: str) -> int:
-    """Run a module or code as the main program; its exit status."""
+    """Run a module, a script or code as the main program; its exit status."""
     try:
         if how == "-m":
             runpy.run_module(what, run_name="__main__", alter_sys=True)
+        elif how == "script":
+            runpy.run_path(what, run_name="__main__")
         else:
             sys.modules["__main__"] = main = ModuleType("__main__")
             exec(compile(what, "<string>", "exec"), vars(main))

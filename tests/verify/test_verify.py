@@ -2,46 +2,19 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from support.planted_mistakes import MISTAKES, with_mistake
 
 from deltal_openrlhf.cli import main as command
 from deltal_openrlhf.cli import verify as cli
+from deltal_openrlhf.parity import RankPool
 from deltal_openrlhf.verify import gradients, guards, machine, run
 from deltal_openrlhf.verify.cases import Block, run_blocks
 from deltal_openrlhf.verify.outcome import Budget, Outcome, Report, measured
-
-ROOT = Path(__file__).parents[2]
-
-# Appended to a copy of the package.
-MISTAKES = {
-    "weights per micro batch": (
-        "host/trainer.py",
-        """
-_right = DeltaLActorTrainer._set_weights
-
-def _wrong(self, micro_batches):
-    for rows in micro_batches:
-        _right(self, [rows])
-    for weights in self._weights:
-        weights /= self.loss_divisor
-
-DeltaLActorTrainer._set_weights = _wrong
-""",
-    ),
-    "loss times 2": (
-        "host/strategy.py",
-        """
-_right = DeltaLStrategy.backward
-DeltaLStrategy.backward = lambda self, loss, *args, **kwargs: _right(self, 2 * loss, *args, **kwargs)
-""",
-    ),
-}
 
 # What verify does not need cannot be found, in all its processes.
 WITHOUT = """
@@ -56,62 +29,54 @@ PathFinder.find_spec = staticmethod(find_others)
 """
 
 
-def start(folder: Path, *flags: str) -> subprocess.Popen:
-    """The command on the copy of the packages in `folder`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "deltal_openrlhf.cli.main", "verify", *flags],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def copy(folder: Path) -> Path:
-    for package in ("deltal_openrlhf", "megatron_ext"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+@pytest.fixture
+def without(tmp_path) -> dict[str, str]:
+    """The environment of a process that has none of them."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    return os.environ | {"PYTHONPATH": str(tmp_path)}
 
 
 @pytest.mark.timeout(280)
-def test_planted_mistakes_fail_and_the_right_code_needs_neither_ray_nor_vllm_nor_flash_attn(tmp_path):
-    without = copy(tmp_path / "without")
-    (without / "sitecustomize.py").write_text(WITHOUT)
-    processes = {"none": start(without, "--only", "gradients", "--seconds", "1", "--json", "found.jsonl")}
-    for number, (name, (file, text)) in enumerate(MISTAKES.items()):
-        folder = copy(tmp_path / str(number))
-        with open(folder / "deltal_openrlhf" / file, "a") as source:
-            source.write(text)
-        processes[name] = start(folder, "--only", "gradients", "--seconds", "1")
-    try:
-        said = {name: process.communicate(timeout=250)[0] for name, process in processes.items()}
-    finally:
-        for process in processes.values():
-            process.kill()
-    codes = {name: process.returncode for name, process in processes.items()}
-    assert codes == {"none": 0} | dict.fromkeys(MISTAKES, 1), said
-    for name in MISTAKES:
-        failed = [line for line in said[name].splitlines() if " FAILED " in line]
-        # The right cases of one and of two ranks; the controls are still as wrong as they should be.
-        assert len(failed) == 2 and not any("wrong=" in line for line in failed), said[name]
-    rows = [json.loads(line) for line in (without / "found.jsonl").read_text().splitlines()]
+def test_the_right_code_passes_and_needs_neither_ray_nor_vllm_nor_flash_attn(without, tmp_path):
+    words = "verify --only gradients --seconds 1 --json found.jsonl".split()
+    process = subprocess.run(
+        [sys.executable, "-m", "deltal_openrlhf.cli.main", *words],
+        cwd=tmp_path,
+        env=without,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=250,
+    )
+    assert process.returncode == 0, process.stdout
+    rows = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     judged = [row for row in rows if row["ok"] is not None]
     assert [row["case_fields"]["wrong"] for row in judged] == 2 * [None, "micro-batch", "scale"]
     assert all(row["ok"] and 0 < row["relative_error"] <= 1e-5 for row in judged if not row["case_fields"]["wrong"])
     assert sum("left out for lack of time" in row["said"] for row in rows) == 2
 
 
-def test_the_copy_really_has_neither(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
-    for package in ("ray", "vllm"):
-        process = subprocess.run(
-            [sys.executable, "-c", f"import {package}"],
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-        assert f"No module named '{package}'" in process.stderr
+@pytest.mark.parametrize("package", ["ray", "vllm"])
+def test_that_process_really_has_neither(without, package):
+    process = subprocess.run([sys.executable, "-c", f"import {package}"], env=without, capture_output=True, text=True)
+    assert f"No module named '{package}'" in process.stderr
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_the_code_fails(name, monkeypatch, capsys):
+    call = RankPool.call
+    monkeypatch.setattr(
+        RankPool,
+        "call",
+        lambda pool, function, *arguments, **how: call(pool, with_mistake, name, function, *arguments, **how),
+    )
+    code = command.main("verify --only gradients --seconds 1".split())
+    said = capsys.readouterr().out
+    assert code == 1, said
+    failed = [line for line in said.splitlines() if " FAILED " in line]
+    # The right cases of one and of two ranks; the controls are still as wrong as they should be.
+    assert len(failed) == 2 and not any("wrong=" in line for line in failed), said
 
 
 # ── The parts in a row ──
