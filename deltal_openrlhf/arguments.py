@@ -67,6 +67,7 @@ class Kl(Protocol):
 
 
 class Algorithm(Protocol):
+    is_correction_level: str
     advantage: Advantage
     kl: Kl
     dynamic_filtering_enable: bool

@@ -41,6 +41,8 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.models.loss:aggregate_loss": "loss, loss_mask, token_level_loss, dp_size, batch_num_tokens, global_batch_size",
     "openrlhf.utils.loss_utils:iter_grad_accum_global_norm": "data_iter, strategy, accumulated_gradient, mask_fn",
     "openrlhf.trainer.ray.ppo_actor:iter_grad_accum_global_norm": "data_iter, strategy, accumulated_gradient, mask_fn",
+    "openrlhf.trainer.ray.ppo_actor:get_loss_batch_info": "strategy, loss_mask, replay_buffer, step, dynamic_batch, batch_num_tokens, "
+    "global_batch_size",
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.__init__": "self, strategy, actor, ema_model, actor_optim, actor_scheduler, ema_beta, "
     "micro_train_batch_size, buffer_limit, buffer_cpu_offload, eps_clip, tokenizer, dataloader_pin_memory, vllm_engines, kwargs",
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.ppo_train": "self, kl_ctl",

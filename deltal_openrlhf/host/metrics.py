@@ -1,11 +1,24 @@
-"""The metrics that this package logs next to the host's, under deltal/: weights and updates of a PPO step, lengths of a rollout batch."""
+"""The metrics of a PPO step: those that this package logs under deltal/, and the host's own as the true means of what they are named for.
 
+The host reports every micro batch's share of the optimizer step's loss and averages the shares by tokens. Dynamic batches are
+accumulated undivided, so that the logged loss, KL and entropy are smaller by the number of micro batches, and so is the KL that drives
+its adaptive coefficient (verl#5072). With micro batches of different length, shares times tokens are no mean either.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
 EQUAL_REWARDS = 1e-6
 """Standard deviation of a group's rewards below which they are equal: that of eight times 0.1 is 8e-9 in float32."""
+
+
+SHARES = ("policy_loss", "kl", "entropy_loss")
+"""What a micro batch reports as its share of the optimizer step."""
+TRAINED_ONLY = frozenset(("ppo_clip_ratio", "ppo_kl", "vllm_kl", "is_filter_ratio"))
+"""Means over the tokens that the policy loss takes: without the filtered responses, which the host's token counts hold."""
 
 
 @dataclass
@@ -18,6 +31,26 @@ class StepStatistics:
     clipped: list[float] = field(default_factory=list)
     steps: int = 0
     skipped: int = 0
+    tokens: float = 0.0
+    trained_tokens: float = 0.0
+    trained_responses: float = 0.0
+
+    def add_counts(self, lengths: Tensor, trained: Tensor) -> None:
+        """lengths, trained: [num_responses] in tokens, of the whole optimizer step; trained is 0 for a filtered response."""
+        self.tokens += lengths.sum().item()
+        self.trained_tokens += trained.sum().item()
+        self.trained_responses += (trained > 0).sum().item()
+
+    def over_trained(self, status: Mapping[str, Any], *, by_response: bool) -> dict[str, Any]:
+        """The host's averages over all tokens, with TRAINED_ONLY over those that were trained on.
+
+        by_response: whether is_filter_ratio is a mean over responses (--algo.advantage.is_correction_level seq).
+        """
+        units = dict.fromkeys(TRAINED_ONLY, self.trained_tokens)
+        if by_response:
+            units["is_filter_ratio"] = self.trained_responses
+        scales = {name: self.tokens / number if number else 0.0 for name, number in units.items()}
+        return {name: value * scales.get(name, 1.0) for name, value in status.items()}
 
     def add_weights(self, weights: Tensor, max_length: float) -> None:
         """weights: [num_responses], x_i of the whole optimizer step."""
@@ -50,6 +83,31 @@ class StepStatistics:
             "deltal/optimizer_steps": float(self.steps - self.skipped),
             "deltal/skipped_steps": float(self.skipped),
         }
+
+
+def make_averageable(
+    status: dict, counts: Mapping[str, Any], lengths: Tensor, trained: Tensor, *, by_response: bool
+) -> None:
+    """Change a micro batch's status in place, so that the host's average by tokens is the mean over all micro batches and ranks.
+
+    SHARES become means over the micro batch's tokens. Averaged, KL and entropy are means over all tokens; the policy loss is the mean of
+    the optimizer steps' losses, each weighted by its tokens. TRAINED_ONLY become sums per token, trained or not;
+    StepStatistics.over_trained divides their average by what was trained on.
+
+    status: as ActorPPOTrainer.training_step returns it. counts: the host's loss_batch_info of the micro batch. lengths, trained:
+    [num_responses], its tokens without and with filtering. by_response: as over_trained's.
+    """
+    metrics, kinds = status["metrics"], status["weights"]
+    tokens = lengths.sum().clamp(min=1)
+    for name in SHARES:
+        if kinds.get(name) == "token":  # a KL in the reward is a mean over responses
+            metrics[name] = metrics[name] * (counts["batch_num_tokens"] / (counts["dp_size"] * tokens))
+    for name in TRAINED_ONLY & metrics.keys():
+        total = metrics[name] * trained.sum()
+        if by_response and name == "is_filter_ratio":
+            # The host counts a response without a trained token as dropped.
+            total = metrics[name] * len(trained) - (trained == 0).sum()
+        metrics[name] = total / tokens
 
 
 def length_metrics(lengths: Tensor, trained: Tensor, reward_spread: Tensor | None) -> dict[str, float]:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.collectives import everyones, largest
 from deltal_openrlhf.host.lora import merged_parameters
+from deltal_openrlhf.host.metrics import make_averageable
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
@@ -66,6 +67,7 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         self.actor_loss_fn = ResponseWeightedPolicyLoss(self.actor_loss_fn)
         # Micro batches per optimizer step by which DeepSpeed divides the loss. Dynamic batches are accumulated undivided.
         self.loss_divisor = 1 if self.args.train.dynamic_batch_enable else max(int(strategy.accumulated_gradient), 1)
+        self._correction_by_response = self.args.algo.advantage.is_correction_level == "seq"
         self.context = StepContext()
         self._weights: deque[Tensor] = deque()
         strategy.guard_gradient_norm(self.actor)
@@ -83,7 +85,8 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
                 logger.warning(
                     f"short rollout on rank {dist.get_rank()}: {left_out} responses left out because they do not fill an optimizer step"
                 )
-        return {**status, **self.context.statistics.summary()}
+        statistics = self.context.statistics
+        return {**statistics.over_trained(status, by_response=self._correction_by_response), **statistics.summary()}
 
     def training_step(
         self, experience: Experience, kl_ctl: float, step: int, loss_batch_info: dict | None = None
@@ -101,11 +104,18 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         self.actor_loss_fn.called = False
         is_padding = not experience.prompts
         with rebound(self, "aux_loss", self.aux_loss and not is_padding):
-            status = super().training_step(experience, kl_ctl, step, loss_batch_info)
+            status = super().training_step(experience, kl_ctl, step, counts)
+        mask = experience.action_mask
+        # The host asks for the counts of a dynamic batch itself, unless it has them.
+        counts = loss_batch_info or ppo_actor.get_loss_batch_info(
+            self.strategy, mask, replay_buffer=self.replay_buffer, step=step, dynamic_batch=True
+        )
         if not self.actor_loss_fn.called:
             raise RuntimeError("the host's training step did not use this package's policy loss: the host changed")
         return _countable(status, is_padding=is_padding)
 
+        trained = trained_lengths(mask, experience.truncated, self.settings)
+        make_averageable(status, counts, mask.sum(-1), trained, by_response=self._correction_by_response)
     def broadcast_to_vllm(self) -> None:
         module = self.actor.model.module
         if not isinstance(module, PeftModel):
@@ -188,6 +198,7 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         self.context.statistics.add_weights(weights, self.settings.max_length)
         mine = weights[first : first + local.shape[1]] * self.loss_divisor
         self._weights.extend(mine.split([rows.shape[1] for rows in micro_batches]))
+        self.context.statistics.add_counts(tokens, lengths)
         # KL and entropy keep filtered responses, and an auxiliary loss needs no response at all.
         kl = self.args.algo.kl.use_loss and self.args.algo.kl.init_coef > 0
         others = self.aux_loss or (bool(tokens.any()) and bool(kl or self.args.actor.entropy_coef))

@@ -3,9 +3,12 @@
 import math
 
 import pytest
+import torch
 from support.megatron.tiny import write_models
-from support.megatron.trainer_runs import EPOCHS, LAYOUTS, one_rank, two_ranks
+from support.megatron.trainer_runs import EPOCHS, LAYOUTS, MEANS, one_rank, two_ranks
 from support.megatron.trainer_setup import HELD
+from support.step_means import check
+from transformers import AutoModelForCausalLM
 
 from deltal_openrlhf.parity.spawn import run_on_ranks
 
@@ -107,6 +110,14 @@ def test_the_host_gets_what_the_deepspeed_trainer_reports(results, on_one, layou
             far = {name: (got[name], reported[name]) for name in got if abs(got[name] - reported[name]) > 1e-4}
             assert not far
         assert rank[layout]["statuses"][0] != rank[layout]["statuses"][1]  # the numbers move with the updates
+
+
+def test_the_means_do_not_depend_on_the_cut(results, folder):
+    model = AutoModelForCausalLM.from_pretrained(f"{folder}/llama", dtype=torch.float32)
+    for rank in results:
+        status, steps, micro_batches = rank["by tokens"]
+        assert micro_batches > 2
+        check(MEANS, status, steps, model)
 
 
 @pytest.mark.parametrize("case", ["tp2 llama", "pp2 llama", "pp2 tied", "dp2 llama"])

@@ -25,6 +25,7 @@ METRICS = Case(
     micro=4, steps=2, kl=True, entropy=True, correction="token", dual_clip=3.0, filtering=True, adamw=True, decay=True
 )
 EPOCHS = Case(micro=2, steps=2, epochs=2)
+MEANS = Case(micro=2, kl=True, entropy=True, correction="token", filtering=True)
 
 
 def raised(function):
@@ -150,6 +151,12 @@ def deepspeed_statuses(folder, world):
         return [numbers(train(trainer, case)) for _ in range(2)]
 
 
+def by_tokens(folder):
+    """The status of one optimizer step in micro batches of different length, its responses, and the number of micro batches."""
+    trainer = make_trainer(folder, {}, MEANS, max_tokens=60, packed=True)
+    return [numbers(train(trainer, MEANS)), everyone_trained_on(trainer), len(trainer.micro_batches[0])]
+
+
 class Sent:
     """Stands for vLLM's engine, its remote methods and the process group: what it is told and given, and what is held meanwhile."""
 
@@ -224,6 +231,7 @@ def two_ranks(rank, folder):
             "statuses": statuses(folder, layout),
         }
     found["short"] = [short_rollout(folder, rank, max_tokens) for max_tokens in (None, 40)]
+    found["by tokens"] = by_tokens(folder)
     found["odd number"] = odd_number(folder)
     found["no response"] = no_response(folder, rank)
     found["deepspeed"] = deepspeed_statuses(folder, 2)
