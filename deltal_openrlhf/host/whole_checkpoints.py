@@ -1,0 +1,92 @@
+"""Which checkpoint a run resumes from: the one that `latest` names, or, where that one is broken, the newest whole one before it."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host import checksums
+
+_STEP = re.compile(r"global_step(\d+)$")
+
+
+class Choice(NamedTuple):
+    """tag: the checkpoint to resume from. broken: the newer ones that cannot be used, each as "global_step8 (FILE: what is wrong)"."""
+
+    tag: str
+    broken: Sequence[str]
+    has_checksums: bool
+
+    def warnings(self, folder: Path) -> list[str]:
+        """The loud line where the newest checkpoint is broken, and one where nothing tells whether this one is."""
+        loud = (
+            f"BROKEN CHECKPOINT in {folder}: {', '.join(self.broken)}; resuming from {self.tag}, the newest whole one"
+        )
+        unknown = f"checkpoint {self.tag} in {folder} was saved without {checksums.NAME}: a flipped bit in it would not be noticed"
+        return [loud] * bool(self.broken) + [unknown] * (not self.has_checksums)
+
+
+def step_of(tag: str) -> int | None:
+    """The PPO step of a checkpoint, by its name: 8 of global_step8 and of best_global_step8; None for other names."""
+    found = _STEP.search(tag)
+    return int(found[1]) if found else None
+
+
+def newest(folder: Path) -> str | None:
+    """What `latest` in the folder names, None where there is none."""
+    try:
+        return (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def choose(folder: Path, fault: Callable[[str], str | None]) -> Choice | None:
+    """The checkpoint to resume from; None where nothing was saved. fault: what is wrong with the checkpoint of this tag, None if nothing.
+
+    Raises ValueError, in one line, where none is whole.
+    """
+    first = newest(folder)
+    if first is None:
+        return None
+    broken: list[str] = []
+    for tag in [first, *_before(folder, first)]:
+        wrong = fault(tag) if tag else "`latest` is empty"
+        if wrong is None:
+            return Choice(tag, broken, checksums.are_in(folder / tag))
+        broken.append(f"{tag or '?'} ({wrong})")
+    raise ValueError(
+        f"no whole checkpoint is left in {folder}: {', '.join(broken)}; restore one, or start anew with another --ckpt.path"
+    )
+
+
+def loaded_together(args: Arguments, folder: Path) -> list[Path]:
+    """The folders from which a run loads checkpoints of one tag, the policy's first: this one and, with a critic, the other model's."""
+    both = [folder.with_name("_actor"), folder.with_name("_critic")]
+    if args.algo.advantage.estimator != "gae" or folder not in both:
+        return [folder]
+    return [one for one in both if one.is_dir()] or [folder]
+
+
+def fault_in(folders: Sequence[Path], rank: int = 0, ranks: int = 1) -> Callable[[str], str | None]:
+    """For choose: a checkpoint is whole if it is in each of these folders. rank, ranks: as in checksums.fault."""
+
+    def fault(tag: str) -> str | None:
+        found = ((folder, checksums.fault(folder / tag, rank, ranks)) for folder in folders)
+        return next(
+            (f"{folder.name}: {wrong}" if len(folders) > 1 else wrong for folder, wrong in found if wrong), None
+        )
+
+    return fault
+
+
+def _before(folder: Path, tag: str) -> list[str]:
+    """The other checkpoints of this step and of those before, the newest first. A later one belongs to a past that was left."""
+    last = step_of(tag)
+    there = {path.name: step_of(path.name) for path in folder.iterdir() if path.is_dir()}
+    steps = {
+        name: step
+        for name, step in there.items()
+        if name != tag and step is not None and (last is None or step <= last)
+    }
+    return sorted(steps, key=lambda name: (-steps[name], name.startswith("best")))
