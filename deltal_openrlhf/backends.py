@@ -78,6 +78,9 @@ class Backend(Protocol):
     def token_budget(self, args: Arguments) -> int | None:
         """Tokens of a micro batch where tokens and not responses make one."""
 
+    def fixed(self, args: Arguments) -> dict[str, Any]:
+        """{flag: value} of what has to be as it was when a checkpoint was saved. In JSON's types."""
+
     def equal_micro_batches(self, args: Arguments) -> bool:
         """Whether every micro batch has to have --train.micro_batch_size responses."""
 

@@ -36,6 +36,9 @@ class Megatron:
     def token_budget(self, args: Arguments) -> int | None:
         return args.megatron.max_tokens_per_micro_batch
 
+    def fixed(self, args: Arguments) -> dict[str, Any]:
+        return {}  # its checkpoints load under any layout
+
     def equal_micro_batches(self, args: Arguments) -> bool:
         return False
 

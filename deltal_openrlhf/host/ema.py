@@ -1,0 +1,124 @@
+"""The moving average of the weights (--train.enable_ema): in float32, divided over the ranks, and saved with every checkpoint.
+
+The host averages in the model's own dtype: in bf16 a share of 0.008 of a small change rounds to nothing. With ZeRO-3 it writes into
+gathered parameters, which DeepSpeed drops when it divides them again. And it begins anew with every resumed run.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from deltal_openrlhf.arguments import Arguments
+
+FILE = "ema.safetensors"
+"""Within a checkpoint: every averaged parameter, whole, in float32. Any ZeRO stage and number of ranks can read it."""
+
+
+def check_resumed_average(args: Arguments, folder: Path) -> None:
+    """Raise ValueError if the checkpoint in the folder has no average and the run wants one, or the other way round."""
+    is_saved, wanted = (folder / FILE).exists(), args.train.enable_ema
+    if wanted and args.ds.use_universal_ckpt:
+        raise ValueError(
+            "--train.enable_ema with --ds.use_universal_ckpt: a universal checkpoint has no average of the weights; leave out one"
+        )
+    if wanted and not is_saved:
+        raise ValueError(
+            f"--train.enable_ema, but checkpoint {folder} has no average of the weights, which would begin anew; leave it out, or start "
+            "from the exported model with another --ckpt.path"
+        )
+    if is_saved and not wanted:
+        raise ValueError(
+            f"checkpoint {folder} has an average of the weights, which would be lost; give --train.enable_ema as before, or start from "
+            "the exported model with another --ckpt.path"
+        )
+
+
+class WeightAverage:
+    """average = beta average + (1 - beta) parameter, for every parameter that is trained. All methods are collective.
+
+    model: the host's second model, as prepared by its strategy. It is what the average begins with, and what exports it (fill).
+    Every rank of the policy holds the same parameters, whole or divided by ZeRO-3, so each keeps one part of every average: 4 bytes per
+    parameter over all ranks together, where the second model is (with ZeRO-3 in the CPU's memory).
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._engine = model.model
+        self._rank, self._world = dist.get_rank(), dist.get_world_size()
+        self._is_divided = self._engine.zero_optimization_partition_weights()
+        self._parts = {name: part.clone() for name, part in self._parts_of(self._engine)}
+
+    @torch.no_grad()
+    def update(self, model: Any, beta: float) -> None:
+        """Take in the parameters after an optimizer step. model: the policy."""
+        for name, part in self._parts_of(model.model, trained_only=True):
+            average = self._parts[name]
+            average.lerp_(part.to(average.device), 1 - beta)
+
+    @torch.no_grad()
+    def fill(self) -> None:
+        """Write the average into the second model, in its own dtype."""
+        for name, parameter in self._engine.module.named_parameters():
+            whole = self._whole(name, _shape(parameter))
+            with self._gathered(parameter, modifier_rank=0):
+                if self._rank == 0 or not self._is_divided:
+                    parameter.copy_(whole)
+
+    def save(self, path: Path) -> None:
+        """Rank 0 writes; it holds 4 bytes per parameter in the CPU's memory meanwhile."""
+        tensors = {}
+        for name, parameter in self._engine.module.named_parameters():
+            whole = self._whole(name, _shape(parameter))
+            if self._rank == 0:
+                tensors[name] = whole.cpu()
+        if self._rank == 0:
+            save_file(tensors, path)
+
+    def load(self, path: Path) -> None:
+        """Continue from a saved average. Raises ValueError for that of another model."""
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            if names != self._parts.keys():
+                odd = sorted(names ^ self._parts.keys())[0]
+                raise ValueError(f"{path} is of another model: {odd} is only in one of the two")
+            for name, average in self._parts.items():
+                average.copy_(self._part(file.get_tensor(name)))
+
+    def _parts_of(self, engine: Any, trained_only: bool = False) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in engine.module.named_parameters():
+            if parameter.requires_grad or not trained_only:
+                with self._gathered(parameter):
+                    part = self._part(parameter.detach())
+                yield name, part.to(self._device(parameter))
+
+    def _gathered(self, parameter: Tensor, modifier_rank: int | None = None) -> AbstractContextManager:
+        return deepspeed.zero.GatheredParameters([parameter], modifier_rank=modifier_rank, enabled=self._is_divided)
+
+    def _device(self, parameter: Any) -> torch.device:
+        device: torch.device = parameter.ds_tensor.device if self._is_divided else parameter.device
+        return device
+
+    def _part(self, whole: Tensor) -> Tensor:
+        """This rank's part, float32, of one size on all ranks: the last ones are filled up with zeros."""
+        size = -(-whole.numel() // self._world)
+        part = whole.flatten()[self._rank * size : (self._rank + 1) * size].float()
+        return torch.nn.functional.pad(part, (0, size - part.numel()))
+
+    def _whole(self, name: str, shape: torch.Size) -> Tensor:
+        part = self._parts[name].to(torch.cuda.current_device())
+        parts = [torch.empty_like(part) for _ in range(self._world)]
+        dist.all_gather(parts, part)
+        return torch.cat(parts)[: shape.numel()].view(shape)
+
+
+def _shape(parameter: Any) -> torch.Size:
+    """Of the whole parameter: ZeRO-3 leaves nothing of it in its place."""
+    return getattr(parameter, "ds_shape", parameter.shape)

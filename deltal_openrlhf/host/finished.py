@@ -1,0 +1,45 @@
+"""A run that has ended keeps its model: the same command, given again, would train its last steps once more and export over it."""
+
+import json
+from pathlib import Path
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.whole_checkpoints import newest
+from deltal_openrlhf.runs.files import write_atomically
+
+FILE = "finished.json"
+"""In --ckpt.output_dir, next to the model: the run's newest checkpoint, and what its length follows from."""
+LENGTH = (
+    *("train.num_episodes", "train.max_epochs", "train.batch_size"),
+    *("rollout.batch_size", "rollout.n_samples_per_prompt"),
+    *("data.prompt_dataset", "data.max_samples"),
+)
+
+
+def mark(args: Arguments) -> None:
+    """Say that the model in --ckpt.output_dir is that of the whole run. For one rank, after the export."""
+    write_atomically(_path(args), json.dumps(_state(args), indent=2))
+
+
+def forget(args: Arguments) -> None:
+    """For a run that begins anew in the same folders."""
+    _path(args).unlink(missing_ok=True)
+
+
+def is_finished(args: Arguments) -> bool:
+    """Whether a run with --ckpt.load_enable has nothing to do: it ended, and no flag makes it longer than it was."""
+    state = _state(args)
+    try:
+        return state["checkpoint"] is not None and json.loads(_path(args).read_text(encoding="utf-8")) == state
+    except FileNotFoundError:
+        return False
+
+
+def _path(args: Arguments) -> Path:
+    return Path(args.ckpt.output_dir, FILE)
+
+
+def _state(args: Arguments) -> dict:
+    checkpoint = newest(Path(args.ckpt.path, "_actor"))
+    return {"checkpoint": checkpoint} | {flag: cpu.lookup(args, flag) for flag in LENGTH}

@@ -1,0 +1,78 @@
+"""The optimizer's flags of a run that resumes: those of the command line hold, and one that changed is refused unless that is allowed.
+
+DeepSpeed restores learning rate, betas, eps, weight decay, momentum and clipping with the moments, whatever the command line says; the
+kind of schedule, its warm-up and its length come from the command line. So both are saved with the checkpoint as flags, compared before
+Ray starts, and the command line's are put back after a load.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch.optim import Optimizer
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.arguments import Arguments
+
+ALLOW = "--deltal.allow_changed_optimizer"
+_ADAM = ("adam.lr", "adam.betas", "adam.eps", "adam.weight_decay")
+_MUON = ("muon.lr", "muon.momentum")
+_ALWAYS = ("lr_scheduler", "lr_warmup_ratio", "min_lr_ratio", "max_norm")
+
+
+def optimizer_flags(args: Arguments) -> dict[str, Any]:
+    """{flag of the host, by dest: its value in JSON's types}, of every optimizer of the run and of an adaptive KL coefficient."""
+    names = []
+    for model in ("actor", "critic") if args.algo.advantage.estimator == "gae" else ("actor",):
+        muon = _MUON if cpu.lookup(args, f"{model}.optim") == "muon" else ()
+        names += [f"{model}.{name}" for name in (*_ADAM, *muon, *_ALWAYS)]
+    if args.algo.kl.target:
+        names.append(
+            "algo.kl.init_coef"
+        )  # what it starts with; a fixed coefficient is the flag itself, in a resumed run too
+    return {name: _plain(cpu.lookup(args, name)) for name in names}
+
+
+def check_resumed_optimizer(args: Arguments, saved: Mapping[str, Any], tag: str) -> None:
+    """Raise ValueError for the flags that are not those of the checkpoint. saved: of optimizer_flags, when it was saved."""
+    now = optimizer_flags(args)
+    changed = [
+        f"--{name}: saved {_text(saved[name])}, now {_text(now[name])}"
+        for name in now
+        if name in saved and now[name] != saved[name]
+    ]
+    if changed:
+        raise ValueError(
+            f"checkpoint {tag} was trained with another optimizer ({'; '.join(changed)}); use the saved values, or {ALLOW} to continue "
+            "with the new ones"
+        )
+
+
+@contextmanager
+def command_line_kept(optimizer: Optimizer, schedule: Any) -> Iterator[None]:
+    """Around a load of both, into what the command line made: the moments and the number of steps are loaded, the settings stay.
+
+    schedule: a LambdaLR, as the host's all are.
+    The rate is then the command line's schedule at that step. Without a changed flag nothing changes.
+    """
+    before = [{name: group[name] for name in group.keys() - {"params", "step"}} for group in optimizer.param_groups]
+    rates = list(schedule.base_lrs)
+    yield
+    for group, settings in zip(optimizer.param_groups, before, strict=True):
+        group.update(settings)
+    schedule.base_lrs = rates
+    factors = [rate_of(schedule.last_epoch) for rate_of in schedule.lr_lambdas]
+    now = [rate * factor for rate, factor in zip(rates, factors, strict=True)]
+    for group, rate in zip(optimizer.param_groups, now, strict=True):
+        group["lr"] = rate
+    schedule._last_lr = now
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
