@@ -6,7 +6,15 @@ stands for a flag without a default that was not given.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
+
+
+class Fingerprint(NamedTuple):
+    """Of the training rows that the driver checked (host/data_fingerprint.py). flags: those that decide on the rows and their order."""
+
+    rows: int
+    sha256: str
+    flags: dict[str, Any]
 
 
 class WorkerGroup(Protocol):
@@ -54,23 +62,28 @@ class Reward(WorkerGroup, Protocol):
     model_name_or_path: str | None
     remote_url: str | None
     overlong_buffer_len: float | None
+    stop_properly_penalty_coef: float | None
 
 
 class Advantage(Protocol):
     estimator: str
+    is_correction_level: str
 
 
 class Kl(Protocol):
+    """target: None for a coefficient that stays init_coef."""
+
     use_loss: bool
     init_coef: float
+    target: float | None
     estimator: str
 
 
 class Algorithm(Protocol):
-    is_correction_level: str
     advantage: Advantage
     kl: Kl
     dynamic_filtering_enable: bool
+    dynamic_filtering_range: Sequence[float]
 
 
 class Lora(Protocol):
@@ -79,6 +92,7 @@ class Lora(Protocol):
 
 class DeepSpeed(Protocol):
     zero_stage: int
+    use_universal_ckpt: bool
     param_dtype: str
     attn_implementation: str
     packing_samples: bool
@@ -107,6 +121,7 @@ class Rollout(Protocol):
     batch_size: int
     micro_batch_size: int
     n_samples_per_prompt: int
+    vllm_generate_batch_size: int | None
     max_new_tokens: int | None
     temperature: float
     top_p: float
@@ -134,6 +149,8 @@ class Data(Protocol):
     """max_len: tokens of a prompt and its response together."""
 
     prompt_dataset: str | None
+    prompt_probs: str | None
+    prompt_split: str
     input_key: str
     label_key: str | None
     input_template: str | None
@@ -146,6 +163,7 @@ class Data(Protocol):
 
 class Evaluation(Protocol):
     dataset: str | None
+    split: str
     steps: int
     temperature: float
     n_samples_per_prompt: int
@@ -158,6 +176,9 @@ class Checkpoints(Protocol):
     save_hf: bool
     load_enable: bool
     disable_ds: bool
+    best_metric_key: str
+    max_num: int
+    max_mem: float
 
 
 class Deltal(Protocol):
@@ -169,9 +190,27 @@ class Deltal(Protocol):
     overlong_filtering: bool
     sgd: bool
     allow_changed_loss: bool
+    allow_changed_optimizer: bool
     unmarked: str
     reward_wait: float | None
     save_rollouts: int
+    grace: float
+    stall_timeout: float
+    trust_remote_code: bool
+    resumed: str | None
+    """No flag: the tag of the checkpoint from which the run resumes, once the driver has chosen and checked it."""
+    skip_long_prompts: bool
+    data: Fingerprint | None
+    """No flag: the rows that the run trains on; None where they were not checked."""
+
+
+class Wandb(Protocol):
+    key: str | None
+
+
+class Logger(Protocol):
+    logging_steps: float
+    wandb: Wandb
 
 
 class Megatron(Protocol):
@@ -205,5 +244,6 @@ class Arguments(Protocol):
     data: Data
     eval: Evaluation
     ckpt: Checkpoints
+    logger: Logger
     deltal: Deltal
     megatron: Megatron

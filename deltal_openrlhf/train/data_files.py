@@ -1,9 +1,9 @@
-"""Local files that the flags name: they have to be there, and their first row has to be what the flags say it is."""
+"""Local files that the flags name: they have to be there. What is in them is data_rows.py's."""
 
-import json
 from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.train.data_flags import is_path
 
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 DATA_COMMANDS = {
@@ -14,50 +14,10 @@ DATA_COMMANDS = {
 }
 
 
-def check_data(args: Arguments) -> None:
-    """Raise ValueError for a missing column, or for messages without --data.apply_chat_template.
-
-    Files that are not there, and data sets of the hub, are left to others.
-    """
-    for flag, names in (("data.prompt_dataset", args.data.prompt_dataset), ("eval.dataset", args.eval.dataset)):
-        for name in (names or "").split(","):
-            path = Path(name.split("@")[0].strip())
-            row = _first_row(path)
-            if row is not None:
-                _check_row(f"--{flag} {path}", row, args)
-
-
-def _check_row(where: str, row: dict, args: Arguments) -> None:
-    for flag, key in (("input_key", args.data.input_key), ("label_key", args.data.label_key)):
-        if key is not None and key not in row:
-            raise ValueError(f"--data.{flag} is {key}, but {where} has the columns {', '.join(map(str, row))}")
-    is_chat = not isinstance(row[args.data.input_key], str)
-    if is_chat and not args.data.apply_chat_template:
-        raise ValueError(f"{where}: {args.data.input_key} holds messages, which needs --data.apply_chat_template")
-
-
-def _first_row(path: Path) -> dict | None:
-    if not path.is_file():
-        return None
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1):
-            return batch.to_pylist()[0]
-    if path.suffix == ".jsonl":
-        with open(path, "rb") as file:
-            try:
-                row = json.loads(file.readline())
-            except ValueError as error:
-                raise ValueError(f"{path}: line 1: not JSON ({error})") from error
-        return row if isinstance(row, dict) else None
-    return None
-
-
 def missing_files(args: Arguments) -> list[str]:
     """One line for each flag that names local files that are not there, with the command that makes them where there is one.
 
-    A data set without a known ending may be one of the hub, so it is left to the host.
+    A name without a known ending may be one of the hub, unless it is written as a path.
     """
     flags = (
         ("data.prompt_dataset", args.data.prompt_dataset, DATA_ENDINGS),
@@ -68,10 +28,16 @@ def missing_files(args: Arguments) -> list[str]:
     lines = []
     for flag, names, endings in flags:
         files = [name.split("@")[0].strip() for name in (names or "").split(",")]
-        missing = [name for name in files if name.endswith(endings) and not Path(name).is_file()]
+        missing = [name for name in files if _is_missing(name, endings)]
         if missing:
             lines.append(f"--{flag}: not there: {', '.join(missing)}{_remedy(missing[0], args)}")
     return lines
+
+
+def _is_missing(name: str, endings: str | tuple[str, ...]) -> bool:
+    if name.endswith(endings):
+        return not Path(name).is_file()
+    return endings == DATA_ENDINGS and is_path(name) and not Path(name).exists()
 
 
 def _remedy(name: str, args: Arguments) -> str:

@@ -1,16 +1,24 @@
 """OpenRLHF's own code reads the files, by the very flags that `deltal data` prints: flags, loader, prompt data set, evaluation."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from openrlhf.trainer import ppo_trainer
 from openrlhf.trainer.ppo_trainer import compute_eval_metrics, prepare_datasets
 from openrlhf.utils.deepspeed import DeepspeedStrategy
+from support import controllers
 from support.host_arguments import host_arguments
+from support.run_data import arguments, save_tokenizer
+from transformers import AutoTokenizer
 
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.data.templates import MATH
+from deltal_openrlhf.host import eval_metrics
+from deltal_openrlhf.host.data_sets import data_sets_bound
+from deltal_openrlhf.train import run_data
 
 SIZES = (
     "--actor.num_gpus_per_node 2 --rollout.batch_size 8 --rollout.n_samples_per_prompt 4 --rollout.micro_batch_size 4 "
@@ -95,3 +103,142 @@ def test_countdown(tmp_path, capsys):
     for loader, name in ((train_loader, "train"), (eval_loader, "test")):
         written = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         assert sorted(rows(loader)) == sorted(("countdown", row["input"], row["label"]) for row in written)
+
+
+# ── What a run changes of it ──
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def rows_of(*prompts, **columns):
+    return [{"input": prompt, "label": f"label of {prompt}", **columns} for prompt in prompts]
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """prepared(*flags, ours=True, ...) -> the train and eval loaders and the number of steps that a run has."""
+    model = save_tokenizer(tmp_path / "model")
+
+    def prepare(*flags, ours=True, check=True):
+        args = arguments(model, *flags)
+        if check:
+            args.deltal.data = run_data.read(args).fingerprint()
+        strategy = SimpleNamespace(args=args, print=lambda *_: None, is_rank_0=lambda: False)
+        strategy.setup_dataloader = lambda *a, **k: DeepspeedStrategy.setup_dataloader(strategy, *a, **k)
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        with data_sets_bound(ppo_trainer) if ours else nullcontext():
+            found = ppo_trainer.prepare_datasets(strategy, tokenizer)
+        assert args.data.max_samples == host_arguments(*flags, "--reward.remote_url", "r.py").data.max_samples
+        return found
+
+    return prepare
+
+
+def test_max_samples_cuts_training_sets_only(prepared, tmp_path):
+    train, test = write(tmp_path / "a.jsonl", *rows_of(*"abcde")), write(tmp_path / "b.jsonl", *rows_of(*"vwxyz"))
+    flags = ["--data.prompt_dataset", train, "--eval.dataset", test, "--data.max_samples", "3"]
+    loader, evaluation, _ = prepared(*flags)
+    assert sorted(prompt for _, prompt, _ in rows(loader)) == ["a", "b", "c"]
+    assert [prompt for _, prompt, _ in rows(evaluation)] == ["v", "w", "x", "y", "z"]
+    _, cut, _ = prepared(*flags, ours=False)
+    assert len(rows(cut)) == 3  # the host
+
+
+def test_max_samples_is_of_all_training_sets_together(prepared, tmp_path):
+    one, two = write(tmp_path / "a.jsonl", *rows_of(*"abc")), write(tmp_path / "b.jsonl", *rows_of(*"xyz"))
+    loader, _, _ = prepared("--data.prompt_dataset", f"{one},{two}", "--data.max_samples", "4")
+    assert sorted(prompt for _, prompt, _ in rows(loader)) == ["a", "b", "c", "x"]
+
+
+def test_long_prompts_are_left_out_of_every_set(prepared, tmp_path):
+    prompts = "12345678", "123456789", "a", "x" * 30, "b"  # a token is a byte, and a prompt may have 8
+    path = write(tmp_path / "a.jsonl", *rows_of(*prompts))
+    flags = ["--data.prompt_dataset", path, "--eval.dataset", path]
+    loader, evaluation, steps = prepared(*flags, "--deltal.skip_long_prompts")
+    assert sorted(prompt for _, prompt, _ in rows(loader)) == ["12345678", "a", "b"]
+    assert [prompt for _, prompt, _ in rows(evaluation)] == ["12345678", "a", "b"]
+    assert steps == 3  # 3 prompts x 4 samples / 4 of a step
+    assert len(prepared(*flags)[0]) == 5
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--data.input_template", "<{}>"],
+        ["--data.apply_chat_template", "--data.max_len", "64"],
+        ["--data.prompt_probs", "0.25,0.75"],
+        ["--data.max_samples", "4"],
+        ["--data.max_samples", "3", "--deltal.skip_long_prompts"],
+    ],
+)
+def test_the_driver_checks_the_rows_that_the_controller_reads(flags, prepared, tmp_path):
+    one = write(tmp_path / "a.jsonl", *rows_of("a", "b", "123456789", datasource="one"))
+    two = write(tmp_path / "b.jsonl", *rows_of("x", "y"))  # without a data source
+    loader, _, _ = prepared("--data.prompt_dataset", f"{one},{two}", *flags)  # compares the fingerprints
+    assert len(loader) >= 2
+
+
+def test_rows_that_change_after_the_check_stop_the_run(prepared, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jsonl", *rows_of("a", "b"))
+    read = run_data.read
+
+    def read_and_change(args):
+        found = read(args)
+        write(tmp_path / "a.jsonl", *rows_of("a", "c", "d"))
+        return found
+
+    monkeypatch.setattr(run_data, "read", read_and_change)
+    with pytest.raises(RuntimeError, match=r"not those that were checked at the start \(2 rows then, 3 now\)"):
+        prepared("--data.prompt_dataset", path)
+
+
+def samples_of(*rewards_of_rows):
+    """Responses to the rows of an evaluation, in their order: two to each row."""
+    return [
+        SimpleNamespace(
+            prompts=[prompt],
+            index=[place],
+            rewards=reward,
+            response_length=torch.tensor(5),
+            truncated=torch.tensor(False),
+        )
+        for place, (prompt, rewards) in enumerate(rewards_of_rows)
+        for reward in rewards
+    ]
+
+
+def test_a_prompt_in_two_evaluation_sets_counts_for_each(prepared, tmp_path):
+    train = write(tmp_path / "t.jsonl", *rows_of("t"))
+    one = write(tmp_path / "a.jsonl", *rows_of("shared", "own", datasource="one"))
+    two = write(tmp_path / "b.jsonl", *rows_of("shared", datasource="two"))
+    _, evaluation, _ = prepared("--data.prompt_dataset", train, "--eval.dataset", f"{one},{two}")
+    samples = samples_of(("shared", (1.0, 0.0)), ("own", (1.0, 1.0)), ("shared", (0.0, 0.0)))
+    ours = eval_metrics.compute_eval_metrics(evaluation, samples, 2)
+    # one: a half and a whole; two: nothing.
+    assert (ours["eval_one_pass1"], ours["eval_one_pass2"], ours["eval_two_pass1"]) == (0.75, 1.0, 0.0)
+    assert ours["eval_num_samples"] == 6 and samples[0].prompts == ["shared"]
+    hosts = compute_eval_metrics(evaluation, samples, 2)
+    assert (hosts["eval_one_pass1"], hosts["eval_two_pass1"]) == (1.0, 0.25)  # both of `shared` for the last set
+    alone = samples_of(("shared", (1.0, 0.0)), ("own", (1.0, 1.0)))
+    _, only_one, _ = prepared("--data.prompt_dataset", train, "--eval.dataset", one)
+    assert eval_metrics.compute_eval_metrics(only_one, alone, 2) == compute_eval_metrics(only_one, alone, 2)
+
+
+@pytest.mark.parametrize("mode", [(), ("--train.async_enable",)])
+def test_both_controllers_count_by_row(mode, monkeypatch):
+    seen = []
+
+    def host_metrics(rows, samples, n_samples):
+        seen.append([sample.prompts[0] for sample in samples])
+        return {}
+
+    monkeypatch.setattr(eval_metrics, "host_metrics", host_metrics)
+    flags = "--eval.dataset none --eval.steps 1 --eval.n_samples_per_prompt 2".split()
+    assert controllers.run(controllers.Disk(), *mode, *flags, prompts=8)
+    # Two steps of four prompts; the evaluation set has the eight prompts too, each with as many responses as in training.
+    assert len(seen) == 2 and seen[0] == seen[1]
+    assert list(dict.fromkeys(seen[0])) == [str(row) for row in range(8)]

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from support.host_arguments import host_arguments
@@ -20,8 +21,8 @@ from deltal_openrlhf.models.sampling import Response
 from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import evaluate, given, model, sizes, stages, task, training
-from deltal_openrlhf.train import checks, gpus
-from deltal_openrlhf.train.data_files import check_data, missing_files
+from deltal_openrlhf.train import checks, gpus, numbers, run_data
+from deltal_openrlhf.train.data_files import missing_files
 
 TASK = sizes.CPU.task
 TEMPLATE = "{% for m in messages %}({{ m['role'] }}) {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}"
@@ -226,14 +227,16 @@ def command(models: Path, out: Path, name: str | None, device: str) -> list[str]
 
 @pytest.mark.parametrize("name", [None, "words", "chat", "base"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_hosts_parser_and_our_checks_take_the_command(device, name, models, tmp_path):
+def test_the_hosts_parser_and_our_checks_take_the_command(device, name, models, tmp_path, monkeypatch):
     args = host_arguments(*command(models, tmp_path, name, device))
-    checks.check_numbers(args)
+    numbers.check_numbers(args)
+    numbers.check_positions(args)
     checks.check_placement(args)
     assert not missing_files(args)
     BACKEND.check(args, {}, on_cpu=device == "cpu")
     checks.check_batch_sizes(args, BACKEND)
-    check_data(args)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    assert run_data.read(args).sets["data.prompt_dataset"].long == 0
     assert args.data.apply_chat_template == (name == "chat")
     assert gpus.total(args) == (1 if device == "cuda" else 2)
     gpus.check(args, 1 if device == "cuda" else 2, "this machine")

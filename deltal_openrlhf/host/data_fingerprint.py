@@ -1,0 +1,108 @@
+"""What a checkpoint says of the data that a run is trained on, so that a resumed run trains on the same.
+
+A checkpoint holds a position in the data. Rows that were added, removed, changed or moved shift which of them come twice or never
+(NeMo-RL#2519), and nothing would say so. The fingerprint is of the prompts as the model gets them, their labels and their sources, in
+their order: a file may move or take another format, and a flag that changes nothing of these is no change.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.arguments import Arguments, Fingerprint
+
+FLAGS = (
+    *(
+        "data.prompt_dataset",
+        "data.prompt_probs",
+        "data.prompt_split",
+        "data.max_samples",
+        "data.input_key",
+        "data.label_key",
+    ),
+    *(
+        "data.input_template",
+        "data.apply_chat_template",
+        "data.max_len",
+        "rollout.max_new_tokens",
+        "deltal.skip_long_prompts",
+    ),
+)
+"""What may have changed the rows. They only explain a difference."""
+ORDER = "train.seed"
+"""It alone decides the order of the rows (data_order.py)."""
+
+
+class Digest:
+    """A running SHA-256 of rows."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.rows = 0
+
+    def add(self, rows: Iterable[tuple[Any, str, Any]]) -> None:
+        """rows: source, prompt and label of each."""
+        for row in rows:
+            self.rows += 1
+            # A label may be what JSON has no form for, such as a date.
+            self._sha256.update(json.dumps(row, default=str).encode())
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def fingerprint(args: Arguments, digest: Digest) -> Fingerprint:
+    """For a checkpoint, and for the process that draws the prompts. digest: of the training rows, those that are left out left out."""
+    return Fingerprint(digest.rows, digest.hexdigest(), {flag: cpu.lookup(args, flag) for flag in (*FLAGS, ORDER)})
+
+
+def check_same_rows(checked: Fingerprint | None, dataset: Any) -> None:
+    """Raise RuntimeError if the process that draws the prompts read other rows than the driver checked.
+
+    checked: the driver's fingerprint, None where it made none. dataset: the host's PromptDataset.
+    """
+    if checked is None:
+        return
+    digest = Digest()
+    digest.add(zip(dataset.datasources, dataset.prompts, dataset.labels, strict=True))
+    if digest.hexdigest() != checked.sha256:
+        raise RuntimeError(
+            f"the training rows are not those that were checked at the start ({checked.rows:,} rows then, {digest.rows:,} now): the "
+            "files changed in between, or are others on this node"
+        )
+
+
+def check_resumed_data(now: Fingerprint | None, saved: Sequence[Any] | None, tag: str) -> None:
+    """Raise ValueError, in one line, if a run would continue a checkpoint of this tag on other rows, or in another order.
+
+    saved: the fields of its fingerprint, None for a checkpoint of an earlier version, which does not say. now: None where the rows could
+    not be read in a dry run.
+    """
+    if now is None or saved is None:
+        return
+    then = Fingerprint(*saved)
+    if now.sha256 != then.sha256:
+        raise ValueError(
+            f"checkpoint {tag} was trained on other data ({_difference(now, then)}), so rows would be trained twice or never; resume with "
+            "the data it was saved with, or start from the exported model with another --ckpt.path"
+        )
+    if now.flags[ORDER] != then.flags[ORDER]:
+        raise ValueError(
+            f"--{ORDER} is {now.flags[ORDER]}, but checkpoint {tag} was trained with {then.flags[ORDER]}, which is another order of the "
+            "data; use the saved value, or start from the exported model with another --ckpt.path"
+        )
+
+
+def _difference(now: Fingerprint, then: Fingerprint) -> str:
+    """What changed, as far as is known."""
+    rows = f"{then.rows:,} rows then, {now.rows:,} now"
+    if then.rows == now.rows:
+        rows = f"{now.rows:,} rows then and now, not the same ones or in another order"
+    changed = [
+        f"--{flag} {then.flags.get(flag)} then, {now.flags[flag]} now"
+        for flag in FLAGS
+        if then.flags.get(flag) != now.flags[flag]
+    ]
+    return "; ".join([rows, *changed])

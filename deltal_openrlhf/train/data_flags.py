@@ -1,0 +1,70 @@
+"""Flags about data that are wrong whatever the rows are. Reads no data."""
+
+import math
+from pathlib import Path
+
+from deltal_openrlhf.arguments import Arguments
+
+
+def check_data_flags(args: Arguments) -> None:
+    """Raise ValueError, in one line, for a value with which the host would fail, or drop what it was told, once Ray has started."""
+    if args.data.max_samples < 1:
+        raise ValueError(f"--data.max_samples is {args.data.max_samples}, allowed is 1 or more")
+    _check_template(args.data.input_template)
+    _check_probabilities(args)
+    if args.deltal.skip_long_prompts and args.data.max_images_per_prompt:
+        raise ValueError(
+            f"--deltal.skip_long_prompts counts the tokens of text, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}; "
+            "allowed is 0"
+        )
+    for flag, name in _models(args):
+        if is_path(name) and not Path(name).is_dir():
+            raise ValueError(f"--{flag} {name}: no such folder")
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be that of a folder or a file here: a name of the hub is OWNER/NAME, or NAME."""
+    return name.startswith(("/", "./", "../", "~")) or name.endswith("/") or name.count("/") > 1
+
+
+def _check_template(template: str | None) -> None:
+    if not template:
+        return
+    allowed = "allowed is one {} for the prompt; braces that stay are doubled, as in \\boxed{{}}"
+    if "{}" not in template:
+        raise ValueError(
+            f"--data.input_template is {template!r}, without {{}}, so that OpenRLHF would drop it; {allowed}"
+        )
+    try:
+        template.format("prompt")
+    except (IndexError, KeyError, ValueError) as error:
+        why = "it has more than one {}" if isinstance(error, IndexError) else f"Python cannot fill it in ({error})"
+        raise ValueError(f"--data.input_template is {template!r}: {why}; {allowed}") from None
+
+
+def _check_probabilities(args: Arguments) -> None:
+    given = args.data.prompt_probs
+    if given is None:
+        return
+    sets = len((args.data.prompt_dataset or "").split(","))
+    try:
+        shares = [float(share) for share in given.split(",")]
+    except ValueError:
+        shares = []
+    # A share of 0 never ends: the host draws until every set has been used up.
+    fits = len(shares) == sets and all(share > 0 for share in shares) and math.isclose(sum(shares), 1, abs_tol=1e-8)
+    if not fits:
+        raise ValueError(
+            f"--data.prompt_probs is {given}, --data.prompt_dataset names {sets} {'set' if sets == 1 else 'sets'}; allowed is one number "
+            "above 0 for each set, with a sum of 1"
+        )
+
+
+def _models(args: Arguments) -> list[tuple[str, str]]:
+    """(flag, name) of every model that the run loads."""
+    models: list[tuple[str, str | None]] = [("actor.model_name_or_path", args.actor.model_name_or_path)]
+    if args.algo.advantage.estimator == "gae":
+        models.append(("critic.model_name_or_path", args.critic.model_name_or_path))
+    if not (args.reward.remote_url or args.train.agent_func_path):
+        models += [("reward.model_name_or_path", name) for name in (args.reward.model_name_or_path or "").split(",")]
+    return [(flag, name) for flag, name in models if name]

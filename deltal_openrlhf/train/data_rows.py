@@ -1,0 +1,198 @@
+"""Every row of a run's data, checked before Ray starts: no row may stop a run in the middle, and its resume again.
+
+The rows come from the host's own loader, so they are what the host will see: prompts, labels, lengths in tokens, and whether the tokenizer
+gives a prompt back. A dry run checks what is on this machine.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from deltal_openrlhf import rewards
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.data_fingerprint import Digest
+from deltal_openrlhf.host.data_sets import BATCH, longest_prompt, rendered
+from deltal_openrlhf.rewards import scoring
+from deltal_openrlhf.runs.errors import first_line
+from deltal_openrlhf.train.data_lines import kind
+from deltal_openrlhf.train.data_loading import Loaded
+
+REWARD_CHECKS = {"math_reward.py": scoring.check_label, "countdown_reward.py": scoring.countdown_problem}
+"""What our own reward files ask of a label. Other labels may be anything that is not null."""
+Row = dict[str, Any]
+
+
+@dataclass
+class Rows:
+    """What the rows of one flag are found to be. total: without those that --deltal.skip_long_prompts leaves out.
+
+    long, altered: how many prompts are cut, and how many the tokenizer does not give back; None: not measured. first_long,
+    first_altered: where the first one stands. longest: tokens. digest: of the rows that are left.
+    """
+
+    flag: str
+    total: int = 0
+    long: int | None = 0
+    first_long: str = ""
+    longest: int = 0
+    altered: int = 0
+    first_altered: str = ""
+    digest: Digest = field(default_factory=Digest)
+
+
+class RowCheck:
+    """The check of the rows of one flag. tokenizer: None where it is not on this machine, so that no prompt can be measured."""
+
+    def __init__(self, args: Arguments, loaded: Loaded, tokenizer: Any) -> None:
+        self.args, self.loaded, self.tokenizer = args, loaded, tokenizer
+        self.limit = longest_prompt(args)
+        source = Path(args.reward.remote_url or "")
+        self.is_ours = not args.train.agent_func_path and source.resolve().parent == Path(rewards.__file__).parent
+        self.check_label = REWARD_CHECKS.get(source.name) if self.is_ours else None
+        # Our service and our files refuse a query that does not start with its prompt.
+        self.needs_prompt = not args.train.agent_func_path and (
+            self.check_label is not None or "://" in str(args.reward.remote_url)
+        )
+
+    def run(self) -> Rows:
+        """Raises ValueError, in one line, for the first row that would stop the run."""
+        found = Rows(self.loaded.flag)
+        measured = self.tokenizer is not None and self.args.data.max_images_per_prompt == 0
+        if not measured:
+            found.long = None
+        for start, rows in self._batches():
+            for number, row in enumerate(rows, start):
+                self._check_row(number, row)
+            texts = self._texts(start, rows)
+            kept = self._measured(found, start, texts) if measured else range(len(texts))
+            if texts:
+                found.digest.add((self._source(rows[i]), texts[i], self._label(rows[i])) for i in kept)
+            found.total += len(kept)
+        return found
+
+    def _batches(self) -> Iterator[tuple[int, list[Row]]]:
+        """(number of the first row, rows), a batch at a time."""
+        columns = self.loaded.rows.select_columns(self._columns())
+        for start in range(0, len(columns), BATCH):
+            numbers = range(start, min(start + BATCH, len(columns)))
+            try:
+                yield start, columns.select(numbers).to_list()
+            except UnicodeDecodeError:
+                for number in numbers:
+                    self._check_text(number, columns)
+
+    def _check_text(self, number: int, columns: Dataset) -> None:
+        try:
+            columns[number]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.loaded.where(number)}: not UTF-8 text ({error.reason})") from error
+
+    def _columns(self) -> list[str]:
+        wanted = (self.args.data.input_key, self.args.data.label_key, "datasource")
+        return [name for name in dict.fromkeys(wanted) if name and name in self.loaded.rows.column_names]
+
+    def _source(self, row: Row) -> Any:
+        return row.get("datasource", "default")
+
+    def _label(self, row: Row) -> Any:
+        return "" if self.args.data.label_key is None else row[self.args.data.label_key]
+
+    # ── Columns ──
+
+    def _check_row(self, number: int, row: Row) -> None:
+        data = self.args.data
+        problem = self._prompt_problem(row[data.input_key])
+        if problem is None and data.label_key is not None:
+            problem = self._label_problem(row[data.label_key])
+        if problem is not None:
+            raise ValueError(f"{self.loaded.where(number)}: {problem}")
+
+    def _prompt_problem(self, prompt: Any) -> str | None:
+        key, chat = self.args.data.input_key, self.args.data.apply_chat_template
+        if isinstance(prompt, str):
+            return None if prompt else f"{key} is empty"
+        if not isinstance(prompt, list):
+            return f"{key} is {kind(prompt)}, allowed is text{' or a list of messages' if chat else ''}"
+        if not chat:
+            return f"{key} holds messages, which needs --data.apply_chat_template"
+        if not prompt or not all(isinstance(message, dict) and message.get("role") for message in prompt):
+            return f"{key} is no list of messages, each with a role and a content"
+        return None
+
+    def _label_problem(self, label: Any) -> str | None:
+        if label is None or label != label:
+            return f"{self.args.data.label_key} is {'null' if label is None else 'not a number'}"
+        if self.check_label is None:
+            return None
+        try:
+            self.check_label(label)
+        except ValueError as error:
+            return f"{error} (--reward.remote_url {self.args.reward.remote_url})"
+        return None
+
+    # ── Prompts ──
+
+    def _texts(self, start: int, rows: list[Row]) -> list[str]:
+        """The prompts as the model gets them; [] where the chat template is that of a tokenizer which is not here."""
+        if self.args.data.apply_chat_template and self.tokenizer is None:
+            return []
+        try:
+            return rendered(rows, self.tokenizer, self.args)
+        except Exception:  # noqa: BLE001 - whatever a chat template raises; the row that does is looked for
+            for number, row in enumerate(rows, start):
+                self._render_alone(number, row)
+            raise
+
+    def _render_alone(self, number: int, row: Row) -> None:
+        try:
+            rendered([row], self.tokenizer, self.args)
+        except Exception as error:  # noqa: BLE001 - as above
+            raise ValueError(
+                f"{self.loaded.where(number)}: the chat template of {self.args.actor.model_name_or_path} does not take it: "
+                f"{first_line(error)}"
+            ) from error
+
+    def _measured(self, found: Rows, start: int, texts: list[str]) -> list[int]:
+        """Count long and altered prompts of a batch; which of it the run keeps."""
+        tokens = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        kept = []
+        for i, ids in enumerate(tokens):
+            found.longest = max(found.longest, len(ids))
+            if not ids:
+                raise ValueError(f"{self.loaded.where(start + i)}: the tokenizer makes no token of the prompt")
+            if len(ids) > self.limit:
+                self._count_long(found, start + i, len(ids))
+                if self.args.deltal.skip_long_prompts:
+                    continue
+            kept.append(i)
+        # With one token more, as a response has: the end of a text is special to some decoders.
+        given_back = self.tokenizer.batch_decode([[*ids, ids[0]] for ids in tokens], skip_special_tokens=False)
+        for i in kept:
+            if len(tokens[i]) <= self.limit and not given_back[i].startswith(texts[i]):
+                self._count_altered(found, start + i, texts[i], given_back[i])
+        return kept
+
+    def _count_long(self, found: Rows, number: int, length: int) -> None:
+        found.first_long = found.first_long or self.loaded.place(number)
+        found.long = (found.long or 0) + 1
+        if self.needs_prompt and not self.args.deltal.skip_long_prompts:
+            raise ValueError(
+                f"{self.loaded.where(number)}: the prompt has {length:,} tokens, allowed are {self.limit:,} (--data.max_len minus "
+                "--rollout.max_new_tokens); OpenRLHF cuts its beginning off, and the reward then refuses it; "
+                "--deltal.skip_long_prompts leaves such prompts out"
+            )
+
+    def _count_altered(self, found: Rows, number: int, text: str, given_back: str) -> None:
+        found.first_altered = found.first_altered or self.loaded.place(number)
+        found.altered += 1
+        if self.needs_prompt:
+            at = next(
+                (i for i, pair in enumerate(zip(text, given_back, strict=False)) if pair[0] != pair[1]), len(given_back)
+            )
+            raise ValueError(
+                f"{self.loaded.where(number)}: the tokenizer does not give the prompt back, so that the reward cannot tell the response "
+                f"apart: {text[at : at + 20]!r} becomes {given_back[at : at + 20]!r} (character {at + 1})"
+            )

@@ -1,0 +1,165 @@
+"""The data of a run: what is read and checked before Ray starts, what the user hears of it, and the fingerprint of the training rows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.arguments import Arguments, Fingerprint
+from deltal_openrlhf.data.sources import quiet_hub
+from deltal_openrlhf.host.data_fingerprint import fingerprint
+from deltal_openrlhf.host.data_sets import longest_prompt
+from deltal_openrlhf.runs.errors import first_line
+from deltal_openrlhf.train.data_loading import FLAGS, load, names_of, path_of
+from deltal_openrlhf.train.data_rows import RowCheck, Rows
+
+READ = (
+    *(
+        "data.prompt_dataset",
+        "data.prompt_probs",
+        "data.prompt_split",
+        "data.max_samples",
+        "data.input_key",
+        "data.label_key",
+    ),
+    *(
+        "data.input_template",
+        "data.apply_chat_template",
+        "data.max_len",
+        "data.max_images_per_prompt",
+        "data.disable_fast_tokenizer",
+    ),
+    *(
+        "eval.dataset",
+        "eval.split",
+        "rollout.max_new_tokens",
+        "actor.model_name_or_path",
+        "reward.remote_url",
+        "train.agent_func_path",
+    ),
+    *("deltal.skip_long_prompts", "deltal.trust_remote_code", "dry_run"),
+)
+"""All flags that the check depends on; --train.seed only with --data.prompt_probs."""
+
+
+@dataclass(frozen=True)
+class RunData:
+    """sets: the rows of each flag that was read. unread: flags whose data is not on this machine, in a dry run."""
+
+    args: Arguments
+    sets: dict[str, Rows]
+    unread: list[str]
+
+    def fingerprint(self) -> Fingerprint | None:
+        """Of the training rows; None where a dry run could not tell which these are, or how they are rendered."""
+        rows = self.sets.get("data.prompt_dataset")
+        if rows is None or not rows.digest.rows or (rows.long is None and self.args.deltal.skip_long_prompts):
+            return None
+        return fingerprint(self.args, rows.digest)
+
+    def lines(self) -> list[str]:
+        """What the user hears before the start."""
+        lines = [f"--{flag} is not on this machine: its rows were not checked" for flag in self.unread]
+        for flag, rows in self.sets.items():
+            longest = f", the longest of {rows.longest:,} tokens" if rows.long is not None else ""
+            lines.append(f"--{flag}: {rows.total:,} prompts{longest}")
+            lines += [line for line in (self._long(rows), self._altered(rows)) if line]
+        if self.sets and self.args.data.apply_chat_template and self.args.data.input_template:
+            lines.append("--data.input_template takes no part: OpenRLHF leaves it out with --data.apply_chat_template")
+        return lines
+
+    def _long(self, rows: Rows) -> str | None:
+        flag, limit = rows.flag, longest_prompt(self.args)
+        if rows.long is None:
+            why = (
+                "prompts with images are"
+                if self.args.data.max_images_per_prompt
+                else "the tokenizer is not here: prompts were"
+            )
+            return f"--{flag}: {why} not measured"
+        if not rows.long:
+            return None
+        found = f"more than {limit:,} tokens (--data.max_len minus --rollout.max_new_tokens), the first is {rows.first_long}"
+        if self.args.deltal.skip_long_prompts:
+            every = rows.long + rows.total
+            return f"--{flag}: --deltal.skip_long_prompts leaves out {rows.long:,} of {every:,} prompts, which have {found}"
+        return (
+            f"--{flag}: {rows.long:,} of {rows.total:,} prompts have {found}; OpenRLHF cuts their beginning off; "
+            "--deltal.skip_long_prompts leaves them out"
+        )
+
+    def _altered(self, rows: Rows) -> str | None:
+        if not rows.altered:
+            return None
+        return (
+            f"--{rows.flag}: the tokenizer does not give {rows.altered:,} of {rows.total:,} prompts back, the first is "
+            f"{rows.first_altered}; a reward that looks for the prompt in the query will not find it"
+        )
+
+
+def read(args: Arguments) -> RunData:
+    """Read and check every row. Raises ValueError, in one line. A dry run reads what is on this machine."""
+    given = {flag: names_of(args, flag) for flag in FLAGS}
+    if not (args.dry_run or given["data.prompt_dataset"]):
+        raise ValueError("--data.prompt_dataset is missing: it names what the run trains on")
+    flags = [flag for flag, names in given.items() if names]
+    here = [flag for flag in flags if not args.dry_run or all(path_of(name).exists() for name in given[flag])]
+    key = _key(args, [name for flag in here for name in given[flag]])
+    if key not in _checked:
+        tokenizer = _tokenizer(args) if here else None
+        _checked[key] = {flag: _check(args, flag, tokenizer) for flag in here}
+    return RunData(args, _checked[key], [flag for flag in flags if flag not in here])
+
+
+_checked: dict[tuple, dict[str, Rows]] = {}
+"""By all that a check depends on: `deltal compare` checks the same rows once for each of its runs."""
+
+
+def _key(args: Arguments, names: list[str]) -> tuple:
+    stats = [path_of(name).stat() for name in names if path_of(name).exists()]
+    seed = args.train.seed if args.data.prompt_probs else None
+    return (
+        seed,
+        *(cpu.lookup(args, flag) for flag in READ),
+        *((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats),
+    )
+
+
+def _check(args: Arguments, flag: str, tokenizer: Any) -> Rows:
+    rows = RowCheck(args, load(args, flag), tokenizer).run()
+    if not rows.total:
+        raise ValueError(
+            f"--{flag}: --deltal.skip_long_prompts leaves out all {rows.long:,} prompts: each has more than "
+            f"{longest_prompt(args):,} tokens (--data.max_len minus --rollout.max_new_tokens)"
+        )
+    return rows
+
+
+def _tokenizer(args: Arguments) -> Any:
+    """The policy's; None if a dry run does not find it on this machine. Raises ValueError if it cannot be loaded or lacks a template."""
+    from transformers import AutoTokenizer
+
+    name = args.actor.model_name_or_path
+    if name is None:
+        if args.dry_run:
+            return None
+        raise ValueError("--actor.model_name_or_path is missing: it names the model to train")
+    try:
+        with quiet_hub():
+            tokenizer = AutoTokenizer.from_pretrained(
+                name,
+                use_fast=not args.data.disable_fast_tokenizer,
+                trust_remote_code=args.deltal.trust_remote_code,
+                local_files_only=args.dry_run,
+            )
+    except Exception as error:  # noqa: BLE001 - missing file, broken JSON, no network, unknown class: each raises its own kind
+        if args.dry_run and not Path(name).is_dir():
+            return None
+        raise ValueError(
+            f"--actor.model_name_or_path {name}: the tokenizer cannot be loaded: {first_line(error)}"
+        ) from error
+    if args.data.apply_chat_template and not tokenizer.chat_template:
+        raise ValueError(
+            f"--data.apply_chat_template needs a chat template, and the tokenizer of --actor.model_name_or_path {name} has none"
+        )
+    return tokenizer

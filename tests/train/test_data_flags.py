@@ -1,0 +1,54 @@
+"""Flags about data that are refused before any row is read."""
+
+import pytest
+from support.host_arguments import host_arguments
+
+from deltal_openrlhf.train.data_flags import check_data_flags
+
+ONE = ["--data.prompt_dataset", "one.jsonl"]
+TWO = ["--data.prompt_dataset", "one.jsonl,two.jsonl"]
+
+
+def check(*flags: str) -> None:
+    check_data_flags(host_arguments("--reward.remote_url", "reward.py", *flags))
+
+
+def test_what_fits_passes():
+    check(*ONE)
+    check(*ONE, "--data.input_template", "User: {}\nPut the answer in \\boxed{{}}.", "--data.max_samples", "1")
+    check(*TWO, "--data.prompt_probs", "0.25,0.75")
+    check(*ONE, "--actor.model_name_or_path", "Qwen/Qwen2.5-3B")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--data.max_samples", "0"], r"--data.max_samples is 0, allowed is 1 or more"),
+        (
+            ["--data.input_template", "{} in \\boxed{}"],
+            r"it has more than one {}; allowed is one {} for the prompt; .*\\boxed{{}}",
+        ),
+        (["--data.input_template", "{} in \\frac{a}{b}"], r"Python cannot fill it in \('a'\); allowed is one {}"),
+        (["--data.input_template", "Solve: {prompt}"], r"without {}, so that OpenRLHF would drop it"),
+        (
+            ["--data.prompt_probs", "0.5,0.5"],
+            r"--data.prompt_probs is 0.5,0.5, --data.prompt_dataset names 1 set; allowed is one",
+        ),
+        (
+            [*TWO, "--data.prompt_probs", "0.5,0.6"],
+            r"names 2 sets; allowed is one number above 0 for each set, with a sum of 1",
+        ),
+        ([*TWO, "--data.prompt_probs", "0,1"], r"one number above 0"),
+        ([*TWO, "--data.prompt_probs", "a,b"], r"--data.prompt_probs is a,b"),
+        (["--actor.model_name_or_path", "./none"], r"--actor.model_name_or_path ./none: no such folder"),
+        (["--critic.model_name_or_path", "/no/such"], r"--critic.model_name_or_path /no/such: no such folder"),
+        (
+            ["--deltal.skip_long_prompts", "--data.max_images_per_prompt", "1"],
+            r"--data.max_images_per_prompt is 1; allowed is 0",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(flags, says):
+    with pytest.raises(ValueError, match=says) as refused:
+        check(*ONE, *flags)
+    assert "\n" not in str(refused.value).replace("\\n", "")
