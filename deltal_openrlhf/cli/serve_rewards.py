@@ -1,6 +1,7 @@
 """`deltal serve-rewards`: the reward service (rewards/service.py) until SIGTERM (exit status 0) or Ctrl-C (130)."""
 
 import argparse
+import ipaddress
 import signal
 import socket
 import sys
@@ -8,12 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.rewards.token import VARIABLE, read_token
 from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, check_numbers
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 LOOPBACK = "127.0.0.1"
+FROM_ENVIRONMENT, NO_TOKEN = "env", "none"
 SECONDS_TO_STOP = 30
 """How long requests in progress may take when the service is told to stop; then they are dropped."""
 
@@ -33,7 +36,12 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         return _refuse(f"--{error}")
     try:
-        listener = _listen(args.host, args.port)
+        token = None if args.token == NO_TOKEN else read_token()
+        if args.token == FROM_ENVIRONMENT and token is None:
+            raise ValueError(f"--token is {FROM_ENVIRONMENT}, but {VARIABLE} is not set")
+        listener = _listen(args.host, args.port, open_to_all=token is not None or args.token == NO_TOKEN)
+    except ValueError as error:
+        return _refuse(str(error))
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (while")[0]
         return _refuse(f"cannot listen on {args.host}, port {args.port}: {why}")
@@ -46,17 +54,18 @@ def main(argv: Sequence[str]) -> int:
             except RuntimeError as error:
                 return _refuse(str(error))
             limits = {"max_body": args.max_body_mb * 2**20, "max_batch": args.max_batch}
-            _serve(service.Service(grader, args.unmarked, **limits).app, listener)
+            _serve(service.Service(grader, args.unmarked, **limits, token=token).app, listener)
     except KeyboardInterrupt:
         print("deltal serve-rewards: stopped: interrupted", file=sys.stderr, flush=True)
         return INTERRUPTED
     return 0
 
 
-def _serve(app: "FastAPI", listener: socket.socket) -> None:
+def _serve(app: "ASGIApp", listener: socket.socket) -> None:
     """Serve until a signal comes. The address is printed as soon as requests are taken."""
     import uvicorn
 
+    from deltal_openrlhf.rewards.patience import ImpatientProtocol
     from deltal_openrlhf.rewards.service import REWARD_PATH
 
     host, port = listener.getsockname()[:2]
@@ -69,6 +78,7 @@ def _serve(app: "FastAPI", listener: socket.socket) -> None:
 
     config = uvicorn.Config(
         app,
+        http=ImpatientProtocol,
         lifespan="off",
         ws="none",
         access_log=False,
@@ -89,8 +99,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--host",
         default=LOOPBACK,
-        help=f"address to listen on (default {LOOPBACK}: this machine only). There is no authentication: give another one only in a "
+        help=f"address to listen on (default {LOOPBACK}: this machine only). Another one needs a token, and gives no encryption: only in a "
         "network that you trust",
+    )
+    parser.add_argument(
+        "--token",
+        type=_token,
+        metavar=f"{FROM_ENVIRONMENT}|{NO_TOKEN}",
+        help=f"what requests have to bear (Authorization: Bearer ...): that of the environment variable {VARIABLE} "
+        f"({FROM_ENVIRONMENT}; the default where it is set), or nothing ({NO_TOKEN}). A run that has the same variable sends it",
     )
     parser.add_argument("--port", type=int, default=6284, help="0 takes a free one and prints it (default 6284)")
     parser.add_argument(
@@ -102,7 +119,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="grading processes (default 2)")
     parser.add_argument("--deadline", type=float, default=3.0, help="seconds that one pair may take (default 3)")
     parser.add_argument("--memory_mb", type=int, default=1024, help="memory of a grading process in MiB (default 1024)")
-    parser.add_argument("--max_batch", type=int, default=1024, help="responses or pairs in one request (default 1024)")
+    parser.add_argument(
+        "--max_batch",
+        type=int,
+        default=1024,
+        help="golds in one request, all together; a response with one gold counts as one (default 1024)",
+    )
     parser.add_argument("--max_body_mb", type=int, default=16, help="size of a request's body in MiB (default 16)")
     args = parser.parse_args(argv)
     if not 0 <= args.port <= 65535:
@@ -114,8 +136,23 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _token(text: str) -> str:
+    if text not in (FROM_ENVIRONMENT, NO_TOKEN):
+        # Not said again: it may be the token, which ps has shown by now.
+        raise argparse.ArgumentTypeError(
+            f"allowed are {FROM_ENVIRONMENT} (the token is in {VARIABLE}, where ps does not show it) and {NO_TOKEN}"
+        )
+    return text
+
+
+def _listen(host: str, port: int, *, open_to_all: bool) -> socket.socket:
+    """Raises ValueError for an address that other machines reach, unless it may be open to all who reach it."""
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    if not (open_to_all or ipaddress.ip_address(address[0]).is_loopback):
+        raise ValueError(
+            f"--host is {host}, which other machines reach: set {VARIABLE} here and for the runs, or say --token {NO_TOKEN} to serve all "
+            "who ask"
+        )
     return socket.create_server(address, family=family)
 
 

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from deltal_openrlhf.rewards.token import VARIABLE, headers_of
+from deltal_openrlhf.runs.redaction import redacted
+
 DEFAULT_WAIT = 120.0
 """Seconds a reward may take, all tries included."""
 CONNECTIONS = 256
@@ -28,8 +31,15 @@ LARGEST = sys.float_info.max
 """Of a finite number: nan, inf and an int beyond floating point are not up to it."""
 
 
+LONGEST_ANSWER = 2**20
+"""Bytes of an answer, which holds a few numbers for one response."""
+
+
 class RewardError(RuntimeError):
-    """No reward: one line with the address and the reason."""
+    """No reward: one line with the address and the reason. It goes into logs, so credentials of the address are left out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class _TryAgain(Exception):
@@ -40,16 +50,18 @@ class RewardClient:
     """Asks for one reward at a time per call, many calls at once. Belongs to the event loop that first uses it.
 
     addresses: http(s) URLs that take the POST. Every try goes to the next of them in turn. wait: seconds, see DEFAULT_WAIT.
+    token: what every request bears (token.py).
     """
 
-    def __init__(self, addresses: Sequence[str], wait: float = DEFAULT_WAIT) -> None:
+    def __init__(self, addresses: Sequence[str], wait: float = DEFAULT_WAIT, token: str | None = None) -> None:
         self.wait = wait
+        self._headers = {"Content-Type": "application/json", **headers_of(token)}
         self._addresses, self._count = cycle(addresses), len(addresses)
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, query: str, prompt: str, label: str) -> dict[str, Any]:
-        """{"rewards": float, "scores": float, "extra_logs": {name: float}} of one response. Raises RewardError."""
+        """{"rewards": float, "scores": float, "extra_logs": as given} of one response. Raises RewardError."""
         body = json.dumps({"query": [query], "prompts": [prompt], "labels": [label]}).encode()
         async with self._slots:
             deadline = time.monotonic() + self.wait
@@ -80,10 +92,8 @@ class RewardClient:
             seconds = min(seconds, self.wait / (2 * self._count))
         timeout = aiohttp.ClientTimeout(total=max(seconds, 1.0), sock_connect=CONNECT_LIMIT)
         try:
-            async with self._session.post(
-                address, data=body, headers={"Content-Type": "application/json"}, timeout=timeout
-            ) as response:
-                status, answer = response.status, await response.read()
+            async with self._session.post(address, data=body, headers=self._headers, timeout=timeout) as response:
+                status, answer = response.status, await _read(response, address)
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise _TryAgain(reason(error)) from error
         if status >= 500:
@@ -96,8 +106,21 @@ class RewardClient:
             raise RewardError(f"no reward from {address}: the answer is not JSON: {answer[:80]!r}") from None
 
 
+async def _read(response: aiohttp.ClientResponse, address: str) -> bytes:
+    """The body. Raises RewardError for one beyond the limit, of which no more is held."""
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(2**16):
+        body += chunk
+        if len(body) > LONGEST_ANSWER:
+            raise RewardError(f"no reward from {address}: the answer has more than {LONGEST_ANSWER} bytes")
+    return bytes(body)
+
+
 def reward_of(answer: Any, address: str) -> dict[str, Any]:
-    """The reward in a service's answer to one query, as plain numbers. Raises RewardError for anything but finite numbers, one each."""
+    """The reward in a service's answer to one query, as plain numbers. Raises RewardError for anything but finite numbers, one each.
+
+    extra_logs is what the service gave: it ends no run (host/extra_logs.py).
+    """
 
     def number(name: str, value: Any) -> float:
         if isinstance(value, list):
@@ -111,12 +134,10 @@ def reward_of(answer: Any, address: str) -> dict[str, Any]:
     if not isinstance(answer, dict) or "rewards" not in answer:
         raise RewardError(f"no reward from {address}: the answer has no rewards: {str(answer)[:80]!r}")
     rewards, scores, logs = answer["rewards"], answer.get("scores"), answer.get("extra_logs") or {}
-    if not isinstance(logs, dict):
-        raise RewardError(f"no reward from {address}: extra_logs is {str(logs)[:80]!r}, allowed are names with numbers")
     return {
         "rewards": number("rewards", rewards),
         "scores": number("scores", rewards if scores is None else scores),
-        "extra_logs": {name: number(f"extra_logs {name!r}", value) for name, value in logs.items()},
+        "extra_logs": logs,
     }
 
 
@@ -152,28 +173,37 @@ def check_addresses(addresses: Sequence[str]) -> None:
         except ValueError:
             usable = False
         if not usable:
-            raise ValueError(f"{address!r} is no address of a reward service, such as http://127.0.0.1:6284/get_reward")
+            raise ValueError(
+                f"{redacted(address)!r} is no address of a reward service, such as http://127.0.0.1:6284/get_reward"
+            )
 
 
-async def probe(addresses: Sequence[str]) -> None:
-    """Raise RewardError for the first address at which nobody answers. /healthz is asked; a service without it answers 404: it is there."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_LIMIT)) as session:
+async def probe(addresses: Sequence[str], token: str | None = None) -> None:
+    """Raise RewardError for the first address at which nobody answers, or a service of ours that wants another token.
+
+    /healthz is asked; a service without it answers 404: it is there.
+    """
+    timeout = aiohttp.ClientTimeout(total=PROBE_LIMIT)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers_of(token)) as session:
         for address in addresses:
             parts = urlsplit(address)
             try:
                 async with session.get(parts._replace(path="/healthz", query="", fragment="").geturl()) as response:
-                    health = await response.read()
+                    status, health = response.status, await _read(response, address)
             except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
                 raise RewardError(f"the reward service at {address} does not answer: {reason(error)}") from None
-            _check_path(address, parts.path, health)
+            _check_health(address, parts.path, status, health)
 
 
-def _check_path(address: str, path: str, health: bytes) -> None:
-    """`deltal serve-rewards` says where it takes requests for rewards; anything else there would end the run at its first reward."""
+def _check_health(address: str, path: str, status: int, health: bytes) -> None:
+    """`deltal serve-rewards` says who may ask and where; anything else there would end the run at its first reward."""
     try:
-        wanted = json.loads(health).get("reward_path")
-    except (ValueError, AttributeError):
+        said = json.loads(health)
+        wanted, is_ours = said.get("reward_path"), "service" in said
+    except (ValueError, AttributeError, RecursionError):
         return  # a service of the user's
+    if status == 401 and is_ours:
+        raise RewardError(f"{address} gives rewards to those who bear its token: set {VARIABLE} to that of the service")
     if wanted is not None and wanted != path:
         raise RewardError(
             f"{address} is not where this service gives rewards: the path is {wanted}, not {path or '/'!r}"

@@ -59,6 +59,11 @@ def check_label(label: str) -> None:
         golds_of(label)
 
 
+def golds_in(label: str) -> int:
+    """How many answers a response is compared with. Raises ValueError for a label that cannot be graded."""
+    return 1 if _is_countdown(label) else len(golds_of(label))
+
+
 def _is_countdown(label: str) -> bool:
     return isinstance(label, str) and _JSON_OBJECT.match(label) is not None
 

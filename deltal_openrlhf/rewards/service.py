@@ -6,8 +6,9 @@
     POST /grade_batch  [{"gold": ..., "pred": ...}, ...]  ->  [{"equal": bool, "status": str}, ...]
     GET  /healthz, /metrics (Prometheus)
 
-gold: an answer, or a list of acceptable ones. pred: an answer, null for none. A body that is too large or a batch that is too long is
-answered with 413, a malformed one and a broken label with 422, each with {"detail": one line}.
+gold: an answer, or a list of acceptable ones. pred: an answer, null for none. A body that is too large or a batch of too many golds is
+answered with 413, a malformed one and a broken label with 422, a request without the service's token with 401, each with
+{"detail": one line}.
 
 One request is one pair in most runs, so the path of a request is short: no model classes, no thread, and a pair that the grader's exact
 path decides is answered at once.
@@ -24,10 +25,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import golds_of
-from deltal_openrlhf.rewards.scoring import logs_of, response_of, submit
+from deltal_openrlhf.rewards.scoring import golds_in, logs_of, response_of, submit
+from deltal_openrlhf.rewards.token import VARIABLE, is_borne
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -45,9 +48,12 @@ class _Refused(Exception):
 
 
 class Service:
-    """app: what serves the requests. max_body: bytes of a request's body. max_batch: responses or pairs in one request."""
+    """app: what serves the requests. max_body: bytes of a request's body. max_batch: golds to compare with in one request.
 
-    def __init__(self, grader: Grader, unmarked: str, max_body: int, max_batch: int) -> None:
+    token: what requests have to bear, None for nothing.
+    """
+
+    def __init__(self, grader: Grader, unmarked: str, max_body: int, max_batch: int, token: str | None = None) -> None:
         self.grader, self.unmarked, self.max_body, self.max_batch = grader, unmarked, max_body, max_batch
         self.registry = CollectorRegistry()
         grades = Counter("deltal_grades", "Grades by status.", ["status"], registry=self.registry)
@@ -56,12 +62,13 @@ class Service:
         self.seconds = Histogram(
             "deltal_request_seconds", "From a request's head to its answer.", ["path"], registry=self.registry
         )
-        self.app = FastAPI(title=SERVICE, openapi_url=None)
+        app = FastAPI(title=SERVICE, openapi_url=None)
         posts = {REWARD_PATH: self.get_reward, "/is_equal": self.is_equal, "/grade_batch": self.grade_batch}
         for path, answer in posts.items():
-            self.app.add_route(path, self._endpoint(path, answer), methods=["POST"])
-        self.app.add_api_route("/healthz", self.healthz, methods=["GET"])
-        self.app.add_api_route("/metrics", self.metrics, methods=["GET"])
+            app.add_route(path, self._endpoint(path, answer), methods=["POST"])
+        app.add_api_route("/healthz", self.healthz, methods=["GET"])
+        app.add_api_route("/metrics", self.metrics, methods=["GET"])
+        self.app: ASGIApp = app if token is None else _bearers_only(app, token)
 
     async def get_reward(self, data: Any) -> dict:
         queries, prompts, labels = (_strings(data, name) for name in ("query", "prompts", "labels"))
@@ -69,7 +76,7 @@ class Service:
             raise _Refused(
                 422, f"{len(queries)} query, {len(prompts)} prompts, {len(labels)} labels: as many of each are needed"
             )
-        self._check_batch(len(queries))
+        self._check_batch(sum(map(golds_in, labels)))
         responses = [response_of(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
         grades = await self._grades(
             submit(self.grader, response, label, self.unmarked)
@@ -81,14 +88,16 @@ class Service:
     async def is_equal(self, data: Any) -> dict:
         if not (isinstance(data, dict) and isinstance(data.get("str1"), str) and isinstance(data.get("str2"), str)):
             raise _Refused(422, 'the body must be {"str1": gold, "str2": answer}, both text')
-        (grade,) = await self._grades([self.grader.submit(golds_of(data["str1"]), data["str2"])])
+        golds = golds_of(data["str1"])
+        self._check_batch(len(golds))
+        (grade,) = await self._grades([self.grader.submit(golds, data["str2"])])
         return grade._asdict()
 
     async def grade_batch(self, data: Any) -> list[dict]:
         if not isinstance(data, list):
             raise _Refused(422, 'the body must be a list of {"gold": ..., "pred": ...}')
-        self._check_batch(len(data))
         pairs = [_pair(index, item) for index, item in enumerate(data)]
+        self._check_batch(sum(len(golds) for golds, _ in pairs))
         grades = await self._grades(self.grader.submit(golds, pred) for golds, pred in pairs)
         return [grade._asdict() for grade in grades]
 
@@ -100,7 +109,7 @@ class Service:
 
     def _check_batch(self, size: int) -> None:
         if size > self.max_batch:
-            raise _Refused(413, f"{size} in one request, allowed are {self.max_batch} (--max_batch)")
+            raise _Refused(413, f"{size} golds in one request, allowed are {self.max_batch} (--max_batch)")
 
     async def _grades(self, submitted: Iterable[Future[Grade]]) -> list[Grade]:
         futures = []
@@ -153,6 +162,21 @@ class Service:
             if len(body) > self.max_body:
                 raise too_large
         return bytes(body)
+
+
+def _bearers_only(app: ASGIApp, token: str) -> ASGIApp:
+    """The app for requests that bear the token; it is asked nothing by others."""
+    refusal = Response(
+        json.dumps({"detail": f"this service needs the token in {VARIABLE}", "service": SERVICE}),
+        401,
+        {"www-authenticate": "Bearer", "connection": "close"},
+        "application/json",
+    )
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        await (app if is_borne(token, scope["headers"]) else refusal)(scope, receive, send)
+
+    return checked
 
 
 def _parsed(body: bytes) -> Any:

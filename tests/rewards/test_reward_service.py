@@ -158,11 +158,29 @@ def test_what_is_too_large_is_413(service):
     pair = {"gold": "1", "pred": "1"}
     assert service.ask("/grade_batch", [pair] * MAX_BATCH)[0] == 200
     assert service.ask("/grade_batch", [pair] * (MAX_BATCH + 1))[0] == 413
-    assert service.ask("/get_reward", {name: [""] * (MAX_BATCH + 1) for name in REWARD})[0] == 413
+    many = MAX_BATCH + 1
+    assert service.ask("/get_reward", {"query": [""] * many, "prompts": [""] * many, "labels": ["1"] * many})[0] == 413
     padding = 2**20 - len(json.dumps({"str1": "1", "str2": ""}))
     assert service.ask("/is_equal", {"str1": "1", "str2": " " * padding})[0] == 200
     status, answer = service.ask("/is_equal", {"str1": "1", "str2": " " * (padding + 1)})
     assert (status, answer["detail"]) == (413, "the body has more than 1048576 bytes (--max_body_mb)")
+
+
+def test_every_gold_counts(service):
+    """One response may name thousands of golds, each of which is compared with it."""
+    golds = [str(n) for n in range(MAX_BATCH)]
+    too_many = f"{MAX_BATCH + 1} golds in one request, allowed are {MAX_BATCH} (--max_batch)"
+    assert service.ask("/grade_batch", [{"gold": golds, "pred": "-1"}])[0] == 200
+    assert service.ask("/grade_batch", [{"gold": golds, "pred": "-1"}, {"gold": "1", "pred": "1"}]) == (
+        413,
+        {"detail": too_many},
+    )
+    label = json.dumps([*golds, "7"])
+    assert service.ask("/is_equal", {"str1": label, "str2": "-1"}) == (413, {"detail": too_many})
+    assert service.ask("/get_reward", {"query": ["x"], "prompts": [""], "labels": [label]}) == (
+        413,
+        {"detail": too_many},
+    )
 
 
 def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(service):

@@ -19,7 +19,7 @@ class Service:
     def __init__(self, process: subprocess.Popen) -> None:
         self.process = process
         line = process.stdout.readline()
-        self.port = int(re.match(r"deltal serve-rewards: listening on http://127\.0\.0\.1:(\d+) ", line)[1])
+        self.port = int(re.match(r"deltal serve-rewards: listening on http://[\d.]+:(\d+) ", line)[1])
         self.family = psutil.Process(process.pid).children(recursive=True)
 
     def ask(self, path: str, body, method: str = "POST"):
