@@ -1,0 +1,70 @@
+"""What a checkpoint says of the run that saved it: what a resumed run has to share with it. Read before Ray starts, without torch.
+
+run.json   optimizer  flags whose change --deltal.allow_changed_optimizer allows (optimizer_flags.py)
+           data       the rows that it is trained on (data_fingerprint.py)
+           length     flags that the number of optimizer steps follows from; they may change, and with them the schedule
+           fixed      what the files have the shape of, by the training backend (backends.py): ranks, ZeRO stage, ...
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.backends import Backend
+from deltal_openrlhf.host import ema, finished
+from deltal_openrlhf.host.data_fingerprint import check_resumed_data
+from deltal_openrlhf.host.optimizer_flags import check_resumed_optimizer, optimizer_flags
+
+FILE = "run.json"
+
+
+def saved_run(args: Arguments, backend: Backend) -> dict[str, Any]:
+    """What goes into the file."""
+    data = args.deltal.data and list(args.deltal.data)  # client states are read without pickle
+    return {"optimizer": optimizer_flags(args), "data": data, "fixed": backend.fixed(args), "length": _length(args)}
+
+
+def check_resumed_run(args: Arguments, backend: Backend, tag: str) -> None:
+    """Raise ValueError, in one line, if this run cannot continue the checkpoint of this tag, or would not train as its flags say.
+
+    A checkpoint without the file was saved by an earlier version: the flags of the command line hold.
+    """
+    folder = Path(args.ckpt.path, "_actor", tag)
+    ema.check_resumed_average(args, folder)
+    try:
+        saved = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    _check_fixed(backend.fixed(args), saved["fixed"], folder)
+    check_resumed_data(args.deltal.data, saved.get("data"), tag)
+    if not args.deltal.allow_changed_optimizer:
+        check_resumed_optimizer(args, saved["optimizer"], tag)
+
+
+def changed_length(args: Arguments, tag: str) -> list[str]:
+    """The flags by which the run has another length than when it was saved, as "--train.num_episodes 1 to 2"."""
+    try:
+        saved = json.loads(Path(args.ckpt.path, "_actor", tag, FILE).read_text(encoding="utf-8"))["length"]
+    except FileNotFoundError:
+        return []
+    return [
+        f"--{flag} {saved[flag]} to {now}"
+        for flag, now in _length(args).items()
+        if flag in saved and saved[flag] != now
+    ]
+
+
+def _length(args: Arguments) -> dict[str, Any]:
+    return {flag: cpu.lookup(args, flag) for flag in finished.LENGTH}
+
+
+def _check_fixed(now: Mapping[str, Any], saved: Mapping[str, Any], folder: Path) -> None:
+    for name, value in now.items():
+        if name in saved and saved[name] != value:
+            raise ValueError(
+                f"{name} is {value}, but checkpoint {folder} was saved with {saved[name]} and cannot be loaded with another; use the saved "
+                "value, or start from the exported model with another --ckpt.path"
+            )
