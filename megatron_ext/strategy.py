@@ -7,6 +7,7 @@ cut that dimension. Imports Megatron-Core in the workers only.
 import math
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +15,12 @@ import torch.distributed as dist
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.backends import CLIENT_STATES
+from deltal_openrlhf.host import checkpoint_size
 from deltal_openrlhf.host.collectives import everyones, largest
+from deltal_openrlhf.host.optimizer_flags import command_line_kept
+from deltal_openrlhf.host.planned_steps import data_parallel_ranks, largest_share
 from deltal_openrlhf.host.strategy import DeltaLStrategy
+from deltal_openrlhf.runs.full_disk import named_if_full
 from megatron_ext.layout import ParallelLayout
 
 if TYPE_CHECKING:
@@ -45,6 +50,10 @@ class MegatronStrategy(DeltaLStrategy):
     def ring_attn_group(self) -> dist.ProcessGroup:
         """Ranks that train on the same responses. Where there are some, the host leaves their order alone; the trainer shuffles."""
         return self.ds_device_mesh["tp"].get_group()
+
+    def steps_of_rollout(self, num_responses: int) -> int:
+        per_step = self.args.train.batch_size // data_parallel_ranks(self.args)
+        return -(-largest_share(self.args, num_responses) // per_step)
 
     # ── One optimizer step: the host's training step calls these; the schedule runs between them ──
 
@@ -98,26 +107,25 @@ class MegatronStrategy(DeltaLStrategy):
             self._write_ckpt_metric(target, metric.get("metric_value"), metric_key=metric.get("metric_key"))
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **kwargs: Any) -> tuple[str | None, dict]:
-        """(folder, client states) of the newest checkpoint. (None, {}) where there is none."""
+        """(folder, client states) of the newest whole checkpoint. (None, {}) where there is none."""
         from megatron_ext import checkpoint
 
-        latest = os.path.join(load_dir, "latest")
-        if tag is None and not os.path.exists(latest):
+        tag = tag or self.resumed_tag(Path(load_dir))
+        if tag is None:
             self.print(f"no checkpoint in {load_dir}: starting from the model")
             return None, {}
-        if tag is None:
-            with open(latest, encoding="utf-8") as file:
-                tag = file.read().strip()
         folder = os.path.join(load_dir, tag)
         state = checkpoint.load(self.engine, folder)
-        self.schedule.load_state_dict(state["schedule"])
+        with command_line_kept(self.schedule.optimizer, self.schedule):
+            self.schedule.load_state_dict(state["schedule"])
         return folder, torch.load(os.path.join(folder, CLIENT_STATES), weights_only=True)
 
     def save_model(self, model: Any, tokenizer: Any, output_dir: str, **kwargs: Any) -> None:
         """A Hugging Face folder, written by rank 0."""
         from megatron_ext.export import write_model
 
-        write_model(model.engine.model, output_dir, write=self.is_rank_0())
-        if self.is_rank_0():
-            tokenizer.save_pretrained(output_dir)
+        with named_if_full(Path(output_dir), "the model", lambda: checkpoint_size.exported(self.args)):
+            write_model(model.engine.model, output_dir, write=self.is_rank_0())
+            if self.is_rank_0():
+                tokenizer.save_pretrained(output_dir)
         torch_dist_barrier_and_cuda_sync()

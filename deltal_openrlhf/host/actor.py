@@ -5,7 +5,11 @@ from typing import Any
 from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.logging_utils import init_logger
 
+from deltal_openrlhf import backends
+from deltal_openrlhf.host import finished
+from deltal_openrlhf.host.planned_steps import steps_without_the_actor
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.saved_run import saved_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import DeltaLStrategy
 from deltal_openrlhf.host.trainer import DeltaLActorTrainer
@@ -16,9 +20,13 @@ logger = init_logger(__name__)
 class DeltaLPolicyModelActor(ppo_actor.PolicyModelActor.__ray_metadata__.modified_class):
     """Workers unpickle this class from our package, so nothing is patched in them but the trainer's name while it is built."""
 
-    def init_model_from_pretrained(self, strategy: DeltaLStrategy, *args: Any, **kwargs: Any) -> None:
+    def init_model_from_pretrained(
+        self, strategy: DeltaLStrategy, pretrain: str, max_steps: int, *args: Any, **kwargs: Any
+    ) -> None:
+        """max_steps: optimizer steps of the run, the critic's where there is one."""
+        max_steps -= steps_without_the_actor(strategy.args, strategy.steps_of_rollout)
         with rebound(ppo_actor, "ActorPPOTrainer", DeltaLActorTrainer):
-            super().init_model_from_pretrained(strategy, *args, **kwargs)
+            super().init_model_from_pretrained(strategy, pretrain, max_steps, *args, **kwargs)
         logger.info(f"rank {strategy.get_rank()}: {self.trainer.settings.describe()}")
 
     def loss_signature(self) -> str:
@@ -26,5 +34,13 @@ class DeltaLPolicyModelActor(ppo_actor.PolicyModelActor.__ray_metadata__.modifie
         return self.trainer.settings.signature()
 
     def save_checkpoint(self, tag: str, client_states: dict | None = None, **kwargs: Any) -> None:
-        client_states = {**(client_states or {}), "deltal": LossSettings.from_args(self.strategy.args).to_dict()}
+        args = self.strategy.args
+        ours = {"deltal": LossSettings.from_args(args).to_dict(), "run": saved_run(args, backends.load(args.backend))}
+        client_states = {**(client_states or {}), **ours}
         super().save_checkpoint(tag, client_states, **kwargs)
+
+    def save_model(self) -> None:
+        """The host calls it once, when the run has ended."""
+        super().save_model()
+        if self.strategy.is_rank_0():
+            finished.mark(self.strategy.args)

@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from openrlhf.models import Actor
 from openrlhf.utils.deepspeed import DeepspeedStrategy
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host import checkpoint_files, guards
+from deltal_openrlhf.host import checkpoint_files, checkpoint_size, checksums, guards, saved_run, whole_checkpoints
+from deltal_openrlhf.host.collectives import everyones
+from deltal_openrlhf.host.ema import FILE as AVERAGE
+from deltal_openrlhf.host.ema import WeightAverage
 from deltal_openrlhf.host.metrics import StepStatistics
+from deltal_openrlhf.host.optimizer_flags import command_line_kept
+from deltal_openrlhf.host.planned_steps import steps_in_dynamic_batches, steps_in_micro_batches
 from deltal_openrlhf.host.resume import SAVED_LOSS
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.full_disk import named_if_full
+from deltal_openrlhf.statistics.seeds import seed_of
 
 
 @dataclass
@@ -42,10 +50,12 @@ class StepContext:
 
 
 class DeltaLStrategy(DeepspeedStrategy):
-    """One copy per worker. context: the trainer replaces it in every ppo_train."""
+    """One copy per worker. context: the trainer replaces it in every ppo_train. average: of the policy's weights, where one is wanted."""
 
     args: Arguments
-    _update_skipped = False
+    average: WeightAverage | None = None
+    _loaded: Path | None = None
+    _update_skipped = _updated = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,6 +70,11 @@ class DeltaLStrategy(DeepspeedStrategy):
             # DeepSpeed's default takes every backward for a boundary and keeps the last micro batch's gradient only.
             config["managed_gradient_accumulation"] = False
         return config
+
+    def steps_of_rollout(self, num_responses: int) -> int:
+        """Optimizer steps of one pass over a rollout batch of this many responses. The driver asks too."""
+        counted = steps_in_dynamic_batches if self.use_dynamic_batch else steps_in_micro_batches
+        return counted(self.args, num_responses)
 
     # ── Guards ──
 
@@ -107,15 +122,31 @@ class DeltaLStrategy(DeepspeedStrategy):
             raise RuntimeError(self._bad_norm(engine.global_steps))
         if overflow:
             self._update_skipped = True  # by loss scaling; the norm is that of an earlier step
+        self._updated = at_boundary and not self._update_skipped
+        if at_boundary and name == "critic":
+            self._seed_critic(engine)
         if at_boundary and name == "actor":
             norm = None if overflow else self.get_grad_norm(model)
             self.context.statistics.add_update(norm, engine.gradient_clipping(), skipped=self._update_skipped)
 
+    # ── The average of the weights ──
+
+    def start_average(self, model: Any) -> None:
+        """From the checkpoint that was loaded, else from the model. model: the host's second one."""
+        self.average = WeightAverage(model)
+        if self._loaded is not None:
+            self.average.load(self._loaded / AVERAGE)
+
     def moving_average(self, model: Any, model_ema: Any, beta: float = 0.992, device: str = "cpu") -> None:
-        if self._update_skipped:
-            self.time_steps["ema"] += 1
-            return
-        super().moving_average(model, model_ema, beta, device)
+        """Called after every micro batch; averages after those that end an optimizer step, unless it was left out."""
+        if self.average is not None and self._updated:
+            self.average.update(model, beta)
+
+    def save_model(self, model: Any, tokenizer: Any, output_dir: str, **kwargs: Any) -> None:
+        if self.average is not None and model is self.average.model:
+            self.average.fill()
+        with named_if_full(Path(output_dir), "the model", lambda: checkpoint_size.exported(self.args)):
+            super().save_model(model, tokenizer, output_dir, **kwargs)
 
     # ── Checkpoints ──
 
@@ -137,14 +168,13 @@ class DeltaLStrategy(DeepspeedStrategy):
         if self.is_rank_0():
             checkpoint_files.begin(folder)
         torch_dist_barrier_and_cuda_sync()
-        self.write_ckpt(model, str(folder / checkpoint_files.STAGING), tag, client_state or {}, **given)
-        torch_dist_barrier_and_cuda_sync()
+        try:
+            with named_if_full(folder, f"checkpoint {tag}", lambda: checkpoint_size.checkpoint(self.args)):
+                self._write_aside(model, folder / checkpoint_files.STAGING, tag, client_state or {}, given)
+        except OSError:
+            checkpoint_files.begin(folder)  # gives the space back
+            raise
         if self.is_rank_0():
-            if client_state and "deltal" in client_state:
-                # Readable without torch, before a resumed run starts anything.
-                write_atomically(
-                    folder / checkpoint_files.STAGING / tag / SAVED_LOSS, json.dumps(client_state["deltal"])
-                )
             checkpoint_files.publish(folder, tag)
             if save_latest:
                 write_atomically(folder / "latest", tag)
@@ -153,9 +183,65 @@ class DeltaLStrategy(DeepspeedStrategy):
                 self.print(f"Deleted checkpoint {old}")
         torch_dist_barrier_and_cuda_sync()
 
+    def _write_aside(self, model: Any, staging: Path, tag: str, client_state: dict, metric: dict) -> None:
+        self.write_ckpt(model, str(staging), tag, client_state, **metric)
+        torch_dist_barrier_and_cuda_sync()
+        for name, file in (("deltal", SAVED_LOSS), ("run", saved_run.FILE)):
+            if self.is_rank_0() and name in client_state:
+                # Readable without torch, before a resumed run starts anything.
+                write_atomically(staging / tag / file, json.dumps(client_state[name]))
+        self._write_checksums(staging / tag)
+
     def write_ckpt(self, model: Any, folder: str, tag: str, client_state: dict, **metric: Any) -> None:
         """The checkpoint itself, into folder/tag. metric: metric_value and metric_key, as the host's."""
         super().save_ckpt(model, folder, tag, client_state=client_state, save_latest=False, **metric)
+        if self.average is not None:
+            self.average.save(Path(folder, tag, AVERAGE))
+
+    def _write_checksums(self, folder: Path) -> None:
+        """Of all files in the folder, which every rank has left; each rank reads its share."""
+        sizes = everyones(checksums.sizes_in(folder) if self.is_rank_0() else {})[0]
+        share = checksums.parts_of(sizes)[self.get_rank() :: dist.get_world_size()]
+        sums = {part: value for one in everyones(checksums.of(folder, share)) for part, value in one.items()}
+        if self.is_rank_0():
+            checksums.write(folder, sizes, sums)
+
+    def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **options: Any) -> tuple[Any, dict]:
+        """As the host, but from the newest checkpoint that is whole, and with the optimizer's settings of the command line."""
+        if tag is None and not self.use_ds_universal_ckpt:  # those are made by DeepSpeed's script
+            tag = self.resumed_tag(Path(load_dir))
+        engine = _engine(model)
+        with command_line_kept(engine.basic_optimizer, engine.lr_scheduler):
+            path, states = super().load_ckpt(model, load_dir, tag, **options)
+        if hasattr(engine.optimizer, "clip_grad"):  # saved and restored by some of DeepSpeed's optimizers
+            engine.optimizer.clip_grad = engine.gradient_clipping()
+        self._loaded = Path(load_dir, tag) if path and tag else None
+        self._seed_critic(engine)
+        return path, states
+
+    def _seed_critic(self, engine: Any) -> None:
+        """The critic's trainer, which is the host's, shuffles by torch's own generator. A resumed run takes the same steps by this."""
+        torch.manual_seed(seed_of(self.seed, "critic", engine.global_steps))
+
+    def resumed_tag(self, folder: Path) -> str | None:
+        """The checkpoint to resume from, the same on all ranks; None where nothing was saved. Raises ValueError where none is whole.
+
+        The driver has chosen it before Ray started, unless it does not see the folder.
+        """
+        if self.args.deltal.resumed is not None:
+            return self.args.deltal.resumed
+        folders = whole_checkpoints.loaded_together(self.args, folder)
+        rank, ranks = self.get_rank(), dist.get_world_size()
+
+        def fault(tag: str) -> str | None:
+            return next(filter(None, everyones(whole_checkpoints.fault_in(folders, rank, ranks)(tag))), None)
+
+        choice = whole_checkpoints.choose(folders[0], fault)
+        if choice is None:
+            return None
+        for line in choice.warnings(folder):
+            self.print(line)
+        return choice.tag
 
 
 def _engine(model: Any) -> Any:

@@ -93,6 +93,7 @@ def train(case: Case, rank: int, world: int, **classes: Any) -> dict[str, Any]:
     steps: list[list[int]] = [sum(parts, []) for parts in zip(*everyones(trainer.trained_on), strict=True)]
     outcome: dict[str, Any] = {"after": parameters(trainer.actor), "steps": steps}
     if trainer.ema_model is not None:
+        trainer.strategy.average.fill()
         outcome["ema"] = parameters(trainer.ema_model)
     return outcome
 
@@ -162,6 +163,7 @@ def arguments(case: Case) -> SimpleNamespace:
             overlong_filtering=case.filtering,
             allow_changed_loss=False,
             sgd=False,
+            resumed=None,
         ),
         train=space(
             seed=1,
@@ -190,6 +192,7 @@ def arguments(case: Case) -> SimpleNamespace:
         vllm=space(sync_backend="gloo"),
         algo=space(
             advantage=space(
+                estimator="reinforce",
                 is_correction_level=case.correction,
                 is_correction_mode="mask",
                 is_correction_gating="ratio",

@@ -21,6 +21,7 @@ def make_trainer(
     seed=1,
     aux_loss_coef=0.0,
     dtype="float32",
+    rate=ADAM["lr"],
 ):
     """The trainer of a run with an empty buffer. It notes what is in every micro batch of every optimizer step: `micro_batches`."""
     import torch
@@ -50,7 +51,8 @@ def make_trainer(
     args = sharded._arguments(case)
     for name, value in (SCHEDULE | {"aux_loss_coef": aux_loss_coef}).items():
         setattr(args.actor, name, value)
-    args.actor.adam = type(args)(**ADAM | {"eps": eps})
+    adam = ADAM | {"eps": eps, "lr": rate}
+    args.actor.adam = type(args)(**adam)
     parallel_state.destroy_model_parallel()
     strategy = MegatronStrategy(
         seed=seed,
@@ -64,7 +66,7 @@ def make_trainer(
     engine = Engine(
         MegatronModel(settings, sizes),
         packed=packed,
-        optimizer=OptimizerSettings(**ADAM | {"eps": eps}, max_norm=MAX_NORM),
+        optimizer=OptimizerSettings(**adam, max_norm=MAX_NORM),
     )
     strategy.engine, strategy.schedule = engine, learning_rate_schedule(args.actor, NUM_STEPS)
     trainer = Recording(
