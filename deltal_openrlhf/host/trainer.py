@@ -71,6 +71,8 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         self.context = StepContext()
         self._weights: deque[Tensor] = deque()
         strategy.guard_gradient_norm(self.actor)
+        if self.ema_model is not None:
+            strategy.start_average(self.ema_model)
 
     def ppo_train(self, kl_ctl: float) -> dict:
         self.context = self.strategy.context = StepContext()
