@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from deltal_openrlhf.host.whole_checkpoints import step_of
+
 STAGING = ".saving"
 
 
@@ -30,16 +32,20 @@ def old_ones(
 ) -> Iterator[Path]:
     """The checkpoints that have to go by the host's rule, one at a time: the caller deletes each before it asks for the next.
 
-    The best one stays and does not count; of the others, those without a metric go first, then the worst, then the oldest.
+    The best one stays and does not count; of the others, those without a metric go first, then the worst, then the oldest. Before all of
+    them go checkpoints of later steps than the newest: the run fell back behind them, because they are broken.
     """
     there = [path for path in folder.iterdir() if path.is_dir() and path.name != STAGING]
     best = [path for path in there if path.name.startswith("best")]
     if newest.startswith("best"):
         yield from (path for path in best if path.name != newest)
 
-    def value(path: Path) -> tuple[bool, float, float]:
-        metric = metric_of(path)
-        return metric is not None, metric or 0.0, path.stat().st_mtime
+    last = step_of(newest)
+
+    def value(path: Path) -> tuple[bool, bool, float, float]:
+        metric, step = metric_of(path), step_of(path.name)
+        later = last is not None and step is not None and step > last
+        return not later, metric is not None, metric or 0.0, path.stat().st_mtime
 
     others = sorted((path for path in there if path not in best and path.name != newest), key=value)
     kept = len(others) + (not newest.startswith("best"))

@@ -3,9 +3,21 @@
 import json
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+
+@contextmanager
+def named(path: str | os.PathLike) -> Iterator[None]:
+    """Inside, errors of the system say the path; those of a write ("No space left on device") do not by themselves."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def write_atomically(path: str | os.PathLike, text: str) -> None:
@@ -23,7 +35,7 @@ def write_all_atomically(contents: Mapping[Path, bytes | Callable[[IO[bytes]], N
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         for path, content in contents.items():
-            with open(beside[path], "wb") as file:
+            with named(path), open(beside[path], "wb") as file:
                 if isinstance(content, bytes):
                     file.write(content)
                 else:

@@ -9,18 +9,31 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.files import named, write_atomically
 
 NAME = "metrics.jsonl"
 EVALS = "evals.jsonl"
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """The complete lines of a metrics file, in order; none where there is no file. A line that a kill cut short is left out."""
+    """The complete lines of a metrics file, in order; none where there is no file. A last line that a kill cut short is left out.
+
+    Raises ValueError, in one line, with file and number of a line that is broken.
+    """
     if not os.path.exists(path):
         return []
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    with open(path, "rb") as file:
+        return [_row(line, f"{path}: line {number}") for number, line in enumerate(file, 1) if line.endswith(b"\n")]
+
+
+def _row(line: bytes, where: str) -> dict:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
+        raise ValueError(f"{where} is broken (not JSON); repair it, or move the file away") from error
+    if not isinstance(row, dict) or "step" not in row:
+        raise ValueError(f"{where} is broken (no JSON object with a step); repair it, or move the file away")
+    return row
 
 
 SILENT_STEPS = 5
@@ -41,7 +54,10 @@ def silence(rows: Sequence[dict]) -> str | None:
 
 
 class MetricsFile:
-    """Appends lines. A resumed run first drops the steps after its checkpoint; a fresh one moves an old file aside."""
+    """Appends lines, each on the disk before append() returns.
+
+    A resumed run first drops the steps after its checkpoint; a fresh one moves an old file aside.
+    """
 
     def __init__(self, folder: str, *, resumed_step: int, name: str = NAME) -> None:
         os.makedirs(folder, exist_ok=True)
@@ -56,7 +72,9 @@ class MetricsFile:
             os.replace(self.path, os.path.join(folder, f"{name.removesuffix('.jsonl')}.{begun}.jsonl"))
 
     def append(self, row: dict) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            # JSON has no NaN, and the host's means over nothing are NaN.
-            finite = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
+        # JSON has no NaN, and the host's means over nothing are NaN.
+        finite = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
+        with named(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(finite, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,19 +1,18 @@
 """Checkpoints of the real DeepSpeed engine: the new one is whole before an old one goes, whatever ends the save."""
 
+import os
+
 import pytest
+from support.damage import flip_a_bit
 
 from deltal_openrlhf.parity import Case, run_on_ranks
 
 
 def _folders(path):
-    import os
-
     return sorted(name for name in os.listdir(path) if os.path.isdir(os.path.join(path, name)))
 
 
 def _saves(rank, folder):
-    import os
-
     from deltal_openrlhf.parity.host_update import build_trainer, parameters
 
     trainer = build_trainer(Case(adamw=True))
@@ -26,7 +25,7 @@ def _saves(rank, folder):
             "max_mem": 100,
             "client_state": {"global_step": 1, "deltal": {"alpha": 0.5}},
         } | keywords
-        strategy.save_ckpt(engine, folder, tag, **keywords)
+        strategy.save_ckpt(engine, keywords.pop("folder", folder), tag, **keywords)
 
     def state():
         with open(os.path.join(folder, "latest")) as file:
@@ -64,12 +63,50 @@ def _saves(rank, folder):
     _, states = strategy.load_ckpt(engine, folder)
     after = parameters(trainer.actor)
     out["loaded"] = [states["global_step"], all(bool((after[n] == before[n]).all()) for n in before)]
+    out |= _damaged(strategy, engine, folder, save)
+    return out
+
+
+def _damaged(strategy, engine, folder, save):
+    """Which checkpoint is loaded, and its step, when newer ones are broken; with the message where none is left."""
+    import contextlib
+    import io
+    from pathlib import Path
+
+    from openrlhf.utils.deepspeed import DeepspeedStrategy
+
+    out, kept = {}, Path(folder, "damaged")
+    for step in (1, 2, 3):
+        save(f"global_step{step}", folder=str(kept), max_num=3, client_state={"global_step": step})
+
+    def load(loader=type(strategy).load_ckpt):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            path, states = loader(strategy, engine, str(kept))
+        warned = [line for line in said.getvalue().splitlines() if "BROKEN CHECKPOINT" in line]
+        return [Path(path).parent.name, states["global_step"], warned]
+
+    out["whole"] = load()
+    flip_a_bit(next((kept / "global_step3").glob("*optim_states.pt")))
+    out["flipped, the host"] = load(DeepspeedStrategy.load_ckpt)[:2]
+    out["flipped"] = load()
+    model = next((kept / "global_step2").glob("*model_states.pt"))
+    os.truncate(model, model.stat().st_size - 1)
+    out["flipped and cut short"] = load()
+    save("global_step2", folder=str(kept), max_num=2, client_state={"global_step": 22})
+    out["after a save"] = [*_folders(kept), load()[:2]]
+    for tag in ("global_step1", "global_step2"):
+        (kept / tag / "checksums.json").write_text("{")
+    try:
+        load()
+    except ValueError as error:
+        out["none left"] = str(error)
     return out
 
 
 @pytest.fixture(scope="module")
 def saves(tmp_path_factory):
-    return run_on_ranks(1, _saves, str(tmp_path_factory.mktemp("ckpt")), timeout=60)[0]
+    return run_on_ranks(1, _saves, str(tmp_path_factory.mktemp("ckpt")), timeout=110)[0]
 
 
 def test_the_oldest_goes_once_the_newest_is_whole(saves):
@@ -98,3 +135,32 @@ def test_the_worst_metric_goes_first_and_the_newest_never(saves):
 
 def test_the_latest_one_loads(saves):
     assert saves["loaded"] == [1, True]
+
+
+def test_a_flipped_bit_in_the_newest_one_is_said_and_the_one_before_is_loaded(saves):
+    assert saves["whole"] == ["global_step3", 3, []]
+    assert saves["flipped, the host"] == ["global_step3", 3]  # trains on
+    tag, step, said = saves["flipped"]
+    assert (tag, step, len(said)) == ("global_step2", 2, 1)
+    assert (
+        "global_step3 (" in said[0] and "optim_states.pt: its checksum differs); resuming from global_step2" in said[0]
+    )
+
+
+def test_a_checkpoint_that_was_cut_short_is_no_better(saves):
+    tag, step, said = saves["flipped and cut short"]
+    assert (tag, step) == ("global_step1", 1)
+    assert "checksum differs), global_step2 (" in said[0] and "bytes, was saved with" in said[0]
+
+
+def test_the_broken_one_goes_before_the_whole_ones(saves):
+    # Saved anew after the run fell back: with room for two, the broken global_step3 goes, not the older global_step1.
+    assert saves["after a save"] == ["global_step1", "global_step2", ["global_step2", 22]]
+
+
+def test_without_a_whole_one_nothing_starts(saves):
+    assert saves["none left"].startswith("no whole checkpoint is left in ")
+    assert (
+        "global_step2 (checksums.json: broken), global_step1 (checksums.json: broken); restore one"
+        in saves["none left"]
+    )

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a save: the last complete checkpoint is used, and the run goes on as if nothing had happened."""
+"""kill -9 in the middle of a save, and a flipped bit: the last whole checkpoint is used, and the run goes on as if nothing had happened."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.damage import flip_a_bit
 
 from deltal_openrlhf.parity import Case, run_on_ranks
 from megatron_ext.layout import ParallelLayout as Layout
@@ -80,6 +81,13 @@ def resumed(rank: int, folder: str) -> dict:
         position = states["data_loader_state_dict"]["_sampler_iter_state"]["generator"].tolist()
         updates = trainer.actor_scheduler.last_epoch
         outcomes[moment] = {"path": path, "step": states["global_step"], "position": position, "updates": updates}
+    checkpoints = os.path.join(folder, MOMENTS[0])
+    trainer.strategy.save_ckpt(None, checkpoints, "global_step2", client_state=client_states(2))
+    outcomes["whole"] = trainer.strategy.load_ckpt(None, checkpoints)[1]["global_step"]
+    if rank == 0:
+        flip_a_bit(max(Path(checkpoints, "global_step2").glob("*.distcp"), key=os.path.getsize))
+    torch.distributed.barrier()
+    outcomes["flipped"] = trainer.strategy.load_ckpt(None, checkpoints)[1]["global_step"]
     return outcomes
 
 
@@ -100,7 +108,9 @@ def test_last_complete_checkpoint_goes_on_in_another_layout(tmp_path):
         assert not (checkpoints / "global_step2").exists()
         assert (checkpoints / "latest").read_text() == "global_step1"
 
-    outcomes = run_on_ranks(2, resumed, str(tmp_path), timeout=120)[0]
+    outcomes, others = run_on_ranks(2, resumed, str(tmp_path), timeout=120)
+    assert outcomes == others
+    assert (outcomes["whole"], outcomes["flipped"]) == (2, 1)  # falls back to the one before, on both ranks
     for moment in MOMENTS:
         path = str(tmp_path / moment / "global_step1")
         assert outcomes[moment] == {"path": path, "step": 1, "position": [0, 1, 2], "updates": 2}

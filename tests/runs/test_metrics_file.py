@@ -1,6 +1,9 @@
 """metrics.jsonl: what a resumed and a fresh run leave of an older file, and what is said of a run without signal."""
 
 import json
+import os
+
+import pytest
 
 from deltal_openrlhf.runs.metrics_file import SILENT_STEPS, MetricsFile, read_metrics, silence
 
@@ -48,3 +51,29 @@ def test_a_run_without_signal_says_so_once():
     assert "no prompt gave a signal in 5 steps" in said[4] and "94% without an answer to grade" in said[4]
     assert silence([silent] * 4 + [{"deltal/groups_without_signal": 0.9}]) is None
     assert silence([{}] * 9) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"step": 2, "rew', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"2", "no JSON object with a step"),
+        (b"", "not JSON"),
+    ],
+)
+def test_a_broken_line_is_named_by_file_and_number(tmp_path, line, reason):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    with pytest.raises(ValueError) as error:
+        read_metrics(path)
+    assert str(error.value) == f"{path}: line 2 is broken ({reason}); repair it, or move the file away"
+
+
+def test_a_row_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    metrics = MetricsFile(str(tmp_path), resumed_step=0)
+    metrics.append({"step": 1})
+    metrics.append({"step": 2})
+    assert synced == [len('{"step": 1}\n'), 2 * len('{"step": 1}\n')]

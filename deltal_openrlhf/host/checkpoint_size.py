@@ -1,0 +1,63 @@
+"""How many bytes a run's checkpoints and exported models take, from the model's files. Without loading it.
+
+A trained parameter takes its own width (2 bytes in bf16, 4 in fp32), and 12 bytes of the optimizer: its fp32 copy and Adam's two moments.
+Muon and SGD keep less. tests/host/test_checkpoints.py compares this with what DeepSpeed writes.
+"""
+
+import json
+import math
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from deltal_openrlhf.arguments import Arguments
+
+OPTIMIZER = 12
+SGD = 4
+AVERAGE = 4
+
+
+def parameters(model: str) -> int | None:
+    """Parameters of a model of which the files are on this machine, None where they are not, or are no safetensors."""
+    folder = Path(model)
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(model, local_files_only=True))
+        except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError, OSError):
+            return None
+    try:
+        return sum(_in_file(path) for path in folder.glob("*.safetensors")) or None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def exported(args: Arguments) -> int | None:
+    """Bytes of the model in Hugging Face's format."""
+    count = parameters(args.actor.model_name_or_path)
+    return None if count is None else count * _width(args)
+
+
+def checkpoint(args: Arguments) -> int | None:
+    """Bytes of one checkpoint: the policy's and, with a critic, that one's. None where the model's size is not known."""
+    policy = parameters(args.actor.model_name_or_path)
+    if policy is None:
+        return None
+    if args.ds.lora.rank > 0:  # adapters are a few percent of it
+        return policy * _width(args)
+    critic = 0
+    if args.algo.advantage.estimator == "gae":
+        critic = parameters(args.critic.model_name_or_path or args.actor.model_name_or_path) or policy
+    average = policy * AVERAGE * bool(args.train.enable_ema)
+    return (policy + critic) * (_width(args) + (SGD if args.deltal.sgd else OPTIMIZER)) + average
+
+
+def _width(args: Arguments) -> int:
+    return 4 if args.ds.param_dtype == "fp32" and args.backend == "deepspeed" else 2
+
+
+def _in_file(path: Path) -> int:
+    """Parameters in a safetensors file: it begins with the length of a header in JSON, with the shape of each tensor."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

@@ -1,0 +1,110 @@
+"""The folders of a run before it starts: they can be written, there is room for what the flags keep, and no other run has them.
+
+Free space is what the file system says; a quota it does not know. The lock is a POSIX lock on a hidden file, held by the driver until it
+ends, however it ends. Between machines it holds where the file system hands locks on: NFS 4 and Lustre with flock do, NFS mounted with
+`nolock` or `local_lock` does not.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host import checkpoint_size
+from deltal_openrlhf.runs import journal, metrics_file
+from deltal_openrlhf.runs.full_disk import existing, free, readable
+
+LOCK = ".deltal-train.lock"
+
+
+class _Need(NamedTuple):
+    """What a folder will take. size: bytes. what: for the message. remedy: how to need less."""
+
+    flag: str
+    folder: Path
+    size: int
+    what: str
+    remedy: str
+
+
+def check(args: Arguments) -> None:
+    """Raise ValueError, in one line, for folders that cannot be written, have too little space, or hold broken metrics."""
+    for flag, folder in _folders(args):
+        _try_writing(flag, folder)
+    for name in (metrics_file.NAME, metrics_file.EVALS):
+        metrics_file.read_metrics(Path(args.ckpt.output_dir, name))
+    _check_space(list(_needs(args)))
+
+
+def lock(args: Arguments) -> list[IO]:
+    """Lock the folders of the run, and make them. Until the files are closed another run is refused (ValueError)."""
+    files: list[IO] = []
+    for flag, folder in {path.resolve(): (flag, path) for flag, path in _folders(args)}.values():
+        folder.mkdir(parents=True, exist_ok=True)
+        files.append(open(folder / LOCK, "a"))
+        journal.lock(
+            files[-1], f"{flag} {folder}: another run is writing there; wait for its end, or take another folder"
+        )
+    return files
+
+
+def _saves(args: Arguments) -> bool:
+    return args.ckpt.save_steps > 0
+
+
+def _keeps_best(args: Arguments) -> bool:
+    return bool(args.eval.dataset) and args.eval.steps > 0 and args.ckpt.best_metric_key != "none"
+
+
+def _folders(args: Arguments) -> list[tuple[str, Path]]:
+    """The folders that the run writes to, with their flags."""
+    folders = [("--ckpt.output_dir", Path(args.ckpt.output_dir))]
+    if _saves(args) or _keeps_best(args):
+        folders.append(("--ckpt.path", Path(args.ckpt.path)))
+    return folders
+
+
+def _try_writing(flag: str, folder: Path) -> None:
+    """Write a file that has no name in the folder, or in the nearest one above it that is there."""
+    try:
+        with tempfile.TemporaryFile(dir=existing(folder)) as file:
+            file.write(b"0" * 4096)
+            file.flush()
+    except OSError as error:
+        raise ValueError(f"{flag} {folder} cannot be written: {error.strerror}") from error
+
+
+def _needs(args: Arguments) -> Iterator[_Need]:
+    model, whole = checkpoint_size.exported(args), checkpoint_size.checkpoint(args)
+    if model is None or whole is None:
+        return
+    yield _Need("--ckpt.output_dir", Path(args.ckpt.output_dir), model, "the trained model", "free some")
+    best, folder = _keeps_best(args), Path(args.ckpt.path)
+    if not (_saves(args) or best):
+        return
+    copies = (args.ckpt.max_num if _saves(args) else 0) + best + 1  # a new one is complete before an old one goes
+    size = 0 if args.ckpt.disable_ds else copies * whole
+    if args.ckpt.max_mem < math.inf:
+        size = min(size, int(args.ckpt.max_mem * 2**30) + whole)
+    size += model * bool(args.ckpt.save_hf)
+    files = (path for name in ("_actor", "_critic") for path in (folder / name).rglob("*") if path.is_file())
+    size = max(size - sum(path.stat().st_size for path in files), 0 if args.ckpt.disable_ds else whole)
+    extra = ", and the best" if best else ""
+    what = (
+        f"{copies} checkpoints of {readable(whole)} (--ckpt.max_num {args.ckpt.max_num}, one while it is saved{extra})"
+    )
+    yield _Need("--ckpt.path", folder, size, what, "free some, or set --ckpt.max_num or --ckpt.max_mem")
+
+
+def _check_space(needs: list[_Need]) -> None:
+    """Folders on one file system share its space."""
+    for need in needs:
+        device = existing(need.folder).stat().st_dev
+        size = sum(other.size for other in needs if existing(other.folder).stat().st_dev == device)
+        left = free(need.folder)
+        if need.size > left or (need is needs[-1] and size > left):
+            raise ValueError(
+                f"{need.flag} {need.folder} has {readable(left)} free; {need.what} take about {readable(need.size)}; {need.remedy}"
+            )
