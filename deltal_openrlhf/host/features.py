@@ -103,6 +103,11 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
         "checkpoints: the new one is complete before an old one is deleted",
         lambda args: args.backend == "deepspeed" and (args.ckpt.save_steps > 0 or args.eval.steps > 0),
     ),
+    ("--train.seed did not fix the order of the prompts, nor the responses: it does, also after a resume", lambda args: True),
+    (
+        "prompts generated for later steps were lost on resume, and a short last rollout repeated its episode: each is trained once",
+        lambda args: args.ckpt.save_steps > 0 or args.ckpt.load_enable,
+    ),
     ("LoRA: vLLM gets the merged weights under their own names", lambda args: args.ds.lora.rank > 0),
     ("a reward function that raises: stops the run", lambda args: bool(args.reward.remote_url)),
     ("NaN or inf in a loss or gradient norm: stops the run before the update", lambda args: True),

@@ -3,17 +3,20 @@ moment and resumed trains on every prompt once.
 """
 
 import asyncio
+import pickle
 import random
 from types import SimpleNamespace
 
 import pytest
 import torch
+from openrlhf.trainer import ppo_trainer
 from openrlhf.trainer.ray import ppo_actor
-from support.controllers import SAMPLES, Disk, Engine, World, arguments, run
+from support.controllers import arguments, run, simulated, strategy
+from support.killable import SAMPLES, Disk, Engine, World
 from torchdata.stateful_dataloader import StatefulDataLoader
 from vllm import SamplingParams
 
-from deltal_openrlhf.host.data_order import PromptOrder, used_prompts
+from deltal_openrlhf.host.data_order import OrderedSamplesGenerator, PromptOrder, used_prompts
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.sampling import Draw, SeededRolloutActor
 from deltal_openrlhf.host.trainer import DeltaLActorTrainer
@@ -137,8 +140,6 @@ def test_the_host_itself_loses_what_was_generated_ahead_and_repeats_an_episode_w
 
 
 def test_a_run_that_is_done_trains_nothing_more_and_its_count_of_prompts_is_right(uninterrupted):
-    import pickle
-
     states = pickle.loads(uninterrupted.latest)["states"]
     assert states["total_consumed_prompts"] == 2 * PROMPTS
     before = dict(uninterrupted.steps)
@@ -259,11 +260,6 @@ def test_every_request_of_a_run_has_its_own_seed():
 
 
 def test_evaluations_have_the_same_seeds_every_time():
-    from openrlhf.trainer import ppo_trainer
-    from support.controllers import simulated, strategy
-
-    from deltal_openrlhf.host.data_order import OrderedSamplesGenerator
-
     args = arguments("--eval.dataset", "none")
     world = World(Disk(), random.Random(0))
     with simulated(world, 6), rebound(world, "score", lambda prompt, seed: float(seed)):
