@@ -111,7 +111,15 @@ SIGNATURES: dict[str, str] = {
     "llm_engine, images",
     "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_http": "self, queries_list, prompts_list, labels_list",
     "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_func": "self, queries_list, prompts_list, labels_list",
-    # What strategy.py and guards.py ask of DeepSpeed, which OpenRLHF pins.
+    "openrlhf.trainer.ppo_utils.kl_controller:AdaptiveKLController.__init__": "self, init_kl_coef, target, horizon",
+    # What planned_steps.py counts.
+    "openrlhf.trainer.ppo_trainer:RemoteExperienceMaker.split_rollout_samples": "self, rollout_samples",
+    "openrlhf.trainer.ppo_trainer:balance_experiences": "experiences, args",
+    "openrlhf.trainer.ray.launcher:RayActorGroup.async_run_method_batch": "self, method_name, kwargs",
+    # What strategy.py, guards.py and ema.py ask of DeepSpeed, which OpenRLHF pins.
+    "deepspeed.runtime.engine:DeepSpeedEngine.zero_optimization_partition_weights": "self",
+    "deepspeed.runtime.engine:DeepSpeedEngine.gradient_clipping": "self",
+    "deepspeed.runtime.zero.partition_parameters:GatheredParameters.__init__": "self, params, modifier_rank, fwd_module, enabled",
     "deepspeed.runtime.engine:DeepSpeedEngine.managed_gradient_accumulation": "self",
     "deepspeed.runtime.engine:DeepSpeedEngine.is_gradient_accumulation_boundary": "self",
     "deepspeed.runtime.zero.stage_1_and_2:DeepSpeedZeroOptimizer.has_overflow": "self, partition_gradients",

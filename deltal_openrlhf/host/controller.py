@@ -17,8 +17,10 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host import adaptive_kl, finished
 from deltal_openrlhf.host.data_order import data_order_bound, used_prompts
 from deltal_openrlhf.host.metrics import length_metrics
+from deltal_openrlhf.host.planned_steps import planned_steps, rollout_prompts
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.resume import check_resumed_loss
 from deltal_openrlhf.host.rollout_files import RolloutFiles
@@ -54,10 +56,21 @@ class ControllerMixin(BasePPOTrainer):
         step = states["global_step"]
         if step and not self.args.deltal.allow_changed_loss:
             check_resumed_loss(self.settings, states.get("deltal"))
+        if not step:
+            finished.forget(self.args)
+        adaptive_kl.restore(states, self.kl_ctl, self.args)
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
         self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
         self.rollout_files = RolloutFiles(self.args, self.settings)
         return states
+
+    def restore_best_checkpoint_state(self, checkpoint_states: dict) -> None:
+        """As the host, but another --ckpt.best_metric_key than the saved one holds: the best value of the old one says nothing of it."""
+        key, saved = self.args.ckpt.best_metric_key, checkpoint_states.get("best_eval_metric_key")
+        if key and saved and key != saved:
+            logger.info(f"--ckpt.best_metric_key is {key}, the checkpoint's best is by {saved}: the best one is looked for anew")
+            return
+        super().restore_best_checkpoint_state(checkpoint_states)
 
     def _check_workers(self) -> None:
         wanted = self.settings.signature()
@@ -110,6 +123,7 @@ class ControllerMixin(BasePPOTrainer):
         if note := silence(self.last_rows):
             logger.warning(note)
         if client_states:
+            adaptive_kl.remember(client_states, self.kl_ctl, self.args)
             # The host counts what was drawn, and draws what waited for its step again after a resume.
             client_states["total_consumed_prompts"] = used_prompts(client_states["data_loader_state_dict"])
         self.metrics_file.append({"step": global_step, "total_steps": self.total_steps, "time": time.time(), **numbers})
@@ -128,8 +142,9 @@ class DeltaLController(ControllerMixin, ppo_trainer.PPOTrainer.__ray_metadata__.
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with data_order_bound(ppo_trainer):
             super().__init__(*args, **kwargs)
-        prompts, batch = len(self.prompts_dataloader), self.args.rollout.batch_size
-        self.total_steps = -(-prompts // batch) * self.args.train.num_episodes
+        prompts = len(self.prompts_dataloader)
+        self.total_steps = -(-prompts // rollout_prompts(self.args)) * self.args.train.num_episodes
+        self.max_steps = planned_steps(self.args, prompts, self.strategy.steps_of_rollout)
         check_whole_rollouts(self.args, prompts)
 
 
@@ -139,6 +154,8 @@ class DeltaLGenerateSamplesActor(ppo_trainer_async.GenerateSamplesActor.__ray_me
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with data_order_bound(ppo_trainer_async):
             super().__init__(*args, **kwargs)
+        strategy = self.samples_generator.strategy
+        self.max_steps = planned_steps(self.args, len(self.prompts_dataloader), strategy.steps_of_rollout)
 
 
 class DeltaLTrainingActor(ControllerMixin, ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class):

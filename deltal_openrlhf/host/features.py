@@ -100,6 +100,26 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
     ("micro batches without a trained token: averaged instead of divided by zero", lambda args: True),
     ("incomplete optimizer steps of a short rollout: completed, not carried over", lambda args: True),
     (
+        "the learning rate was planned for fewer steps than short rollouts take, so that it rose again: for as many",
+        lambda args: True,
+    ),
+    (
+        "the average of the weights lost small changes in bf16, all of them with ZeRO-3, and its past on resume: float32, and saved",
+        lambda args: args.train.enable_ema,
+    ),
+    (
+        "a resume ignored the command line's learning rate, weight decay and betas: others are refused, or taken if that is allowed",
+        lambda args: args.ckpt.load_enable,
+    ),
+    (
+        "a run that had ended exported over its model when it was given again: it ends at once",
+        lambda args: args.ckpt.load_enable,
+    ),
+    (
+        "an adaptive KL coefficient began anew on resume: it is saved",
+        lambda args: bool(args.algo.kl.target),
+    ),
+    (
         "checkpoints: the new one is complete before an old one is deleted",
         lambda args: args.backend == "deepspeed" and (args.ckpt.save_steps > 0 or args.eval.steps > 0),
     ),
@@ -125,6 +145,11 @@ def check_features(args: Arguments, settings: LossSettings) -> None:
             raise ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
     if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
+    if args.train.enable_ema and args.ds.tensor_parallel_size > 1:
+        raise ValueError(
+            f"--train.enable_ema with --ds.tensor_parallel_size {args.ds.tensor_parallel_size}: the average is divided over ranks "
+            "that have the same parameters; leave out --train.enable_ema"
+        )
     if args.ds.lora.rank > 0:
         _check_lora(args)
     if args.ds.deepcompile and args.train.dynamic_batch_enable and args.ds.zero_stage in (1, 2):

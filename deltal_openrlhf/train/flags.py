@@ -90,6 +90,12 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume from a checkpoint although it was trained with another mode, alpha, scope or M",
     )
+    group.add_argument(
+        "--deltal.allow_changed_optimizer",
+        action="store_true",
+        help="resume from a checkpoint although it was trained with another learning rate, schedule, weight decay, betas, eps or clipping; "
+        "those of the command line hold from there on",
+    )
 
 
 def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
