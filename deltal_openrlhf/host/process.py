@@ -1,19 +1,63 @@
 """What every process of a run does before it imports the host: the driver, Ray's workers, vLLM's processes, and the ranks of the checks."""
 
+import os
+import signal
+
 from deltal_openrlhf import cpu
-from deltal_openrlhf.host import toolkit
+from deltal_openrlhf.host import remote_code, toolkit
+from deltal_openrlhf.runs import leftovers, stacks
 from deltal_openrlhf.standins import flash_attn
 
-SETUP_HOOK = "deltal_openrlhf.host.process.prepare"
+SETUP_HOOK = "deltal_openrlhf.host.process.prepare_worker"
 """For Ray's runtime environment: worker_process_setup_hook."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""What a scheduler sends before it ends a run. The driver hears them; to the whole process group, they are sent to its workers too."""
+_OF_A_RUN = "DELTAL_WORKER"
+"""Set in the environment of a worker and its children."""
 
 
 def prepare() -> None:
     """Put flash-attn's stand-in in place where flash-attn is missing, and the CPU layer where torch has no CUDA. Idempotent.
 
-    DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py).
-    Ray calls it in every worker (worker_process_setup_hook), vLLM in every process of its own (entry point). Imports no torch.
+    DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py). A model's own Python runs only where it may (remote_code.py).
+    vLLM calls it in every process of its own (entry point). Imports no torch.
     """
     toolkit.prepare()
     flash_attn.install()
     cpu.install()
+    remote_code.install()
+    made_by_vllm = os.environ.get(_OF_A_RUN) not in (None, str(os.getpid()))  # in a worker
+    leftovers.mark(temporary_files=made_by_vllm)
+    if made_by_vllm:
+        os.environ[_OF_A_RUN] = str(os.getpid())
+        stacks.offer()
+
+
+def prepare_worker() -> None:
+    """As prepare, in one of Ray's workers: the driver may ask for its stacks, and the scheduler's signals do not end it.
+
+    Ray calls it in every worker before the first task (worker_process_setup_hook), and the worker ends when the driver has told it to.
+    """
+    os.environ[_OF_A_RUN] = str(os.getpid())
+    stacks.offer()
+    outlive_stop_signals()
+    prepare()
+
+
+def outlive_stop_signals() -> None:
+    """The signals do nothing in this process from now on; its children, whatever starts them, get the default again."""
+    import ray._private.utils
+
+    for number in STOP_SIGNALS:
+        # Not SIG_IGN, which a program that is executed would inherit.
+        signal.signal(number, lambda signum, frame: None)
+    # Ray's worker would set its own when this hook returns: SIGTERM ends it.
+    ray._private.utils.set_sigterm_handler = lambda handler: None
+    # Ray's daemons, from which the worker comes, have them blocked (train/signals.py).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    os.register_at_fork(after_in_child=_default_signals)
+
+
+def _default_signals() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C or SIGTERM."""
+from deltal_openrlhf.runs.redaction import redacted
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit status after Ctrl-C, and after SIGTERM or SIGUSR1."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -22,7 +24,7 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(**kwargs, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {redacted(message)}\n")
 
 
 def check_numbers(

@@ -1,5 +1,6 @@
 """A quiet console: one line a PPO step with an estimate of the time left; everything else goes into a log file."""
 
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,6 +50,11 @@ class QuietConsole:
             if note := silence(rows[:number]):
                 print(f"note: {note}", file=self._out)
         self._shown = max(self._shown, len(rows))
+
+    def say(self, line: str) -> None:
+        """Show a line to the user, and put it into the log too."""
+        for stream in (self._out, sys.stdout):
+            print(f"deltal train: {line}", file=stream, flush=True)
 
     def _rows(self) -> list[dict]:
         if not self._metrics.exists():

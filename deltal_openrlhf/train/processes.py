@@ -1,9 +1,12 @@
 """Leave no process behind, also when a worker was killed and its children were adopted by init."""
 
 import signal
+import subprocess
+import sys
 
 import psutil
 
+from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.runs.tether import end
 from deltal_openrlhf.runs.watch import Watch
 
@@ -24,8 +27,10 @@ class ProcessTracker:
     def stop_ray(self, grace: float = 5.0) -> None:
         """Shut this process's Ray down, then end what is left of the processes seen."""
         self._watch.stop()
-        import ray
-
-        if ray.is_initialized():
-            ray.shutdown()
-        end(self._seen, grace, signal.SIGTERM, signal.SIGKILL)
+        if "ray" in sys.modules and (ray := sys.modules["ray"]).is_initialized():
+            # Ray's daemons do not hear SIGTERM (signals.py), after which Ray waits a second for each.
+            with rebound(subprocess.Popen, "terminate", subprocess.Popen.kill):
+                ray.shutdown()
+        else:
+            grace = 0.0  # what there is began in a ray.init that was interrupted, and knows of no end
+        end(self._seen, grace, signal.SIGKILL)

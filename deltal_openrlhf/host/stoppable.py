@@ -1,0 +1,123 @@
+"""A controller that stops when the driver asks it to, with a checkpoint of the last step that it finished."""
+
+import functools
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from openrlhf.utils.logging_utils import init_logger
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.stop import Attention, AttentiveQueue, StopAsked, Stopped
+
+if TYPE_CHECKING:
+    from openrlhf.trainer.ppo_trainer import BasePPOTrainer
+else:
+    BasePPOTrainer = object
+
+logger = init_logger(__name__)
+
+TOLD_WITHIN = 2.0
+"""Seconds within which the driver says that it was a signal that ended a process of the run."""
+
+
+class StoppableMixin(BasePPOTrainer):
+    """Goes in front of the host's controller, which is a BasePPOTrainer.
+
+    It leaves a step while its responses come, and finishes one whose update has begun. What it saves is what the host saves after a step,
+    whatever --ckpt.save_steps is.
+    """
+
+    args: Arguments
+    _finished: tuple[int, dict] | None = None
+    """The last finished step of this run and its client states."""
+    _saved = _evaluated = 0
+    """The last step that was saved, and that was evaluated."""
+    rollout_queue: Any
+    """Of the asynchronous controller only."""
+    _updating = False
+    """Whether the parameters are no longer those of the last finished step."""
+
+    @functools.cached_property
+    def attention(self) -> Attention:
+        return Attention()
+
+    def init_checkpoint_states(self) -> dict:
+        states = super().init_checkpoint_states()
+        self._saved = states.get("global_step", 0)
+        return states
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """As the host. Raises Stopped, once everything is saved, when the driver asks for it."""
+        self.attention.alive("training begins", now=True)
+        if hasattr(self, "rollout_queue"):
+            self.rollout_queue = AttentiveQueue(self.rollout_queue, self.attention)
+        try:
+            with self.attention.while_waiting():
+                super().fit(*args, **kwargs)
+        except StopAsked:
+            raise Stopped(self._finish()) from None
+        except Exception as error:
+            # The signal may have gone to all processes, and vLLM's end on it.
+            if self._updating or not self._told_now():
+                raise
+            logger.info(f"The run is told to stop; what ended before: {error}")
+            raise Stopped(self._finish()) from error
+        self.attention.alive("training ends", now=True)
+
+    def ppo_train(self, global_steps: int) -> dict:
+        self.attention.check(now=True)
+        self._updating = True
+        return super().ppo_train(global_steps)
+
+    def broadcast_to_vllm(self) -> None:
+        """As the host, unless nothing will be generated any more. (In async training it waits for the generation in progress.)"""
+        if not self.attention.asked(now=True):
+            super().broadcast_to_vllm()
+
+    def save_logs_and_checkpoints(
+        self, global_step: int, logs_dict: dict | None = None, client_states: dict | None = None
+    ) -> None:
+        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
+        self._finished, self._updating = (global_step, client_states or {}), False
+        if global_step % self.args.ckpt.save_steps == 0:
+            self._saved = global_step
+        self.attention.alive(f"step {global_step}", now=True)
+        self.attention.check(now=True)
+
+    def save_best_checkpoint(self, eval_metrics: dict, global_step: int, client_states: dict | None = None) -> None:
+        super().save_best_checkpoint(eval_metrics, global_step, client_states)
+        self._evaluated = global_step
+
+    def _told_now(self) -> bool:
+        end = time.monotonic() + TOLD_WITHIN
+        while not (asked := self.attention.asked(now=True)) and time.monotonic() < end:
+            time.sleep(0.1)
+        return bool(asked)
+
+    def _finish(self) -> str:
+        """Save what is not saved yet, and close the trackers. What to say about it."""
+        said = self._save()
+        for tracker in (self.wandb_logger, self.tensorboard_logger):
+            if tracker:
+                tracker.close()
+        return said
+
+    def _save(self) -> str:
+        ckpt = self.args.ckpt
+        if self._finished is None:
+            kept = f"; checkpoint global_step{self._saved} in {ckpt.path} is the last" if self._saved else ""
+            return f"no step was finished, so nothing was saved{kept}"
+        step, states = self._finished
+        if ckpt.disable_ds:
+            return f"step {step} was the last; no checkpoint was saved (--ckpt.disable_ds)"
+        told = ""
+        if step != self._saved:
+            # The host saves after every save_steps steps, and would log once more.
+            with rebound(ckpt, "save_steps", 1), rebound(self.args.logger, "logging_steps", math.inf):
+                super().save_logs_and_checkpoints(step, {}, states)
+            told = " although --ckpt.save_steps is -1" if ckpt.save_steps == math.inf else ""
+        if self.args.eval.dataset and step % self.args.eval.steps == 0 and step != self._evaluated:
+            told += f", without the evaluation after step {step}"
+        return f"checkpoint global_step{step} is saved in {ckpt.path}{told}; the same command with --ckpt.load_enable resumes from it"

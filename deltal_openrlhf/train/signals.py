@@ -1,0 +1,129 @@
+"""What SIGTERM, SIGUSR1 and Ctrl-C do to a run, in its driver.
+
+    before training begins   the run ends at once: there is nothing to save
+    later                    the controllers are told (host/stop.py); they save and end within --deltal.grace seconds
+    the second signal        the run ends at once
+    Ctrl-C                   the run ends at once
+
+ray.init sets handlers of its own, and starts daemons in the driver's process group, which a scheduler's signal reaches first. So it runs
+with the signals blocked in this thread, which its daemons inherit, and without the right to change a handler.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from deltal_openrlhf.host.process import STOP_SIGNALS
+from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.runs.command import INTERRUPTED, TERMINATED
+
+Say = Callable[[str], None]
+
+
+class Signals:
+    """The handlers of one run, from its first moment to its last. Made in the main thread, which they interrupt."""
+
+    def __init__(self) -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle)
+        self._why: str | None = None
+        self._code = INTERRUPTED
+        self._raised = False
+        self._first: signal.Signals | None = None
+        self._told = threading.Event()
+        self._ended = threading.Event()
+        self._watched = False
+
+    # ── In the main thread ──
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Inside, the handlers stay, and processes that are started do not hear the signals."""
+        set_handler = signal.signal
+
+        def keep(number: int, handler: Any) -> Any:
+            return handler if number in STOP_SIGNALS else set_handler(number, handler)
+
+        # Another thread takes a signal meanwhile; its handler runs in this one.
+        taker = threading.Thread(target=self._ended.wait, daemon=True, name="signals")
+        taker.start()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            with rebound(signal, "signal", keep):
+                yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def watch(self, grace: float, say: Say) -> None:
+        """From now on a signal lets the run save first. grace: seconds for that. say: gets a line when it comes. Needs Ray."""
+        threading.Thread(target=self._follow, args=(grace, say), daemon=True, name="stop").start()
+        self._watched = True
+
+    def end(self) -> None:
+        """From now on a signal or Ctrl-C does nothing: the run is being cleaned up."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._ended.set()
+
+    def verdict(self) -> tuple[str, int]:
+        """Why a run was interrupted, and its exit status."""
+        return self._why or "interrupted", self._code
+
+    def stopped(self, error: BaseException, reason: str) -> str:
+        """Why a run ended that was told to stop. error: what it ended with: what the controllers say, or, with its reason, another one."""
+        from deltal_openrlhf.host.stop import Stopped
+
+        cause = getattr(error, "cause", error)  # what Ray wraps
+        return f"{self._name()}: {cause if isinstance(cause, Stopped) else f'nothing was saved: {reason}'}"
+
+    @property
+    def came(self) -> bool:
+        """Whether the run was told to stop."""
+        return self._first is not None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._ended.is_set() or self._raised:
+            return
+        if self._why is not None:  # by another thread
+            self._raised = True
+            raise KeyboardInterrupt
+        if self._first is None:
+            self._first = signal.Signals(number)
+            if not self._watched:
+                self._interrupted(f"{self._name()} in the start: no step was done, so nothing was saved")
+            self._told.set()
+        else:
+            self._interrupted(f"a second signal ({signal.Signals(number).name}): ended without saving")
+
+    def _interrupted(self, why: str) -> None:
+        self._why, self._code, self._raised = why, TERMINATED, True
+        raise KeyboardInterrupt
+
+    def _name(self) -> str:
+        return self._first.name if self._first else "no signal"
+
+    # ── In a thread ──
+
+    def interrupt(self, why: str, code: int) -> None:
+        """End the run from another thread, which then has nothing else to say."""
+        if self._why is None and not self._ended.is_set():
+            self._why, self._code = why, code
+            # Not SIGINT, which a shell lets its background jobs ignore.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def _follow(self, grace: float, say: Say) -> None:
+        from deltal_openrlhf.host import stop
+
+        self._told.wait()
+        name = self._name()
+        stop.ask_to_stop(name)
+        if stop.sign_of_life() is None:
+            self.interrupt(f"{name} in the start: no step was done, so nothing was saved", TERMINATED)
+            return
+        say(
+            f"{name}: the run saves a checkpoint and ends, within {grace:g} s (--deltal.grace); a second signal ends it at once"
+        )
+        if not self._ended.wait(grace):
+            self.interrupt(f"{name}: not saved within {grace:g} s (--deltal.grace)", TERMINATED)
