@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.host.rebind import rebound
 from megatron_ext import cpu as megatron_cpu
 from megatron_ext.layout import RANK_ORDER, ParallelLayout, num_experts
@@ -166,7 +167,7 @@ class MegatronModel:
 def _bridge(settings: ModelSettings, layout: ParallelLayout) -> Bridge:
     """mbridge's translator for this kind of model, with what it gets wrong or cannot know set right."""
     modules = chosen(settings.modules, cpu.is_needed())
-    hf_config = AutoConfig.from_pretrained(settings.path, trust_remote_code=True)
+    hf_config = AutoConfig.from_pretrained(settings.path, trust_remote_code=remote_code.is_trusted())
     rope = hf_config.rope_parameters
     hf_config.rope_theta = rope["rope_theta"]  # where transformers 4 had it
     bridge = AutoBridge.from_config(hf_config, dtype=settings.dtype)

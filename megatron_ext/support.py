@@ -51,7 +51,7 @@ def check_model(args: Arguments, layout: ParallelLayout) -> None:
     if not name:
         raise ValueError(allowed)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=True)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=args.deltal.trust_remote_code)
     except (OSError, ValueError) as error:
         why = str(error).strip().partition("\n")[0]
         raise ValueError(f"{allowed}: {why}") from error

@@ -16,6 +16,7 @@ from deltal_openrlhf.data.output import FORMATS, Row, Written, write
 from deltal_openrlhf.data.prepare import Files, Options, math_files, measured
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
 from deltal_openrlhf.data.sources import FORMS, folder_problem
+from deltal_openrlhf.models import remote_code
 from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, nearest
 
 DESCRIPTION = f"""Write train and eval files for OpenRLHF: rows of input (the prompt), label (what the reward reads) and datasource.
@@ -111,6 +112,8 @@ def _options(args: argparse.Namespace) -> Options:
         raise ValueError("--max_prompt_tokens counts tokens and needs --tokenizer")
     if problem := folder_problem(args.out):
         raise ValueError(f"--out {args.out}: {problem}")
+    if args.tokenizer:
+        remote_code.check(args.tokenizer, flag="--tokenizer", may_download=True)
     tokenizer = load_tokenizer(args.tokenizer, chat=args.template == "chat") if args.tokenizer else None
     return Options(args.template, tokenizer, args.max_prompt_tokens, args.seed, args.holdout, _say)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deltal_openrlhf.models.remote_code import TRUST_HELP, check
 from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.packages import check_report_packages
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, help="of prompts, responses, projection and bootstrap (default 0)"
     )
+    parser.add_argument("--trust_remote_code", action="store_true", help=TRUST_HELP)
     parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda or cuda:N")
     return parser
 
@@ -111,8 +113,13 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
     from deltal_openrlhf.diagnostics.responses import Sampling
     from deltal_openrlhf.diagnostics.run import Request, diagnose
     from deltal_openrlhf.diagnostics.sources import from_prompts, from_saved
+    from deltal_openrlhf.host import remote_code
     from deltal_openrlhf.models import checkpoint
 
+    remote_code.install()
+    remote_code.choose(args.trust_remote_code)
+    if not args.trust_remote_code:
+        check(args.model, "--trust_remote_code allows it", flag="--model", may_download=True)
     device = _device(args.device)
     if not args.rollouts:
         rewarding.check_reward(args.reward)

@@ -11,7 +11,9 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Request, Sampling, evaluate
 from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.models.remote_code import TRUST_HELP, check
 from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.files import write_atomically
 
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gpu_memory_utilization", type=float, default=0.9, help="share of a GPU's memory for vLLM (default 0.9)"
     )
+    parser.add_argument("--trust_remote_code", action="store_true", help=TRUST_HELP)
     parser.add_argument(
         "--compare",
         nargs=2,
@@ -110,6 +113,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     _check_environment(args)
     cpu.set_environment()  # before transformers and vLLM are imported
     prepare()
+    remote_code.choose(args.trust_remote_code)
+    if not args.trust_remote_code:
+        check(args.model, "--trust_remote_code allows it", flag="--model", may_download=True)
     evaluate(
         Request(
             model=args.model,

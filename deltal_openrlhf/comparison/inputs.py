@@ -9,6 +9,7 @@ from openrlhf.datasets.prompts_dataset import preprocess_data
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.models import remote_code
 
 ATTENTION = "sdpa"
 
@@ -71,6 +72,7 @@ def check_architecture(start: str) -> None:
 
     Reads config.json only.
     """
+    remote_code.check(start, flag="--actor.model_name_or_path")
     try:
         config = AutoConfig.from_pretrained(start)
         with torch.device("meta"):

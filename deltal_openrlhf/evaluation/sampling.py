@@ -33,6 +33,7 @@ def start(folder: Path, max_model_len: int, tensor_parallel_size: int, gpu_memor
     from vllm import LLM
 
     from deltal_openrlhf import cpu
+    from deltal_openrlhf.host import remote_code
 
     # Graphs would be compiled by g++ first. A seeded request whose prompt is computed in parts makes vLLM 0.29 rewind its generator by a
     # call that generators of a CPU do not have.
@@ -46,6 +47,7 @@ def start(folder: Path, max_model_len: int, tensor_parallel_size: int, gpu_memor
         max_model_len=max_model_len,
         tensor_parallel_size=tensor_parallel_size,
         gpu_memory_utilization=gpu_memory_utilization,
+        trust_remote_code=remote_code.is_trusted(),
         **(of_cpu if cpu.is_needed() else {}),
     )
 

@@ -69,6 +69,11 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_best_checkpoint": "self, eval_metrics, global_step, client_states",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.init_checkpoint_states": "self",
     "openrlhf.trainer.ppo_trainer:prepare_datasets": "strategy, tokenizer",
+    "openrlhf.trainer.ppo_trainer:blending_datasets": "datasets, probabilities, strategy, seed, max_count, stopping_strategy, "
+    "dataset_split",
+    "openrlhf.trainer.ppo_trainer:compute_eval_metrics": "eval_dataloader, samples_list, n_samples_per_prompt",
+    "openrlhf.trainer.ppo_trainer:PPOTrainer.evaluate": "self, global_step, generate_kwargs",
+    "openrlhf.datasets.prompts_dataset:preprocess_data": "data, input_template, input_key, label_key, apply_chat_template",
     "openrlhf.trainer.ppo_trainer_async:prepare_datasets": "strategy, tokenizer",
     "openrlhf.trainer.ppo_trainer_async:SamplesGenerator.generate_samples": "self, generate_kwargs",
     "openrlhf.trainer.ppo_trainer:SamplesGenerator.generate_samples": "self, generate_kwargs",
@@ -111,6 +116,11 @@ SIGNATURES: dict[str, str] = {
     "llm_engine, images",
     "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_http": "self, queries_list, prompts_list, labels_list",
     "openrlhf.utils.agent:SingleTurnAgentExecutor._fetch_rewards_via_func": "self, queries_list, prompts_list, labels_list",
+    "openrlhf.utils.logging_utils:WandbLogger.__init__": "self, args",
+    # What remote_code.py binds of transformers, which OpenRLHF pins.
+    "transformers.dynamic_module_utils:resolve_trust_remote_code": "trust_remote_code, model_name, has_local_code, has_remote_code, "
+    "error_message, upstream_repo",
+    "transformers.dynamic_module_utils:get_class_in_module": "class_name, module_path, force_reload",
     "openrlhf.trainer.ppo_utils.kl_controller:AdaptiveKLController.__init__": "self, init_kl_coef, target, horizon",
     # What planned_steps.py counts.
     "openrlhf.trainer.ppo_trainer:RemoteExperienceMaker.split_rollout_samples": "self, rollout_samples",

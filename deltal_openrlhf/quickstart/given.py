@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from deltal_openrlhf.data import countdown
 from deltal_openrlhf.data.prompt_tokens import as_text, load_tokenizer
 from deltal_openrlhf.data.templates import Messages
-from deltal_openrlhf.models import checkpoint
+from deltal_openrlhf.models import checkpoint, remote_code
 from deltal_openrlhf.quickstart import task
 from deltal_openrlhf.quickstart.sizes import Size
 from deltal_openrlhf.runs.errors import first_line
@@ -41,6 +41,7 @@ def find(name: str, size: Size) -> GivenModel:
     """
     from deltal_openrlhf.models.sampling import end_tokens
 
+    remote_code.check(name, may_download=True)
     if not os.path.isdir(name) and not os.path.isabs(name):
         load_tokenizer(name, chat=False)  # before gigabytes of weights come from the hub
     folder = checkpoint.locate(name)

@@ -8,6 +8,8 @@ from deltal_openrlhf import backends
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.grading.extract import FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
+from deltal_openrlhf.runs.redaction import redacted
+from deltal_openrlhf.train import credentials
 
 MODE_FLAG = "actor.loss_agg_mode"
 
@@ -19,9 +21,12 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     parser.error = lambda message: fail(message, prog)  # type: ignore[method-assign]
     host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
     host_mode.choices = MODES
+    credentials.hide(parser)
     _add_recipe_flags(parser)
     _add_loss_flags(parser)
+    _add_data_flags(parser)
     _add_reward_flags(parser)
+    _add_stopping_flags(parser)
     _add_measurement_flags(parser)
     _add_backend_flags(parser)
 
@@ -34,6 +39,13 @@ def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.yaml",
         help="flags from a file, without the dashes: `actor.adam.lr: 1e-6`, or nested. Several --config merge from left to right; flags of "
         "the command line win",
+    )
+    group.add_argument(
+        "--deltal.trust_remote_code",
+        action="store_true",
+        help="run the Python files that the folder or hub repository of a model brings along (auto_map in its config.json or "
+        "tokenizer_config.json), in this process, in every worker and in vLLM, with your rights; default: none of it runs, and a model "
+        "that needs it is refused",
     )
     group.add_argument(
         "--dry-run",
@@ -98,6 +110,17 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data", "rows of prompts and labels: docs/data.md")
+    group.add_argument(
+        "--deltal.skip_long_prompts",
+        action="store_true",
+        help="leave prompts out that have more tokens than --data.max_len minus --rollout.max_new_tokens, in training and evaluation sets; "
+        "default: OpenRLHF cuts their beginning off. A start says how many there are",
+    )
+    parser.set_defaults(**{"deltal.data": None})  # no flag: set once the rows are checked
+
+
 def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("rewards", "deltal_openrlhf/rewards/math_reward.py, and reward services")
     group.add_argument(
@@ -111,8 +134,27 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
         "--deltal.reward_wait",
         type=float,
         metavar="SECONDS",
-        help="how long a reward from an http(s) --reward.remote_url may take, all tries included, before the run stops and names the "
-        "address and the reason; default 120",
+        help="how long the reward of one response may take before the run stops and names the file or the address and the reason: a call "
+        "of reward_func, or a request to a service with all tries; default 120",
+    )
+
+
+def _add_stopping_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("stopping", "a run that is told to stop, and one that stands still: docs/stopping.md")
+    group.add_argument(
+        "--deltal.grace",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long a run may take to finish or leave its step and to save a checkpoint after SIGTERM or SIGUSR1; then it ends at once. "
+        "A second signal ends it at once too. Default 300",
+    )
+    group.add_argument(
+        "--deltal.stall_timeout",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="without a response or a step for so long, the stacks of all workers go into the log and the run ends; default 1800, 0: never",
     )
 
 
@@ -162,5 +204,5 @@ def _installed_backend(name: str) -> str:
 
 def fail(message: str, prog: str = "deltal train") -> NoReturn:
     """One line on stderr, exit code 2."""
-    print(f"{prog}: error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    print(f"{prog}: error: {redacted(' '.join(str(message).split()))}", file=sys.stderr, flush=True)
     sys.exit(2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.yaml_values import dotted, plain_value, read_with_lines
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.support import FAMILIES
@@ -188,7 +189,9 @@ def _from_hub(name: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(name).to_dict()
+        return AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
+    except ValueError as error:  # such as a model that needs Python of its own
+        raise ValueError(first_line(error)) from error
     except OSError as error:
         raise ValueError(
             f"the configuration of {name} is neither here nor to be had from the hub; give its config.json, as configs/models/*.json"

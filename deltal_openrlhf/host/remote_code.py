@@ -1,0 +1,103 @@
+"""--deltal.trust_remote_code: whether a run executes Python that a model brings along.
+
+The host passes trust_remote_code=True wherever it loads a model, a configuration or a tokenizer. All of these ask two functions of
+transformers, which are bound in every process of a run (process.py), and of `deltal eval` and `deltal diagnose`. An environment variable
+tells them what the command was told; without it, as in a program of the user's own that happens to load vLLM's plugins, they do what
+transformers does.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.models.remote_code import check
+from deltal_openrlhf.standins.on_import import on_import
+from deltal_openrlhf.standins.patch import Patch
+
+FLAG = "--deltal.trust_remote_code"
+VARIABLE = "DELTAL_TRUST_REMOTE_CODE"
+MODULE = "transformers.dynamic_module_utils"
+
+_installed = False
+
+
+def choose(trust: bool) -> None:
+    """For this process and those that it starts."""
+    os.environ[VARIABLE] = str(int(trust))
+
+
+def variables() -> dict[str, str]:
+    """For Ray's workers, which may be on other nodes."""
+    return {VARIABLE: os.environ[VARIABLE]}
+
+
+def is_trusted() -> bool:
+    return os.environ.get(VARIABLE) == "1"
+
+
+def is_refused() -> bool:
+    return os.environ.get(VARIABLE) == "0"
+
+
+def check_models(args: Arguments) -> None:
+    """Raise ValueError, in one line, for a model of the run that needs its own Python, unless the flag is there."""
+    if args.deltal.trust_remote_code:
+        return
+    models = [("actor.model_name_or_path", args.actor.model_name_or_path)]
+    if args.critic.model_name_or_path:
+        models.append(("critic.model_name_or_path", args.critic.model_name_or_path))
+    if args.reward.model_name_or_path and not args.reward.remote_url:
+        models += [("reward.model_name_or_path", name) for name in args.reward.model_name_or_path.split(",")]
+    for flag, name in models:
+        if name:
+            check(name, f"{FLAG} allows it", flag=f"--{flag}", may_download=not args.dry_run)
+
+
+def install() -> None:
+    """Bind the two functions in this process. Idempotent; imports no transformers."""
+    global _installed
+    if not _installed:
+        _installed = True
+        on_import(MODULE, _bind)
+
+
+def _resolve(original: Callable, owner: Any) -> Callable:
+    @functools.wraps(original)
+    def resolve_trust_remote_code(trust_remote_code: bool | None, *args: Any, **kwargs: Any) -> bool:
+        if is_refused():
+            trust_remote_code = False
+        elif is_trusted() and trust_remote_code is None:
+            trust_remote_code = True  # where transformers would ask at the terminal
+        return original(trust_remote_code, *args, **kwargs)
+
+    return resolve_trust_remote_code
+
+
+def _execute(original: Callable, owner: Any) -> Callable:
+    @functools.wraps(original)
+    def get_class_in_module(class_name: str, module_path: Any, **kwargs: Any) -> Any:
+        if is_refused():
+            raise ValueError(f"{module_path} is Python that a model brings along; only {FLAG} runs it")
+        return original(class_name, module_path, **kwargs)
+
+    return get_class_in_module
+
+
+PATCHES = (
+    Patch(MODULE, "resolve_trust_remote_code", "the host's trust_remote_code=True counts only with the flag", _resolve),
+    Patch(MODULE, "get_class_in_module", "what runs a model's Python, whoever asked for it", _execute),
+)
+
+
+def _bind(module: ModuleType) -> None:
+    for patch in PATCHES:
+        original = getattr(module, patch.name, None)
+        patch.apply(module)
+        # Modules that were imported before have the function under a name of their own.
+        for other in list(sys.modules.values()):
+            if original is not None and getattr(other, "__dict__", {}).get(patch.name) is original:
+                setattr(other, patch.name, getattr(module, patch.name))
