@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf.runs.command import nearest
+from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.runs.yaml_values import read_yaml
 
 ENGINES = ("loop", "pipeline")
@@ -28,6 +29,7 @@ SET_HERE = {
     "dry-run": "the command line",
     "config": "the command line",
 }
+KEPT_OUT = "wandb's is `logger.wandb.key: env` with WANDB_API_KEY set, that of a reward service is in DELTAL_REWARD_TOKEN"
 ONLY_ARM = "main"
 """The name of the arm of a file without arms."""
 
@@ -209,6 +211,8 @@ def _flags(what: str, given: Any) -> dict[str, Any]:
             raise ValueError(f"{what}: {flag} is set twice")
         if flag in SET_HERE:
             raise ValueError(f"{what}: {flag} is set by {SET_HERE[flag]}; leave it out")
+        if flag == "logger.wandb.key" and value != "env" or redacted(str(value)) != str(value):
+            raise ValueError(f"{what}: {flag} holds a credential, which the results would keep; {KEPT_OUT}")
         flat[flag] = value
     return flat
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.runs.redaction import shown
 from deltal_openrlhf.train import gpus
 from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout
 from deltal_openrlhf.train.data_files import missing_files
@@ -149,7 +150,9 @@ def _comparison(args: Arguments, settings: LossSettings, given: Given) -> list[s
 
 def _run_notes(start: Start) -> list[str]:
     args = start.args
-    notes = [f"resumes from checkpoint {start.resumed} in {args.ckpt.path}"] if start.resumed else []
+    notes = start.data.lines()
+    notes += [f"resumes from checkpoint {start.resumed} in {args.ckpt.path}"] if start.resumed else []
+    notes += ["this run has ended: a real start would do nothing"] if start.is_finished else []
     given, longest = args.deltal.max_length, args.rollout.max_new_tokens
     if given is not None and longest and given != longest:
         notes.append(
@@ -172,7 +175,7 @@ def _cpu_notes(start: Start) -> list[str]:
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else shown(value)
 
 
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:

@@ -3,13 +3,15 @@
 import re
 from pathlib import Path
 
+from deltal_openrlhf.runs.redaction import redacted
+
 
 def reason(error: BaseException, log: Path | None = None) -> str:
     """The error in one line: what Ray wraps around it is left out; a worker that died is named, with its rank where the log knows it.
 
     log: the run's log file, in which every training worker has said its rank.
     """
-    text = str(error)
+    text = redacted(str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     name = type(error).__name__
     if not lines:

@@ -1,0 +1,114 @@
+"""`deltal train` with credentials, and with models that bring Python along: what it shows, and what it refuses before Ray starts."""
+
+import pytest
+import torch
+from support.launches import launch_all, lines
+from support.recipe_settings import config
+from support.remote_code import bring_code
+
+from deltal_openrlhf.quickstart import model as tiny
+from deltal_openrlhf.runs.redaction import Key
+from deltal_openrlhf.train import credentials
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+REWARDS = "http://ann:pa55word@127.0.0.1:1/get_reward,http://127.0.0.1:1/get_reward?key=t0ken"
+DRY = [*config("math-deltal"), "--dry-run"]
+SMALL = "--actor.num_gpus_per_node 1 --vllm.num_engines 1 --data.prompt_dataset hub/set --eval.dataset hub/set".split()
+SIZES = """--dry-run --actor.num_gpus_per_node 8 --vllm.num_engines 1 --rollout.batch_size 8 --rollout.n_samples_per_prompt 4
+    --train.batch_size 16 --train.micro_batch_size 2 --rollout.micro_batch_size 2 --algo.advantage.estimator rloo
+    --algo.kl.init_coef 0 --data.prompt_dataset hub/set""".split()
+MEGATRON = [*SIZES, "--backend", "megatron", "--reward.remote_url", "http://127.0.0.1:1/"]
+ENVIRONMENT = (
+    "import os; [os.environ.pop(name, None) for name in ('WANDB_API_KEY', 'WANDB_MODE')]; os.environ['NETRC'] = 'none'"
+)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> dict[str, tuple]:
+    """name -> (exit status, stdout, stderr) of every run."""
+    folder = tmp_path_factory.mktemp("runs")
+    torch.manual_seed(0)
+    tokenizer = tiny.build_tokenizer()
+    for name in ("own", "known"):
+        tiny.build_model(tokenizer).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+        bring_code(folder / name, folder / "mark", needed=name == "own")
+    for config_file in folder.glob("*/config.json"):  # Megatron-Core has no bias here
+        config_file.write_text(config_file.read_text().replace('"attention_bias": true', '"attention_bias": false'))
+    (folder / "key.yaml").write_text(f"logger.wandb.key: {KEY}\nreward.remote_url: {REWARDS}\n")
+    runs = {
+        "flags": [*DRY, "--logger.wandb.key", KEY, "--reward.remote_url", REWARDS],
+        "file": [*DRY, "--config", "key.yaml"],
+        "mistyped": [*DRY, "--logger.wandb.keyy", KEY],
+        "no service": [*DRY, "--logger.wandb.key", KEY, "--reward.remote_url", "htp://ann:pa55word@h/x?key=t0ken"],
+        "no key": [*DRY, "--logger.wandb.key", "env"],
+        "no real key": [*DRY, "--logger.wandb.key", "geheim"],
+        "own": [*DRY, "--actor.model_name_or_path", "own"],
+        "own, real start": [*config("math-deltal"), *SMALL, "--actor.model_name_or_path", "own"],
+        "own, megatron": [*MEGATRON, "--actor.model_name_or_path", "own"],
+        "own, reward": [*SIZES, "--reward.model_name_or_path", "known,own"],
+        "known": [*DRY, "--actor.model_name_or_path", "known"],
+        "known, megatron": [*MEGATRON, "--actor.model_name_or_path", "known"],
+    }
+    found = launch_all(runs, folder, before=ENVIRONMENT)
+    assert not (folder / "mark").exists()
+    trusted = {"own, trusted": [*DRY, "--actor.model_name_or_path", "own", "--deltal.trust_remote_code"]}
+    return found | launch_all(trusted, folder)
+
+
+@pytest.mark.parametrize("run", ["flags", "file", "mistyped", "no service"])
+def test_no_credential_is_shown(run, real):
+    said = "".join(real[run][1:])
+    assert "***" in said
+    assert [secret for secret in (KEY, "pa55word", "t0ken") if secret in said] == []
+
+
+def test_a_dry_run_shows_where_they_come_from(real):
+    assert real["flags"][0] == 0
+    assert "logger.wandb.key *** command line" in lines(real["flags"][1])
+    shown = "reward.remote_url http://***@127.0.0.1:1/get_reward,http://127.0.0.1:1/get_reward?*** key.yaml:2"
+    assert shown in lines(real["file"][1])
+
+
+NEEDS = "own: needs Python of its own (own.py), which would run with your rights; --deltal.trust_remote_code allows it"
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        ("no key", "--logger.wandb.key is env, but WANDB_API_KEY is not set and `wandb login` has saved no key here"),
+        ("no real key", "--logger.wandb.key is a text of 6 characters, allowed are env"),
+        ("own", f"--actor.model_name_or_path {NEEDS}"),
+        ("own, real start", f"--actor.model_name_or_path {NEEDS}"),
+        ("own, megatron", f"--actor.model_name_or_path {NEEDS}"),
+        ("own, reward", f"--reward.model_name_or_path {NEEDS}"),
+    ],
+)
+def test_what_is_refused_with_status_2_and_one_line(run, says, real):
+    code, _, err = real[run]
+    assert (code, err.count("\n")) == (2, 1)
+    assert says in err
+
+
+@pytest.mark.parametrize("run", ["known", "known, megatron", "own, trusted"])
+def test_what_needs_none_or_may_run_is_not_refused(run, real):
+    code, out, err = real[run]
+    assert (code, err) == (0, "")
+
+
+def test_the_key_is_that_of_the_variable_or_of_wandb_login(monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'n' * 40}\n")
+    args = SimpleNamespace(logger=SimpleNamespace(wandb=SimpleNamespace(key="env")))
+    for variable, wanted in ((None, "n" * 40), (KEY, KEY)):
+        args.logger.wandb.key = "env"
+        if variable:
+            monkeypatch.setenv("WANDB_API_KEY", variable)
+        else:
+            monkeypatch.delenv("WANDB_API_KEY", raising=False)
+        credentials.resolve_wandb_key(args)
+        assert args.logger.wandb.key == wanted
+        assert isinstance(args.logger.wandb.key, Key)
