@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -106,13 +107,77 @@ def test_a_slurm_job_starts_ray_on_every_node_and_ends_with_deltals_status(clone
             srun.format("node3", "worker node1"),
         ]
     )
-    assert found[5:] == ["deltal train --config a b.yaml"]
+    assert found[5:] == ["deltal train --config a b.yaml --ckpt.load_enable"]
+    check_steps_end(clone)
+
+
+def check_steps_end(clone: Path) -> None:
     steps = [int(pid) for pid in (clone / "steps").read_text().split()]
     assert len(steps) == 3
-    deadline = time.monotonic() + 10
-    while any(map(running, steps)):
-        assert time.monotonic() < deadline, "a job step outlives the job"
-        time.sleep(0.1)
+    wait_until(lambda: not any(map(running, steps)), "end of the job's steps")
+
+
+def wait_until(condition, what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("sent", "in_training", "requeued"),
+    [(signal.SIGUSR1, True, True), (signal.SIGTERM, True, False), (signal.SIGUSR1, False, True)],
+    ids=["time limit", "preempted", "time limit before the training"],
+)
+def test_a_slurm_job_that_is_told_to_stop_lets_the_run_save(clone, sent, in_training, requeued):
+    waits = clone / "scripts" / "cluster" / "ray.sh"
+    waits.write_text("" if in_training else f"touch {clone}/waits; sleep 60\n")
+    deltal = clone / ".venv" / "bin" / "deltal"
+    # The real one takes its time to save; a signal that comes meanwhile must not end the job before it.
+    saves = f"trap '' USR1 TERM; echo got $1 >> {clone}/calls; sleep 0.5; echo saved >> {clone}/calls; exit 143"
+    deltal.write_text(
+        f"#!/usr/bin/env bash\nsaves() {{ {saves}; }}\ntrap 'saves USR1' USR1\ntrap 'saves TERM' TERM\ntouch {clone}/trains\n"
+        "for _ in {1..300}; do sleep 0.1; done\n"
+    )
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "DELTAL_VENV"},
+        **{"PATH": f"{clone}/.venv/bin:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(clone)},
+        **{"SLURM_JOB_NODELIST": "node[1-3]", "SLURM_JOB_ID": "7"},
+    }
+    with subprocess.Popen(["bash", str(clone / "scripts" / "cluster" / "train.sbatch")], env=environment) as job:
+        try:
+            wait_until((clone / ("trains" if in_training else "waits")).exists, "start")
+            job.send_signal(sent)
+            time.sleep(0.2)
+            job.send_signal(signal.SIGTERM)
+            assert job.wait(timeout=20) == 143
+        finally:
+            job.kill()
+    found = calls(clone)
+    told = [line for line in found if line.startswith("got") or line == "saved"]
+    assert told == ([f"got {sent.name.removeprefix('SIG')}", "saved"] if in_training else [])
+    assert ("scontrol requeue 7" in found) is requeued
+    check_steps_end(clone)
+
+
+def test_ray_outlives_the_signals_of_slurm_until_the_job_has_saved(clone):
+    (clone / ".venv" / "bin" / "ray").write_text(f"#!/usr/bin/env bash\necho $$ > {clone}/ray.pid\nexec sleep 60\n")
+    command = ["bash", str(clone / "scripts" / "cluster" / "ray.sh"), "head"]
+    environment = {name: value for name, value in os.environ.items() if name != "DELTAL_VENV"}
+    with subprocess.Popen(command, env={**environment, "RAY_ENDS_ON": "USR2"}) as step:
+        try:
+            wait_until(lambda: (clone / "ray.pid").exists() and (clone / "ray.pid").read_text(), "start of Ray")
+            ray = psutil.Process(int((clone / "ray.pid").read_text()))
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                step.send_signal(number)
+            with pytest.raises(subprocess.TimeoutExpired):
+                step.wait(timeout=0.5)
+            assert ray.is_running()
+            step.send_signal(signal.SIGUSR2)
+            assert step.wait(timeout=20) == 143
+            assert not running(ray.pid)
+        finally:
+            step.kill()
 
 
 def test_a_job_script_outside_of_slurm_says_so(clone):
