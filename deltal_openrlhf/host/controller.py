@@ -7,6 +7,7 @@
 """
 
 import time
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,26 @@ import ray
 import torch
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils import experience_maker
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host import adaptive_kl, finished
+from deltal_openrlhf.host import adaptive_kl, extra_logs, finished
+from deltal_openrlhf.host.async_evaluation import EvaluationMixin
 from deltal_openrlhf.host.data_order import data_order_bound, used_prompts
 from deltal_openrlhf.host.metrics import length_metrics
+from deltal_openrlhf.host.data_sets import data_sets_bound
+from deltal_openrlhf.host.eval_metrics import compute_eval_metrics
+from deltal_openrlhf.host.length_penalties import apply_length_penalties
 from deltal_openrlhf.host.planned_steps import planned_steps, rollout_prompts
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.resume import check_resumed_loss
 from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
+from deltal_openrlhf.host.stop import Attention, StopAsked
+from deltal_openrlhf.host.stoppable import StoppableMixin
+from deltal_openrlhf.host.trained import Trained
 from deltal_openrlhf.runs.metrics_file import EVALS, SILENT_STEPS, MetricsFile, silence
 
 if TYPE_CHECKING:
@@ -40,6 +49,14 @@ class ControllerMixin(BasePPOTrainer):
     """Goes in front of the host's controller, which is a BasePPOTrainer."""
 
     args: Arguments
+    @functools.cached_property
+    def trained(self) -> Trained:
+        return Trained()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with rebound(ppo_trainer, "WandbLogger", DeltaLWandbLogger):
+            super().__init__(*args, **kwargs)
+
     total_steps: int | None = None
     last_rows: Sequence[dict] = ()
 
@@ -59,8 +76,13 @@ class ControllerMixin(BasePPOTrainer):
         if not step:
             finished.forget(self.args)
         adaptive_kl.restore(states, self.kl_ctl, self.args)
+        self.trained.resumed = step > 0
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
         self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        super().fit(*args, **kwargs)
+        self.trained.check(self.args)
+
         self.rollout_files = RolloutFiles(self.args, self.settings)
         return states
 
@@ -91,7 +113,11 @@ class ControllerMixin(BasePPOTrainer):
                 "critic's trainer is the host's and would shift all its later optimizer steps"
             )
         attach_scope_means(rollout_samples, self.settings, self.args.rollout.n_samples_per_prompt)
-        status, global_step = super().train_step(rollout_samples, global_step)
+        logs = extra_logs.take_uneven(rollout_samples)
+        with rebound(experience_maker, "apply_length_penalties", apply_length_penalties):
+            status, global_step = super().train_step(rollout_samples, global_step)
+        self.trained.add(status)
+        status.update(logs)
         if "deltal/weight_sum_x_M" not in status and global_step - 1 > self.args.critic.freezing_steps:
             raise RuntimeError(
                 "the policy was trained without this package's trainer: the host changed; nothing was logged by it"

@@ -132,8 +132,26 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
     ("a reward function that raises: stops the run", lambda args: bool(args.reward.remote_url)),
     ("NaN or inf in a loss or gradient norm: stops the run before the update", lambda args: True),
     (
-        "policy loss, KL and entropy were logged too small with dynamic batches, also for the adaptive KL: they are the means",
-        lambda args: True,
+        "a reward or score that is no finite number was trained on, or filtered all data: stops the run",
+        lambda args: bool(args.reward.remote_url or args.train.agent_func_path),
+    ),
+    (
+        "extra_logs that are no numbers, or that not all responses have, ended the run: left out, or means over those that have them",
+        lambda args: bool(args.reward.remote_url or args.train.agent_func_path),
+    ),
+    (
+        "an episode that the context length cuts counted as finished: it counts as cut off",
+        lambda args: bool(args.train.agent_func_path),
+    ),
+    (
+        "the soft punishment let responses off that the context length cuts: they are punished as the longest",
+        lambda args: args.reward.overlong_buffer_len is not None,
+    ),
+    ("a run that trained nothing ended as done: it ends with the reason", lambda args: True),
+    ("the wandb key, and passwords in reward addresses, stood in the log and in wandb's config: hidden", has_credentials),
+    (
+        "Python that a model's folder brings along was always run: only with --deltal.trust_remote_code",
+        lambda args: not args.deltal.trust_remote_code,
     ),
 )
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ppo_utils.length_penalty import apply_length_penalties
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.length_penalties import apply_length_penalties
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.rollouts import Header, Rollout

@@ -67,9 +67,7 @@ class LossSettings:
                     f"--deltal.scope group needs groups, but --rollout.n_samples_per_prompt is {args.rollout.n_samples_per_prompt}; "
                     "allowed is 2 or more, or --deltal.scope step or rollout"
                 )
-        # In a multi-turn episode the host bounds the tokens of all turns together by --data.max_len only.
-        bound = None if args.train.agent_func_path else args.rollout.max_new_tokens
-        longest = given.max_length if given.max_length is not None else (bound or args.data.max_len)
+        longest = given.max_length if given.max_length is not None else longest_response(args)
         return cls(
             mode=mode,
             alpha=alpha,
@@ -117,6 +115,12 @@ class LossSettings:
         # The host's two modes do not depend on M.
         keys = [k for k in now if not (k == "max_length" and self.mode in HOST_MODES)]
         return [f"{k}: saved {saved.get(k)}, now {now[k]}" for k in keys if saved.get(k) != now[k]]
+
+
+def longest_response(args: Arguments) -> int:
+    """Tokens that a response may have. Those of all turns of an agent's episode are bounded by --data.max_len only."""
+    bound = None if args.train.agent_func_path else args.rollout.max_new_tokens
+    return bound or args.data.max_len
 
 
 def _sgd(args: Arguments) -> bool:

@@ -30,17 +30,33 @@ def load_reward_function(flag: str, path: str) -> RewardFunction:
 
 
 def checked_rewards(answer: Any, responses: int) -> torch.Tensor:
-    """The rewards that a reward_func gave for so many responses, float32 [responses]. Raises ValueError for anything else."""
+    """The rewards that a reward_func gave for so many responses, float32 [responses].
+
+    Raises ValueError for anything else, also in `scores`, which decide what dynamic filtering keeps.
+    """
     if not isinstance(answer, dict) or answer.get("rewards") is None:
         raise ValueError(f"reward_func gave {str(answer)[:80]!r}, allowed is a dict with rewards")
-    rewards = torch.as_tensor(answer["rewards"]).float().flatten()
-    if len(rewards) != responses:
+    if answer.get("scores") is not None:
+        checked_numbers("score", answer["scores"], responses)
+    return checked_numbers("reward", answer["rewards"], responses)
+
+
+def checked_numbers(name: str, given: Any, responses: int, who: str = "reward_func") -> torch.Tensor:
+    """One finite number for each response, float32 [responses]. Raises ValueError for anything else.
+
+    name: reward or score. who: gave them, for the message.
+    """
+    try:
+        numbers = torch.as_tensor(given).float().flatten()
+    except (TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"reward_func gave {len(rewards)} reward(s) for {responses} response(s), allowed is one for each"
+            f"{who} gave the {name}s {str(given)[:80]!r}, allowed is one finite number for each response"
+        ) from None
+    if len(numbers) != responses:
+        raise ValueError(
+            f"{who} gave {len(numbers)} {name}(s) for {responses} response(s), allowed is one for each"
         )
-    wrong = rewards[~rewards.isfinite()]
+    wrong = numbers[~numbers.isfinite()]
     if len(wrong):
-        raise ValueError(
-            f"reward_func gave the reward {wrong[0].item()}, allowed is one finite number for each response"
-        )
-    return rewards
+        raise ValueError(f"{who} gave the {name} {wrong[0].item()}, allowed is one finite number for each response")
+    return numbers

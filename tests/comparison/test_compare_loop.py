@@ -290,7 +290,7 @@ def test_what_the_loop_does_not_do_is_refused(task_flags, tmp_path, change, mess
 
 def test_a_reward_file_that_gives_no_numbers_is_named(task_flags, tmp_path):
     file = tmp_path / "bad.py"
-    cases = {"[1] * 3": "3 reward(s) for 16", "[0] * 15 + [1e999]": "the reward inf,", "['x'] * 16": "str"}
+    cases = {"[1] * 3": "3 reward(s) for 16", "[0] * 15 + [1e999]": "the reward inf,", "['x'] * 16": "the rewards"}
     for rewards, said in cases.items():
         file.write_text(f"def reward_func(queries, prompts, labels):\n    return {{'rewards': {rewards}}}\n")
         with pytest.raises(RuntimeError) as failed:

@@ -59,7 +59,7 @@ def test_executor_gives_rewards_of_a_service_and_of_a_file(tmp_path):
     with Service(RIGHT) as service:
         output = respond(service.address)
         assert service.seen == [{"query": ["p a"], "prompts": ["p"], "labels": ["1"]}]
-        assert (output["reward"], output["scores"], output["extra_logs"]) == (1.0, 0.5, {"grade/equal": 1.0})
+        assert (output["reward"], output["scores"], output["extra_logs"]) == (1.0, 0.5, {"grade/equal": [1]})
         assert output["observation_tokens"] == [1, 2]
     output = respond(str(file))
     assert (output["reward"].item(), output["extra_logs"]["a"].item()) == (0.5, 2.0)

@@ -134,12 +134,14 @@ def test_without_the_flag_nothing_is_saved(tmp_path):
 
 
 def test_rewards_carry_the_length_penalties_and_the_samples_stay_as_they_were(tmp_path):
-    """Overlong: from 6 of 8 tokens on; here every length counts, by a buffer of 7: -(length - 1) / 7."""
+    """Overlong: by a buffer of 7 of 8 tokens, -(length - 1) / 7, and -1 for the last one, which was cut off."""
     files = files_of(tmp_path, *"--deltal.save_rollouts 1 --reward.overlong_buffer_len 7".split())
     samples = host_samples(log_probs=False)
     files.save_if_due(samples, 1)
     read = rollouts.read(tmp_path / "rollouts" / "step_000001.jsonl")[1]
-    assert [r.reward for r in read] == pytest.approx([e.reward - (e.length - 1) / 7 for e in example()])
+    assert [r.reward for r in read] == pytest.approx(
+        [e.reward - (1 if e.truncated else (e.length - 1) / 7) for e in example()]
+    )
     assert [s.rewards.item() for s in samples] == [s.info["reward"].item() for s in samples] == [0, 0.25, 0.5, 0.75]
     assert all(rollout.log_probs is None for rollout in read)
 
