@@ -189,10 +189,12 @@ def test_a_critic_needs_whole_rollouts():
 
 def test_a_run_that_was_killed_in_its_first_save_starts_anew(tmp_path):
     class Host:
+        kl_ctl = None
+
         def init_checkpoint_states(
             self,
         ):  # as BasePPOTrainer's, where the folder is there and the workers found no checkpoint
-            return {} if self.args.ckpt.load_enable else {"episode": 0, "global_step": 0}
+            return {} if self.args.ckpt.load_enable else {"episode": 0, "global_step": 0, "data_loader_state_dict": {}}
 
     class Controller(ControllerMixin, Host):
         def _check_workers(self):
@@ -200,7 +202,8 @@ def test_a_run_that_was_killed_in_its_first_save_starts_anew(tmp_path):
 
     controller = Controller()
     controller.args = host_arguments("--loss_agg", "deltal", "--ckpt.load_enable", "--ckpt.output_dir", str(tmp_path))
-    assert controller.init_checkpoint_states() == {"episode": 0, "global_step": 0}
+    states = controller.init_checkpoint_states()
+    assert states == {"episode": 0, "global_step": 0, "data_loader_state_dict": {"episode": 0}}
     assert controller.args.ckpt.load_enable
 
 
