@@ -68,9 +68,10 @@ class ControllerMixin(BasePPOTrainer):
             # The folder is there, a checkpoint is not: the run was killed while it saved its first one.
             with rebound(self.args.ckpt, "load_enable", False):
                 states = super().init_checkpoint_states()
-        # Where the host's own loader left off, in a checkpoint of the stock host, is not said to be of an episode.
-        states["data_loader_state_dict"] = {"episode": states["episode"], **states["data_loader_state_dict"]}
         step = states["global_step"]
+        if step:
+            # Where the host's own loader left off, in a checkpoint of the stock host, is not said to be of an episode.
+            states["data_loader_state_dict"] = {"episode": states["episode"], **states["data_loader_state_dict"]}
         if step and not self.args.deltal.allow_changed_loss:
             check_resumed_loss(self.settings, states.get("deltal"))
         if not step:

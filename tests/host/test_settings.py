@@ -203,7 +203,7 @@ def test_a_run_that_was_killed_in_its_first_save_starts_anew(tmp_path):
     controller = Controller()
     controller.args = host_arguments("--loss_agg", "deltal", "--ckpt.load_enable", "--ckpt.output_dir", str(tmp_path))
     states = controller.init_checkpoint_states()
-    assert states == {"episode": 0, "global_step": 0, "data_loader_state_dict": {"episode": 0}}
+    assert states == {"episode": 0, "global_step": 0, "data_loader_state_dict": {}}
     assert controller.args.ckpt.load_enable
 
 
