@@ -18,8 +18,10 @@ SGD = 4
 AVERAGE = 4
 
 
-def parameters(model: str) -> int | None:
+def parameters(model: str | None) -> int | None:
     """Parameters of a model of which the files are on this machine, None where they are not, or are no safetensors."""
+    if model is None:  # only a dry run comes so far without one
+        return None
     folder = Path(model)
     if not folder.is_dir():
         try:

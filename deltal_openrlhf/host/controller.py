@@ -4,51 +4,51 @@
   group take their means, and a missing reward stops the run (the host swallows the exception of a reward function).
 - Every PPO step's status passes through it, and every evaluation: one JSON line each. On request the responses are saved too.
 - Checkpoint states pass through it: a run resumes only with the loss it was saved with.
+- It hears from the driver that the run has to stop (stoppable.py).
 """
 
-import time
 import functools
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import torch
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
-from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils import experience_maker
+from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import adaptive_kl, extra_logs, finished
 from deltal_openrlhf.host.async_evaluation import EvaluationMixin
 from deltal_openrlhf.host.data_order import data_order_bound, used_prompts
-from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.data_sets import data_sets_bound
 from deltal_openrlhf.host.eval_metrics import compute_eval_metrics
 from deltal_openrlhf.host.length_penalties import apply_length_penalties
+from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.planned_steps import planned_steps, rollout_prompts
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.resume import check_resumed_loss
 from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
 from deltal_openrlhf.host.stop import Attention, StopAsked
 from deltal_openrlhf.host.stoppable import StoppableMixin
 from deltal_openrlhf.host.trained import Trained
+from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
+from deltal_openrlhf.host.wandb_logger import DeltaLWandbLogger
 from deltal_openrlhf.runs.metrics_file import EVALS, SILENT_STEPS, MetricsFile, silence
-
-if TYPE_CHECKING:
-    from openrlhf.trainer.ppo_trainer import BasePPOTrainer
-else:
-    BasePPOTrainer = object
 
 logger = init_logger(__name__)
 
 
-class ControllerMixin(BasePPOTrainer):
+class ControllerMixin(StoppableMixin):
     """Goes in front of the host's controller, which is a BasePPOTrainer."""
 
     args: Arguments
+    total_steps: int | None = None
+    last_rows: Sequence[dict] = ()
+
     @functools.cached_property
     def trained(self) -> Trained:
         return Trained()
@@ -56,9 +56,6 @@ class ControllerMixin(BasePPOTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with rebound(ppo_trainer, "WandbLogger", DeltaLWandbLogger):
             super().__init__(*args, **kwargs)
-
-    total_steps: int | None = None
-    last_rows: Sequence[dict] = ()
 
     def init_checkpoint_states(self) -> dict:
         self.settings = LossSettings.from_args(self.args)
@@ -77,21 +74,23 @@ class ControllerMixin(BasePPOTrainer):
         if not step:
             finished.forget(self.args)
         adaptive_kl.restore(states, self.kl_ctl, self.args)
-        self.trained.resumed = step > 0
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
         self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
+        self.rollout_files = RolloutFiles(self.args, self.settings)
+        self.trained.resumed = step > 0
+        return states
+
     def fit(self, *args: Any, **kwargs: Any) -> None:
         super().fit(*args, **kwargs)
         self.trained.check(self.args)
-
-        self.rollout_files = RolloutFiles(self.args, self.settings)
-        return states
 
     def restore_best_checkpoint_state(self, checkpoint_states: dict) -> None:
         """As the host, but another --ckpt.best_metric_key than the saved one holds: the best value of the old one says nothing of it."""
         key, saved = self.args.ckpt.best_metric_key, checkpoint_states.get("best_eval_metric_key")
         if key and saved and key != saved:
-            logger.info(f"--ckpt.best_metric_key is {key}, the checkpoint's best is by {saved}: the best one is looked for anew")
+            logger.info(
+                f"--ckpt.best_metric_key is {key}, the checkpoint's best is by {saved}: the best one is looked for anew"
+            )
             return
         super().restore_best_checkpoint_state(checkpoint_states)
 
@@ -167,37 +166,57 @@ class DeltaLController(ControllerMixin, ppo_trainer.PPOTrainer.__ray_metadata__.
     """Synchronous controller."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with data_order_bound(ppo_trainer):
+        with data_sets_bound(ppo_trainer), data_order_bound(ppo_trainer):
             super().__init__(*args, **kwargs)
         prompts = len(self.prompts_dataloader)
         self.total_steps = -(-prompts // rollout_prompts(self.args)) * self.args.train.num_episodes
         self.max_steps = planned_steps(self.args, prompts, self.strategy.steps_of_rollout)
         check_whole_rollouts(self.args, prompts)
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict:
+        with rebound(ppo_trainer, "compute_eval_metrics", compute_eval_metrics):
+            return super().evaluate(*args, **kwargs)
+
 
 class DeltaLGenerateSamplesActor(ppo_trainer_async.GenerateSamplesActor.__ray_metadata__.modified_class):
     """The generating half of the asynchronous controller."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with data_order_bound(ppo_trainer_async):
+        with data_sets_bound(ppo_trainer_async), data_order_bound(ppo_trainer_async):
             super().__init__(*args, **kwargs)
         strategy = self.samples_generator.strategy
         self.max_steps = planned_steps(self.args, len(self.prompts_dataloader), strategy.steps_of_rollout)
 
+    def _should_eval(self, global_step: int) -> bool:
+        return False  # the training half evaluates
 
-class DeltaLTrainingActor(ControllerMixin, ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class):
-    """The training half of the asynchronous controller."""
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """As the host; ends without an error when the run has to stop: the training half saves, and says so."""
+        attention = Attention()
+        try:
+            with attention.while_waiting():
+                super().fit(*args, **kwargs)
+        except StopAsked:
+            logger.info(f"generation ends: {attention.asked()}")
+
+
+class DeltaLTrainingActor(
+    EvaluationMixin, ControllerMixin, ppo_trainer_async.TrainingActor.__ray_metadata__.modified_class
+):
+    """The training half of the asynchronous controller, which also evaluates."""
 
 
 class DeltaLControllerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.modified_class):
     """Asynchronous controller."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, pretrain: str, strategy: Any, *args: Any, **kwargs: Any) -> None:
         with (
             rebound(ppo_trainer_async, "TrainingActor", ray.remote(DeltaLTrainingActor)),
             rebound(ppo_trainer_async, "GenerateSamplesActor", ray.remote(DeltaLGenerateSamplesActor)),
         ):
-            super().__init__(*args, **kwargs)
+            super().__init__(pretrain, strategy, *args, **kwargs)
+        if strategy.args.eval.dataset:
+            ray.get(self.trainer_actor.prepare_evaluation.remote(**kwargs))
 
 
 def attach_scope_means(rollout_samples: Sequence[Experience], settings: LossSettings, group_size: int) -> None:

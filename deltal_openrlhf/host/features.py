@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.runs.redaction import redacted
 
 EXACT, REFUSED, UNTOUCHED = "exact", "refused", "untouched"
 
@@ -91,6 +92,13 @@ FEATURES = (
     Feature("gae with critic", UNTOUCHED, "advantages enter as given; the critic's loss is the host's", "gae"),
 )
 
+def has_credentials(args: Arguments) -> bool:
+    return bool(args.logger.wandb.key) or redacted(args.reward.remote_url or "") != (args.reward.remote_url or "")
+
+
+DEFAULT_MAX_SAMPLES = 10**8
+"""The host's."""
+
 # The host's faults, what is done about them, and when a run meets them.
 FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
     (
@@ -98,6 +106,10 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
         lambda args: args.train.dynamic_batch_enable and args.ds.zero_stage in (1, 2),
     ),
     ("micro batches without a trained token: averaged instead of divided by zero", lambda args: True),
+    (
+        "policy loss, KL and entropy were logged too small with dynamic batches, also for the adaptive KL: they are the means",
+        lambda args: True,
+    ),
     ("incomplete optimizer steps of a short rollout: completed, not carried over", lambda args: True),
     (
         "the learning rate was planned for fewer steps than short rollouts take, so that it rose again: for as many",
@@ -123,6 +135,15 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
         "checkpoints: the new one is complete before an old one is deleted",
         lambda args: args.backend == "deepspeed" and (args.ckpt.save_steps > 0 or args.eval.steps > 0),
     ),
+    (
+        "a damaged checkpoint was trained on: checksums tell, and the run resumes from the newest whole one",
+        lambda args: args.ckpt.save_steps > 0 or args.eval.steps > 0 or args.ckpt.load_enable,
+    ),
+    ("semaphores, sockets and files of killed processes stayed behind: the run removes its own", lambda args: True),
+    (
+        "asynchronous training saved as best the weights of a later step, and left out the last evaluation: it waits for evaluations",
+        lambda args: args.train.async_enable and bool(args.eval.dataset) and args.eval.steps > 0,
+    ),
     ("--train.seed did not fix the order of the prompts, nor the responses: it does, also after a resume", lambda args: True),
     (
         "prompts generated for later steps were lost on resume, and a short last rollout repeated its episode: each is trained once",
@@ -130,7 +151,6 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
     ),
     ("LoRA: vLLM gets the merged weights under their own names", lambda args: args.ds.lora.rank > 0),
     ("a reward function that raises: stops the run", lambda args: bool(args.reward.remote_url)),
-    ("NaN or inf in a loss or gradient norm: stops the run before the update", lambda args: True),
     (
         "a reward or score that is no finite number was trained on, or filtered all data: stops the run",
         lambda args: bool(args.reward.remote_url or args.train.agent_func_path),
@@ -153,6 +173,19 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
         "Python that a model's folder brings along was always run: only with --deltal.trust_remote_code",
         lambda args: not args.deltal.trust_remote_code,
     ),
+    (
+        "--data.max_samples cut the evaluation sets too: they are read whole",
+        lambda args: bool(args.eval.dataset) and args.data.max_samples < DEFAULT_MAX_SAMPLES,
+    ),
+    (
+        "a prompt in two evaluation sets counted for the last one only: it counts for each",
+        lambda args: bool(args.eval.dataset),
+    ),
+    (
+        "a resume trained on whatever rows it found: they are compared with the checkpoint's, others are refused",
+        lambda args: args.ckpt.load_enable,
+    ),
+    ("NaN or inf in a loss or gradient norm: stops the run before the update", lambda args: True),
 )
 
 

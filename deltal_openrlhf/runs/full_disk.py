@@ -38,19 +38,20 @@ def named_if_full(path: Path, what: str, needed: Callable[[], int | None]) -> It
     try:
         yield
     except Exception as error:
-        left, size = free(path), needed()
-        if not _is_full(error, left, size):
+        left = free(path)
+        if not _is_full(error, lambda: left < max(needed() or 0, NEARLY_NONE)):
             raise
+        size = needed()
         about = f"{what} needs about {readable(size)}, " if size else f"while {what} was written; "
         raise OSError(errno.ENOSPC, f"no space left in {path}: {about}{readable(left)} are free") from error
 
 
-def _is_full(error: BaseException | None, left: int, needed: int | None) -> bool:
+def _is_full(error: BaseException | None, little_is_left: Callable[[], bool]) -> bool:
     while error is not None:
         text = str(error)
         if (isinstance(error, OSError) and error.errno in FULL) or any(words in text for words in _WORDS):
             return True
-        if any(words in text for words in _TORCH) and left < max(needed or 0, NEARLY_NONE):
+        if any(words in text for words in _TORCH) and little_is_left():
             return True
         error = error.__cause__ or error.__context__
     return False

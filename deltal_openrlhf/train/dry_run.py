@@ -150,7 +150,7 @@ def _comparison(args: Arguments, settings: LossSettings, given: Given) -> list[s
 
 def _run_notes(start: Start) -> list[str]:
     args = start.args
-    notes = start.data.lines()
+    notes = [*start.warnings(), *start.data.lines()]
     notes += [f"resumes from checkpoint {start.resumed} in {args.ckpt.path}"] if start.resumed else []
     notes += ["this run has ended: a real start would do nothing"] if start.is_finished else []
     given, longest = args.deltal.max_length, args.rollout.max_new_tokens

@@ -13,6 +13,7 @@ from deltal_openrlhf.host.controller import attach_scope_means
 from deltal_openrlhf.parity.cases import GROUP_SIZE
 from deltal_openrlhf.parity.host_update import arguments, experiences, normalised_by_micro_batch
 from megatron_ext.engine import Engine, OptimizerSettings
+from megatron_ext.groups import end_model_parallel
 from megatron_ext.model import MegatronModel, ModelSettings
 from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, make_rows
 from megatron_ext.strategy import MegatronStrategy
@@ -31,14 +32,14 @@ def train(case: ShardedCase, folder: str) -> dict[str, Any]:
 
 def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) -> MegatronActorTrainer:
     """The trainer of a run on the model in `folder`, with this rank's responses in its buffer. In a process group of case.world ranks."""
-    parallel_state.destroy_model_parallel()
+    end_model_parallel()
     strategy = _strategy(case, optimizer.max_norm)
     strategy.setup_distributed()
     settings = ModelSettings(folder, DTYPES[case.dtype], chunk_size=7, recompute=case.recompute, modules=case.modules)
     engine = Engine(MegatronModel(settings, case.layout), packed=case.packed, optimizer=optimizer)
     strategy.engine = engine
     stand_in = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=optimizer.lr)
-    strategy.schedule = torch.optim.lr_scheduler.ConstantLR(stand_in, factor=1.0)
+    strategy.schedule = torch.optim.lr_scheduler.LambdaLR(stand_in, lambda step: 1.0)
     trainer_class = (
         normalised_by_micro_batch(MegatronActorTrainer) if case.wrong == "micro-batch" else MegatronActorTrainer
     )

@@ -52,6 +52,7 @@ def _saves(rank, folder):
             save(tag)
         except OSError:
             out[f"after a failed {tag}"] = [n for n in state() if not n.startswith(".")]
+    out["full"] = _on_a_full_disk(strategy, engine, folder, save)
     engine.save_checkpoint = host_save
     save("global_step6", metric_value=0.1)
     save("global_step7", metric_value=0.9)
@@ -67,6 +68,26 @@ def _saves(rank, folder):
     return out
 
 
+def _on_a_full_disk(strategy, engine, folder, save):
+    """What is said, and what is left, when torch cannot write."""
+    import torch
+
+    from deltal_openrlhf.runs import full_disk
+
+    def torn(save_dir, tag, **keywords):
+        os.makedirs(os.path.join(save_dir, tag))
+        with open(os.path.join(save_dir, tag, "first.pt"), "wb") as file:
+            file.write(b"0" * 1000)
+        torch.save(engine.module.state_dict(), "/dev/full")
+
+    strategy.args.actor.model_name_or_path = "none"
+    engine.save_checkpoint, full_disk.free = torn, lambda path: 2**20
+    try:
+        save("global_step5")
+    except OSError as error:
+        return [str(error).replace(folder, "FOLDER"), *_folders(folder)]
+
+
 def _damaged(strategy, engine, folder, save):
     """Which checkpoint is loaded, and its step, when newer ones are broken; with the message where none is left."""
     import contextlib
@@ -79,10 +100,10 @@ def _damaged(strategy, engine, folder, save):
     for step in (1, 2, 3):
         save(f"global_step{step}", folder=str(kept), max_num=3, client_state={"global_step": step})
 
-    def load(loader=type(strategy).load_ckpt):
+    def load(loader=None):
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            path, states = loader(strategy, engine, str(kept))
+            path, states = (loader or type(strategy).load_ckpt)(strategy, engine, str(kept))
         warned = [line for line in said.getvalue().splitlines() if "BROKEN CHECKPOINT" in line]
         return [Path(path).parent.name, states["global_step"], warned]
 
@@ -127,6 +148,12 @@ def test_a_save_that_fails_loses_nothing(saves):
             "global_step2",
             "global_step3",
         ]
+
+
+def test_a_full_disk_is_named_and_gets_its_space_back(saves):
+    line, *left = saves["full"]
+    assert line == "[Errno 28] no space left in FOLDER: while checkpoint global_step5 was written; 1.0 MiB are free"
+    assert left == ["best_global_step4", "global_step2", "global_step3"]
 
 
 def test_the_worst_metric_goes_first_and_the_newest_never(saves):

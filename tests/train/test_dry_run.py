@@ -1,5 +1,7 @@
 """The real command with --dry-run: what it reports. All runs are in one process, from a folder without data."""
 
+import json
+
 import pytest
 from support.launches import launch_all, lines
 from support.recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, config
@@ -39,6 +41,26 @@ RUNS |= {
     "other experiment": [*config("math-dapo-deltal"), "--dry-run", *CHANGED],
     "same by hand": [*MATH, "--dry-run", *SAME],
     "with a checkpoint": [*MATH, "--dry-run", "--ckpt.path", "saved", "--deltal.allow_changed_loss"],
+    "another rate": [
+        *MATH,
+        "--dry-run",
+        "--ckpt.path",
+        "saved",
+        "--deltal.allow_changed_loss",
+        "--actor.adam.lr",
+        "2e-6",
+    ],
+    "another stage": [
+        *MATH,
+        "--dry-run",
+        "--ckpt.path",
+        "saved",
+        "--deltal.allow_changed_loss",
+        "--ds.zero_stage",
+        "2",
+    ],
+    "newest one damaged": [*MATH, "--dry-run", "--ckpt.path", "damaged", "--deltal.allow_changed_loss"],
+    "all damaged": [*MATH, "--dry-run", "--ckpt.path", "ruined"],
     "another M": [*MATH, "--dry-run", "--deltal.max_length", "4096"],
 }
 
@@ -49,6 +71,13 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     folder = tmp_path_factory.mktemp("empty")
     (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
+    for path, whole in (("damaged", '{"files": {}}'), ("ruined", "")):
+        for tag, checksums in (("global_step5", whole), ("global_step7", "{"), ("global_step9", whole)):
+            (folder / path / "_actor" / tag).mkdir(parents=True)
+            (folder / path / "_actor" / tag / "checksums.json").write_text(checksums)
+        (folder / path / "_actor" / "latest").write_text("global_step7")
+    saved = {"optimizer": {"actor.adam.lr": 1e-6}, "fixed": {"--ds.zero_stage": 3}, "length": {"train.num_episodes": 7}}
+    (folder / "saved" / "_actor" / "global_step7" / "run.json").write_text(json.dumps(saved))
     return launch_all(RUNS, folder)
 
 
@@ -182,9 +211,35 @@ def test_memory_settings_are_compared(real):
 
 def test_notes_name_the_checkpoint_and_another_m(real):
     assert "resumes from checkpoint global_step7 in saved" in lines(real["with a checkpoint"][1])
+    for name, says in (
+        ("another rate", "--actor.adam.lr: saved 1e-06, now 2e-06"),
+        ("another stage", "--ds.zero_stage is 2, but checkpoint saved/_actor/global_step7 was saved with 3"),
+    ):
+        code, _, err = real[name]
+        assert code == 2 and err.count("\n") == 1
+        assert err.startswith("deltal train: error: ") and says in err
     assert any(
         line.startswith("--deltal.max_length is 4096, --rollout.max_new_") for line in lines(real["another M"][1])
     )
     plain = real["math-deltal"][1]
     assert "resumes from" not in plain
     assert "is not the longest response" not in plain
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken_not_a_later_one(real):
+    code, out, err = real["newest one damaged"]
+    assert (code, err) == (0, "")
+    assert (
+        "BROKEN CHECKPOINT in damaged: global_step7 (checksums.json: broken); resuming from global_step5, the newest whole one"
+        in " ".join(out.split())
+    )
+    assert "resumes from checkpoint global_step5 in damaged" in " ".join(out.split())
+
+
+def test_without_a_whole_checkpoint_the_start_is_refused_in_one_line(real):
+    code, out, err = real["all damaged"]
+    assert (code, out) == (2, "")
+    assert err == (
+        "deltal train: error: no whole checkpoint is left in ruined/_actor: global_step7 (checksums.json: broken), global_step5 "
+        "(checksums.json: broken); restore one, or start anew with another --ckpt.path\n"
+    )
