@@ -112,9 +112,10 @@ def _options(args: argparse.Namespace) -> Options:
         raise ValueError("--max_prompt_tokens counts tokens and needs --tokenizer")
     if problem := folder_problem(args.out):
         raise ValueError(f"--out {args.out}: {problem}")
+    tokenizer = None
     if args.tokenizer:
-        remote_code.check(args.tokenizer, flag="--tokenizer", may_download=True)
-    tokenizer = load_tokenizer(args.tokenizer, chat=args.template == "chat") if args.tokenizer else None
+        remote_code.check(args.tokenizer, flag="--tokenizer")
+        tokenizer = load_tokenizer(args.tokenizer, chat=args.template == "chat", trust_remote_code=False)
     return Options(args.template, tokenizer, args.max_prompt_tokens, args.seed, args.holdout, _say)
 
 

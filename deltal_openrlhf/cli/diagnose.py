@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.models.remote_code import TRUST_HELP, check
+from deltal_openrlhf.models.remote_code import ALLOWS, TRUST_HELP, check
 from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.packages import check_report_packages
@@ -118,12 +118,12 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
 
     remote_code.install()
     remote_code.choose(args.trust_remote_code)
-    if not args.trust_remote_code:
-        check(args.model, "--trust_remote_code allows it", flag="--model", may_download=True)
     device = _device(args.device)
     if not args.rollouts:
         rewarding.check_reward(args.reward)
     folder = checkpoint.locate(args.model)
+    if not args.trust_remote_code:
+        check(str(folder), ALLOWS, flag="--model")
     if args.rollouts:
         source = from_saved(args.rollouts, args.prompts, args.seed)
     else:

@@ -13,7 +13,7 @@ from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Request, Sam
 from deltal_openrlhf.grading.extract import FALLBACKS
 from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.host.process import prepare
-from deltal_openrlhf.models.remote_code import TRUST_HELP, check
+from deltal_openrlhf.models.remote_code import TRUST_HELP
 from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.files import write_atomically
 
@@ -114,8 +114,6 @@ def _evaluate(args: argparse.Namespace) -> None:
     cpu.set_environment()  # before transformers and vLLM are imported
     prepare()
     remote_code.choose(args.trust_remote_code)
-    if not args.trust_remote_code:
-        check(args.model, "--trust_remote_code allows it", flag="--model", may_download=True)
     evaluate(
         Request(
             model=args.model,

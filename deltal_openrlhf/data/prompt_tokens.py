@@ -12,13 +12,16 @@ from deltal_openrlhf.runs.errors import first_line
 _BATCH = 1000
 
 
-def load_tokenizer(name: str, *, chat: bool) -> Any:
-    """A tokenizer by hub name or folder. Raises ValueError, in one line, if it cannot be read or lacks the chat template."""
+def load_tokenizer(name: str, *, chat: bool, trust_remote_code: bool | None = None) -> Any:
+    """A tokenizer by hub name or folder. Raises ValueError, in one line, if it cannot be read or lacks the chat template.
+
+    trust_remote_code: whether Python that it brings along may run; None for what the process was told (host/remote_code.py).
+    """
     from transformers import AutoTokenizer
 
     try:
         with quiet_hub():
-            tokenizer = AutoTokenizer.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     # Missing file, broken JSON, unreachable hub, unknown class: each raises its own kind.
     except Exception as error:
         raise ValueError(f"{name}: the tokenizer cannot be loaded: {first_line(error)}") from error

@@ -15,7 +15,9 @@ from deltal_openrlhf.evaluation.prompts import Prompt, check_lengths, tokenize
 from deltal_openrlhf.evaluation.results import results
 from deltal_openrlhf.evaluation.store import Record, ResponseStore
 from deltal_openrlhf.grading.grader import Grade, Grader
+from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.models import checkpoint
+from deltal_openrlhf.models.remote_code import ALLOWS, check
 from deltal_openrlhf.rewards.scoring import answer_of, submit
 from deltal_openrlhf.runs.console import output_to
 from deltal_openrlhf.runs.errors import first_line
@@ -63,6 +65,8 @@ def evaluate(request: Request) -> dict[str, Any]:
     """
     problems = read_problems(request.data, request.limit)
     folder = checkpoint.locate(request.model)
+    if not remote_code.is_trusted():
+        check(str(folder), ALLOWS, flag="--model")
     prompts = tokenize(folder, problems)
     max_model_len = check_lengths(folder, problems, prompts, request.how.max_new_tokens)
     settings = {

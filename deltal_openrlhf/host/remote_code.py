@@ -43,8 +43,11 @@ def is_refused() -> bool:
     return os.environ.get(VARIABLE) == "0"
 
 
-def check_models(args: Arguments) -> None:
-    """Raise ValueError, in one line, for a model of the run that needs its own Python, unless the flag is there."""
+def check_models(args: Arguments, *, may_download: bool = False) -> None:
+    """Raise ValueError, in one line, for a model of the run that needs its own Python, unless the flag is there.
+
+    may_download: also look at models of the hub that are not here yet.
+    """
     if args.deltal.trust_remote_code:
         return
     models = [("actor.model_name_or_path", args.actor.model_name_or_path)]
@@ -54,7 +57,7 @@ def check_models(args: Arguments) -> None:
         models += [("reward.model_name_or_path", name) for name in args.reward.model_name_or_path.split(",")]
     for flag, name in models:
         if name:
-            check(name, f"{FLAG} allows it", flag=f"--{flag}", may_download=not args.dry_run)
+            check(name, f"{FLAG} allows it", flag=f"--{flag}", may_download=may_download)
 
 
 def install() -> None:

@@ -15,6 +15,7 @@ TRUST_HELP = (
     "run the Python files that the folder or hub repository of --model brings along (auto_map in its config.json or "
     "tokenizer_config.json), with your rights; default: none of it runs, and a model that needs it is refused"
 )
+ALLOWS = "--trust_remote_code allows it"
 NOT_HERE = "this command runs none of it"
 
 

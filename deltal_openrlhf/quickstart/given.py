@@ -41,10 +41,10 @@ def find(name: str, size: Size) -> GivenModel:
     """
     from deltal_openrlhf.models.sampling import end_tokens
 
-    remote_code.check(name, may_download=True)
     if not os.path.isdir(name) and not os.path.isabs(name):
-        load_tokenizer(name, chat=False)  # before gigabytes of weights come from the hub
+        load_tokenizer(name, chat=False, trust_remote_code=False)  # before gigabytes of weights come from the hub
     folder = checkpoint.locate(name)
+    remote_code.check(str(folder))
     tokenizer = load_tokenizer(str(folder), chat=False)
     if set(size.task.words) <= tokenizer.get_vocab().keys():
         prompts = "words"
