@@ -1,0 +1,85 @@
+"""What the driver says of a damaged checkpoint, and that the workers load the one that it chose."""
+
+import sys
+from argparse import Namespace
+
+import pytest
+from support.host_arguments import host_arguments
+
+from deltal_openrlhf.host import remote_code
+from deltal_openrlhf.host.whole_checkpoints import Choice, choose, fault_in
+from deltal_openrlhf.train import launch, start
+
+WHOLE, BROKEN = '{"files": {}}', "{"
+
+
+def save(folder, tag, checksums=WHOLE) -> None:
+    (folder / tag).mkdir(parents=True)
+    (folder / tag / "checksums.json").write_text(checksums)
+    (folder / "latest").write_text(tag)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_it_is_said_on_console_and_in_the_log_and_the_workers_hear_which_is_whole(tmp_path, monkeypatch, capfd, on_cpu):
+    args = host_arguments("--ckpt.path", str(tmp_path / "ckpt"), "--ckpt.output_dir", str(tmp_path / "out"))
+    assert args.deltal.resumed is None  # until the driver has chosen
+    args.deltal.resumed = "global_step5"
+    choice = Choice("global_step5", ["global_step7 (a.pt: its checksum differs)"], has_checksums=True)
+    made = start.Start(args, None, None, None, False, [], choice, None)
+    monkeypatch.setenv(remote_code.VARIABLE, "0")
+    monkeypatch.setattr(start, "check", lambda *given: made)
+    monkeypatch.setattr(start.Start, "lines", lambda self: [])
+    flat = Namespace(**{"deltal.trust_remote_code": False, "dry_run": False, "deltal.resumed": None})
+    monkeypatch.setattr(sys, "stdout", open(1, "w", closefd=False))  # what is printed goes where descriptor 1 goes
+    run = launch._Run()
+    run.on_cpu = on_cpu
+    run.check_flags(flat)
+    if run.console:
+        run.console.close()
+    sys.stdout.flush()
+
+    assert getattr(flat, "deltal.resumed") == "global_step5"
+    loud = "global_step7 (a.pt: its checksum differs); resuming from global_step5, the newest whole one"
+    out, log = capfd.readouterr().out, tmp_path / "out" / "logs" / "train.log"
+    assert out.count(loud) == 1
+    assert not on_cpu or log.read_text().count(loud) == 1
+
+
+def test_policy_and_critic_are_loaded_from_one_step(tmp_path):
+    both = [tmp_path / "_actor", tmp_path / "_critic"]
+    for folder in both:
+        save(folder, "global_step1")
+        save(folder, "global_step2")
+    save(both[0], "global_step3")  # killed before the critic was saved
+    assert choose(both[0], fault_in(both)) == Choice("global_step2", ["global_step3 (_critic: it is not there)"], True)
+    (both[1] / "global_step2" / "checksums.json").write_text(BROKEN)
+    assert choose(both[0], fault_in(both)).tag == "global_step1"
+
+
+def test_a_damaged_latest_and_later_steps_than_it_names(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, f"global_step{step}")
+    save(tmp_path, "best_global_step2")
+    (tmp_path / "latest").write_text("global_step2")  # put back by hand: the third is not wanted
+    assert choose(tmp_path, fault_in([tmp_path])).tag == "global_step2"
+    (tmp_path / "global_step2" / "checksums.json").write_text(BROKEN)
+    assert choose(tmp_path, fault_in([tmp_path])).tag == "best_global_step2"
+    (tmp_path / "latest").write_text("")
+    chosen = choose(tmp_path, fault_in([tmp_path]))
+    assert (chosen.tag, chosen.broken) == ("global_step3", ["? (`latest` is empty)"])
+    (tmp_path / "latest").unlink()
+    assert choose(tmp_path, fault_in([tmp_path])) is None
+
+
+def test_a_checkpoint_without_checksums_is_taken_with_a_word_unless_it_is_cut_short(tmp_path):
+    import torch
+
+    (tmp_path / "global_step1").mkdir()
+    file = tmp_path / "global_step1" / "model_states.pt"
+    torch.save(torch.zeros(1000), file)
+    (tmp_path / "latest").write_text("global_step1")
+    [word] = choose(tmp_path, fault_in([tmp_path])).warnings(tmp_path)
+    assert "saved without checksums.json" in word
+    file.write_bytes(file.read_bytes()[:-500])
+    with pytest.raises(ValueError, match=r"global_step1 \(model_states.pt: cut short\)"):
+        choose(tmp_path, fault_in([tmp_path]))
