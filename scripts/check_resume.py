@@ -156,13 +156,24 @@ def ends(process: Any) -> int:
         raise RuntimeError("the run did not end within 180 s after one of its processes was killed") from None
 
 
+def last_line(out: Path) -> str:
+    """What the run said last, "" before its first start."""
+    path = out / "console.txt"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return lines[-1] if lines else ""
+
+
+def was_slow(out: Path) -> bool:
+    """Whether Ray gave up its own start, for which it takes 30 seconds at most: on a busy machine the command is started again."""
+    return "node timed out during startup" in last_line(out)
+
+
 def train(words: list[str], out: Path) -> None:
     """Without an interruption. A finished run is kept."""
-    if (out / "hf" / "config.json").exists():
-        return
-    with started(words, out) as process:
-        wait(process, float("inf"), out)
-        if process.returncode:
+    while not last_line(out).startswith("deltal train: done"):
+        with started(words, out) as process:
+            wait(process, float("inf"), out)
+        if process.returncode and not was_slow(out):
             raise RuntimeError(f"exit code {process.returncode}: {out / 'console.txt'}")
 
 
@@ -178,6 +189,8 @@ def train_with_kills(words: list[str], out: Path, number: int, seed: int) -> lis
         with started(words, out) as process:
             runs = ahead == 0 or wait(process, float("inf"), out, min(before + ahead, STEPS - 1))
             runs = runs and wait(process, time.monotonic() + delay, out)
+            if not runs and was_slow(out):
+                continue
             if not runs:
                 raise RuntimeError(f"the run ended by itself before kill {len(kills) + 1}: {out / 'console.txt'}")
             # Before the workers are there, the driver is all that can be killed.
