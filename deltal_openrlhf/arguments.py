@@ -68,6 +68,9 @@ class Reward(WorkerGroup, Protocol):
 class Advantage(Protocol):
     estimator: str
     is_correction_level: str
+    is_correction_mode: str
+    is_correction_gating: str
+    is_correction_threshold: Sequence[float]
 
 
 class Kl(Protocol):

@@ -3,31 +3,27 @@
 import pytest
 from support.launches import ROOT, launch_all, lines
 from support.recipe_settings import config
+from support.run_data import save_tokenizer, write
+from transformers import LlamaConfig
 
-from deltal_openrlhf.train.checks import STEPS_ALONE
+from deltal_openrlhf.train.numbers import STEPS_ALONE
 
 REWARD = ROOT / "deltal_openrlhf" / "rewards" / "math_reward.py"
 SMALL = "--actor.num_gpus_per_node 1 --vllm.num_engines 1".split()
 NO_ENGINE = """--reward.remote_url http://127.0.0.1:1/ --train.dynamic_batch_enable --train.max_tokens_per_gpu 9000 --vllm.num_engines 0
     --rollout.batch_size 64 --rollout.n_samples_per_prompt 4 --train.batch_size 128""".split()
 FROM_HUB = ["--data.prompt_dataset", "hub/set", "--eval.dataset", "hub/set", "--reward.remote_url", str(REWARD)]
+LOCAL = ["--data.prompt_dataset", "rows.jsonl", "--eval.dataset", "rows.jsonl", "--reward.remote_url", str(REWARD)]
+LOCAL += ["--actor.model_name_or_path", "tokenizer"]
 MATH = config("math-deltal")
 EIGHT_NODES = "--actor.num_nodes 8 --vllm.num_engines 64".split()
-BAD_NUMBERS = {
+BAD_NUMBERS = {  # all ranges: test_numbers.py
     "--rollout.max_new_tokens 9216": "allowed is 1 to 9215, less than --data.max_len",
-    "--rollout.max_new_tokens 0": "allowed is 1 to 9215",
-    "--reward.overlong_buffer_len 8193": "allowed is more than 0 and up to 8192, the longest response",
-    "--rollout.temperature 0": "allowed is more than 0",
-    "--rollout.top_p 1.1": "allowed is more than 0 and up to 1",
-    "--rollout.top_p nan": "allowed is more than 0 and up to 1",
-    "--train.num_episodes 0": "allowed is 1 or more",
-    "--actor.dual_clip 1": "allowed is more than 1",
-    "--actor.adam.lr inf": "allowed is 0 or more, and finite",
-    "--actor.adam.lr -1": "allowed is 0 or more, and finite",
     "--actor.lr_scheduler cosin": "allowed is linear, cosine, ",
-    "--actor.lr_scheduler warmup_stable_decay": "allowed is linear, cosine, ",
-    "--ds.zero_stage 4": "allowed is 0, 1, 2 and 3",
-    "--vllm.gpu_memory_utilization 1.5": "allowed is more than 0 and up to 1",
+    "--ckpt.save_steps 0": "allowed is a number of PPO steps from 1 on, or -1 for never",
+    "--algo.kl.target -0.1": "allowed is more than 0, and finite",
+    "--train.async_queue_size 0": "allowed is 1 or more",
+    "--ds.ring_attn_size 0": "allowed is 1 or more",
 }
 RUNS = {
     "other loss": [*MATH, "--dry-run", "--loss_agg", "token-mean"],
@@ -36,7 +32,7 @@ RUNS = {
     "ring attention on a CPU": [*MATH, *SMALL, *FROM_HUB, "--ds.ring_attn_size", "2"],
     "deepcompile on a CPU": [*MATH, *SMALL, *FROM_HUB, "--ds.deepcompile"],
     "refused by the host": [*MATH, "--dry-run", "--train.partial_rollout_enable"],
-    "refused by the host in a real start": [*MATH, *SMALL, *FROM_HUB, "--train.partial_rollout_enable"],
+    "refused by the host in a real start": [*MATH, *SMALL, *LOCAL, "--train.partial_rollout_enable"],
     "real start without data": [*config("countdown-deltal"), *SMALL],
     "no engine": ["--dry-run", *NO_ENGINE],
     "no file": ["--config", "none.yaml", "--dry-run"],
@@ -49,12 +45,21 @@ RUNS = {
     ],
 }
 RUNS |= {flags: [*MATH, "--dry-run", *flags.split()] for flags in BAD_NUMBERS}
+RUNS |= {
+    "longer than the model": [*MATH, "--dry-run", "--actor.model_name_or_path", "short"],
+    "broken reward file": [*MATH, "--dry-run", "--reward.remote_url", "broken.py"],
+}
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> dict[str, tuple]:
     """name -> (exit status, stdout, stderr) of every run."""
-    return launch_all(RUNS, tmp_path_factory.mktemp("empty"))
+    folder = tmp_path_factory.mktemp("without_data")
+    LlamaConfig(max_position_embeddings=4096).save_pretrained(folder / "short")
+    (folder / "broken.py").write_text("import no_such_package\n")
+    save_tokenizer(folder / "tokenizer")
+    write(folder / "rows.jsonl", {"input": "1+1=", "label": "2"})
+    return launch_all(RUNS, folder)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,14 @@ def real(tmp_path_factory) -> dict[str, tuple]:
         ("no engine", "--vllm.num_engines is 0; responses come from vLLM only, so allowed is 1 or more"),
         pytest.param("ring attention on a CPU", "is 2; without a GPU only 1 is allowed", marks=pytest.mark.cpu_build),
         pytest.param("deepcompile on a CPU", "is True; without a GPU only False is", marks=pytest.mark.cpu_build),
+        (
+            "longer than the model",
+            "error: --data.max_len is 9216, but short has 4096 positions (max_position_embeddings",
+        ),
+        (
+            "broken reward file",
+            "error: --reward.remote_url broken.py: line 1: ModuleNotFoundError: No module named 'no_such_package'",
+        ),
         ("no file", "error: none.yaml: No such file or directory"),
         ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1"),
     ],
