@@ -13,17 +13,12 @@ from deltal_openrlhf.host.settings import LossSettings
 SAVED_LOSS = "deltal.json"
 
 
-def read_saved_loss(ckpt_path: str) -> tuple[str, dict | None] | None:
-    """(tag, saved settings) of the checkpoint that a resumed run would load, None if there is none. Reads one small JSON file."""
-    folder = Path(ckpt_path, "_actor")
+def read_saved_loss(ckpt_path: str, tag: str) -> dict | None:
+    """The loss settings saved with this checkpoint, None if there are none. Reads one small JSON file."""
     try:
-        tag = (folder / "latest").read_text(encoding="utf-8").strip()
+        return json.loads(Path(ckpt_path, "_actor", tag, SAVED_LOSS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    try:
-        return tag, json.loads((folder / tag / SAVED_LOSS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return tag, None
 
 
 def check_resumed_loss(settings: LossSettings, saved: dict | None) -> None:

@@ -171,11 +171,12 @@ class DeltaLStrategy(DeepspeedStrategy):
         try:
             with named_if_full(folder, f"checkpoint {tag}", lambda: checkpoint_size.checkpoint(self.args)):
                 self._write_aside(model, folder / checkpoint_files.STAGING, tag, client_state or {}, given)
+                if self.is_rank_0():
+                    checkpoint_files.publish(folder, tag)
         except OSError:
             checkpoint_files.begin(folder)  # gives the space back
             raise
         if self.is_rank_0():
-            checkpoint_files.publish(folder, tag)
             if save_latest:
                 write_atomically(folder / "latest", tag)
             for old in checkpoint_files.old_ones(folder, tag, max_num, max_mem, self._read_ckpt_metric):

@@ -118,7 +118,8 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
         help="leave prompts out that have more tokens than --data.max_len minus --rollout.max_new_tokens, in training and evaluation sets; "
         "default: OpenRLHF cuts their beginning off. A start says how many there are",
     )
-    parser.set_defaults(**{"deltal.data": None})  # no flag: set once the rows are checked
+    # No flags: set once the rows and the checkpoint are checked.
+    parser.set_defaults(**{"deltal.data": None, "deltal.resumed": None})
 
 
 def _add_reward_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,6 @@ code 2), and only then Ray; with --dry-run a report in its place.
 """
 
 import runpy
-import signal
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
@@ -15,14 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.host import process
+from deltal_openrlhf.host import process, remote_code
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.runs.command import raise_interrupt
+from deltal_openrlhf.runs.command import TERMINATED
+from deltal_openrlhf.runs.leftovers import Leftovers
+from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import config_files, gpus
 from deltal_openrlhf.train.console import QuietConsole
 from deltal_openrlhf.train.flags import add_flags, fail
 from deltal_openrlhf.train.processes import ProcessTracker
 from deltal_openrlhf.train.reasons import reason
+from deltal_openrlhf.train.signals import Signals
+from deltal_openrlhf.train.stall import StallWatch
 
 if TYPE_CHECKING:
     from deltal_openrlhf.train.start import Start
@@ -31,10 +34,19 @@ PROG = "deltal train"
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the host's PPO command line. Ends the process with 0, 2 (bad flags), 130 (Ctrl-C) or 1 (anything else)."""
+    """Run the host's PPO command line.
+
+    Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1) or 1 (anything else).
+    """
     argv = sys.argv[1:] if argv is None else argv
+    run = _Run()
+    sys.exit(run.guarded(lambda: _train(run, argv)))
+
+
+def _train(run: "_Run", argv: list[str]) -> None:
     cpu.set_environment()
     process.prepare()
+    remote_code.choose(trust=False)  # until the flags are read
     from deltal_openrlhf.host import bindings
 
     problems = bindings.check_host()
@@ -42,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         fail(problems[0], PROG)
     from deltal_openrlhf.host import reward
 
-    run = _Run(cpu.is_needed())
+    run.on_cpu = cpu.is_needed()
     sys.argv = [PROG, *argv]
     with (
         bindings.parser_bound(run.add_flags, run.check_flags),
@@ -50,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         reward.engines_bound(lambda: run.start.args),
         run.ray_init_bound(),
     ):
-        sys.exit(run.guarded(lambda: runpy.run_module(bindings.CLI_MODULE, run_name="__main__")))
+        runpy.run_module(bindings.CLI_MODULE, run_name="__main__")
 
 
 class _Run:
@@ -59,8 +71,12 @@ class _Run:
     start: "Start"
     """The checked flags: there once the host's parser has read them."""
 
-    def __init__(self, on_cpu: bool) -> None:
-        self.on_cpu = on_cpu
+    on_cpu = False
+
+    def __init__(self) -> None:
+        self.signals = Signals()
+        self.stall: StallWatch | None = None
+        self.leftovers: Leftovers | None = None
         self.console: QuietConsole | None = None
         self.origins: dict[str, str] = {}
         self.defaults: dict[str, Any] = {}
@@ -80,8 +96,9 @@ class _Run:
         from openrlhf.utils.config import hierarchize
 
         from deltal_openrlhf.host.features import announcements
-        from deltal_openrlhf.train import start
+        from deltal_openrlhf.train import disk, start
 
+        remote_code.choose(getattr(flat, "deltal.trust_remote_code"))
         try:
             self.start = start.check(hierarchize(flat), self.defaults, self.on_cpu)
         except ValueError as error:
@@ -91,11 +108,22 @@ class _Run:
             setattr(flat, key, cpu.lookup(args, key))
         if args.dry_run:
             return
-        _say(*self.start.lines())
+        if self.start.is_finished:
+            _say(
+                f"this run has ended, its model is in {args.ckpt.output_dir}: nothing was done; a larger --train.num_episodes trains "
+                "further, another --ckpt.path and --ckpt.output_dir start anew"
+            )
+            sys.exit(0)
+        try:
+            self.locks = disk.lock(args)  # until this process ends
+        except ValueError as error:
+            fail(str(error), PROG)
+        _say(*self.start.lines(), *self.start.warnings())
         mended = announcements(args)
         if self.on_cpu:
             _say(f"{len(mended)} known faults of OpenRLHF are mended in this run, the log lists them")
             self.console = QuietConsole(Path(args.ckpt.output_dir))
+            _say(*self.start.warnings())  # into the log too
         _say(*(f"host fault mended: {line}" for line in mended))
 
     def ray_init_bound(self) -> AbstractContextManager[None]:
@@ -114,17 +142,31 @@ class _Run:
             self.ray_started = True
             ours = cpu.ray_init_arguments(gpus.total(args)) if self.on_cpu else {"runtime_env": {}}
             hosts, own = runtime_env or {}, ours["runtime_env"]
-            variables = {**hosts.get("env_vars", {}), **own.get("env_vars", {})}
+            variables = {**hosts.get("env_vars", {}), **own.get("env_vars", {}), **remote_code.variables()}
+            self.leftovers = Leftovers()
+            variables |= self.leftovers.variables()
             merged = {**hosts, **own, "env_vars": variables, "worker_process_setup_hook": process.SETUP_HOOK}
-            connection = host_init(*given, **{**options, **ours, "runtime_env": merged})
+            with self.signals.kept():
+                connection = host_init(*given, **{**options, **ours, "runtime_env": merged})
             gpus.check_cluster(args)
+            self._watch()
             return connection
 
         return rebound(ray, "init", init)
 
+    def _watch(self) -> None:
+        """Once Ray runs: what a signal and a run that stands still do."""
+        from deltal_openrlhf.host import stop
+
+        args = self.start.args
+        self.signals.watch(args.deltal.grace, self.console.say if self.console else _say)
+        if args.deltal.stall_timeout:
+            self.stall = StallWatch(
+                args.deltal.stall_timeout, stop.sign_of_life, lambda why: self.signals.interrupt(why, 1)
+            )
+
     def guarded(self, run: Callable[[], Any]) -> int:
         """Run, and whatever happens leave no process behind and say the reason and the log last."""
-        signal.signal(signal.SIGTERM, raise_interrupt)
         tracker = ProcessTracker()
         why, code = None, 0
         try:
@@ -132,18 +174,23 @@ class _Run:
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         except KeyboardInterrupt:
-            why, code = "interrupted", 130
+            why, code = self.signals.verdict()
         except BaseException as error:  # noqa: BLE001 - reported below and turned into the exit code
             why, code = reason(error, self.console.log_path if self.console else None), 1
-            if isinstance(error, AssertionError) and hasattr(self, "start") and not self.ray_started:
+            if self.signals.came:
+                why, code = self.signals.stopped(error, why), TERMINATED
+            elif isinstance(error, AssertionError) and hasattr(self, "start") and not self.ray_started:
                 why, code = f"OpenRLHF refuses these flags: {error}", 2
             elif isinstance(error, gpus.NotThere):
                 why, code = str(error), 2
             else:
-                traceback.print_exc()
-                sys.stderr.flush()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+                print(redacted(traceback.format_exc()), end="", file=sys.stderr, flush=True)
+        self.signals.end()  # a second one must not leave processes behind
+        if self.stall:
+            self.stall.stop()
         tracker.stop_ray()
+        if self.leftovers:
+            self.leftovers.remove()
         if self.console:
             self.console.close()
         if code == 0 and self.ray_started:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,20 +11,25 @@ import torch
 from deltal_openrlhf import backends, cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend, Layout
+from deltal_openrlhf.host import finished, remote_code, whole_checkpoints
 from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss, read_saved_loss
 from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
 from deltal_openrlhf.host.rollout_files import check_save_rollouts
+from deltal_openrlhf.host.saved_run import changed_length, check_resumed_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.standins import flash_attn
-from deltal_openrlhf.train import checks, gpus
-from deltal_openrlhf.train.data_files import check_data, missing_files
+from deltal_openrlhf.train import checks, disk, gpus, numbers, run_data
+from deltal_openrlhf.train.credentials import resolve_wandb_key
+from deltal_openrlhf.train.data_files import missing_files
+from deltal_openrlhf.train.data_flags import check_data_flags
+from deltal_openrlhf.train.user_files import check_user_files
 
 
 @dataclass(frozen=True)
 class Start:
     """A run whose flags have been checked.
 
-    layout: None where each rank holds a copy of the model. notes: flags that were changed to suit the device. resumed: tag of the
+    layout: None where each rank holds a copy of the model. notes: flags that were changed to suit the device. choice: the
     checkpoint from which the run resumes.
     """
 
@@ -33,7 +39,22 @@ class Start:
     layout: Layout | None
     on_cpu: bool
     notes: list[str]
-    resumed: str | None
+    choice: whole_checkpoints.Choice | None
+    data: run_data.RunData
+
+    @property
+    def resumed(self) -> str | None:
+        """Tag of the checkpoint from which the run resumes."""
+        return self.choice.tag if self.choice else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended before, so that it would only export over its model."""
+        return self.choice is not None and finished.is_finished(self.args)
+
+    def warnings(self) -> list[str]:
+        """What went wrong before and has to be seen, on the console and in the log."""
+        return self.choice.warnings(Path(self.args.ckpt.path)) if self.choice else []
 
     def lines(self) -> list[str]:
         """What the user hears before anything starts."""
@@ -43,6 +64,7 @@ class Start:
         else:
             lines = list(self.notes)
         lines.append(settings.describe())
+        lines += self.data.lines()
         if self.layout is not None:
             lines.append(f"{self.backend.title}: {checks.describe_layout(self.layout, args)}")
         if settings.mode == "deltal" and args.actor.max_norm > 0:
@@ -57,6 +79,10 @@ class Start:
             )
         if self.resumed is not None:
             lines.append(f"resuming from checkpoint {self.resumed} in {args.ckpt.path}")
+            if changed := changed_length(args, self.resumed):
+                lines.append(
+                    f"the run has another length than when it was saved ({', '.join(changed)}): its learning-rate schedule too"
+                )
         return lines
 
 
@@ -71,7 +97,10 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
         raise ValueError(
             "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh"
         )
+    resolve_wandb_key(args)
     settings = LossSettings.from_args(args)
+    numbers.check_numbers(args)
+    numbers.check_loss_flags(args)
     backend = backends.load(args.backend)
     checks.check_other_backends(args, defaults)
     # Before the backend's checks: that there is no GPU says more than what a loss cannot do.
@@ -83,18 +112,25 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     checks.check_batch_sizes(args, backend)
     check_reward_source(args)
     check_save_rollouts(args)
-    check_data(args)
-    checks.check_numbers(args)
+    check_data_flags(args)
     checks.check_placement(args)
     if needs_gpus_here:
         gpus.check(args, torch.cuda.device_count(), "this machine")
+    remote_code.check_models(args)
     backend.check_model(args)
+    numbers.check_positions(args)
     if is_real and (missing := missing_files(args)):
         raise ValueError(missing[0])
-    resumed = _check_resumed(args, settings)
+    check_user_files(args)
+    disk.check(args)
     if is_real:
         probe_reward_services(args)
-    return Start(args, settings, backend, layout, on_cpu, notes, resumed)
+    data = run_data.read(args)
+    remote_code.check_models(args, may_download=is_real)  # again: the hub has answered by now
+    args.deltal.data = data.fingerprint()
+    choice = _check_resumed(args, settings, backend)
+    args.deltal.resumed = choice.tag if choice else None
+    return Start(args, settings, backend, layout, on_cpu, notes, choice, data)
 
 
 def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:
@@ -105,16 +141,18 @@ def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:
     return cpu.adjust_flags(args, backend.ignored)
 
 
-def _check_resumed(args: Arguments, settings: LossSettings) -> str | None:
-    """Tag of the checkpoint from which the run resumes, None if there is none. Raises ValueError if it does not fit."""
-    saved = read_saved_loss(args.ckpt.path) if args.ckpt.load_enable else None
-    if saved is None:
+def _check_resumed(args: Arguments, settings: LossSettings, backend: Backend) -> whole_checkpoints.Choice | None:
+    """The checkpoint from which the run resumes, None if there is none. Raises ValueError if none is whole, or if it does not fit."""
+    folders = whole_checkpoints.loaded_together(args, Path(args.ckpt.path, "_actor"))
+    fault = whole_checkpoints.fault_in(folders)
+    choice = whole_checkpoints.choose(folders[0], fault) if args.ckpt.load_enable else None
+    if choice is None:
         return None
-    tag, loss = saved
-    check_resumed_backend(args, tag)
+    check_resumed_backend(args, choice.tag)
     if not args.deltal.allow_changed_loss:
-        check_resumed_loss(settings, loss)
-    return tag
+        check_resumed_loss(settings, read_saved_loss(args.ckpt.path, choice.tag))
+    check_resumed_run(args, backend, choice.tag)
+    return choice
 
 
 def _cluster_at_hand() -> bool:
