@@ -165,8 +165,12 @@ def test_a_critic_shuffles_after_a_load_as_after_its_last_step(outcomes):
 
 
 def averages(rank, folder):
-    """{engine: [largest error of ours, of the host's]} after one update towards other weights, as parts of the right change."""
+    """{engine: [largest error of ours, of the host's, what is exported]} after one update towards other weights.
+
+    Errors are parts of the right change. What is exported: its largest distance from the saved average in the model's dtype.
+    """
     from pathlib import Path
+    from types import SimpleNamespace
 
     from openrlhf.utils.deepspeed import DeepspeedStrategy
     from safetensors.torch import load_file
@@ -193,14 +197,21 @@ def averages(rank, folder):
         strategy.average.update(trainer.actor, 0.99)
         path = Path(folder, "average")
         strategy.average.save(path)
-        ours = error(load_file(path)[key])
+        saved = load_file(path)
+        ours = error(saved[key])
         DeepspeedStrategy.moving_average(strategy, trainer.actor, second, 0.99, "cpu")
-        found[name] = [ours, error(parameters(second)[key])]
+        the_hosts = error(parameters(second)[key])
+        strategy.save_model(second, SimpleNamespace(save_pretrained=lambda folder: None), str(Path(folder, name)))
+        exported = load_file(Path(folder, name, "model.safetensors"))
+        assert exported.keys() == saved.keys()
+        distance = apart(exported, {name: value.to(exported[name].dtype) for name, value in saved.items()})
+        found[name] = [ours, the_hosts, distance]
     return found
 
 
 @pytest.mark.parametrize("engine", ["bf16", "ZeRO 3"])
-def test_the_average_takes_in_small_changes_which_the_hosts_own_loses(outcomes, engine):
-    ours, the_hosts = outcomes["host"][engine]
+def test_the_average_takes_in_small_changes_which_the_hosts_own_loses_and_is_exported(outcomes, engine):
+    ours, the_hosts, exported = outcomes["host"][engine]
+    assert exported == 0
     assert ours < 0.02  # of changes of 1e-5 to weights of about 1
     assert the_hosts > 0.5
