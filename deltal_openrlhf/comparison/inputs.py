@@ -32,7 +32,7 @@ class Inputs:
             raise ValueError(f"--actor.model_name_or_path {start}: {_in_one_line(error)}") from error
         assert args.data.prompt_dataset is not None and args.rollout.max_new_tokens is not None  # check_loop_flags
         self._longest = args.data.max_len - args.rollout.max_new_tokens
-        self.prompts = self._read(args.data.prompt_dataset, args)
+        self.prompts = self._read(args.data.prompt_dataset, args, args.data.max_samples)
         self.held_out = self._read(args.eval.dataset, args) if args.eval.dataset else []
         self.rollouts, left = divmod(len(self.prompts), args.rollout.batch_size)
         if left or not self.rollouts:  # the pipeline ends an episode with a smaller rollout
@@ -42,7 +42,8 @@ class Inputs:
                 f"{args.rollout.batch_size}"
             )
 
-    def _read(self, path: str, args: Arguments) -> list[Prompt]:
+    def _read(self, path: str, args: Arguments, most: int | None = None) -> list[Prompt]:
+        """The rows of a file, at most so many. Empty lines are none, as in the pipeline."""
         data = args.data
         template = self.tokenizer.apply_chat_template if data.apply_chat_template else None
         prompts = []
@@ -51,7 +52,11 @@ class Inputs:
             lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeError) as error:
             raise ValueError(f"{path}: {_in_one_line(error)}") from error
-        for number, line in enumerate(lines[: data.max_samples], 1):
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            if len(prompts) == most:
+                break
             try:
                 row = json.loads(line)
                 text, label = preprocess_data(row, data.input_template, data.input_key, data.label_key, template)

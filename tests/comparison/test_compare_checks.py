@@ -51,7 +51,11 @@ CASES = {
     "type": ({"train.batch_size": "many"}, *("argument --train.batch_size: invalid int value: 'many'",) * 2),
     "loop only": ({"actor.optim": "muon"}, "--actor.optim is not followed by the single-process loop", None),
     "pipeline only": ({"train.micro_batch_size": 5}, None, "is no multiple of ranks x --train.micro_batch_size, 5"),
-    "prompts": ({"data.max_len": 258}, "train.jsonl: line 1: the prompt has 6 tokens, allowed are 1 to 2", None),
+    "prompts": (
+        {"rollout.max_new_tokens": 298},
+        "train.jsonl: line 1: the prompt has 6 tokens, allowed are 1 to 2",
+        "--data.prompt_dataset train.jsonl: line 1: the prompt has 6 tokens, allowed are 2 (--data.max_len minus",
+    ),
     "rollouts": (
         {"rollout.batch_size": 3, "train.batch_size": 24},
         "train.jsonl gives 4 prompts (--data.max_samples 100000000), allowed in the single-process loop is a multiple",
@@ -70,25 +74,29 @@ CASES = {
     "unknown model": (
         {"actor.model_name_or_path": "broken"},
         "--actor.model_name_or_path broken: ValueError: The checkpoint you are trying to load has model type `of nothing`",
-        None,
+        "--actor.model_name_or_path broken: ",
     ),
     "no language model": (
         {"actor.model_name_or_path": "vit"},
         "--actor.model_name_or_path vit: ValueError: Unrecognized configuration class",
-        None,
+        "--actor.model_name_or_path vit: ",
     ),
     "no tokenizer": (
         {"actor.model_name_or_path": "no_tokenizer"},
         "--actor.model_name_or_path no_tokenizer: ",
-        None,
+        "--actor.model_name_or_path no_tokenizer: the tokenizer cannot be loaded: ",
     ),
-    "template": ({"data.input_template": "{} {}"}, "train.jsonl: line 1: IndexError: ", None),
+    "template": (
+        {"data.input_template": "{} {}"},
+        "train.jsonl: line 1: IndexError: ",
+        "--data.input_template is '{} {}': it has more than one {}",
+    ),
     "no JSON": (
         {"eval.dataset": "notes.jsonl"},
         "notes.jsonl: line 1: JSONDecodeError: Expecting value",
         "notes.jsonl: line 1: not JSON",
     ),
-    "no text": ({"eval.dataset": "bytes.jsonl"}, "bytes.jsonl: UnicodeDecodeError: ", "bytes.jsonl: line 1: not JSON"),
+    "no text": ({"eval.dataset": "bytes.jsonl"}, "bytes.jsonl: UnicodeDecodeError: ", "bytes.jsonl: line 1: not UTF-8"),
     "reward file that ends": (
         {"reward.remote_url": "exit.py"},
         "--reward.remote_url exit.py cannot be loaded: SystemExit: 0",

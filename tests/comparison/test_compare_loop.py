@@ -1,10 +1,12 @@
 """The single-process loop of `deltal compare`: its updates against the real trainer's, and whole runs."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from support.loop_example import write_example
 
 from deltal_openrlhf.parity import Case, run_on_ranks
 
@@ -146,51 +148,9 @@ def _for_the_loop(case: Case, rows: list[dict], trained_on: list[list[int]]) -> 
 
 # ── Whole runs ──
 
-REWARD = """
-import torch
-def reward_func(queries, prompts, labels, **_):
-    assert all(q.startswith(p) for q, p in zip(queries, prompts))
-    return {"rewards": torch.tensor([float(q.count("+") > 0) for q in queries])}
-"""
-
-
 @pytest.fixture(scope="module")
 def task_flags(tmp_path_factory) -> dict:
-    """Flags of a run of two PPO steps of an untrained model, rewarded for a + in its response."""
-    from deltal_openrlhf.quickstart import model
-
-    folder = tmp_path_factory.mktemp("loop")
-    torch.manual_seed(0)
-    tokenizer = model.build_tokenizer()
-    model.save(model.build_model(tokenizer), tokenizer, folder / "start")
-    prompts = ["3 4 5 make [35] :", "1 2 3 make [6] :", "7 7 make [14] :", "2 2 2 make [8] :"] * 2
-    # U+2028 is a line separator, but not one of JSON lines.
-    rows = [{"question": p, "answer": "?\u2028", "datasource": f"set{i % 2}"} for i, p in enumerate(prompts)]
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    (folder / "reward.py").write_text(REWARD)
-    return {
-        "actor.model_name_or_path": str(folder / "start"),
-        "actor.adam.lr": 1e-3,
-        "actor.lr_scheduler": "constant",
-        "algo.advantage.estimator": "group_norm",
-        "algo.kl.init_coef": 0,
-        "data.prompt_dataset": str(folder / "prompts.jsonl"),
-        "data.input_key": "question",
-        "data.label_key": "answer",
-        "data.max_len": 40,
-        "reward.remote_url": str(folder / "reward.py"),
-        "rollout.batch_size": 4,
-        "rollout.n_samples_per_prompt": 4,
-        "rollout.max_new_tokens": 20,
-        "train.batch_size": 8,
-        "train.seed": 3,
-        "eval.dataset": str(folder / "prompts.jsonl"),
-        "eval.steps": 2,
-        "eval.temperature": 1.0,
-        "eval.n_samples_per_prompt": 3,
-        "loss_agg": "deltal",
-        "alpha": 1.0,
-    }
+    return write_example(tmp_path_factory.mktemp("loop"))
 
 
 def run_loop(flags: dict, folder) -> tuple[list[dict], list[dict]]:
@@ -258,6 +218,19 @@ def test_what_a_run_reads_depends_on_the_flags_that_say_so_only(task_flags):
     whole = Inputs(args)
     assert len(whole.prompts) == len(whole.held_out) == 8
     assert (alone.prompts, alone.held_out, alone.rollouts) == (whole.prompts, whole.held_out, whole.rollouts)
+
+
+def test_max_samples_is_of_training_prompts_and_empty_lines_are_no_rows(task_flags, tmp_path):
+    from deltal_openrlhf.comparison.arguments import check_loop_flags
+    from deltal_openrlhf.comparison.inputs import Inputs
+
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(b"\n" + Path(task_flags["data.prompt_dataset"]).read_bytes().replace(b"}\n", b"}\n\n"))
+    args, _ = check_loop_flags(
+        task_flags | {"data.prompt_dataset": str(path), "eval.dataset": str(path), "data.max_samples": 4}
+    )
+    found = Inputs(args)
+    assert (len(found.prompts), len(found.held_out)) == (4, 8)
 
 
 @pytest.mark.parametrize(

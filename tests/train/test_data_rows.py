@@ -243,7 +243,7 @@ def test_a_dry_run_checks_what_is_here(read):
     data = read(GOOD, flags=["--dry-run", "--eval.dataset", "hub/set"], tokenizer="hub/model")
     assert data.lines() == [
         "--eval.dataset is not on this machine: its rows were not checked",
-        "--data.prompt_dataset: 1 prompts",
+        "--data.prompt_dataset: 1 prompt",
         "--data.prompt_dataset: the tokenizer is not here: prompts were not measured",
     ]
     with pytest.raises(ValueError, match="line 1: label is null"):
