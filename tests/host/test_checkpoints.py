@@ -1,10 +1,12 @@
 """Checkpoints of the real DeepSpeed engine: the new one is whole before an old one goes, whatever ends the save."""
 
 import os
+from pathlib import Path
 
 import pytest
 from support.damage import flip_a_bit
 
+from deltal_openrlhf.host import checkpoint_size, checksums
 from deltal_openrlhf.parity import Case, run_on_ranks
 
 
@@ -31,9 +33,14 @@ def _saves(rank, folder):
         with open(os.path.join(folder, "latest")) as file:
             return [file.read(), *_folders(folder)]
 
+    for _ in range(engine.gradient_accumulation_steps()):  # one optimizer step, so that Adam has moments
+        engine.backward(sum(parameter.sum() for parameter in engine.module.parameters()))
+        engine.step()
     for step in (1, 2, 3):
         save(f"global_step{step}")
     out["newest two"] = state()
+    sizes = checksums.sizes_in(Path(folder, "global_step3"))
+    out["bytes"] = [sum(sizes.values()), sum(parameter.numel() for parameter in engine.module.parameters())]
     out["settings"] = open(os.path.join(folder, "global_step3", "deltal.json")).read()
     save("best_global_step3", metric_value=0.4)
     save("best_global_step4", metric_value=0.5)
@@ -92,7 +99,6 @@ def _damaged(strategy, engine, folder, save):
     """Which checkpoint is loaded, and its step, when newer ones are broken; with the message where none is left."""
     import contextlib
     import io
-    from pathlib import Path
 
     from openrlhf.utils.deepspeed import DeepspeedStrategy
 
@@ -191,3 +197,9 @@ def test_without_a_whole_one_nothing_starts(saves):
         "global_step2 (checksums.json: broken), global_step1 (checksums.json: broken); restore one"
         in saves["none left"]
     )
+
+
+def test_the_size_is_what_checkpoint_size_expects(saves):
+    written, parameters = saves["bytes"]
+    width = 4  # fp32
+    assert written == pytest.approx(parameters * (width + checkpoint_size.OPTIMIZER), rel=0.1)
