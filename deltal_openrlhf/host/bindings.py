@@ -68,6 +68,9 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_logs_and_checkpoints": "self, global_step, logs_dict, client_states",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_best_checkpoint": "self, eval_metrics, global_step, client_states",
     "openrlhf.trainer.ppo_trainer:BasePPOTrainer.init_checkpoint_states": "self",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.restore_best_checkpoint_state": "self, checkpoint_states",
+    "openrlhf.trainer.ppo_trainer:PPOTrainer.get_max_steps": "self",
+    "openrlhf.trainer.ppo_trainer_async:GenerateSamplesActor.get_max_steps": "self",
     "openrlhf.trainer.ppo_trainer:prepare_datasets": "strategy, tokenizer",
     "openrlhf.trainer.ppo_trainer:blending_datasets": "datasets, probabilities, strategy, seed, max_count, stopping_strategy, "
     "dataset_split",
@@ -82,6 +85,9 @@ SIGNATURES: dict[str, str] = {
     "generate_kwargs",
     "openrlhf.trainer.ppo_trainer:SamplesGenerator._dispatch_prompts_to_vllm": "self, prompts, labels, images, generate_kwargs",
     "openrlhf.trainer.ppo_trainer:SamplesGenerator._process_response_into_experience": "self, response, generate_kwargs",
+    "openrlhf.trainer.ppo_trainer_async:GenerateSamplesActor._should_eval": "self, global_step",
+    "openrlhf.trainer.ppo_trainer_async:SamplesGenerator.__init__": "self, strategy, prompts_dataloader, eval_dataloader, tokenizer, "
+    "vllm_engines",
     "openrlhf.trainer.ppo_trainer_async:GenerateSamplesActor.__init__": "self, pretrain, strategy, vllm_engines, vllm_lock, rollout_queue, "
     "rollout_slots, generate_kwargs",
     "openrlhf.trainer.ppo_trainer_async:TrainingActor.__init__": "self, pretrain, strategy, actor_model_group, critic_model_group, "
