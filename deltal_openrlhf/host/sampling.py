@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from openrlhf.trainer.ray import vllm_engine
 
+from deltal_openrlhf import cpu
 from deltal_openrlhf.statistics.seeds import seed_of
 
 PLACE = "place"
@@ -23,8 +24,19 @@ class Draw(NamedTuple):
     seed: int
 
 
+TOKENS_A_STEP = 4096
+"""Of all prompts that a CPU engine reads at once; one that does not fit waits."""
+
+
 class SeededRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
     """An engine whose responses follow from their seeds."""
+
+    async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+        if cpu.is_needed():
+            # Where a prompt is read in parts, vLLM 0.29 rewinds the generator of its request, which those of a CPU cannot do.
+            longest = max(TOKENS_A_STEP, kwargs["max_model_len"])
+            kwargs |= {"enable_chunked_prefill": False, "max_num_batched_tokens": longest}
+        await super().__init__(*args, **kwargs)
 
     async def generate_responses(
         self, *args: Any, sampling_params: Any, num_samples: int = 1, draw: Draw, **kwargs: Any
