@@ -229,7 +229,7 @@ def test_a_prompt_in_two_evaluation_sets_counts_for_each(prepared, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [(), ("--train.async_enable",)])
-def test_both_controllers_count_by_row(mode, monkeypatch):
+def test_both_controllers_read_whole_evaluation_sets_and_count_by_row(mode, monkeypatch):
     seen = []
 
     def host_metrics(rows, samples, n_samples):
@@ -237,8 +237,9 @@ def test_both_controllers_count_by_row(mode, monkeypatch):
         return {}
 
     monkeypatch.setattr(eval_metrics, "host_metrics", host_metrics)
-    flags = "--eval.dataset none --eval.steps 1 --eval.n_samples_per_prompt 2".split()
-    assert controllers.run(controllers.Disk(), *mode, *flags, prompts=8)
-    # Two steps of four prompts; the evaluation set has the eight prompts too, each with as many responses as in training.
-    assert len(seen) == 2 and seen[0] == seen[1]
-    assert list(dict.fromkeys(seen[0])) == [str(row) for row in range(8)]
+    flags = "--data.max_samples 4 --eval.dataset none --eval.steps 1 --eval.n_samples_per_prompt 2".split()
+    disk = controllers.Disk()
+    assert controllers.run(disk, *mode, *flags, prompts=8)
+    assert list(disk.steps) == [1] and sorted(disk.steps[1]) == ["p0", "p1", "p2", "p3"]
+    # The evaluation set has the same eight rows.
+    assert [list(dict.fromkeys(prompts)) for prompts in seen] == [[str(row) for row in range(8)]]
