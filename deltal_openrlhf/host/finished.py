@@ -9,12 +9,12 @@ from deltal_openrlhf.host.whole_checkpoints import newest
 from deltal_openrlhf.runs.files import write_atomically
 
 FILE = "finished.json"
-"""In --ckpt.output_dir, next to the model: the run's newest checkpoint, and what its length follows from."""
+"""In --ckpt.output_dir, next to the model: the run's newest checkpoint, and LENGTH."""
 LENGTH = (
     *("train.num_episodes", "train.max_epochs", "train.batch_size"),
     *("rollout.batch_size", "rollout.n_samples_per_prompt"),
-    *("data.prompt_dataset", "data.max_samples"),
 )
+"""What the number of optimizer steps follows from, apart from the data, which may not change (data_fingerprint.py)."""
 
 
 def mark(args: Arguments) -> None:
@@ -30,8 +30,10 @@ def forget(args: Arguments) -> None:
 def is_finished(args: Arguments) -> bool:
     """Whether a run with --ckpt.load_enable has nothing to do: it ended, and no flag makes it longer than it was."""
     state = _state(args)
+    if state["checkpoint"] is None or not Path(args.ckpt.output_dir, "config.json").exists():
+        return False
     try:
-        return state["checkpoint"] is not None and json.loads(_path(args).read_text(encoding="utf-8")) == state
+        return bool(json.loads(_path(args).read_text(encoding="utf-8")) == state)
     except FileNotFoundError:
         return False
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 from support.host_arguments import host_arguments
@@ -30,8 +31,6 @@ def args(base, tmp_path):
 
 
 def save(args):
-    from pathlib import Path
-
     folder = Path(args.ckpt.path, "_actor", TAG)
     folder.mkdir(parents=True, exist_ok=True)
     folder.with_name("latest").write_text(TAG)
@@ -227,6 +226,9 @@ def test_a_fixed_coefficient_is_the_flags(args, adaptive):
 def test_a_run_that_has_ended_has_nothing_to_do_until_it_is_longer_or_begins_anew(args):
     assert not finished.is_finished(args)
     finished.mark(args)
+    assert not finished.is_finished(args)  # the model is gone
+    model = Path(args.ckpt.output_dir, "config.json")
+    model.touch()
     assert finished.is_finished(args)
     assert not finished.is_finished(changed(args, {"train.num_episodes": 2}))
     latest = save(args).with_name("latest")

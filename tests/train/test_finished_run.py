@@ -34,6 +34,7 @@ def command(tmp_path, monkeypatch):
         launch._Run().check_flags(Namespace(**{"deltal.trust_remote_code": False, "dry_run": False}))
 
     finished.mark(checked().args)
+    (tmp_path / "out" / "config.json").touch()
     return run
 
 
