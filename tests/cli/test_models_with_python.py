@@ -10,7 +10,9 @@ import yaml
 from support import commands
 from support.remote_code import bring_code
 
+from deltal_openrlhf.comparison import inputs
 from deltal_openrlhf.models.tiny import write_tiny_model
+from deltal_openrlhf.quickstart import given, sizes
 
 NEEDS = "needs Python of its own (own.py), which would run with your rights; "
 COMMANDS = {
@@ -18,7 +20,6 @@ COMMANDS = {
     "diagnose": "deltal_openrlhf.cli.main diagnose --model own --data data.jsonl --out diagnose",
     "compare": "deltal_openrlhf.cli.main compare compare.yaml --out compare",
     "data": "deltal_openrlhf.cli.main data countdown --num_numbers 3 4 --train 8 --test 4 --out data --tokenizer own --max_prompt_tokens 9",
-    "quick start": "deltal_openrlhf.quickstart --model own --out quickstart",
 }
 NONE_HERE = "this command runs none of it"
 REMEDY = dict.fromkeys(("eval", "diagnose"), "--trust_remote_code allows it")
@@ -48,13 +49,21 @@ def run(folder: Path, words: str) -> subprocess.CompletedProcess:
     return commands.run(command, input="y\n" * 9, capture_output=True, text=True, timeout=100, cwd=folder)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "compare"])
 def test_it_is_refused_and_not_run(name, folder):
     ended = run(folder, COMMANDS[name])
     assert ended.returncode == 2
     assert "own: " + NEEDS + REMEDY.get(name, NONE_HERE) in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert "[y/N]" not in ended.stdout
+    assert not (folder / "mark").exists()
+
+
+@pytest.mark.parametrize("load", [inputs.check_architecture, lambda name: given.find(name, sizes.CPU)])
+def test_the_loop_of_a_comparison_and_the_quick_start_refuse_it(load, folder):
+    with pytest.raises(ValueError, match="needs Python of its own") as refused:
+        load(str(folder / "own"))
+    assert str(refused.value).endswith(f"{folder / 'own'}: {NEEDS}{NONE_HERE}")
     assert not (folder / "mark").exists()
 
 

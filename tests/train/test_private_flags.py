@@ -1,5 +1,7 @@
 """`deltal train` with credentials, and with models that bring Python along: what it shows, and what it refuses before Ray starts."""
 
+import json
+
 import pytest
 import torch
 from support.launches import launch_all, lines
@@ -33,8 +35,9 @@ def real(tmp_path_factory) -> dict[str, tuple]:
         tiny.build_model(tokenizer).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
         bring_code(folder / name, folder / "mark", needed=name == "own")
-    for config_file in folder.glob("*/config.json"):  # Megatron-Core has no bias here
-        config_file.write_text(config_file.read_text().replace('"attention_bias": true', '"attention_bias": false'))
+    for path in folder.glob("*/config.json"):  # Megatron-Core has no bias there; the recipe's responses are long
+        settings = json.loads(path.read_text()) | {"attention_bias": False, "max_position_embeddings": 65536}
+        path.write_text(json.dumps(settings))
     (folder / "key.yaml").write_text(f"logger.wandb.key: {KEY}\nreward.remote_url: {REWARDS}\n")
     runs = {
         "flags": [*DRY, "--logger.wandb.key", KEY, "--reward.remote_url", REWARDS],
