@@ -24,7 +24,7 @@ class ProcessTracker:
         # Children of a killed worker are adopted by init; they were seen before.
         self._seen = {p for p in self._seen if p.is_running()}
 
-    def stop_ray(self, grace: float = 5.0) -> None:
+    def stop_ray(self, grace: float = 1.0) -> None:
         """Shut this process's Ray down, then end what is left of the processes seen."""
         self._watch.stop()
         if "ray" in sys.modules and (ray := sys.modules["ray"]).is_initialized():

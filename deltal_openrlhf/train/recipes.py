@@ -117,7 +117,7 @@ NO_PART_OF_IT = tuple(
     actor.num_nodes actor.num_gpus_per_node actor.gradient_checkpointing_enable actor.gradient_checkpointing_reentrant
     config dry_run local_rank use_ms
     data.dataloader_num_workers data.disable_fast_tokenizer data.input_key data.label_key data.prompt_dataset data.prompt_split
-    deltal.allow_changed_loss deltal.reward_wait deltal.save_rollouts
+    deltal.allow_changed_loss deltal.grace deltal.reward_wait deltal.save_rollouts deltal.stall_timeout
     ds.adam_offload ds.attn_implementation ds.deepcompile ds.enable_sleep ds.overlap_comm ds.packing_samples
     ds.ring_attn_head_stride ds.ring_attn_size ds.tensor_parallel_size ds.use_universal_ckpt ds.zero_stage ds.zpg
     eval.dataset eval.split

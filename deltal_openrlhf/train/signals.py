@@ -2,7 +2,8 @@
 
     before training begins   the run ends at once: there is nothing to save
     later                    the controllers are told (host/stop.py); they save and end within --deltal.grace seconds
-    the second signal        the run ends at once
+    a second signal          the run ends at once; one that comes with the first does not count, since a scheduler and a shell that
+                             passes it on both send it
     Ctrl-C                   the run ends at once
 
 ray.init sets handlers of its own, and starts daemons in the driver's process group, which a scheduler's signal reaches first. So it runs
@@ -11,6 +12,7 @@ with the signals blocked in this thread, which its daemons inherit, and without 
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,18 +23,20 @@ from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.runs.command import INTERRUPTED, TERMINATED
 
 Say = Callable[[str], None]
+TOGETHER = 1.0
+"""Seconds after the first signal in which others are the same one."""
 
 
 class Signals:
     """The handlers of one run, from its first moment to its last. Made in the main thread, which they interrupt."""
 
     def __init__(self) -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._handle)
+        self._install()
         self._why: str | None = None
         self._code = INTERRUPTED
         self._raised = False
         self._first: signal.Signals | None = None
+        self._since = 0.0
         self._told = threading.Event()
         self._ended = threading.Event()
         self._watched = False
@@ -55,6 +59,7 @@ class Signals:
             with rebound(signal, "signal", keep):
                 yield
         finally:
+            self._install()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def watch(self, grace: float, say: Say) -> None:
@@ -83,18 +88,24 @@ class Signals:
         """Whether the run was told to stop."""
         return self._first is not None
 
+    def _install(self) -> None:
+        """Once more after ray.init: below Python, Ray's C++ takes SIGTERM for a crash, and aborts three seconds after it."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        signal.alarm(0)  # that of Ray's C++, which came first if ray.init had not returned
         if self._ended.is_set() or self._raised:
             return
         if self._why is not None:  # by another thread
             self._raised = True
             raise KeyboardInterrupt
         if self._first is None:
-            self._first = signal.Signals(number)
+            self._first, self._since = signal.Signals(number), time.monotonic()
             if not self._watched:
                 self._interrupted(f"{self._name()} in the start: no step was done, so nothing was saved")
             self._told.set()
-        else:
+        elif time.monotonic() - self._since > TOGETHER:
             self._interrupted(f"a second signal ({signal.Signals(number).name}): ended without saving")
 
     def _interrupted(self, why: str) -> None:
