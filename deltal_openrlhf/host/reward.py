@@ -1,8 +1,8 @@
 """Rewards in a run: a reward that cannot be had stops it, with the reason.
 
 The host's executor asks for the reward of a response inside the vLLM actor; it logs whatever goes wrong and continues with None.
-Ours keeps the reason and raises it, so that it reaches the driver through Ray. HTTP services are asked by our client, which waits for
-them as long as --deltal.reward_wait says.
+Ours keeps the reason and raises it, so that it reaches the driver through Ray. Files and HTTP services have as long as
+--deltal.reward_wait says; the latter are asked by our client.
 
 What a run binds, in the driver, while the host makes its engines:
 
@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import openrlhf.trainer.ray
 import ray
@@ -28,11 +29,17 @@ from openrlhf.trainer.ray import vllm_engine
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host import remote_code
+from deltal_openrlhf.host.length_penalties import punishes_cut_off
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.responses import CheckedExecutor
+from deltal_openrlhf.host.reward_wait import RewardWait, in_thread
 from deltal_openrlhf.host.sampling import SeededRolloutActor
 from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
 from deltal_openrlhf.rewards.reward_file import checked_rewards
+from deltal_openrlhf.rewards.token import VARIABLE, read_token
 from deltal_openrlhf.runs.errors import with_kind
+from deltal_openrlhf.runs.redaction import Key, redacted
 
 Texts = Sequence[str]
 _FAILURE = "reward failure"
@@ -41,31 +48,40 @@ MATH_REWARD = "math_reward.py"
 
 class RewardSource(NamedTuple):
     """What the host passes on as remote_rm_url. endpoints: its list of addresses, or of one file; None without. wait: seconds.
-    unmarked: for our own reward file."""
+    unmarked: for our own reward file. needs_truncated: whether the run does something to responses that are cut off."""
 
     endpoints: list[str] | None
     wait: float
     unmarked: str
+    needs_truncated: bool = False
+    token: Key | None = None
+    """Of the reward service."""
 
 
 class RewardedExecutor(SingleTurnAgentExecutor):
     """One response and its reward, or an exception with the reason."""
 
+    reward_func: Callable[..., Any]
+
     def __init__(self, source: RewardSource) -> None:
         super().__init__(source.endpoints)
-        if source.unmarked != "none":
-            self.reward_func: Callable = functools.partial(self.reward_func, unmarked=source.unmarked)
-        self.client = RewardClient(self.reward_endpoints, source.wait)
+        function: Callable | None = self.reward_func
+        if function is not None:
+            given = {} if source.unmarked == "none" else {"unmarked": source.unmarked}
+            self.reward_func = in_thread(functools.partial(function, **given))
+        self.wait = RewardWait(source.wait)
+        self.client = RewardClient(self.reward_endpoints, source.wait, source.token)
 
     async def execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         output = await super().execute(*args, **kwargs)
-        failure = output["extra_logs"].get(_FAILURE)
+        logs = output["extra_logs"]
+        failure = logs.get(_FAILURE) if isinstance(logs, dict) else None
         if failure is None and self.reward_endpoints and output["reward"] is None:
             failure = (
                 f"no reward from {self.reward_endpoints[0]}: the reason is in the log behind 'Failed to fetch reward'"
             )
         if failure is not None:
-            raise RuntimeError(failure)
+            raise RuntimeError(redacted(failure))
         return output
 
     # The host would swallow what these raise, but passes on what they give as extra_logs.
@@ -78,7 +94,8 @@ class RewardedExecutor(SingleTurnAgentExecutor):
 
     async def _fetch_rewards_via_func(self, queries_list: Texts, prompts_list: Texts, labels_list: Texts) -> list[dict]:
         try:
-            answers = await super()._fetch_rewards_via_func(queries_list, prompts_list, labels_list)
+            host_fetch = functools.partial(super()._fetch_rewards_via_func, queries_list, prompts_list, labels_list)
+            answers = await self.wait.result(host_fetch)
             checked_rewards(answers[0], 1)
             return answers
         # The user's code, which may raise anything.
@@ -89,9 +106,15 @@ class RewardedExecutor(SingleTurnAgentExecutor):
 class DeltaLRolloutRayActor(SeededRolloutActor):
     """Workers unpickle this class from our package."""
 
+    executor: Any
+
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+        kwargs["trust_remote_code"] = remote_code.is_trusted()
         with rebound(vllm_engine, "SingleTurnAgentExecutor", RewardedExecutor):
             await super().__init__(*args, **kwargs)
+        source: RewardSource = kwargs["remote_rm_url"]
+        given_by = kwargs["agent_func_path"] or (redacted(source.endpoints[0]) if source.endpoints else None)
+        self.executor = CheckedExecutor(self.executor, given_by, needs_truncated=source.needs_truncated)
 
 
 @contextmanager
@@ -99,10 +122,13 @@ def engines_bound(arguments: Callable[[], Arguments]) -> Iterator[None]:
     """arguments: gives those of the run, asked when the host makes its engines."""
     host_create = openrlhf.trainer.ray.create_vllm_engines
 
-    def create_vllm_engines(*args: Any, remote_rm_url: list[str] | None = None, **kwargs: Any) -> list:
+    def create_vllm_engines(*given: Any, remote_rm_url: list[str] | None = None, **kwargs: Any) -> list:
         with rebound(vllm_engine, "RolloutRayActor", ray.remote(DeltaLRolloutRayActor)):
-            source = RewardSource(remote_rm_url, reward_wait(arguments()), arguments().deltal.unmarked)
-            return host_create(*args, remote_rm_url=source, **kwargs)
+            args = arguments()
+            cuts = args.deltal.overlong_filtering or punishes_cut_off(args)
+            token = read_token() if _services(args) else None
+            source = RewardSource(remote_rm_url, reward_wait(args), args.deltal.unmarked, needs_truncated=cuts, token=token)
+            return host_create(*given, remote_rm_url=source, **kwargs)
 
     with rebound(openrlhf.trainer.ray, "create_vllm_engines", create_vllm_engines):
         yield
@@ -115,10 +141,10 @@ def reward_wait(args: Arguments) -> float:
         return DEFAULT_WAIT
     if not (math.isfinite(given) and given > 0):
         raise ValueError(f"--deltal.reward_wait is {given:g}, allowed are seconds above 0")
-    if not _services(args):
+    if args.train.agent_func_path or not args.reward.remote_url:
+        source = "--train.agent_func_path is set" if args.train.agent_func_path else "--reward.remote_url is not"
         raise ValueError(
-            f"--deltal.reward_wait is {given:g}, but --reward.remote_url is {args.reward.remote_url}; it is allowed with the http(s) "
-            "address of a reward service only"
+            f"--deltal.reward_wait is {given:g}, but {source}; it is allowed with a reward file or the http(s) address of a reward service"
         )
     return given
 
@@ -144,16 +170,19 @@ def check_reward_source(args: Arguments) -> None:
             check_addresses(sources)
         except ValueError as error:
             raise ValueError(f"--reward.remote_url: {error}") from None
+        if read_token() and any("@" in urlsplit(source).netloc for source in sources):
+            raise ValueError(f"--reward.remote_url has a user or a password and {VARIABLE} is set; allowed is one of the two")
     elif len(sources) > 1:
         raise ValueError(
             f"--reward.remote_url is {args.reward.remote_url}: of several files the host reads only the first"
         )
 
 
-def probe_reward_services(args: Arguments) -> None:
-    """Raise ValueError if a reward service of the run does not answer."""
+def probe_reward_services(args: Arguments) -> bool:
+    """Whether a reward service of the run is `deltal serve-rewards`. Raises ValueError if one of them does not answer."""
+    services = _services(args)
     try:
-        asyncio.run(probe(_services(args)))
+        return bool(services) and asyncio.run(probe(services, read_token()))
     except RewardError as error:
         raise ValueError(f"--reward.remote_url: {error}") from None
 

@@ -105,19 +105,19 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         self.context.begin_micro_batch(experience.prompts)
         self.actor_loss_fn.called = False
         is_padding = not experience.prompts
-        with rebound(self, "aux_loss", self.aux_loss and not is_padding):
-            status = super().training_step(experience, kl_ctl, step, counts)
         mask = experience.action_mask
         # The host asks for the counts of a dynamic batch itself, unless it has them.
         counts = loss_batch_info or ppo_actor.get_loss_batch_info(
             self.strategy, mask, replay_buffer=self.replay_buffer, step=step, dynamic_batch=True
         )
+        with rebound(self, "aux_loss", self.aux_loss and not is_padding):
+            status = super().training_step(experience, kl_ctl, step, counts)
         if not self.actor_loss_fn.called:
             raise RuntimeError("the host's training step did not use this package's policy loss: the host changed")
-        return _countable(status, is_padding=is_padding)
-
         trained = trained_lengths(mask, experience.truncated, self.settings)
         make_averageable(status, counts, mask.sum(-1), trained, by_response=self._correction_by_response)
+        return _countable(status, is_padding=is_padding)
+
     def broadcast_to_vllm(self) -> None:
         module = self.actor.model.module
         if not isinstance(module, PeftModel):
@@ -198,9 +198,9 @@ class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
         aggregation = self.settings.aggregation
         weights = aggregation.weights(lengths, scope_means=means if aggregation.spans_steps else None)
         self.context.statistics.add_weights(weights, self.settings.max_length)
+        self.context.statistics.add_counts(tokens, lengths)
         mine = weights[first : first + local.shape[1]] * self.loss_divisor
         self._weights.extend(mine.split([rows.shape[1] for rows in micro_batches]))
-        self.context.statistics.add_counts(tokens, lengths)
         # KL and entropy keep filtered responses, and an auxiliary loss needs no response at all.
         kl = self.args.algo.kl.use_loss and self.args.algo.kl.init_coef > 0
         others = self.aux_loss or (bool(tokens.any()) and bool(kl or self.args.actor.entropy_coef))

@@ -1,49 +1,12 @@
-"""What the host would find out only after Ray has started: numbers out of range, and sizes that do not fit together."""
+"""What the host would find out only after Ray has started: sizes that do not fit together. Single numbers are numbers.py's."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from deltal_openrlhf import backends, cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend, Layout
-from deltal_openrlhf.host.schedule import WITH_LEAST_RATE
 from deltal_openrlhf.train.gpus import ranks, worker_groups
-
-STEPS_ALONE = (
-    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
-    *WITH_LEAST_RATE,
-)
-"""The schedulers of transformers that need no more than the host tells them: warmup, number of steps, least rate."""
-
-
-def check_numbers(args: Arguments) -> None:
-    """Raise ValueError for a value with which the host would fail, or train on nonsense, once the model is loaded. args: hierarchical."""
-    longest = args.rollout.max_new_tokens or args.data.max_len
-    checks = (
-        (
-            "rollout.max_new_tokens",
-            lambda n: n is None or 0 < n < args.data.max_len,
-            f"1 to {args.data.max_len - 1}, less than --data.max_len, which holds prompt and response",
-        ),
-        (
-            "reward.overlong_buffer_len",
-            lambda n: n is None or 0 < n <= longest,
-            f"more than 0 and up to {longest}, the longest response",
-        ),
-        ("rollout.temperature", lambda t: 0 < t < math.inf, "more than 0: the host divides the logits by it"),
-        ("rollout.top_p", lambda p: 0 < p <= 1, "more than 0 and up to 1"),
-        ("train.num_episodes", lambda n: n >= 1, "1 or more"),
-        ("actor.dual_clip", lambda c: c is None or c > 1, "more than 1"),
-        ("actor.adam.lr", lambda lr: 0 <= lr < math.inf, "0 or more, and finite"),
-        ("actor.lr_scheduler", lambda name: name in STEPS_ALONE, ", ".join(STEPS_ALONE)),
-        ("ds.zero_stage", lambda stage: stage in range(4), "0, 1, 2 and 3"),
-        ("vllm.gpu_memory_utilization", lambda share: 0 < share <= 1, "more than 0 and up to 1"),
-    )
-    for flag, fits, allowed in checks:
-        value = cpu.lookup(args, flag)
-        if not fits(value):
-            raise ValueError(f"--{flag} is {value}, allowed is {allowed}")
 
 
 def check_other_backends(args: Arguments, defaults: Mapping[str, Any]) -> None:

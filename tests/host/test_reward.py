@@ -14,11 +14,17 @@ from deltal_openrlhf.host.reward import RewardedExecutor, RewardSource, check_re
 from deltal_openrlhf.rewards import math_reward
 
 REWARD_FILE = """
+import sys
+import time
 import torch
 
 def reward_func(queries, prompts, labels, **_):
     if labels == ["bad"]:
         raise KeyError("no such\\nlabel")
+    if labels == ["hangs"]:
+        time.sleep(1)
+    if labels == ["exits"]:
+        sys.exit("enough")
     rewards = torch.tensor([0.5])
     return {"rewards": rewards, "scores": rewards, "extra_logs": {"a": torch.tensor([2.0])}}
 """
@@ -76,6 +82,12 @@ def test_executor_raises_what_the_host_swallows(tmp_path):
     assert respond(str(file), "bad", executor_class=SingleTurnAgentExecutor)["reward"] is None  # the host's own
     with pytest.raises(RuntimeError, match=rf"^no reward from {file}: KeyError: 'no such\\nlabel'$"):
         respond(str(file), "bad")
+    with pytest.raises(
+        RuntimeError, match=rf"^no reward from {file}: TimeoutError: it did not return within 0.3 s \(--deltal.rew"
+    ):
+        respond(str(file), "hangs")
+    with pytest.raises(RuntimeError, match=rf"^no reward from {file}: RuntimeError: it called sys.exit\('enough'\)$"):
+        respond(str(file), "exits")
     address = f"http://127.0.0.1:{free_port()}/get_reward"
     with pytest.raises(RuntimeError, match=rf"^no reward from {address}: connection refused \(\d+ tries in 0.3 s\)$"):
         respond(address)
@@ -90,7 +102,8 @@ def test_executor_raises_what_the_host_swallows(tmp_path):
         ("localhost:6284/get_reward", None, "--reward.remote_url: 'localhost:6284/get_reward' is no address"),
         ("http://a/b,c", None, "--reward.remote_url: 'c' is no address"),
         ("a.py,b.py", None, "the host reads only the first"),
-        ("a.py", "5", "--deltal.reward_wait is 5, but --reward.remote_url is a.py"),
+        (None, "5", "--deltal.reward_wait is 5, but --reward.remote_url is not; it is allowed with a reward file or"),
+        ("a.py", "5", None),
         ("http://a/b", "0", "--deltal.reward_wait is 0, allowed are seconds above 0"),
         ("http://a/b", "nan", "--deltal.reward_wait is nan, allowed"),
         ("http://a/b,https://c/d", "5", None),

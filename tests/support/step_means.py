@@ -1,8 +1,8 @@
 """What a PPO step reports of loss, KL, entropy and clipping, one response at a time; nothing of host/metrics.py."""
 
+import functools
+import math
 from typing import Any
-
-import pytest
 
 from deltal_openrlhf.parity import Case
 
@@ -10,28 +10,28 @@ from deltal_openrlhf.parity import Case
 def check(case: Case, status: dict[str, float], steps: list[list[int]], model: Any = None) -> None:
     """Whether a status holds the means of a PPO step that trained on these responses. model: None for that of cases.py."""
     wanted = by_hand(case, steps, model)
-    assert {name: status[name] for name in wanted} == pytest.approx(wanted, rel=2e-5, abs=1e-7)
+    far = {k: (status[k], v) for k, v in wanted.items() if not math.isclose(status[k], v, rel_tol=2e-5, abs_tol=1e-7)}
+    assert not far, far
 
 
 def by_hand(case: Case, steps: list[list[int]], model: Any = None) -> dict[str, float]:
     """The means with the weights as they are."""
     import torch
 
-    from deltal_openrlhf.parity.cases import make_batch, make_model
+    from deltal_openrlhf.parity.cases import make_batch
     from deltal_openrlhf.parity.reference import reference_weights
 
-    model, batch = model or make_model(lora=False), make_batch(case.holes)
+    batch, read = make_batch(case.holes), _log_probs(model)
     sums = dict.fromkeys(("tokens", "kl", "entropy", "loss", "trained", "rows", "ppo_kl", "clipped", "vllm_kl"), 0.0)
     dropped = 0
     for members in steps:
         x = reference_weights(case, batch, members)
         step_tokens = sum(int(batch[i]["mask"].sum()) for i in members)
-        for row, weight in ((batch[i], x[i]) for i in members):
+        for row, weight, log_probs in ((batch[i], x[i], read[i]) for i in members):
             taken = row["mask"]
             if not taken.any():
                 continue
-            with torch.no_grad():
-                log_probs = model(row["ids"][None]).logits[0, :-1].log_softmax(-1)[taken]
+            log_probs = log_probs[taken]
             chosen = log_probs.gather(-1, row["ids"][1:][taken, None]).squeeze(-1)
             old, base, rollout = row["old"][taken], row["base"][taken], row["rollout"][taken]
             sums["tokens"] += len(chosen)
@@ -61,3 +61,15 @@ def by_hand(case: Case, steps: list[list[int]], model: Any = None) -> dict[str, 
         means["vllm_kl"] = sums["vllm_kl"] / sums["trained"]
         means["is_filter_ratio"] = dropped / (sums["rows"] if case.correction == "seq" else sums["trained"])
     return means
+
+
+@functools.cache
+def _log_probs(model: Any) -> list:
+    """Of all tokens at each position, of every response of cases.py."""
+    import torch
+
+    from deltal_openrlhf.parity.cases import make_batch, make_model
+
+    model = model or make_model(lora=False)
+    with torch.no_grad():
+        return [model(row["ids"][None]).logits[0, :-1].log_softmax(-1) for row in make_batch(holes=False)]
