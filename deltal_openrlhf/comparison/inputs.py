@@ -46,7 +46,7 @@ class Inputs:
         """The rows of a file, at most so many. Empty lines are none, as in the pipeline."""
         data = args.data
         template = self.tokenizer.apply_chat_template if data.apply_chat_template else None
-        prompts = []
+        prompts: list[Prompt] = []
         try:
             # Not splitlines(): a JSON text may hold other line separators, such as U+2028.
             lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")

@@ -178,11 +178,13 @@ def check_addresses(addresses: Sequence[str]) -> None:
             )
 
 
-async def probe(addresses: Sequence[str], token: str | None = None) -> None:
-    """Raise RewardError for the first address at which nobody answers, or a service of ours that wants another token.
+async def probe(addresses: Sequence[str], token: str | None = None) -> bool:
+    """Whether one of the services is ours.
 
+    Raises RewardError for the first address at which nobody answers, or a service of ours that wants another token.
     /healthz is asked; a service without it answers 404: it is there.
     """
+    ours = False
     timeout = aiohttp.ClientTimeout(total=PROBE_LIMIT)
     async with aiohttp.ClientSession(timeout=timeout, headers=headers_of(token)) as session:
         for address in addresses:
@@ -192,19 +194,21 @@ async def probe(addresses: Sequence[str], token: str | None = None) -> None:
                     status, health = response.status, await _read(response, address)
             except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
                 raise RewardError(f"the reward service at {address} does not answer: {reason(error)}") from None
-            _check_health(address, parts.path, status, health)
+            ours |= _check_health(address, parts.path, status, health)
+    return ours
 
 
-def _check_health(address: str, path: str, status: int, health: bytes) -> None:
-    """`deltal serve-rewards` says who may ask and where; anything else there would end the run at its first reward."""
+def _check_health(address: str, path: str, status: int, health: bytes) -> bool:
+    """Whether the service is ours: it says who may ask and where; anything else there would end the run at its first reward."""
     try:
         said = json.loads(health)
         wanted, is_ours = said.get("reward_path"), "service" in said
     except (ValueError, AttributeError, RecursionError):
-        return  # a service of the user's
+        return False  # a service of the user's
     if status == 401 and is_ours:
         raise RewardError(f"{address} gives rewards to those who bear its token: set {VARIABLE} to that of the service")
     if wanted is not None and wanted != path:
         raise RewardError(
             f"{address} is not where this service gives rewards: the path is {wanted}, not {path or '/'!r}"
         )
+    return is_ours

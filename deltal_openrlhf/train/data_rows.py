@@ -4,7 +4,7 @@ The rows come from the host's own loader, so they are what the host will see: pr
 gives a prompt back. A dry run checks what is on this machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.train.data_lines import kind
 from deltal_openrlhf.train.data_loading import Loaded
 
-REWARD_CHECKS = {"math_reward.py": scoring.check_label, "countdown_reward.py": scoring.countdown_problem}
+REWARD_CHECKS: dict[str, Callable[[str], Any]] = {
+    "math_reward.py": scoring.check_label,
+    "countdown_reward.py": scoring.countdown_problem,
+}
 """What our own reward files ask of a label. Other labels may be anything that is not null."""
 Row = dict[str, Any]
 
@@ -46,16 +49,15 @@ class Rows:
 class RowCheck:
     """The check of the rows of one flag. tokenizer: None where it is not on this machine, so that no prompt can be measured."""
 
-    def __init__(self, args: Arguments, loaded: Loaded, tokenizer: Any) -> None:
+    def __init__(self, args: Arguments, loaded: Loaded, tokenizer: Any, has_our_service: bool) -> None:
         self.args, self.loaded, self.tokenizer = args, loaded, tokenizer
         self.limit = longest_prompt(args)
+        self.check_label: Callable[[str], Any] | None = scoring.check_label if has_our_service else None
         source = Path(args.reward.remote_url or "")
-        self.is_ours = not args.train.agent_func_path and source.resolve().parent == Path(rewards.__file__).parent
-        self.check_label = REWARD_CHECKS.get(source.name) if self.is_ours else None
+        if not args.train.agent_func_path and source.resolve().parent == Path(rewards.__file__).parent:
+            self.check_label = REWARD_CHECKS.get(source.name)
         # Our service and our files refuse a query that does not start with its prompt.
-        self.needs_prompt = not args.train.agent_func_path and (
-            self.check_label is not None or "://" in str(args.reward.remote_url)
-        )
+        self.needs_prompt = self.check_label is not None
 
     def run(self) -> Rows:
         """Raises ValueError, in one line, for the first row that would stop the run."""

@@ -97,17 +97,21 @@ class RunData:
         )
 
 
-def read(args: Arguments) -> RunData:
-    """Read and check every row. Raises ValueError, in one line. A dry run reads what is on this machine."""
+def read(args: Arguments, has_our_service: bool = False) -> RunData:
+    """Read and check every row. Raises ValueError, in one line. A dry run reads what is on this machine.
+
+    has_our_service: whether `deltal serve-rewards` gives the rewards, which asks more of a row than others do.
+    """
     given = {flag: names_of(args, flag) for flag in FLAGS}
     if not (args.dry_run or given["data.prompt_dataset"]):
         raise ValueError("--data.prompt_dataset is missing: it names what the run trains on")
     flags = [flag for flag, names in given.items() if names]
     here = [flag for flag in flags if not args.dry_run or all(path_of(name).exists() for name in given[flag])]
-    key = _key(args, [name for flag in here for name in given[flag]])
+    key = (has_our_service, *_key(args, [name for flag in here for name in given[flag]]))
     if key not in _checked:
         tokenizer = _tokenizer(args) if here else None
-        _checked[key] = {flag: _check(args, flag, tokenizer) for flag in here}
+        checks = {flag: RowCheck(args, load(args, flag), tokenizer, has_our_service) for flag in here}
+        _checked[key] = {flag: _rows(check) for flag, check in checks.items()}
     return RunData(args, _checked[key], [flag for flag in flags if flag not in here])
 
 
@@ -125,12 +129,12 @@ def _key(args: Arguments, names: list[str]) -> tuple:
     )
 
 
-def _check(args: Arguments, flag: str, tokenizer: Any) -> Rows:
-    rows = RowCheck(args, load(args, flag), tokenizer).run()
+def _rows(check: RowCheck) -> Rows:
+    rows = check.run()
     if not rows.total:
         raise ValueError(
-            f"--{flag}: --deltal.skip_long_prompts leaves out all {rows.long:,} prompts: each has more than "
-            f"{longest_prompt(args):,} tokens (--data.max_len minus --rollout.max_new_tokens)"
+            f"--{rows.flag}: --deltal.skip_long_prompts leaves out all {rows.long:,} prompts: each has more than {check.limit:,} tokens "
+            "(--data.max_len minus --rollout.max_new_tokens)"
         )
     return rows
 

@@ -123,9 +123,7 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
         raise ValueError(missing[0])
     check_user_files(args)
     disk.check(args)
-    if is_real:
-        probe_reward_services(args)
-    data = run_data.read(args)
+    data = run_data.read(args, has_our_service=is_real and probe_reward_services(args))
     remote_code.check_models(args, may_download=is_real)  # again: the hub has answered by now
     args.deltal.data = data.fingerprint()
     choice = _check_resumed(args, settings, backend)

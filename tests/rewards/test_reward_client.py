@@ -151,7 +151,7 @@ def test_what_is_no_address(address):
 
 def test_probe():
     with Service(RIGHT) as service:
-        asyncio.run(probe([service.address]))  # 404 at /healthz: a service of the user's is there
+        assert not asyncio.run(probe([service.address]))  # 404 at /healthz: a service of the user's is there
         assert service.seen == []
         away = f"http://127.0.0.1:{free_port()}/get_reward"
         with pytest.raises(RewardError, match=f"the reward service at {away} does not answer: connection refused"):
@@ -161,7 +161,7 @@ def test_probe():
 def test_probe_of_our_service_checks_the_path():
     class Ours(Handler):
         def do_GET(self):
-            text = b'{"status": "ok", "reward_path": "/get_reward"}'
+            text = b'{"status": "ok", "service": "deltal serve-rewards", "reward_path": "/get_reward"}'
             self.send_response(200)
             self.send_header("content-length", str(len(text)))
             self.end_headers()
@@ -169,7 +169,7 @@ def test_probe_of_our_service_checks_the_path():
 
     with Service(RIGHT) as service:
         service.RequestHandlerClass = Ours
-        asyncio.run(probe([service.address]))
+        assert asyncio.run(probe([service.address]))
         with pytest.raises(
             RewardError, match="is not where this service gives rewards: the path is /get_reward, not '/'"
         ):

@@ -196,13 +196,18 @@ def test_long_prompts_are_left_out_on_request(read):
         read(LONG, flags=["--deltal.skip_long_prompts"])
 
 
-@pytest.mark.parametrize("reward", [MATH, "http://127.0.0.1:1/get_reward"])
-def test_a_long_prompt_that_the_reward_would_refuse_is_refused(reward, read):
-    with pytest.raises(
-        ValueError, match=r"line 2: the prompt has 9 tokens, allowed are 8 .*--deltal.skip_long_prompts leaves"
-    ):
-        read(GOOD, LONG, reward=reward)
-    assert train(read(GOOD, LONG, reward=reward, flags=["--deltal.skip_long_prompts"])).total == 1
+def test_a_long_prompt_that_the_reward_would_refuse_is_refused(read):
+    with pytest.raises(ValueError, match=r"line 2: the prompt has 9 tokens, allowed are 8 .*skip_long_prompts leaves"):
+        read(GOOD, LONG, reward=MATH)
+    assert train(read(GOOD, LONG, reward=MATH, flags=["--deltal.skip_long_prompts"])).total == 1
+
+
+def test_our_service_asks_as_much_as_our_files_and_others_do_not(model, tmp_path):
+    path = write(tmp_path / "train.jsonl", GOOD, LONG)
+    args = arguments(model, "--data.prompt_dataset", str(path), reward="http://127.0.0.1:1/get_reward")
+    assert train(run_data.read(args)).long == 1
+    with pytest.raises(ValueError, match="line 2: the prompt has 9 tokens"):
+        run_data.read(args, has_our_service=True)
 
 
 def test_the_template_counts(read):
