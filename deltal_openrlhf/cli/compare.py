@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit status: 0, 1 (a run crashed), 2 (bad input), 130 (interrupted)."""
+    """Exit status: 0, 1 (a run crashed), 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM)."""
     parser = _parser()
     args = parser.parse_args(argv)
     return run_command(parser, lambda: _compare(args, argv))

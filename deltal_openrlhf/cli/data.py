@@ -17,7 +17,7 @@ from deltal_openrlhf.data.prepare import Files, Options, math_files, measured
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
 from deltal_openrlhf.data.sources import FORMS, folder_problem
 from deltal_openrlhf.models import remote_code
-from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, nearest
+from deltal_openrlhf.runs.command import OneLineParser, interrupted, nearest, terminable
 
 DESCRIPTION = f"""Write train and eval files for OpenRLHF: rows of input (the prompt), label (what the reward reads) and datasource.
 A SOURCE of problems is a local file or a data set on the hub; {FORMS}."""
@@ -29,14 +29,14 @@ RESERVED = ("train", "holdout")
 def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     try:
-        files = args.files(args, _options(args))
-        written = write({name: [prompt.row for prompt in files[name]] for name in files}, args.out, args.format)
+        with terminable():
+            files = args.files(args, _options(args))
+            written = write({name: [prompt.row for prompt in files[name]] for name in files}, args.out, args.format)
     except ValueError as error:
         print(f"deltal data {args.task}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"deltal data {args.task}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return interrupted(f"deltal data {args.task}", stop)
     _report(args, files, written)
     _note_older_files(args, written)
     return 0

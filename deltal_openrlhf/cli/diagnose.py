@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit status: 0, 2 (bad input), 130 (interrupted), 1 (a reward file failed, or memory did not suffice)."""
+    """Exit status: 0, 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM), 1 (a reward file failed, or memory did not suffice)."""
     parser = _parser()
     args = parser.parse_args(argv)
     return run_command(parser, lambda: _diagnose(args, shlex.join([*PROG.split(), *argv])))

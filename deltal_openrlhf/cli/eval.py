@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit status: 0, 2 (bad input), 130 (interrupted), 1 (vLLM failed)."""
+    """Exit status: 0, 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM), 1 (vLLM failed)."""
     parser = _parser()
     args = parser.parse_args(argv)
     return run_command(parser, lambda: _run(args))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf.grading.extract import FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
-from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(
                     f"{path}: is {'a folder' if Path(path).is_dir() else 'the input'}, wanted is another file"
                 )
-        with grader.start():
+        with terminable(), grader.start():
             totals = _grade_file(args, grader, lines)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the lines has enough of them
@@ -76,9 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.error(f"{error.filename or args.file}: {error.strerror or error}")
     except (ValueError, RuntimeError) as error:
         command.error(str(error))
-    except KeyboardInterrupt:
-        print("deltal grade: interrupted, nothing written", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return interrupted("deltal grade", stop, ", nothing written")
     if not totals["pairs"]:
         command.error(f"{args.file}: holds no line with gold and pred")
     if args.summary:

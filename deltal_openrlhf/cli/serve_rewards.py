@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deltal_openrlhf.grading.extract import FALLBACKS
 from deltal_openrlhf.rewards.token import VARIABLE, read_token
-from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, check_numbers
+from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -55,9 +55,8 @@ def main(argv: Sequence[str]) -> int:
                 return _refuse(str(error))
             limits = {"max_body": args.max_body_mb * 2**20, "max_batch": args.max_batch}
             _serve(service.Service(grader, args.unmarked, **limits, token=token).app, listener)
-    except KeyboardInterrupt:
-        print("deltal serve-rewards: stopped: interrupted", file=sys.stderr, flush=True)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return interrupted("deltal serve-rewards: stopped", stop)
     return 0
 
 

@@ -6,7 +6,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser
+from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable
 
 PROG = "deltal verify"
 SECONDS = 200.0
@@ -68,10 +68,10 @@ def main(argv: Sequence[str]) -> int:
     from deltal_openrlhf.verify.run import verify
 
     try:
-        report = verify(args.only or list(PARTS), args.seconds, args.json)
-    except KeyboardInterrupt:
-        print(f"{PROG}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        with terminable():
+            report = verify(args.only or list(PARTS), args.seconds, args.json)
+    except KeyboardInterrupt as stop:
+        return interrupted(PROG, stop)
     passed, failed = len(report.passed), len(report.failed)
     if not passed and not failed:
         print(f"{PROG}: no case was judged", file=sys.stderr)

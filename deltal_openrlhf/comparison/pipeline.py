@@ -20,6 +20,8 @@ from deltal_openrlhf.runs.tether import tethered
 FLAGS, CHECKPOINTS = "flags.yaml", "ckpt"
 TAG = "global_step"
 """A checkpoint is named so, followed by its step."""
+SAVE_WITHIN = 20
+"""Seconds that a run may take to save when it is told to end: less than the pool waits for it."""
 LOOK_EVERY = 0.5
 """Seconds between two looks at the processes' CPU time."""
 
@@ -52,6 +54,7 @@ def command(folder: Path) -> list[str]:
     words = [word for name, value in ours.items() for word in (f"--{name}", str(value))]
     # Checkpoints are only to resume from: none is kept for its score.
     words += ["--ckpt.best_metric_key", "none", "--ckpt.load_enable"]
+    words += ["--deltal.grace", str(SAVE_WITHIN)]
     return [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *words]
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.aggregation import MODES
-from deltal_openrlhf.runs.command import INTERRUPTED, OneLineParser, check_numbers
+from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted, terminable
 
 if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
@@ -53,7 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0, 1 (the training failed), 2 (bad input), 130 (interrupted)."""
+    """Exit status: 0, 1 (the training failed), 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM)."""
     args = parse(argv)
     cpu.set_environment()  # before transformers imports DeepSpeed, and for a quiet console
     try:
@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
         from deltal_openrlhf.quickstart.training import TrainingFailed
 
         try:
-            QuickStart(args, device, given).run()
+            with terminable():
+                QuickStart(args, device, given).run()
         except TrainingFailed as failed:
             print(
                 f"quickstart: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same "
@@ -74,9 +75,8 @@ def main(argv: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 1
-    except KeyboardInterrupt:
-        print(f"quickstart: interrupted; the same command resumes it (in {args.out})", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return interrupted("quickstart", stop, f"; the same command resumes it (in {args.out})")
     return 0
 
 

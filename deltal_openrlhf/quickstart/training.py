@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from deltal_openrlhf.data.countdown import label
 from deltal_openrlhf.quickstart import shuffled_reward, sizes
 from deltal_openrlhf.quickstart.given import PROMPTS as KINDS
 from deltal_openrlhf.quickstart.given import GivenModel
 from deltal_openrlhf.rewards import countdown_reward
+from deltal_openrlhf.runs.command import Terminated
 from deltal_openrlhf.runs.files import write_atomically
 
 PROMPTS = 16
@@ -126,16 +128,25 @@ def command(training: Training) -> list[str]:
 def train(arguments: list[str]) -> None:
     """Run the command; its console is ours. Raises TrainingFailed.
 
-    It ends with us and cleans up after itself: Ctrl-C reaches it directly, SIGTERM is passed on.
+    It ends with us, saves and cleans up after itself: Ctrl-C reaches it directly, SIGTERM and SIGUSR1 are passed on.
     """
     process = subprocess.Popen(arguments)
-    ours = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    told: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         code = process.wait()
     except KeyboardInterrupt:
         process.wait()
         raise
     finally:
-        signal.signal(signal.SIGTERM, ours)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code and told:
+        raise Terminated(signal.Signals(told[0]).name)
     if code:
         raise TrainingFailed(code)

@@ -6,7 +6,8 @@ import math
 import re
 import signal
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from deltal_openrlhf.runs.redaction import redacted
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit status after Ctrl-C, and after SIGTERM or SIGUSR1."""
+_TERMINATE = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -62,30 +64,49 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     return f"the nearest known {'one is' if len(close) == 1 else 'ones are'} {', '.join(map(repr, close))}"
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, or SIGUSR1, with which schedulers warn: as Ctrl-C. Its text is the signal's name."""
+
+
 def raise_interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    """A signal handler: SIGTERM as Ctrl-C."""
-    raise KeyboardInterrupt
+    """A signal handler: the signal as Ctrl-C."""
+    raise Terminated(signal.Signals(signum).name)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM and SIGUSR1 raise Terminated. After one of them or Ctrl-C, a second does nothing: it would leave processes behind."""
+    before = {number: signal.signal(number, raise_interrupt) for number in _TERMINATE}
+    try:
+        yield
+    except KeyboardInterrupt:
+        for number in (signal.SIGINT, *_TERMINATE):
+            signal.signal(number, signal.SIG_IGN)
+        raise
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is raise_interrupt:
+                signal.signal(number, handler)
+
+
+def interrupted(prog: str, stop: KeyboardInterrupt, then: str = "") -> int:
+    """Say that a command was interrupted, and what follows; its exit status."""
+    how = f"interrupted by {stop}" if isinstance(stop, Terminated) else "interrupted"
+    print(f"{prog}: {how}{then}", file=sys.stderr, flush=True)
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def run_command(parser: argparse.ArgumentParser, work: Callable[[], int]) -> int:
-    """The exit status of work(), which the same command resumes after an interruption (INTERRUPTED), be it Ctrl-C or SIGTERM.
+    """The exit status of work(), which the same command resumes after an interruption (INTERRUPTED, TERMINATED).
 
     ValueError and OSError are said in one line and end the process with 2.
     """
-    before = signal.signal(signal.SIGTERM, raise_interrupt)
-    interrupted = False
     try:
-        return work()
+        with terminable():
+            return work()
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
     except ValueError as error:
         parser.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
-        interrupted = True
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second one must not leave processes behind
-        print(f"{parser.prog}: interrupted; the same command resumes where it stopped", file=sys.stderr)
-        return INTERRUPTED
-    finally:
-        if not interrupted:
-            signal.signal(signal.SIGTERM, before)
+    except KeyboardInterrupt as stop:
+        return interrupted(parser.prog, stop, "; the same command resumes where it stopped")

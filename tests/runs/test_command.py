@@ -63,9 +63,16 @@ def test_numbers_of_flags(flags, says):
         check_numbers(args, {"n": 1}, positive=["t"], shares=["p"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_says_how_to_resume(number, capsys, monkeypatch):
-    handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+@pytest.mark.parametrize(
+    ("number", "code", "how"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "interrupted by SIGTERM"),
+        (signal.SIGUSR1, 143, "interrupted by SIGUSR1"),
+    ],
+)
+def test_an_interrupted_command_says_how_to_resume(number, code, how, capsys):
+    handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         status = run_command(OneLineParser(prog="deltal x"), lambda: os.kill(os.getpid(), number) or signal.pause())
         # A second signal leaves no process behind: it has no effect while the process ends.
@@ -73,12 +80,12 @@ def test_an_interrupted_command_says_how_to_resume(number, capsys, monkeypatch):
     finally:
         for which, handler in handlers.items():
             signal.signal(which, handler)
-    assert status == 130
-    assert capsys.readouterr().err == "deltal x: interrupted; the same command resumes where it stopped\n"
+    assert status == code
+    assert capsys.readouterr().err == f"deltal x: {how}; the same command resumes where it stopped\n"
 
 
 def test_a_command_that_ends_by_itself_leaves_the_signals_as_they_were():
-    handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     assert run_command(OneLineParser(prog="deltal x"), lambda: 3) == 3
     with pytest.raises(ZeroDivisionError):
         run_command(OneLineParser(prog="deltal x"), lambda: 1 // 0)
