@@ -15,7 +15,6 @@ RATE = 1e-3
 # Rollouts have 16 responses, steps 8.
 RUNS = {
     (1, 4, 4, 5, False): 3,  # the last four responses are half a step
-    (1, 4, 4, 6, False): 3,
     (1, 4, 4, 8, False): 4,
     (2, 2, 2, 5, False): 3,
     (2, 4, 2, 5, False): 2,  # each rank has two of the last four, which are no micro batch

@@ -9,9 +9,9 @@ from deltal_openrlhf.parity import Case, run_on_ranks
 from deltal_openrlhf.parity.cases import VOCABULARY
 
 SIZES = """--actor.num_gpus_per_node 1 --rollout.n_samples_per_prompt 4 --rollout.batch_size 4 --train.batch_size 8
-    --train.micro_batch_size 2 --data.max_len 48 --rollout.max_new_tokens 24 --loss_agg deltal --algo.advantage.estimator group_norm --algo.kl.init_coef 0
-    --actor.adam.lr 1e-2 --train.enable_ema --train.ema_beta 0.9 --ds.zero_stage 3 --ds.attn_implementation sdpa --vllm.sync_backend gloo
-    --train.num_episodes 2""".split()
+    --train.micro_batch_size 2 --data.max_len 48 --rollout.max_new_tokens 24 --loss_agg deltal --algo.advantage.estimator
+    group_norm --algo.kl.init_coef 0 --actor.adam.lr 1e-2 --train.enable_ema --train.ema_beta 0.9 --ds.zero_stage 3
+    --ds.attn_implementation sdpa --vllm.sync_backend gloo --train.num_episodes 2""".split()
 PLANNED = 4
 
 

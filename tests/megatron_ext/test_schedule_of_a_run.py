@@ -14,7 +14,6 @@ LOSS = Case(micro=2, steps=2)  # rollouts of 16 responses, steps of 8
 # (layout, --rollout.micro_batch_size, prompts): optimizer steps of one pass over the data.
 RUNS = {
     "dp2": ({}, 2, 5, 3),  # the last four responses, two on each replica, are a step
-    "dp2, uneven": ({}, 4, 7, 4),  # eight of the last twelve on one replica
     "tp2": ({"tensor": 2}, 2, 7, 4),
 }
 
