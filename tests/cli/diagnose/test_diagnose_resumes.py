@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import time
 
@@ -86,6 +87,27 @@ def test_killed_again_and_again_it_goes_on_and_ends_bit_for_bit_the_same(example
     assert not (out / run.FINDINGS).exists()
     assert main(flags(example, out)) == 0
     assert_same(out, finished)
+
+
+def test_killed_at_random_moments_it_ends_bit_for_bit_the_same(example, finished, tmp_path, quick):
+    """kill -9 at moments drawn from the length of an undisturbed run, each in a folder of its own."""
+    log = tmp_path / "log"
+    process = diagnose_child.start(flags(example, tmp_path / "whole"), log)  # which waits for the server of processes
+    begun = time.monotonic()
+    process.join(100)
+    took = time.monotonic() - begun
+    assert process.exitcode == 0, log.read_text()
+    rng, codes = random.Random(0), []
+    for moment in range(5):
+        out = tmp_path / str(moment)
+        process = diagnose_child.start(flags(example, out), log)
+        process.join(rng.uniform(0, took))
+        process.kill()
+        process.join()
+        codes.append(process.exitcode)
+        assert main(flags(example, out)) == 0
+        assert_same(out, finished)
+    assert codes.count(-signal.SIGKILL) > 1, codes
 
 
 def test_half_written_files_are_cut_back(example, finished, tmp_path, quick):
