@@ -107,7 +107,7 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
     ),
     ("micro batches without a trained token: averaged instead of divided by zero", lambda args: True),
     (
-        "policy loss, KL and entropy were logged too small with dynamic batches, also for the adaptive KL: they are the means",
+        "policy loss, KL and entropy were logged as shares of micro batches, and so drove the adaptive KL: they are the means",
         lambda args: True,
     ),
     ("incomplete optimizer steps of a short rollout: completed, not carried over", lambda args: True),
@@ -150,7 +150,11 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
         lambda args: args.ckpt.save_steps > 0 or args.ckpt.load_enable,
     ),
     ("LoRA: vLLM gets the merged weights under their own names", lambda args: args.ds.lora.rank > 0),
-    ("a reward function that raises: stops the run", lambda args: bool(args.reward.remote_url)),
+    (
+        "a reward function that raises, exits or never returns: stops the run",
+        lambda args: bool(args.reward.remote_url),
+    ),
+    ("SIGTERM ended a run without a word, and nothing was saved: it saves, and exits with 143", lambda args: True),
     (
         "a reward or score that is no finite number was trained on, or filtered all data: stops the run",
         lambda args: bool(args.reward.remote_url or args.train.agent_func_path),

@@ -1,9 +1,15 @@
 """Why a run stopped, in one line."""
 
 import re
+import time
+from itertools import pairwise
 from pathlib import Path
 
 from deltal_openrlhf.runs.redaction import redacted
+
+_FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)$')
+_LOG_WITHIN = 2.0
+"""Seconds until a worker's last words are in the log."""
 
 
 def reason(error: BaseException, log: Path | None = None) -> str:
@@ -18,6 +24,11 @@ def reason(error: BaseException, log: Path | None = None) -> str:
         return name
     worker, pid = re.search(r"class_name: (\S+)", text), re.search(r"pid: (\d+)", text)
     if worker:
+        if pid and log and (place := _held_lock(pid[1], log)):
+            return (
+                f"no reward from {place}: it let nothing else run for longer than --deltal.reward_wait; worker {worker[1]} (pid {pid[1]}) "
+                "ended itself, with its stacks in the log behind 'Timeout'"
+            )
         who = f"pid {pid[1]}{_rank(pid[1], log)}" if pid else "pid unknown"
         cause = next(
             (line for line in reversed(lines) if line.startswith("The actor is dead")), "it was killed or crashed"
@@ -26,6 +37,20 @@ def reason(error: BaseException, log: Path | None = None) -> str:
     if any(base.__name__ == "RayTaskError" for base in type(error).__mro__):
         return lines[-1]  # the end of the remote traceback
     return f"{name}: {' '.join(lines)}"
+
+
+def _held_lock(pid: str, log: Path) -> str | None:
+    """Where the reward function was that made a worker end itself (host/reward_wait.py): file, line and name. None of another death."""
+    end = time.monotonic() + _LOG_WITHIN
+    while True:
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        said = [line for line in text.splitlines() if re.search(rf"pid={pid}[,)]", line)]
+        for inner, outer in pairwise(said):
+            if 'host/reward_wait.py", line' in outer and outer.endswith(" in call") and (at := _FRAME.search(inner)):
+                return f"{at[1]}, line {at[2]} in {at[3]}"
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.2)
 
 
 def _rank(pid: str, log: Path | None) -> str:

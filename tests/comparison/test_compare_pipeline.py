@@ -9,6 +9,7 @@ import yaml
 
 from deltal_openrlhf.comparison import pipeline
 from deltal_openrlhf.comparison.schedule import Schedule
+from deltal_openrlhf.comparison.pool import GRACE
 from deltal_openrlhf.comparison.spec import read_spec
 
 
@@ -21,7 +22,8 @@ def test_the_command_line(tmp_path):
         "--ckpt.output_dir": str(tmp_path),
         "--ckpt.path": str(tmp_path / "ckpt"),
     }
-    assert words[-3:] == ["--ckpt.best_metric_key", "none", "--ckpt.load_enable"]
+    assert words[-5:] == ["--ckpt.best_metric_key", "none", "--ckpt.load_enable", "--deltal.grace", "20"]
+    assert pipeline.SAVE_WITHIN < GRACE
 
 
 def engine_run(monkeypatch, folder: Path, script: str, flags: dict) -> dict:
