@@ -10,7 +10,10 @@ import pytest
 from deltal_openrlhf.train import early
 
 BAD = "actor.adam.lr: [1e-6\nloss_agg: deltal\n"
-RECIPE = "data.prompt_dataset: data/countdown/train.jsonl\nactor: {model_name_or_path: m}\nrollout.max_new_tokens: 1024\ndata.max_len: 1280\n"
+RECIPE = """data: {prompt_dataset: data/countdown/train.jsonl, max_len: 1280}
+actor: {model_name_or_path: m}
+rollout.max_new_tokens: 1024
+"""
 
 
 @pytest.fixture
