@@ -14,35 +14,9 @@ import psutil
 import pytest
 from support import commands
 
-from deltal_openrlhf.models.tiny import write_tiny_model
-
 pytestmark = [pytest.mark.timeout(300), pytest.mark.gpus(1)]
 TIME_LIMIT = 120  # seconds a process may take on 2 cores; it takes 10
-WORDS = ["<pad>", "<eos>", "<unk>", "#### 1\n", "#### 2\n", "#### 3\n", "<answer>1+2</answer> ", "a ", "b "]
 N = 10
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A random model whose words are answers, so that some responses are right by chance."""
-    from tokenizers import pre_tokenizers
-
-    folder = tmp_path_factory.mktemp("model")
-    write_tiny_model(folder, WORDS, pre_tokenizers.WhitespaceSplit(), initializer_range=0.1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """120 math and 40 countdown problems; of prompts longer than what vLLM computes at once on a CPU there are many together."""
-    rows = [{"input": "a b " * (1 + i % 60), "label": str(1 + i % 3), "datasource": "math"} for i in range(120)]
-    label = json.dumps({"numbers": [1, 2], "target": 3})
-    rows += [{"input": "a " * (1 + i), "label": label, "datasource": "countdown"} for i in range(40)]
-    path = tmp_path_factory.mktemp("data") / "problems.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 TOTAL = 160 * N
 
 
