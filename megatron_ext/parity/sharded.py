@@ -13,7 +13,7 @@ from deltal_openrlhf.host.controller import attach_scope_means
 from deltal_openrlhf.parity.cases import GROUP_SIZE
 from deltal_openrlhf.parity.host_update import arguments, experiences, normalised_by_micro_batch
 from megatron_ext.engine import Engine, OptimizerSettings
-from megatron_ext.groups import end_model_parallel
+from megatron_ext.groups import another_layout
 from megatron_ext.model import MegatronModel, ModelSettings
 from megatron_ext.parity.cases import ADAM, MAX_NORM, ShardedCase, make_rows
 from megatron_ext.strategy import MegatronStrategy
@@ -32,9 +32,9 @@ def train(case: ShardedCase, folder: str) -> dict[str, Any]:
 
 def build_trainer(case: ShardedCase, folder: str, optimizer: OptimizerSettings) -> MegatronActorTrainer:
     """The trainer of a run on the model in `folder`, with this rank's responses in its buffer. In a process group of case.world ranks."""
-    end_model_parallel()
     strategy = _strategy(case, optimizer.max_norm)
-    strategy.setup_distributed()
+    with another_layout():
+        strategy.setup_distributed()
     settings = ModelSettings(folder, DTYPES[case.dtype], chunk_size=7, recompute=case.recompute, modules=case.modules)
     engine = Engine(MegatronModel(settings, case.layout), packed=case.packed, optimizer=optimizer)
     strategy.engine = engine

@@ -55,16 +55,15 @@ class Run:
 
     def engine(self, model: str, dtype: str, layout: dict):
         import torch
-        from megatron.core import parallel_state
 
         from megatron_ext.engine import Engine, OptimizerSettings
+        from megatron_ext.groups import another_layout
         from megatron_ext.layout import ParallelLayout
         from megatron_ext.model import MegatronModel, ModelSettings, initialize
 
-        if parallel_state.model_parallel_is_initialized():
-            parallel_state.destroy_model_parallel()
         sizes = ParallelLayout(**layout)
-        initialize(sizes, 1)
+        with another_layout():
+            initialize(sizes, 1)
         parts = MegatronModel(ModelSettings(f"{self.folder}/{model}", getattr(torch, dtype), 64), sizes)
         # eps above the rounding errors in gradients that are zero (key biases)
         return Engine(parts, packed=False, optimizer=OptimizerSettings(lr=1e-2, eps=1e-3))

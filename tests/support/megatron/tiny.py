@@ -41,15 +41,15 @@ def make_engine(
 ):
     """An engine in a layout of its own: Megatron-Core's groups are made anew."""
     import torch
-    from megatron.core import parallel_state
 
     from megatron_ext.engine import Engine, OptimizerSettings
+    from megatron_ext.groups import another_layout
     from megatron_ext.layout import ParallelLayout
     from megatron_ext.model import MegatronModel, ModelSettings, initialize
 
-    parallel_state.destroy_model_parallel()
     sizes = ParallelLayout(**layout)
-    initialize(sizes, 1)
+    with another_layout():
+        initialize(sizes, 1)
     model = MegatronModel(ModelSettings(path, getattr(torch, dtype), chunk_size=7, **settings), sizes)
     return Engine(model, packed=packed, optimizer=OptimizerSettings(**ADAM, max_norm=0.5) if learns else None)
 

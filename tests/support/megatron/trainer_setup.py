@@ -25,10 +25,10 @@ def make_trainer(
 ):
     """The trainer of a run with an empty buffer. It notes what is in every micro batch of every optimizer step: `micro_batches`."""
     import torch
-    from megatron.core import parallel_state
 
     from deltal_openrlhf.host.schedule import learning_rate_schedule
     from megatron_ext.engine import Engine, OptimizerSettings
+    from megatron_ext.groups import another_layout
     from megatron_ext.layout import ParallelLayout
     from megatron_ext.model import MegatronModel, ModelSettings
     from megatron_ext.parity import ShardedCase, sharded
@@ -53,7 +53,6 @@ def make_trainer(
         setattr(args.actor, name, value)
     adam = ADAM | {"eps": eps, "lr": rate}
     args.actor.adam = type(args)(**adam)
-    parallel_state.destroy_model_parallel()
     strategy = MegatronStrategy(
         seed=seed,
         max_norm=MAX_NORM,
@@ -61,7 +60,8 @@ def make_trainer(
         train_batch_size=args.train.batch_size,
         args=args,
     )
-    strategy.setup_distributed()
+    with another_layout():
+        strategy.setup_distributed()
     settings = ModelSettings(f"{folder}/{model}", getattr(torch, dtype), chunk_size=7, aux_loss_coef=aux_loss_coef)
     engine = Engine(
         MegatronModel(settings, sizes),
