@@ -45,7 +45,7 @@ START = (1.0, 40.0)
 """Seconds after the command within which a kill before the next step falls: start, rollout or update."""
 LATER = 3.0
 """Seconds after a step within which another kill falls."""
-TIME_LIMIT = 900
+TIME_LIMIT, ENDS_WITHIN = 900, 300
 SAME = 1e-6
 REWARD = """
 import torch
@@ -77,6 +77,7 @@ FLAGS = """
 --algo.advantage.estimator group_norm --algo.kl.init_coef 0 --rollout.max_new_tokens 24 --rollout.n_samples_per_prompt {samples}
 --rollout.batch_size 4 --rollout.micro_batch_size 4 --train.batch_size 8 --train.micro_batch_size 2 --train.num_episodes {episodes}
 --ckpt.save_steps 1 --ckpt.load_enable --ckpt.path {out}/ckpt --ckpt.output_dir {out}/hf --deltal.save_rollouts 1
+--deltal.stall_timeout 120
 """
 AHEAD = "--train.async_enable --train.async_queue_size 2 --rollout.vllm_generate_batch_size 12".split()
 
@@ -149,11 +150,13 @@ def kill(process: Any, target: str) -> str | None:
 
 
 def ends(process: Any) -> int:
-    """How the run ends by itself once a process of it is gone."""
+    """How the run ends by itself once a process of it is gone. Weight sync waits for a dead engine until --deltal.stall_timeout."""
     try:
-        return process.wait(timeout=180)
+        return process.wait(timeout=ENDS_WITHIN)
     except subprocess.TimeoutExpired:
-        raise RuntimeError("the run did not end within 180 s after one of its processes was killed") from None
+        raise RuntimeError(
+            f"the run did not end within {ENDS_WITHIN} s after one of its processes was killed"
+        ) from None
 
 
 def last_line(out: Path) -> str:
