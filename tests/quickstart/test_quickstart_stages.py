@@ -25,6 +25,7 @@ from deltal_openrlhf.quickstart import (
     task,
     training,
 )
+from deltal_openrlhf.runs.command import Terminated
 from deltal_openrlhf.statistics.estimate import Estimate
 
 TASK = sizes.CPU.task
@@ -164,18 +165,18 @@ def test_failed_training_is_reported_and_repeated(tmp_path):
     assert failed.value.code == 3
 
 
-def test_sigterm_is_passed_on_to_the_training():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_schedulers_signal_is_passed_on_to_the_training(number):
     def terminate_once_passed_on():
-        while signal.getsignal(signal.SIGTERM) is before:
+        while signal.getsignal(number) is before:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     threading.Thread(target=terminate_once_passed_on, daemon=True).start()
-    with pytest.raises(training.TrainingFailed) as failed:
+    with pytest.raises(Terminated, match=f"^{number.name}$"):
         training.train([sys.executable, "-c", "import time; time.sleep(60)"])
-    assert failed.value.code == -signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(

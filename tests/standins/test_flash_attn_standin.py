@@ -90,4 +90,4 @@ def test_flash_attention_stays_where_it_is_installed(monkeypatch):
 
 def test_ray_can_load_the_hook():
     module, _, name = process.SETUP_HOOK.rpartition(".")
-    assert getattr(sys.modules[module], name) is process.prepare
+    assert getattr(sys.modules[module], name) is process.prepare_worker

@@ -152,14 +152,16 @@ def test_broken_files_are_named(example, finished, tmp_path, capsys):
         assert f"holds {name} without settings.json" in refused(capsys, flags(example, out))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_says_how_to_go_on(number, example, finished, tmp_path, quick):
+@pytest.mark.parametrize(
+    ("number", "code", "how"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted by SIGTERM")]
+)
+def test_interrupted_it_says_how_to_go_on(number, code, how, example, finished, tmp_path, quick):
     out, log = tmp_path / "out", tmp_path / "log"
     process = diagnose_child.start(flags(example, out), log)
     wait_until(lambda: size(out / ROWS) > 0, process)
     os.kill(process.pid, number)
     process.join(30)
-    assert process.exitcode == 130
-    assert log.read_text().endswith("deltal diagnose: interrupted; the same command resumes where it stopped\n")
+    assert process.exitcode == code
+    assert log.read_text().endswith(f"deltal diagnose: {how}; the same command resumes where it stopped\n")
     assert main(flags(example, out)) == 0
     assert_same(out, finished)
