@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support import commands
-from tokenizers import pre_tokenizers
+from tokenizers import Regex, pre_tokenizers
 
 from deltal_openrlhf.comparison.checks import check_flags
 from deltal_openrlhf.comparison.grid import Job
@@ -22,8 +22,8 @@ FLAGS = {
     "actor.model_name_or_path": "start",
     "train.seed": 0,
     "data.prompt_dataset": "train.jsonl",
-    "data.max_len": 300,
-    "rollout.max_new_tokens": 256,
+    "data.max_len": 256,  # the tiny model's positions
+    "rollout.max_new_tokens": 212,
     "rollout.batch_size": 4,
     "rollout.n_samples_per_prompt": 8,
     "rollout.micro_batch_size": 8,
@@ -52,9 +52,9 @@ CASES = {
     "loop only": ({"actor.optim": "muon"}, "--actor.optim is not followed by the single-process loop", None),
     "pipeline only": ({"train.micro_batch_size": 5}, None, "is no multiple of ranks x --train.micro_batch_size, 5"),
     "prompts": (
-        {"rollout.max_new_tokens": 298},
-        "train.jsonl: line 1: the prompt has 6 tokens, allowed are 1 to 2",
-        "--data.prompt_dataset train.jsonl: line 1: the prompt has 6 tokens, allowed are 2 (--data.max_len minus",
+        {"rollout.max_new_tokens": 254},
+        "train.jsonl: line 1: the prompt has 11 tokens, allowed are 1 to 2",
+        "--data.prompt_dataset train.jsonl: line 1: the prompt has 11 tokens, allowed are 2 (--data.max_len minus",
     ),
     "rollouts": (
         {"rollout.batch_size": 3, "train.batch_size": 24},
@@ -100,17 +100,17 @@ CASES = {
     "reward file that ends": (
         {"reward.remote_url": "exit.py"},
         "--reward.remote_url exit.py cannot be loaded: SystemExit: 0",
-        None,
+        "--reward.remote_url exit.py: line 1: SystemExit: 0",
     ),
     "reward file": (
         {"reward.remote_url": "no_reward.py"},
         "--reward.remote_url no_reward.py cannot be loaded: ValueError: it has no function",
-        None,
+        "--reward.remote_url no_reward.py: it has no function reward_func",
     ),
     "broken reward file": (
         {"reward.remote_url": "broken.py"},
         "--reward.remote_url broken.py cannot be loaded: SyntaxError",
-        None,
+        "--reward.remote_url broken.py: line 1: SyntaxError",
     ),
     "files": (
         {"data.prompt_dataset": "none.jsonl"},
@@ -155,9 +155,10 @@ def messages(tmp_path_factory) -> dict[str, tuple[str | None, str | None]]:
     """What the check says, with both engines: the real parser of the host, in one process."""
     folder = tmp_path_factory.mktemp("checks")
     (folder / "train.jsonl").write_text('{"input": "1 2 make [ 3 ]", "label": "3"}\n' * 4)
-    words = ["<pad>", "<eos>", "<unk>", "1", "2", "3", "make", "[", "]"]
+    words = ["<pad>", "<eos>", "<unk>", "1", "2", "3", "make", "[", "]", " "]
+    split = pre_tokenizers.Split(Regex(r"\s|\S+"), "isolated")  # the reward asks for the prompt as it was
     for name, dropout in (("start", 0.0), ("dropout", 0.1)):
-        write_tiny_model(folder / name, words, pre_tokenizers.Whitespace(), attention_dropout=dropout)
+        write_tiny_model(folder / name, words, split, attention_dropout=dropout)
     for name, kind in (("broken", "of nothing"), ("vit", "vit"), ("no_tokenizer", "llama")):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps({"model_type": kind}))
