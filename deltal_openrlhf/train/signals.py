@@ -129,6 +129,11 @@ class Signals:
 
         self._told.wait()
         name = self._name()
+        too_late = f"{name}: not saved within {grace:g} s (--deltal.grace)"
+        # Also where Ray does not answer any more.
+        timer = threading.Timer(grace, self.interrupt, (too_late, TERMINATED))
+        timer.daemon = True
+        timer.start()
         stop.ask_to_stop(name)
         if stop.sign_of_life() is None:
             self.interrupt(f"{name} in the start: no step was done, so nothing was saved", TERMINATED)
@@ -136,5 +141,3 @@ class Signals:
         say(
             f"{name}: the run saves a checkpoint and ends, within {grace:g} s (--deltal.grace); a second signal ends it at once"
         )
-        if not self._ended.wait(grace):
-            self.interrupt(f"{name}: not saved within {grace:g} s (--deltal.grace)", TERMINATED)
