@@ -1,6 +1,7 @@
 """evals.jsonl: one line an evaluation, with the host's own loops of both controllers."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -8,8 +9,11 @@ import ray
 import torch
 from support.host_arguments import host_arguments
 
+from deltal_openrlhf.host import stoppable
 from deltal_openrlhf.host.controller import ControllerMixin, DeltaLController, DeltaLTrainingActor
 from deltal_openrlhf.runs.metrics_file import read_metrics
+
+ORDER = {"episode": 0, "prompts": 4, "drawn": 0, "waiting": []}
 
 
 def arguments(folder, *flags: str):
@@ -36,6 +40,7 @@ def prepared(kind, args):
             pass
 
         def train_step(self, samples, step):
+            self.trained.add({"deltal/optimizer_steps": 1.0})
             return {"deltal/weight_sum_x_M": 1.0}, step + 1
 
     controller = object.__new__(Host)
@@ -45,6 +50,9 @@ def prepared(kind, args):
     controller._latest_eval_metric_value = None
     controller.actor_model_group = SimpleNamespace(async_run_method=lambda **_: [])
     controller.critic_model_group = None
+    controller.kl_ctl = SimpleNamespace(value=0.0)
+    nothing = lambda *_, **__: None  # noqa: E731 - no driver listens
+    controller.attention = SimpleNamespace(alive=nothing, check=nothing, asked=nothing, while_waiting=nullcontext)
     return controller
 
 
@@ -58,14 +66,14 @@ class Responses:
         return ["sample"], 1.0, 1, self.left == 0
 
     def generate_eval_samples(self, **_):
-        one = dict(prompts=["p"], response_length=torch.tensor([3.0]), truncated=torch.tensor([False]))
+        one = dict(prompts=["p"], index=[0], response_length=torch.tensor([3.0]), truncated=torch.tensor([False]))
         return [SimpleNamespace(rewards=reward, **one) for reward in (1.0, 0.0)]
 
 
 def test_the_synchronous_controller_writes_its_evaluations(tmp_path):
     args = arguments(tmp_path, "--eval.n_samples_per_prompt", "2")
     controller = prepared(DeltaLController, args)
-    controller.prompts_dataloader = type("Loader", (), {"__len__": lambda self: 4, "state_dict": lambda self: {}})()
+    controller.prompts_dataloader = type("Loader", (), {"__len__": lambda self: 4, "state_dict": lambda self: ORDER})()
     controller.eval_dataloader = [(["set"], ["p"], ["label"], [None])]
     controller.samples_generator, controller.generate_kwargs = Responses(), {}
     args.train.num_episodes = 1
@@ -77,9 +85,11 @@ def test_the_synchronous_controller_writes_its_evaluations(tmp_path):
     assert [row["step"] for row in read_metrics(str(tmp_path / "metrics.jsonl"))] == [1, 2, 3, 4]
 
 
-def test_the_asynchronous_controller_writes_what_the_generating_actor_found(tmp_path):
+def test_the_asynchronous_controller_writes_what_the_generating_actor_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(stoppable, "AttentiveQueue", lambda queue, attention: queue)
     controller = prepared(DeltaLTrainingActor, arguments(tmp_path))
     controller.init_checkpoint_states()
+    controller.trained.resumed = True
     put = []
     waiting = [("eval", 2, {"eval_set_pass1": 0.25}), "done"]
     controller.rollout_queue = SimpleNamespace(get=lambda block: waiting.pop(0))
@@ -93,7 +103,7 @@ def test_the_asynchronous_controller_writes_what_the_generating_actor_found(tmp_
 def test_a_resumed_run_keeps_the_evaluations_up_to_its_checkpoint(tmp_path, resumed, kept):
     class Host:
         def init_checkpoint_states(self):
-            return {"global_step": resumed, "deltal": None}
+            return {"global_step": resumed, "deltal": None, "episode": 0, "data_loader_state_dict": {}}
 
         def save_best_checkpoint(self, eval_metrics, global_step, client_states=None):
             pass
@@ -104,7 +114,8 @@ def test_a_resumed_run_keeps_the_evaluations_up_to_its_checkpoint(tmp_path, resu
 
     lines = [json.dumps({"step": step, "time": 7.5, "eval_x_pass1": 0.1}) for step in (2, 4)]
     (tmp_path / "evals.jsonl").write_text("\n".join(lines) + '\n{"step": 6, "ev')  # killed in mid-write
-    controller = Controller()
+    controller = Controller.__new__(Controller)
+    controller.kl_ctl = SimpleNamespace(value=0.0)
     controller.args = arguments(tmp_path, "--deltal.allow_changed_loss")
     controller.init_checkpoint_states()
     controller.save_best_checkpoint({"eval_x_pass1": float("nan"), "text": "x"}, 6)
