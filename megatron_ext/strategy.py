@@ -102,7 +102,7 @@ class MegatronStrategy(DeltaLStrategy):
         torch_dist_barrier_and_cuda_sync()
         checkpoint.save(self.engine, target, {"schedule": self.schedule.state_dict()})
         if self.is_rank_0():
-            # The data position holds a tensor.
+            # What the host keeps may be inf, which JSON has no word for.
             torch.save(client_state, os.path.join(target, CLIENT_STATES))
             self._write_ckpt_metric(target, metric.get("metric_value"), metric_key=metric.get("metric_key"))
 
