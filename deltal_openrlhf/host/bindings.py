@@ -15,6 +15,7 @@ What a run binds, in the driver only, and until the run ends:
 
 The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator, the halves of the async controller and
 what draws the prompts are bound while they are built or run (actor.py, trainer.py, controller.py, data_order.py).
+In every process two functions of transformers are bound that decide on and run the Python of a model (remote_code.py).
 """
 
 import argparse
@@ -132,6 +133,17 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ppo_trainer:RemoteExperienceMaker.split_rollout_samples": "self, rollout_samples",
     "openrlhf.trainer.ppo_trainer:balance_experiences": "experiences, args",
     "openrlhf.trainer.ray.launcher:RayActorGroup.async_run_method_batch": "self, method_name, kwargs",
+    # What stop.py, stoppable.py and process.py ask of the host, and of Ray, which it pins.
+    "openrlhf.trainer.ppo_trainer:PPOTrainer.fit": "self, global_step",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.ppo_train": "self, global_steps",
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.broadcast_to_vllm": "self",
+    "openrlhf.trainer.ppo_trainer_async:TrainingActor.fit": "self, global_step",
+    "openrlhf.trainer.ppo_trainer_async:GenerateSamplesActor.fit": "self, episode, total_consumed_prompts",
+    "openrlhf.trainer.ppo_utils.samples_generator:ray.wait": "ray_waitables, num_returns, timeout, fetch_local",
+    "ray.util.queue:Queue.get": "self, block, timeout",
+    "ray.experimental.internal_kv:_internal_kv_put": "key, value, overwrite, namespace",
+    "ray.experimental.internal_kv:_internal_kv_get": "key, namespace",
+    "ray._private.utils:set_sigterm_handler": "sigterm_handler",
     # What strategy.py, guards.py and ema.py ask of DeepSpeed, which OpenRLHF pins.
     "deepspeed.runtime.engine:DeepSpeedEngine.zero_optimization_partition_weights": "self",
     "deepspeed.runtime.engine:DeepSpeedEngine.gradient_clipping": "self",
