@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 from support import commands
+from support.run_data import save_tokenizer, write
 
 from deltal_openrlhf.cli import cluster as cluster_checks
 from deltal_openrlhf.cli import doctor, node
+from deltal_openrlhf.data import countdown
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024**2}
 
@@ -101,11 +103,12 @@ def ask(capsys, *flags: str) -> tuple[int, list[str]]:
 def start_training_on_too_many_gpus(folder: Path) -> subprocess.Popen:
     """A run that asks for two GPUs, on the cluster with one."""
     rewards = Path(cluster_checks.__file__).parents[1] / "rewards" / "countdown_reward.py"
-    (folder / "prompts.jsonl").write_text('{"input": "1", "label": ""}\n')
+    write(folder / "prompts.jsonl", {"input": "1", "label": countdown.label((1,), 1)})
+    model = save_tokenizer(folder / "model")
     flags = (
         f"--actor.num_gpus_per_node 1 --vllm.num_engines 1 --algo.kl.init_coef 0 --algo.advantage.estimator group_norm "
         f"--rollout.n_samples_per_prompt 2 --data.prompt_dataset {folder}/prompts.jsonl --data.input_key input --data.label_key label "
-        f"--reward.remote_url {rewards} --ckpt.output_dir {folder}/hf --ckpt.path {folder}/ckpt --actor.model_name_or_path none"
+        f"--reward.remote_url {rewards} --ckpt.output_dir {folder}/hf --ckpt.path {folder}/ckpt --actor.model_name_or_path {model}"
     )
     command = [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *flags.split()]
     return commands.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
