@@ -50,12 +50,10 @@ def checked_numbers(name: str, given: Any, responses: int, who: str = "reward_fu
         numbers = torch.as_tensor(given).float().flatten()
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
-            f"{who} gave the {name}s {str(given)[:80]!r}, allowed is one finite number for each response"
+            f"{who} gave the {name}s {str(given)[:30]!r}, allowed is one finite number for each response"
         ) from None
     if len(numbers) != responses:
-        raise ValueError(
-            f"{who} gave {len(numbers)} {name}(s) for {responses} response(s), allowed is one for each"
-        )
+        raise ValueError(f"{who} gave {len(numbers)} {name}(s) for {responses} response(s), allowed is one for each")
     wrong = numbers[~numbers.isfinite()]
     if len(wrong):
         raise ValueError(f"{who} gave the {name} {wrong[0].item()}, allowed is one finite number for each response")
