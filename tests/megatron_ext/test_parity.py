@@ -3,10 +3,10 @@
 Cases of one number of ranks share their processes: an import of Megatron-Core in each costs more than a case.
 """
 
-import subprocess
 import sys
 
 import pytest
+from support import commands
 
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.modules import MODULES
@@ -56,7 +56,7 @@ def test_negative_controls_are_far_off(results, case):
 def test_command_says_that_they_agree():
     flags = "--timeout 200 --tp 2 --sp --packed --alpha 0.5 --seed 3".split()
     command = [sys.executable, "-m", "megatron_ext.parity", *flags]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    run = commands.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert (
