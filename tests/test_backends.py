@@ -69,7 +69,7 @@ say("saved by", lambda: print(backends.saved_by(Path("checkpoint"))))
 def real(request, tmp_path_factory) -> tuple[bool, dict[str, tuple]]:
     """Whether megatron_ext is there, and the exit status, stdout and stderr of what the process does."""
     folder = tmp_path_factory.mktemp("empty")
-    (folder / "math_reward.py").write_text("")
+    (folder / "math_reward.py").write_text("def reward_func(queries, prompts, labels):\n    return [0.0]\n")
     (folder / "backend.yaml").write_text("train.seed: 7\nbackend: megatron\nactor.model_name_or_path: model\n")
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "vocab_size": 64}
     heads = {"num_attention_heads": 8, "num_key_value_heads": 8}

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,13 +101,20 @@ def kill_the_service(process: psutil.Popen, address: str, run) -> None:
 
 def interrupt_in_the_start(run) -> None:
     run.wait_for(lambda: "starting Ray, vLLM and the trainer" in run.text(), "start of Ray")
-    end(run, signal.SIGINT, 130)
-
-
-def end(run, sent: signal.Signals, code: int) -> None:
-    os.kill(run.process.pid, sent)
-    assert run.wait() == code, run.text() + run.log()
+    os.kill(run.process.pid, signal.SIGINT)
+    assert run.wait() == 130, run.text() + run.log()
     assert run.text().splitlines()[-1].startswith("deltal train: stopped: interrupted; log: ")
+    assert run.survivors() == []
+
+
+def terminate(run) -> None:
+    """The run saves its last step and ends."""
+    os.kill(run.process.pid, signal.SIGTERM)
+    assert run.wait() == 143, run.text() + run.log()
+    last = run.text().splitlines()[-1]
+    saved = re.match(r"deltal train: stopped: SIGTERM: checkpoint global_step(\d+) is saved in ", last)
+    assert saved, last
+    assert int(saved[1]) == steps_done(run.out) == run.metrics()[-1]["step"]
     assert run.survivors() == []
 
 
@@ -137,7 +145,13 @@ def check_numbers(rows: list[dict]) -> None:
         assert abs(row["vllm_kl"]) < 0.02
 
 
+def leftovers() -> set[Path]:
+    """What runs have put into the folders that all processes of the machine share."""
+    return {*Path("/dev/shm").glob("*deltal-run-*"), *Path(tempfile.gettempdir()).glob("deltal-run-*")}
+
+
 def test_one_training_with_several_ends(start, enabled, flags):
+    before = leftovers()
     with start(*flags) as run:
         interrupt_in_the_start(run)
 
@@ -163,7 +177,7 @@ def test_one_training_with_several_ends(start, enabled, flags):
         with start(*flags, *rewards(address), *ASYNC) as run:
             wait_for_a_step_after(stopped, run)
             assert f"resuming from checkpoint global_step{stopped} " in run.text()
-            end(run, signal.SIGTERM, 130)
+            terminate(run)
 
         ended = steps_done(run.out)
         episodes = ended // STEPS_OF_AN_EPISODE + 1
@@ -171,3 +185,4 @@ def test_one_training_with_several_ends(start, enabled, flags):
             finish(run, episodes * STEPS_OF_AN_EPISODE)
             assert f"resuming from checkpoint global_step{ended} " in run.text()
             check_numbers(run.metrics()[saved:])
+        assert leftovers() <= before
