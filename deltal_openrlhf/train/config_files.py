@@ -148,7 +148,9 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, An
     """The dests that the command line itself sets, with their values, and `config`. What it does not know is left to the real parse."""
     unset = object()
     dests = {action.dest for action in parser._actions if action.dest != "config"}
-    blank = argparse.Namespace(**dict.fromkeys(dests | set(parser._defaults), unset))  # set_defaults() takes names of no flag too
+    blank = argparse.Namespace(
+        **dict.fromkeys(dests | set(parser._defaults), unset)
+    )  # set_defaults() takes names of no flag too
     namespace, _ = parser.parse_known_args(list(argv), blank)
     return {dest: value for dest, value in vars(namespace).items() if value is not unset}
 

@@ -148,6 +148,7 @@ def _for_the_loop(case: Case, rows: list[dict], trained_on: list[list[int]]) -> 
 
 # ── Whole runs ──
 
+
 @pytest.fixture(scope="module")
 def task_flags(tmp_path_factory) -> dict:
     return write_example(tmp_path_factory.mktemp("loop"))
