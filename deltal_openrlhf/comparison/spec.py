@@ -29,7 +29,9 @@ SET_HERE = {
     "dry-run": "the command line",
     "config": "the command line",
 }
-KEPT_OUT = "wandb's is `logger.wandb.key: env` with WANDB_API_KEY set, that of a reward service is in DELTAL_REWARD_TOKEN"
+KEPT_OUT = (
+    "wandb's is `logger.wandb.key: env` with WANDB_API_KEY set, that of a reward service is in DELTAL_REWARD_TOKEN"
+)
 ONLY_ARM = "main"
 """The name of the arm of a file without arms."""
 

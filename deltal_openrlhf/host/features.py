@@ -92,6 +92,7 @@ FEATURES = (
     Feature("gae with critic", UNTOUCHED, "advantages enter as given; the critic's loss is the host's", "gae"),
 )
 
+
 def has_credentials(args: Arguments) -> bool:
     return bool(args.logger.wandb.key) or redacted(args.reward.remote_url or "") != (args.reward.remote_url or "")
 
@@ -144,7 +145,10 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
         "asynchronous training saved as best the weights of a later step, and left out the last evaluation: it waits for evaluations",
         lambda args: args.train.async_enable and bool(args.eval.dataset) and args.eval.steps > 0,
     ),
-    ("--train.seed did not fix the order of the prompts, nor the responses: it does, also after a resume", lambda args: True),
+    (
+        "--train.seed did not fix the order of the prompts, nor the responses: it does, also after a resume",
+        lambda args: True,
+    ),
     (
         "prompts generated for later steps were lost on resume, and a short last rollout repeated its episode: each is trained once",
         lambda args: args.ckpt.save_steps > 0 or args.ckpt.load_enable,
@@ -172,7 +176,10 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
         lambda args: args.reward.overlong_buffer_len is not None,
     ),
     ("a run that trained nothing ended as done: it ends with the reason", lambda args: True),
-    ("the wandb key, and passwords in reward addresses, stood in the log and in wandb's config: hidden", has_credentials),
+    (
+        "the wandb key, and passwords in reward addresses, stood in the log and in wandb's config: hidden",
+        has_credentials,
+    ),
     (
         "Python that a model's folder brings along was always run: only with --deltal.trust_remote_code",
         lambda args: not args.deltal.trust_remote_code,

@@ -88,4 +88,3 @@ def _watched(agent: type) -> type:
 
     Watched.__name__, Watched.__qualname__ = agent.__name__, agent.__qualname__
     return Watched
-

@@ -127,7 +127,9 @@ def engines_bound(arguments: Callable[[], Arguments]) -> Iterator[None]:
             args = arguments()
             cuts = args.deltal.overlong_filtering or punishes_cut_off(args)
             token = read_token() if _services(args) else None
-            source = RewardSource(remote_rm_url, reward_wait(args), args.deltal.unmarked, needs_truncated=cuts, token=token)
+            source = RewardSource(
+                remote_rm_url, reward_wait(args), args.deltal.unmarked, needs_truncated=cuts, token=token
+            )
             return host_create(*given, remote_rm_url=source, **kwargs)
 
     with rebound(openrlhf.trainer.ray, "create_vllm_engines", create_vllm_engines):
@@ -171,7 +173,9 @@ def check_reward_source(args: Arguments) -> None:
         except ValueError as error:
             raise ValueError(f"--reward.remote_url: {error}") from None
         if read_token() and any("@" in urlsplit(source).netloc for source in sources):
-            raise ValueError(f"--reward.remote_url has a user or a password and {VARIABLE} is set; allowed is one of the two")
+            raise ValueError(
+                f"--reward.remote_url has a user or a password and {VARIABLE} is set; allowed is one of the two"
+            )
     elif len(sources) > 1:
         raise ValueError(
             f"--reward.remote_url is {args.reward.remote_url}: of several files the host reads only the first"

@@ -38,7 +38,9 @@ class Trained:
         if not self.rollouts:
             return f"--data.prompt_dataset {args.data.prompt_dataset} gave no prompt (--data.max_samples {args.data.max_samples})"
         if self.skipped:
-            cause = "the length limit cut off every response" if args.deltal.overlong_filtering else "gradients overflowed"
+            cause = (
+                "the length limit cut off every response" if args.deltal.overlong_filtering else "gradients overflowed"
+            )
             return f"all {self.skipped:g} optimizer steps were left out, because {cause}"
         if self.rollouts <= args.critic.freezing_steps + 1:  # the host freezes that many
             return f"--critic.freezing_steps is {args.critic.freezing_steps}, and the run has {self.rollouts} PPO steps"

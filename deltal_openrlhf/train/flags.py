@@ -141,7 +141,9 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_stopping_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("stopping", "a run that is told to stop, and one that stands still: docs/stopping.md")
+    group = parser.add_argument_group(
+        "stopping", "a run that is told to stop, and one that stands still: docs/stopping.md"
+    )
     group.add_argument(
         "--deltal.grace",
         type=float,

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from deltal_openrlhf.comparison import pipeline
-from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.pool import GRACE
+from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import read_spec
 
 

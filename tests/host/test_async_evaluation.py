@@ -22,7 +22,7 @@ class Weighing(controllers.World):
 
 
 def best_checkpoints(*flags: str, stock: bool = False) -> dict[str, tuple]:
-    """tag -> (step, metric, weights) of every best checkpoint that a run saved. Weights grow with each step, so every evaluation is best."""
+    """tag -> (step, metric, weights) of every best checkpoint that a run saved. Weights grow with each step, so each evaluation is best."""
     saved: dict[str, tuple] = {}
 
     def save(workers: controllers.Workers, tag: str, client_states: dict, metric_value: float | None, **_: Any) -> None:
