@@ -80,7 +80,10 @@ def test_full_disk(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(files.os, "fsync", fsync)
     assert main(["data", "math", "--train", train, "--eval", f"e={e}", "--out", str(out)]) == 2
-    assert capsys.readouterr().err == f"deltal data math: error: {out}: not writable: No space left on device\n"
+    assert (
+        capsys.readouterr().err
+        == f"deltal data math: error: {out / 'e.jsonl'}: not writable: No space left on device\n"
+    )
     assert [path.name for path in out.iterdir()] == ["train.jsonl"] and (out / "train.jsonl").read_text() == "old"
 
 

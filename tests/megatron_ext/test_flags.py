@@ -19,6 +19,7 @@ from support.megatron.flag_cases import (
     T,
 )
 from support.recipe_settings import host_parser
+from support.run_data import save_tokenizer, write
 
 from deltal_openrlhf.host.features import EXACT
 from megatron_ext.features import FEATURES, REFUSED_FLAGS, table
@@ -35,6 +36,8 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     for name, config in MODELS.items():
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps(SHAPE | config))
+    save_tokenizer(folder / "dense")
+    write(folder / "prompts.jsonl", *({"input": f"1 + {i} =", "label": str(1 + i)} for i in range(8)))
     for name, text in YAML.items():
         (folder / name).write_text(text)
     model = ["--actor.model_name_or_path", "dense"]

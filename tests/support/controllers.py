@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import ray
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+from openrlhf.trainer.ppo_utils import samples_generator
 from openrlhf.trainer.ray import vllm_engine
 from openrlhf.utils.deepspeed import DeepspeedStrategy
 from support.host_arguments import host_arguments
@@ -87,6 +88,8 @@ def simulated(world: World, prompts: int) -> Iterator[None]:
     tokenizer = SimpleNamespace(decode=lambda tokens, **given: ["text"], pad_token_id=0)
     quiet = SimpleNamespace(append=lambda row: None, save_if_due=lambda samples, step: None)
     with ExitStack() as stack:
+        # Both halves of an asynchronous run put theirs in its place, and in one process do not take it back in turn.
+        stack.enter_context(rebound(samples_generator, "ray", samples_generator.ray))
         for owner, name, value in (
             (ray, "get", lambda value: value),
             (ray, "wait", wait),

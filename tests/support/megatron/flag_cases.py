@@ -78,8 +78,9 @@ REFUSED = {
     "--train.batch_size 4": "--train.batch_size is 4, which is no multiple of the number of data-parallel ranks, 8",
     # The model
     "--actor.model_name_or_path mistral": "--backend megatron does not know the model type mistral, allowed are qwen2, qwen3, llama",
-    "--actor.model_name_or_path none/of/these": "--actor.model_name_or_path is none/of/these, allowed is a folder with a config.json or "
-    "a model of the Hugging Face hub",
+    "--actor.model_name_or_path none/of/these": "--actor.model_name_or_path none/of/these: no such folder",
+    "--actor.model_name_or_path of/these": "--actor.model_name_or_path is of/these, allowed is a folder with a config.json or a model of "
+    "the Hugging Face hub",
     "--actor.model_name_or_path empty": "--actor.model_name_or_path is empty, allowed is a folder with a config.json",
     f"{P} 8": f"the model's num_hidden_layers is 4, which is no multiple of {P}, 8",
     f"{P} 2 {V} 3": f"the model's num_hidden_layers is 4, which is no multiple of {P} x {V}, 6",
@@ -174,6 +175,7 @@ megatron:
     "size.yaml": "megatron.pipeline_parallel_size: 0\n",
 }
 DRY = "--dry-run"
+REAL = "--data.prompt_dataset prompts.jsonl --data.input_key input --data.label_key label --ckpt.save_steps 5".split()
 FULL = [*MEGATRON, *f"{T} 2 {P} 2 {BUDGET} 5000 --loss_agg deltal".split()]
 RUNS = {f"refused {flags}": [*MEGATRON, DRY, *flags.split()] for flags in REFUSED}
 RUNS |= {f"refused {flag}": [*MEGATRON, DRY, f"--{flag}", *value.split()] for flag, (value, _) in DEEPSPEEDS.items()}
@@ -190,8 +192,8 @@ RUNS |= {
     "no reward": [word for word in MEGATRON if "reward" not in word] + [DRY],
     "no model": [*MEGATRON, DRY],
     "full": [*FULL, DRY, "--ds.tensor_parallel_size", "1"],
-    "full, real": [*FULL, "--ds.packing_samples", "--ds.enable_sleep", "--ckpt.save_steps", "5"],
-    "deepspeed, real": [*SIZES, "--ckpt.save_steps", "5"],
+    "full, real": [*FULL, *REAL, "--ds.packing_samples", "--ds.enable_sleep"],
+    "deepspeed, real": [*SIZES, *REAL],
     "nested.yaml": [*SIZES, "--config", "nested.yaml", DRY],
     "nested.yaml, then back.yaml": [*SIZES, "--config", "nested.yaml", "--config", "back.yaml", DRY],
     "nested.yaml, then a flag": [*SIZES, "--config", "nested.yaml", DRY, T, "4"],
