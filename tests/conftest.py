@@ -4,6 +4,8 @@ In several processes (scripts/test.sh) a file's tests stay together, since they 
 """
 
 import os
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +18,17 @@ from deltal_openrlhf.host.process import prepare
 if cpu.is_needed():
     os.environ.update(cpu.environment())
 prepare()
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A command that is interrupted ignores signals from then on, which the next test and its processes would too."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 RAY = ("end_to_end", "cli/test_doctor_cluster.py")

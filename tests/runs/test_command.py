@@ -72,14 +72,9 @@ def test_numbers_of_flags(flags, says):
     ],
 )
 def test_an_interrupted_command_says_how_to_resume(number, code, how, capsys):
-    handlers = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        status = run_command(OneLineParser(prog="deltal x"), lambda: os.kill(os.getpid(), number) or signal.pause())
-        # A second signal leaves no process behind: it has no effect while the process ends.
-        assert {signal.getsignal(which) for which in handlers} == {signal.SIG_IGN}
-    finally:
-        for which, handler in handlers.items():
-            signal.signal(which, handler)
+    status = run_command(OneLineParser(prog="deltal x"), lambda: os.kill(os.getpid(), number) or signal.pause())
+    # A second signal leaves no process behind: it has no effect while the process ends.
+    assert {signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)} == {signal.SIG_IGN}
     assert status == code
     assert capsys.readouterr().err == f"deltal x: {how}; the same command resumes where it stopped\n"
 
