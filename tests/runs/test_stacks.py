@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import psutil
 
@@ -30,6 +31,7 @@ def test_stacks_of_those_that_offer_them(monkeypatch):
     try:
         for process in started:
             assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)  # from its last word to the call that holds the lock
         found = stacks.collect([psutil.Process(process.pid) for process in started])
         ((name, text),) = found.items()
         assert name.startswith(f"pid {started[0].pid}: {sys.executable}")
