@@ -10,11 +10,16 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Fingerprint(NamedTuple):
-    """Of the training rows that the driver checked (host/data_fingerprint.py). flags: those that decide on the rows and their order."""
+    """Of the training rows that the driver checked (host/data_fingerprint.py).
+
+    sha256: of sources, prompts, labels, and how prompts are rendered. flags: those that decide on the rows and their order. labels:
+    SHA-256 of sources and labels only.
+    """
 
     rows: int
     sha256: str
     flags: dict[str, Any]
+    labels: str
 
 
 class WorkerGroup(Protocol):

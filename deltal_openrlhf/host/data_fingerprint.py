@@ -1,8 +1,8 @@
 """What a checkpoint says of the data that a run is trained on, so that a resumed run trains on the same.
 
 A checkpoint holds a position in the data. Rows that were added, removed, changed or moved shift which of them come twice or never
-(NeMo-RL#2519), and nothing would say so. The fingerprint is of the prompts as the model gets them, their labels and their sources, in
-their order: a file may move or take another format, and a flag that changes nothing of these is no change.
+(NeMo-RL#2519), and nothing would say so. The fingerprint is of the prompts as they stand in the data, the templates, the labels and the
+sources, in their order: a file may move or take another format. Rendered prompts would not do: some chat templates put in today's date.
 """
 
 import hashlib
@@ -36,30 +36,35 @@ ORDER = "train.seed"
 
 
 class Digest:
-    """A running SHA-256 of rows."""
+    """A running SHA-256 of rows. rendering: what else decides on the texts that the model gets."""
 
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
+    def __init__(self, rendering: Any = None) -> None:
+        self._sha256, self._labels = hashlib.sha256(json.dumps(rendering).encode()), hashlib.sha256()
         self.rows = 0
 
-    def add(self, rows: Iterable[tuple[Any, str, Any]]) -> None:
+    def add(self, rows: Iterable[tuple[Any, Any, Any]]) -> None:
         """rows: source, prompt and label of each."""
-        for row in rows:
+        for source, prompt, label in rows:
             self.rows += 1
             # A label may be what JSON has no form for, such as a date.
-            self._sha256.update(json.dumps(row, default=str).encode())
+            self._sha256.update(json.dumps((source, prompt, label), default=str).encode())
+            self._labels.update(json.dumps((source, label), default=str).encode())
 
     def hexdigest(self) -> str:
         return self._sha256.hexdigest()
 
+    def of_labels(self) -> str:
+        return self._labels.hexdigest()
+
 
 def fingerprint(args: Arguments, digest: Digest) -> Fingerprint:
     """For a checkpoint, and for the process that draws the prompts. digest: of the training rows, those that are left out left out."""
-    return Fingerprint(digest.rows, digest.hexdigest(), {flag: cpu.lookup(args, flag) for flag in (*FLAGS, ORDER)})
+    flags = {flag: cpu.lookup(args, flag) for flag in (*FLAGS, ORDER)}
+    return Fingerprint(digest.rows, digest.hexdigest(), flags, digest.of_labels())
 
 
 def check_same_rows(checked: Fingerprint | None, dataset: Any) -> None:
-    """Raise RuntimeError if the process that draws the prompts read other rows than the driver checked.
+    """Raise RuntimeError if the process that draws the prompts read other rows than the driver checked, by their labels and number.
 
     checked: the driver's fingerprint, None where it made none. dataset: the host's PromptDataset.
     """
@@ -67,7 +72,7 @@ def check_same_rows(checked: Fingerprint | None, dataset: Any) -> None:
         return
     digest = Digest()
     digest.add(zip(dataset.datasources, dataset.prompts, dataset.labels, strict=True))
-    if digest.hexdigest() != checked.sha256:
+    if (digest.rows, digest.of_labels()) != (checked.rows, checked.labels):
         raise RuntimeError(
             f"the training rows are not those that were checked at the start ({checked.rows:,} rows then, {digest.rows:,} now): the "
             "files changed in between, or are others on this node"

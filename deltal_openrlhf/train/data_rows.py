@@ -5,7 +5,7 @@ gives a prompt back. A dry run checks what is on this machine.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,13 @@ class Rows:
     """
 
     flag: str
+    digest: Digest
     total: int = 0
     long: int | None = 0
     first_long: str = ""
     longest: int = 0
     altered: int = 0
     first_altered: str = ""
-    digest: Digest = field(default_factory=Digest)
 
 
 class RowCheck:
@@ -61,7 +61,7 @@ class RowCheck:
 
     def run(self) -> Rows:
         """Raises ValueError, in one line, for the first row that would stop the run."""
-        found = Rows(self.loaded.flag)
+        found = Rows(self.loaded.flag, Digest(self._rendering()))
         measured = self.tokenizer is not None and self.args.data.max_images_per_prompt == 0
         if not measured:
             found.long = None
@@ -71,9 +71,16 @@ class RowCheck:
             texts = self._texts(start, rows)
             kept = self._measured(found, start, texts) if measured else range(len(texts))
             if texts:
-                found.digest.add((self._source(rows[i]), texts[i], self._label(rows[i])) for i in kept)
+                prompt = self.args.data.input_key
+                found.digest.add((self._source(rows[i]), rows[i][prompt], self._label(rows[i])) for i in kept)
             found.total += len(kept)
         return found
+
+    def _rendering(self) -> list[Any]:
+        data = self.args.data
+        if data.apply_chat_template:
+            return [getattr(self.tokenizer, "chat_template", None)]
+        return [data.input_template]
 
     def _batches(self) -> Iterator[tuple[int, list[Row]]]:
         """(number of the first row, rows), a batch at a time."""

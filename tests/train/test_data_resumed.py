@@ -1,13 +1,16 @@
 """A checkpoint knows the rows that it was trained on: which resumes are refused, which are not, and what the command says."""
 
 import json
+from datetime import datetime
+from types import SimpleNamespace
 
 import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
 from support.launches import launch_all
-from support.run_data import SIZES, arguments, save_tokenizer, write
+from support.run_data import SIZES, TEMPLATE, arguments, save_tokenizer, write
+from transformers.utils import chat_template_utils
 
 from deltal_openrlhf import backends
 from deltal_openrlhf.host.saved_run import FILE, check_resumed_run, saved_run
@@ -33,6 +36,21 @@ def resumed(tmp_path, monkeypatch):
         check_resumed_run(args, BACKEND, saved.name)
 
     return resume
+
+
+def test_a_chat_template_that_puts_in_the_date_resumes_on_another_day(resumed, tmp_path, monkeypatch):
+    dated = "{{ strftime_now('%d %b %Y') }}" + TEMPLATE
+    save_tokenizer(tmp_path / "model", template=dated)
+    rows = [{"input": [{"role": "user", "content": row["input"]}], "label": row["label"]} for row in ROWS]
+    path, flags = write(tmp_path / "train.jsonl", *rows), ("--data.apply_chat_template", "--data.max_len", "99")
+    resumed(path, *flags)
+    run_data._checked.clear()
+    monkeypatch.setattr(chat_template_utils, "datetime", SimpleNamespace(now=lambda: datetime(2001, 2, 3)))
+    resumed(path, *flags)
+    run_data._checked.clear()
+    save_tokenizer(tmp_path / "model")  # the prompts are without the date now
+    with pytest.raises(ValueError, match="not the same ones"):
+        resumed(path, *flags)
 
 
 @pytest.mark.parametrize(
