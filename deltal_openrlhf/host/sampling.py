@@ -6,6 +6,9 @@ random numbers of a response depend on when it was scheduled.
 """
 
 import asyncio
+import itertools
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from openrlhf.trainer.ray import vllm_engine
@@ -15,6 +18,9 @@ from deltal_openrlhf.statistics.seeds import seed_of
 
 PLACE = "place"
 """The place of its prompt, in what an engine gives for a response."""
+
+_calls: ContextVar[Iterator[int]] = ContextVar("calls")
+"""Of the response in progress: numbers for its calls of the engine."""
 
 
 class Draw(NamedTuple):
@@ -46,6 +52,7 @@ class SeededRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_c
         async def one(number: int) -> dict:
             seeded = sampling_params.clone()
             seeded.seed = seed_of(draw.seed, number)
+            _calls.set(itertools.count())
             [response] = await super(SeededRolloutActor, self).generate_responses(
                 *args, sampling_params=seeded, num_samples=1, **kwargs
             )
@@ -55,7 +62,7 @@ class SeededRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_c
 
     async def generate(self, prompt_token_ids: list[int], sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
         if sampling_params.seed is not None:
-            # The turns of an episode share its seed, and would share their random numbers.
+            # The calls of an episode share its seed, and would share their random numbers.
             sampling_params = sampling_params.clone()
-            sampling_params.seed = seed_of(sampling_params.seed, len(prompt_token_ids))
+            sampling_params.seed = seed_of(sampling_params.seed, next(_calls.get()))
         return await super().generate(prompt_token_ids, sampling_params, *args, **kwargs)

@@ -29,11 +29,12 @@ class Recorder:
 
 
 class TwoTurns:
-    """An agent that asks the engine twice, the second time after more tokens."""
+    """An agent that asks the engine twice, with the same tokens: the better of two answers, or another try."""
 
     async def execute(self, sampling_params, llm_engine, **given):
-        for tokens in ([1, 2], [1, 2, 3, 4]):
-            await llm_engine.generate(tokens, sampling_params)
+        for _ in range(2):
+            await llm_engine.generate([1, 2], sampling_params)
+            await asyncio.sleep(0)  # other responses ask in between
         return {"seed": sampling_params.seed}
 
 
