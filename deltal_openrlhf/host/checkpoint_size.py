@@ -29,7 +29,7 @@ def parameters(model: str | None) -> int | None:
         except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError, OSError):
             return None
     try:
-        return sum(_in_file(path) for path in folder.glob("*.safetensors")) or None
+        return sum(_in_file(path) for path in _weights(folder)) or None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -56,6 +56,14 @@ def checkpoint(args: Arguments) -> int | None:
 
 def _width(args: Arguments) -> int:
     return 4 if args.ds.param_dtype == "fp32" and args.backend == "deepspeed" else 2
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files that a model is loaded from: those of its index, where there is one; others may hold the same weights once more."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    return list(folder.glob("*.safetensors"))
 
 
 def _in_file(path: Path) -> int:

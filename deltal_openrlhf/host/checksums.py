@@ -77,7 +77,7 @@ def fault(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
         sizes = {file: entry["bytes"] for file, entry in wanted.items()}
         parts = parts_of(sizes)[rank::ranks]
         sums = {part: int(wanted[part.file]["crc32"][part.number], 16) for part in parts}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return f"{NAME}: broken"
     for file in dict.fromkeys(part.file for part in parts):
         try:

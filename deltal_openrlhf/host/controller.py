@@ -33,7 +33,7 @@ from deltal_openrlhf.host.resume import check_resumed_loss
 from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.stop import Attention, StopAsked
-from deltal_openrlhf.host.stoppable import StoppableMixin
+from deltal_openrlhf.host.stoppable import TOLD_WITHIN, StoppableMixin, told_within
 from deltal_openrlhf.host.trained import Trained
 from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
 from deltal_openrlhf.host.wandb_logger import DeltaLWandbLogger
@@ -198,6 +198,11 @@ class DeltaLGenerateSamplesActor(ppo_trainer_async.GenerateSamplesActor.__ray_me
                 super().fit(*args, **kwargs)
         except StopAsked:
             logger.info(f"generation ends: {attention.asked()}")
+        except Exception as error:
+            # The signal may have gone to all processes, and vLLM's end on it: the training half still saves.
+            if not told_within(attention, TOLD_WITHIN):
+                raise
+            logger.info(f"generation ends: {error}")
 
 
 class DeltaLTrainingActor(
@@ -215,7 +220,7 @@ class DeltaLControllerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.m
             rebound(ppo_trainer_async, "GenerateSamplesActor", ray.remote(DeltaLGenerateSamplesActor)),
         ):
             super().__init__(pretrain, strategy, *args, **kwargs)
-        if strategy.args.eval.dataset:
+        if strategy.args.eval.dataset and strategy.args.eval.steps != float("inf"):
             ray.get(self.trainer_actor.prepare_evaluation.remote(**kwargs))
 
 

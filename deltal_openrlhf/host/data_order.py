@@ -65,6 +65,7 @@ class PromptOrder:
         self._episode, self._drawn = -1, 0
         self._again: list[int] = []  # waiting when the run was saved, and not drawn again yet
         self._resumes = False
+        self._last_checksum = -1, 0
         self.waiting: list[int] = []
 
     def __len__(self) -> int:
@@ -106,11 +107,17 @@ class PromptOrder:
         episode = max(self._episode, 0)
         return {
             "episode": episode,
-            "order": crc32(repr(self.rows(episode)).encode()),
+            "order": self._checksum(episode),
             "prompts": len(self),
             "drawn": self._drawn,
             "waiting": sorted({*self.waiting, *self._again}),
         }
+
+    def _checksum(self, episode: int) -> int:
+        """Of the episode's order. Kept: every step asks for it, and millions of rows take a second."""
+        if self._last_checksum[0] != episode:
+            self._last_checksum = episode, crc32(repr(self.rows(episode)).encode())
+        return self._last_checksum[1]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a position. Raises ValueError if it belongs to another order.

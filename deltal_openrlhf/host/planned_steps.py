@@ -28,7 +28,7 @@ def steps_without_the_actor(args: Arguments, steps_of: Callable[[int], int]) -> 
     """Of planned_steps, those in which only the critic is trained (--critic.freezing_steps). With a critic every rollout is whole."""
     if args.algo.advantage.estimator != "gae" or args.critic.freezing_steps < 0:
         return 0
-    rollout = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+    rollout = rollout_prompts(args) * args.rollout.n_samples_per_prompt
     return (args.critic.freezing_steps + 1) * steps_of(rollout) * args.train.max_epochs
 
 

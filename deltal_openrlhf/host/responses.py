@@ -54,7 +54,7 @@ class CheckedExecutor:
         missing = [name for name in WANTED if name not in output]
         if missing:
             raise RuntimeError(f"{self.source} gave a response without {', '.join(missing)}")
-        if self.needs_truncated and not isinstance(output.get("truncated", ""), bool | int):
+        if self.needs_truncated and output.get("truncated") is None:
             raise RuntimeError(
                 f"{self.source} gave a response without truncated, which says whether it was cut off: --deltal.overlong_filtering and "
                 "length penalties need it"
@@ -64,7 +64,7 @@ class CheckedExecutor:
         """Rewards and scores become plain numbers."""
         try:
             output["reward"] = checked_numbers("reward", output.get("reward"), 1, who="it").item()
-            output["scores"] = checked_numbers("score", output.get("scores"), 1, who="it").item()
+            output["scores"] = checked_numbers("score", output.get("scores", output["reward"]), 1, who="it").item()
         except ValueError as error:
             raise RuntimeError(f"no reward from {self.source}: {error}") from None
 

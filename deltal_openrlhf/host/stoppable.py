@@ -22,6 +22,14 @@ TOLD_WITHIN = 2.0
 """Seconds within which the driver says that it was a signal that ended a process of the run."""
 
 
+def told_within(attention: Attention, seconds: float) -> bool:
+    """Whether the driver says within so many seconds that the run has to stop."""
+    end = time.monotonic() + seconds
+    while not (asked := attention.asked(now=True)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return bool(asked)
+
+
 class StoppableMixin(BasePPOTrainer):
     """Goes in front of the host's controller, which is a BasePPOTrainer.
 
@@ -60,7 +68,7 @@ class StoppableMixin(BasePPOTrainer):
             raise Stopped(self._finish()) from None
         except Exception as error:
             # The signal may have gone to all processes, and vLLM's end on it.
-            if self._updating or not self._told_now():
+            if self._updating or not told_within(self.attention, TOLD_WITHIN):
                 raise
             logger.info(f"The run is told to stop; what ended before: {error}")
             raise Stopped(self._finish()) from error
@@ -89,12 +97,6 @@ class StoppableMixin(BasePPOTrainer):
     def save_best_checkpoint(self, eval_metrics: dict, global_step: int, client_states: dict | None = None) -> None:
         super().save_best_checkpoint(eval_metrics, global_step, client_states)
         self._evaluated = global_step
-
-    def _told_now(self) -> bool:
-        end = time.monotonic() + TOLD_WITHIN
-        while not (asked := self.attention.asked(now=True)) and time.monotonic() < end:
-            time.sleep(0.1)
-        return bool(asked)
 
     def _finish(self) -> str:
         """Save what is not saved yet, and close the trackers. What to say about it."""

@@ -3,9 +3,11 @@
 settings.json says what the results depend on. A run with other settings is refused, and its results are never mixed with earlier ones.
 """
 
+import errno
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,12 +79,18 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
 def lock(file: IO, busy: str) -> None:
     """Lock an open file until this process closes it. Raises ValueError(busy) where another process has it.
 
+    A file system without locks is said on stderr: nothing would keep two processes apart.
+
     Processes that this one starts do not inherit the lock. It is gone as soon as the file is closed under whatever descriptor.
     """
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise ValueError(busy) from error
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise ValueError(busy) from error
+        print(
+            f"{file.name}: no lock ({error.strerror}), so that two runs in one folder are not noticed", file=sys.stderr
+        )
 
 
 @contextmanager

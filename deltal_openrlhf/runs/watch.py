@@ -19,7 +19,7 @@ class Watch:
             self._look()
         self._look()
 
-    def stop(self) -> None:
-        """Return after the last look."""
+    def stop(self, wait: float | None = None) -> None:
+        """Return after the last look, or after so many seconds if it hangs."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(wait)

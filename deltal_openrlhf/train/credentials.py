@@ -29,7 +29,7 @@ def hide(parser: argparse.ArgumentParser) -> None:
 
 def resolve_wandb_key(args: Arguments) -> None:
     """Put the key in the place of `env`. Raises ValueError for one that wandb would refuse after minutes, or that is not there."""
-    given = args.logger.wandb.key
+    given = args.logger.wandb.key = args.logger.wandb.key or None  # "$UNSET" is no key
     if given is None or os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
         return
     if given == FROM_ENVIRONMENT:

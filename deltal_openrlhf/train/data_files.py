@@ -1,5 +1,6 @@
 """Local files that the flags name: they have to be there. What is in them is data_rows.py's."""
 
+import glob
 from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
@@ -35,6 +36,8 @@ def missing_files(args: Arguments) -> list[str]:
 
 
 def _is_missing(name: str, endings: str | tuple[str, ...]) -> bool:
+    if "://" in name or (endings == DATA_ENDINGS and glob.has_magic(name)):
+        return False  # what the loader fetches, or finds
     if name.endswith(endings):
         return not Path(name).is_file()
     return endings == DATA_ENDINGS and is_path(name) and not Path(name).exists()

@@ -42,8 +42,11 @@ def lock(args: Arguments) -> list[IO]:
     """Lock the folders of the run, and make them. Until the files are closed another run is refused (ValueError)."""
     files: list[IO] = []
     for flag, folder in {path.resolve(): (flag, path) for flag, path in _folders(args)}.values():
-        folder.mkdir(parents=True, exist_ok=True)
-        files.append(open(folder / LOCK, "a"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            files.append(open(folder / LOCK, "a"))
+        except OSError as error:
+            raise ValueError(f"{flag} {folder} cannot be written: {error.strerror}") from error
         journal.lock(
             files[-1], f"{flag} {folder}: another run is writing there; wait for its end, or take another folder"
         )

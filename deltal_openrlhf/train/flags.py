@@ -100,7 +100,7 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deltal.allow_changed_loss",
         action="store_true",
-        help="resume from a checkpoint although it was trained with another mode, alpha, scope or M",
+        help="resume from a checkpoint although it was trained with another mode, alpha, scope, M, filtering or --deltal.sgd",
     )
     group.add_argument(
         "--deltal.allow_changed_optimizer",
@@ -115,8 +115,8 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deltal.skip_long_prompts",
         action="store_true",
-        help="leave prompts out that have more tokens than --data.max_len minus --rollout.max_new_tokens, in training and evaluation sets; "
-        "default: OpenRLHF cuts their beginning off. A start says how many there are",
+        help="leave out prompts of more than --data.max_len minus --rollout.max_new_tokens tokens, in training and evaluation sets; "
+        "default: OpenRLHF cuts off their beginning. The start counts them either way",
     )
     # No flags: set once the rows and the checkpoint are checked.
     parser.set_defaults(**{"deltal.data": None, "deltal.resumed": None})
@@ -135,8 +135,8 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
         "--deltal.reward_wait",
         type=float,
         metavar="SECONDS",
-        help="how long the reward of one response may take before the run stops and names the file or the address and the reason: a call "
-        "of reward_func, or a request to a service with all tries; default 120",
+        help="seconds that the reward of one response may take (a call of reward_func, or a request to a service with all its tries); then "
+        "the run ends and names the file or the address; default 120",
     )
 
 
@@ -149,15 +149,16 @@ def _add_stopping_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=300.0,
         metavar="SECONDS",
-        help="how long a run may take to finish or leave its step and to save a checkpoint after SIGTERM or SIGUSR1; then it ends at once. "
-        "A second signal ends it at once too. Default 300",
+        help="seconds that a run has to end its step and save in --ckpt.path after SIGTERM or SIGUSR1; after that, or at a second signal, "
+        "it ends at once; default 300",
     )
     group.add_argument(
         "--deltal.stall_timeout",
         type=float,
         default=1800.0,
         metavar="SECONDS",
-        help="without a response or a step for so long, the stacks of all workers go into the log and the run ends; default 1800, 0: never",
+        help="end the run, with the stacks of all workers in the log, after so many seconds without a response or a step, the start "
+        "included; default 1800; 0: never",
     )
 
 

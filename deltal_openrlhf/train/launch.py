@@ -170,7 +170,10 @@ class _Run:
         tracker = ProcessTracker()
         why, code = None, 0
         try:
-            run()
+            try:
+                run()
+            finally:
+                self.signals.end()  # from here on one must not leave processes behind
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         except KeyboardInterrupt:
@@ -185,7 +188,6 @@ class _Run:
                 why, code = str(error), 2
             else:
                 print(redacted(traceback.format_exc()), end="", file=sys.stderr, flush=True)
-        self.signals.end()  # a second one must not leave processes behind
         if self.stall:
             self.stall.stop()
         tracker.stop_ray()

@@ -1,6 +1,7 @@
 """The numbers of a run: what each flag may be. With others the host fails late, hangs, or trains on nonsense without a word."""
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -185,6 +186,8 @@ def check_positions(args: Arguments) -> None:
     from transformers import AutoConfig
 
     name, longest = args.actor.model_name_or_path, args.data.max_len
+    if os.environ.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1":
+        return
     try:
         config = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -193,7 +196,7 @@ def check_positions(args: Arguments) -> None:
     if positions is not None and longest > positions:
         raise ValueError(
             f"--data.max_len is {longest}, but {name} has {positions} positions (max_position_embeddings of its config.json, scaling of "
-            f"RoPE included); allowed is up to {positions}"
+            f"RoPE included); allowed is up to {positions}, or more with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
         )
 
 

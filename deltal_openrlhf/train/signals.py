@@ -31,7 +31,6 @@ class Signals:
     """The handlers of one run, from its first moment to its last. Made in the main thread, which they interrupt."""
 
     def __init__(self) -> None:
-        self._install()
         self._why: str | None = None
         self._code = INTERRUPTED
         self._raised = False
@@ -40,6 +39,7 @@ class Signals:
         self._told = threading.Event()
         self._ended = threading.Event()
         self._watched = False
+        self._install()
 
     # ── In the main thread ──
 

@@ -30,7 +30,7 @@ class StallWatch:
 
     def stop(self) -> None:
         self._done = True
-        self._watch.stop()
+        self._watch.stop(wait=2.0)  # Ray may not answer
 
     def _look(self) -> None:
         if self._done:

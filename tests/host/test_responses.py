@@ -131,6 +131,10 @@ def test_an_agent_that_gives_what_cannot_be_trained_on_stops_the_run(changes, sa
     assert str(error.value).startswith(says) and "\n" not in str(error.value)
 
 
+def test_the_score_of_a_response_without_one_is_its_reward():
+    assert asyncio.run(run(checked(Custom(scores=..., reward=0.25))))["scores"] == 0.25
+
+
 def test_a_response_of_a_user_need_not_say_whether_it_was_cut_where_nobody_asks():
     output = asyncio.run(run(checked(Custom(truncated=...))))
     assert (output["reward"], output["scores"], output["extra_logs"]) == (1.0, 0.5, {})

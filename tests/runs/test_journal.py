@@ -1,10 +1,12 @@
 """What two settings differ in, and who may write into a folder. Journals are tested with what they hold: tests/evaluation, diagnose."""
 
+import errno
 import subprocess
 import sys
 
 import pytest
 
+from deltal_openrlhf.runs import journal
 from deltal_openrlhf.runs.journal import begin, differences, is_begun, locked
 
 FLAGS = {"seed": 0, "actor.max_norm": None}
@@ -48,6 +50,18 @@ def test_a_folder_keeps_its_settings(tmp_path):
         is_begun(folder, SETTINGS | {"engine": "pipeline"}, "run")
     remedy = "take another --out, or remove it"
     assert str(error.value) == f"{folder}: the run there was begun with --engine loop, not pipeline; {remedy}"
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(journal.fcntl, "lockf", refuse)
+    with journal.locked(tmp_path, "comparison"):
+        said = capsys.readouterr().err
+    assert (
+        said == f"{tmp_path / '.lock'}: no lock (No locks available), so that two runs in one folder are not noticed\n"
+    )
 
 
 def test_one_process_at_a_time(tmp_path):

@@ -1,5 +1,6 @@
 """The folders of a run before it starts: refused where they cannot be written, have too little space, or another run has them."""
 
+import json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -140,3 +141,13 @@ def test_runs_may_share_a_checkpoint_folder_that_none_of_them_writes(tmp_path):
     assert len(disk.lock(arguments(tmp_path))) == 2
     assert len(disk.lock(arguments(tmp_path, save_steps=-1))) == 1
     assert len(disk.lock(arguments(tmp_path, path=str(tmp_path / "out")))) == 1
+
+
+def test_a_model_is_counted_once_where_its_weights_are_there_twice(tmp_path):
+    weights = {"weight": torch.zeros(10, 10)}
+    for name in ("model-00001-of-00001.safetensors", "consolidated.safetensors"):
+        save_file(weights, tmp_path / name)
+    assert checkpoint_size.parameters(str(tmp_path)) == 200
+    index = {"weight_map": {"weight": "model-00001-of-00001.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert checkpoint_size.parameters(str(tmp_path)) == 100

@@ -248,7 +248,7 @@ def test_positions_of_a_model(config, positions, tmp_path, defaults):
         numbers.check_positions(changed(args, "data.max_len", positions + 1))
     assert str(error.value) == (
         f"--data.max_len is {positions + 1}, but {tmp_path} has {positions} positions (max_position_embeddings of its config.json, "
-        f"scaling of RoPE included); allowed is up to {positions}"
+        f"scaling of RoPE included); allowed is up to {positions}, or more with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
     )
 
 
