@@ -61,6 +61,10 @@ class Signals:
         finally:
             self._install()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        if (
+            self._why is not None
+        ):  # what the handler raised got lost in a callback, or where Ray takes any error for a slow start
+            raise KeyboardInterrupt
 
     def watch(self, grace: float, say: Say) -> None:
         """From now on a signal lets the run save first. grace: seconds for that. say: gets a line when it comes. Needs Ray."""
@@ -92,6 +96,12 @@ class Signals:
         """Once more after ray.init: below Python, Ray's C++ takes SIGTERM for a crash, and aborts three seconds after it."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._handle)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets its background jobs ignore it
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._why = self._why or "interrupted"
+        raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         signal.alarm(0)  # that of Ray's C++, which came first if ray.init had not returned

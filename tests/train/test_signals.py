@@ -27,6 +27,12 @@ def work():
     if phase != "begins":
         run.signals.watch(0.5 if phase == "hangs" else 60, lambda line: print(line, flush=True))
     print("ready", flush=True)
+    if phase == "loses":
+        with run.signals.kept():
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                print("lost", flush=True)
     if phase == "saves":
         asked.wait()
         raise stop.Stopped("checkpoint global_step3 is saved in ckpt")
@@ -84,6 +90,7 @@ STOPPED = "deltal train: stopped: "
         ("hangs", [TERM], 143, "SIGTERM: not saved within 0.5 s (--deltal.grace)"),
         ("waits", [TERM, USR1], 143, "a second signal (SIGUSR1): ended without saving"),
         ("waits", [INT], 130, "interrupted"),
+        ("loses", [INT], 130, "interrupted"),
         ("ends", [TERM], 0, None),
     ],
 )
