@@ -13,22 +13,9 @@ from typing import Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments, Fingerprint
 
-FLAGS = (
-    *(
-        "data.prompt_dataset",
-        "data.prompt_probs",
-        "data.prompt_split",
-        "data.max_samples",
-        "data.input_key",
-        "data.label_key",
-    ),
-    *(
-        "data.input_template",
-        "data.apply_chat_template",
-        "data.max_len",
-        "rollout.max_new_tokens",
-        "deltal.skip_long_prompts",
-    ),
+FLAGS = tuple(
+    "data.prompt_dataset data.prompt_probs data.prompt_split data.max_samples data.input_key data.label_key data.input_template "
+    "data.apply_chat_template data.max_len rollout.max_new_tokens deltal.skip_long_prompts".split()
 )
 """What may have changed the rows. They only explain a difference."""
 ORDER = "train.seed"

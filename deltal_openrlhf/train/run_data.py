@@ -7,6 +7,7 @@ from typing import Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments, Fingerprint
 from deltal_openrlhf.data.sources import quiet_hub
+from deltal_openrlhf.host.data_fingerprint import FLAGS as DECIDE_ON_ROWS
 from deltal_openrlhf.host.data_fingerprint import fingerprint
 from deltal_openrlhf.host.data_sets import longest_prompt
 from deltal_openrlhf.runs.errors import first_line
@@ -14,30 +15,9 @@ from deltal_openrlhf.train.data_loading import FLAGS, load, names_of, path_of
 from deltal_openrlhf.train.data_rows import RowCheck, Rows
 
 READ = (
-    *(
-        "data.prompt_dataset",
-        "data.prompt_probs",
-        "data.prompt_split",
-        "data.max_samples",
-        "data.input_key",
-        "data.label_key",
-    ),
-    *(
-        "data.input_template",
-        "data.apply_chat_template",
-        "data.max_len",
-        "data.max_images_per_prompt",
-        "data.disable_fast_tokenizer",
-    ),
-    *(
-        "eval.dataset",
-        "eval.split",
-        "rollout.max_new_tokens",
-        "actor.model_name_or_path",
-        "reward.remote_url",
-        "train.agent_func_path",
-    ),
-    *("deltal.skip_long_prompts", "deltal.trust_remote_code", "dry_run"),
+    *DECIDE_ON_ROWS,
+    *"data.max_images_per_prompt data.disable_fast_tokenizer eval.dataset eval.split actor.model_name_or_path reward.remote_url".split(),
+    *"train.agent_func_path deltal.trust_remote_code dry_run".split(),
 )
 """All flags that the check depends on; --train.seed only with --data.prompt_probs."""
 

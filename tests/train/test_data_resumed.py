@@ -22,7 +22,7 @@ ROWS = [{"input": f"{i}+1=", "label": str(i + 1)} for i in range(6)]
 
 @pytest.fixture
 def resumed(tmp_path, monkeypatch):
-    """resumed(path, *flags): a run on this file resumes from what the first such run saved. ValueError if it is refused."""
+    """resumed(path, *flags): a run on this file resumes from what the first such run saved; its fingerprint. ValueError if refused."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     model, saved = save_tokenizer(tmp_path / "model"), tmp_path / "ckpt" / "_actor" / "global_step2"
 
@@ -34,6 +34,7 @@ def resumed(tmp_path, monkeypatch):
             saved.mkdir(parents=True)
             (saved / FILE).write_text(json.dumps(saved_run(args, BACKEND)))
         check_resumed_run(args, BACKEND, saved.name)
+        return args.deltal.data
 
     return resume
 
@@ -95,9 +96,9 @@ def test_flags_that_change_the_rows_are_named(flags, says, resumed, tmp_path):
 
 
 def test_a_file_may_move_and_take_another_format(resumed, tmp_path):
-    resumed(write(tmp_path / "train.jsonl", *ROWS))
+    saved = resumed(write(tmp_path / "train.jsonl", *ROWS))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "moved.parquet")
-    resumed(
+    moved = resumed(
         tmp_path / "moved.parquet",
         "--data.max_samples",
         "6",
@@ -106,6 +107,7 @@ def test_a_file_may_move_and_take_another_format(resumed, tmp_path):
         "--eval.dataset",
         tmp_path / "train.jsonl",
     )
+    assert (moved.rows, moved.sha256) == (saved.rows, saved.sha256) and moved.flags != saved.flags
 
 
 def test_the_command_refuses_before_ray(tmp_path):
