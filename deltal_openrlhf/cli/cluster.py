@@ -20,19 +20,23 @@ LATE_FILE = 5.0
 CONNECT = 5.0
 """Seconds for a TCP connection to the cluster."""
 
+HEAD = "node:__internal_head__"
+"""The resource by which Ray marks the head; its list of the nodes has no fixed order."""
+
 
 class Unanswered(Exception):
     """Why a node gave no answer, in one line."""
 
 
 class Cluster:
-    """The nodes of the Ray cluster that this process has joined. seconds: for each question to all nodes."""
+    """The nodes of the Ray cluster that this process has joined, the head first. seconds: for each question to all nodes."""
 
     def __init__(self, seconds: float) -> None:
         import ray
 
         self.seconds = seconds
         alive = [node for node in ray.nodes() if node["Alive"]]
+        alive.sort(key=lambda node: HEAD not in node["Resources"])
         self.gpus = {node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in alive}
         addresses = [node["NodeManagerAddress"] for node in alive]
         self.names = {}

@@ -38,6 +38,7 @@ def folder(monkeypatch):
 @pytest.mark.timeout(300)  # 25 s where nothing else runs
 def test_the_nodes_of_a_cluster(folder, monkeypatch, capsys):
     """Two nodes that fit together; a run that asks for too many GPUs; a third node that differs, sees another folder, and falls silent."""
+    import ray
     from ray.cluster_utils import Cluster
 
     for name in ("shared", "here/ckpt", "there/ckpt"):
@@ -74,6 +75,9 @@ def test_the_nodes_of_a_cluster(folder, monkeypatch, capsys):
         monkeypatch.chdir(folder / "there")
         third = ray_cluster.add_node(**NODE, env_vars={"PYTHONPATH": str(folder / "fake")})
         monkeypatch.chdir(folder / "here")
+        # Ray lists nodes in any order: here the third first.
+        listed = ray.nodes
+        monkeypatch.setattr(ray, "nodes", lambda: sorted(listed(), key=lambda node: node["NodeID"] != third.node_id))
         code, lines = ask(capsys, "--path", "ckpt", "--time_limit", "90")
         (name,) = (re.escape(n) for n in re.findall(r"node +(\S+ \(.*?\)): .*openrlhf 0\.10\.9", "\n".join(lines)))
         assert (code, lines[-1]) == (1, "2 problem(s): a run over these nodes cannot work"), lines
