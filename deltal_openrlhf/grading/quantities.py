@@ -2,6 +2,10 @@
 
 import re
 
+from deltal_openrlhf.grading.leaves import Same
+from deltal_openrlhf.grading.normalize import unwrap_command
+from deltal_openrlhf.grading.words import is_phrase
+
 _UNIT = re.compile(
     r"(?P<value>.*?[\d)}\]i])(?P<unit>(?:\s*(?:/\s*)?\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?)+|\s*\^\\circ(?:\s*[CF])?"
     r"|\s+[A-Za-z][A-Za-z./ -]*(?:\^\{?\d\}?)?"
@@ -24,6 +28,8 @@ _UNIT_NAMES = {
 }  # fmt: skip
 _PERCENT = re.compile(r"(.*\S)\s*(?:%|\\text\{\s*(?:%|percent)\s*\}|percent)", re.DOTALL)
 _BASE = re.compile(r"([\dA-F]+)_\{?(\d+)\}?")
+_LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
+_MATH_WORDS = {"sqrt", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "infty", "frac"}
 
 
 def is_numeric(value: str) -> bool:
@@ -60,3 +66,26 @@ def without_unit(text: str) -> tuple[str, str]:
     if words and words[0] in ("square", "sq", "cubic", "cu"):
         return match["value"].strip(), f"{' '.join(words[1:])}^{'2' if words[0].startswith('s') else '3'}"
     return match["value"].strip(), " ".join(words) + (f"^{power[1]}" if power else "")
+
+
+def same_quantities(gold: str, pred: str, leaf: Same) -> bool | None:
+    """Words, or a number or expression, perhaps with a unit or a percent sign."""
+    if all(text.startswith(r"\text{") and not re.search(r"[\d=+*/^-]", text) for text in (gold, pred)):
+        return False  # not the same text
+    if (r"\ldots" in gold) != (r"\ldots" in pred):
+        return False
+    gold, pred = unwrap_command(gold, r"\text"), unwrap_command(pred, r"\text")
+    if is_phrase(gold) or is_phrase(pred):
+        return False  # not the same words, or words and an expression
+    gold, gold_percent = without_percent(gold)
+    pred, pred_percent = without_percent(pred)
+    gold, gold_unit = without_unit(gold)
+    pred, pred_unit = without_unit(pred)
+    if gold_unit and pred_unit and gold_unit != pred_unit:
+        return False
+    if any(word not in gold and word not in _MATH_WORDS for word in _LONG_WORD.findall(pred)):
+        return False  # 10+John's age
+    verdict = leaf(gold, pred)
+    if not verdict and gold_percent != pred_percent:
+        return leaf(gold, f"({pred})/100") if pred_percent else leaf(f"({gold})/100", pred)
+    return verdict

@@ -5,9 +5,9 @@ variable is the interval of its values: x < 3 is (-\infty, 3).
 """
 
 import re
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.normalize import unwrap_command
 from deltal_openrlhf.grading.structure import Group, elements, group, split
 from deltal_openrlhf.grading.values import constant_ratio
@@ -51,7 +51,7 @@ def is_name(side: str) -> bool:
     return bool(_NAME.fullmatch(side)) or bool(_WORDS.fullmatch(unwrap_command(side, r"\text")))
 
 
-def solved(equation: Relation, same: Callable[[str, str], bool | None]) -> str | None:
+def solved(equation: Relation, same: Same) -> str | None:
     r"""The value that an equation gives: of x = 4, \angle ABC = 30, m + n = 5, 2 + 3 = 5 the last side; None for 2x = 5 and 2 + 4 = 7."""
     first, *others = equation.sides
     value = others[-1]
@@ -85,7 +85,7 @@ def interval(inequality: Relation) -> tuple[str, Group] | None:
     return None
 
 
-def same_relation(gold: Relation, pred: Relation, same: Callable[[str, str], bool | None]) -> bool | None:
+def same_relation(gold: Relation, pred: Relation, same: Same) -> bool | None:
     """Whether two relations say the same. `same` compares two answers."""
     if gold.is_equation and pred.is_equation and is_name(gold.sides[0]) and is_name(pred.sides[0]):
         if same(gold.sides[0], pred.sides[0]):
@@ -103,7 +103,7 @@ def same_relation(gold: Relation, pred: Relation, same: Callable[[str, str], boo
     return gold.signs == pred.signs and all_of(map(same, gold.sides, pred.sides))
 
 
-def _same_pair(gold: Relation, pred: Relation, same: Callable[[str, str], bool | None]) -> bool | None:
+def _same_pair(gold: Relation, pred: Relation, same: Same) -> bool | None:
     """Two relations with one sign each, by the differences of their sides."""
     if pred.signs[0] not in (gold.signs[0], _MIRRORED[gold.signs[0]]):
         return False
@@ -118,9 +118,3 @@ def _same_pair(gold: Relation, pred: Relation, same: Callable[[str, str], bool |
     if verdict is False and either_way:
         return all_of(map(same, gold.sides, sides[::-1]))
     return verdict
-
-
-def all_of(verdicts: Iterable[bool | None]) -> bool | None:
-    """False if one is, else None if one is, else True."""
-    verdicts = list(verdicts)
-    return False if False in verdicts else None if None in verdicts else True
