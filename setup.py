@@ -84,6 +84,7 @@ setup(
         "rewards": [
             "math-verify>=0.9.0,<0.10",
             "latex2sympy2_extended[antlr4_13_2]",
+            "pint",
             "fastapi",
             "uvicorn[standard]",
             "prometheus_client",
@@ -98,7 +99,7 @@ setup(
         "megatron": ["megatron-core==0.16.1", "mbridge==0.15.1", "einops"],
         # Plots, and what `deltal diagnose` and `deltal compare` need.
         "plots": ["matplotlib", "scipy", "markupsafe"],
-        "dev": ["pytest", "pytest-timeout", "pytest-xdist", "ruff", "mypy", "import-linter", "psutil"],
+        "dev": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff", "mypy", "import-linter", "psutil"],
     },
     entry_points={
         "console_scripts": ["deltal = deltal_openrlhf.cli.main:main"],

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kill -9 at random moments, in the real pipeline: python scripts/check_resume.py --out runs/check_resume
 
-A run of 12 PPO steps (24 prompts, 2 episodes, rollouts of 4) with a checkpoint after each step, on a tiny random model, three times:
+A run of 24 PPO steps (24 prompts, 4 episodes, rollouts of 4) with a checkpoint after each step, on a tiny random model, three times:
 
     whole     without an interruption
     again     the same command once more: what one seed fixes
@@ -19,12 +19,14 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ import psutil
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.metrics_file import read_metrics
 
-STEPS, EPISODES, PROMPTS, SAMPLES = 12, 2, 24, 4
+STEPS, EPISODES, PROMPTS, SAMPLES = 24, 4, 24, 4
 TARGETS = {
     "driver": "",
     "worker": "ray::DeltaLPolicyModelActor",
@@ -43,8 +45,6 @@ TARGETS = {
 """What is killed, and how its process is named; the driver is the command itself."""
 START = (1.0, 40.0)
 """Seconds after the command within which a kill before the next step falls: start, rollout or update."""
-LATER = 3.0
-"""Seconds after a step within which another kill falls."""
 TIME_LIMIT, ENDS_WITHIN = 900, 300
 SAME = 1e-6
 REWARD = """
@@ -120,6 +120,11 @@ def steps_done(out: Path) -> int:
     return rows[-1]["step"] if rows else 0
 
 
+def seconds_of_a_step(out: Path) -> float:
+    times = [row["time"] for row in read_metrics(out / "hf" / "metrics.jsonl")]
+    return statistics.median(later - before for before, later in pairwise(times))
+
+
 def wait(process: Any, until: float, out: Path, step: int = STEPS + 1) -> bool:
     """Until the run has done the step, or the moment has come. Returns whether it still runs. Raises RuntimeError after TIME_LIMIT."""
     begun = time.monotonic()
@@ -180,18 +185,21 @@ def train(words: list[str], out: Path) -> None:
             raise RuntimeError(f"exit code {process.returncode}: {out / 'console.txt'}")
 
 
-def train_with_kills(words: list[str], out: Path, number: int, seed: int) -> list[dict]:
-    """Killed that often at moments of this seed, and then left alone. Returns the kills."""
+def train_with_kills(words: list[str], out: Path, number: int, seed: int, later: float) -> list[dict]:
+    """Killed that often at moments of this seed, and then left alone. Returns the kills.
+
+    later: seconds after a step within which a kill falls, those of one step: few kills would fall before the end otherwise.
+    """
     record = out / "kills.json"
     kills: list[dict] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
     while len(kills) < number:
         chance = random.Random(f"{seed} {len(kills)}")
         target, ahead = chance.choice(list(TARGETS)), chance.choice((0, 1, 1, 2))
-        delay = chance.uniform(*START) if ahead == 0 else chance.uniform(0.0, LATER)
+        delay = chance.uniform(*START) if ahead == 0 else chance.uniform(0.0, later)
         before = steps_done(out)
         with started(words, out) as process:
             runs = ahead == 0 or wait(process, float("inf"), out, min(before + ahead, STEPS - 1))
-            runs = runs and wait(process, time.monotonic() + delay, out)
+            runs = runs and wait(process, time.monotonic() + delay, out, before + 1 if ahead == 0 else STEPS)
             if not runs and was_slow(out):
                 continue
             if not runs:
@@ -267,7 +275,8 @@ def main() -> int:
     begun = time.monotonic()
     train(words["whole"], out / "whole")
     train(words["again"], out / "again")
-    kills = train_with_kills(words["killed"], out / "killed", given.kills, given.seed)
+    later = seconds_of_a_step(out / "whole")
+    kills = train_with_kills(words["killed"], out / "killed", given.kills, given.seed, later)
     result: dict[str, Any] = {"kills": kills}
     for name in ("again", "killed"):
         result[name] = check(out / name, out / "whole", sampling=not given.asynchronous)
