@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.models import models_of_run
 from deltal_openrlhf.models.remote_code import check
 from deltal_openrlhf.standins.on_import import on_import
 from deltal_openrlhf.standins.patch import Patch
@@ -44,20 +45,14 @@ def is_refused() -> bool:
 
 
 def check_models(args: Arguments, *, may_download: bool = False) -> None:
-    """Raise ValueError, in one line, for a model of the run that needs its own Python, unless the flag is there.
+    """Raise ValueError, in one line, for a model that the run loads and that needs its own Python, unless the flag is there.
 
     may_download: also look at models of the hub that are not here yet.
     """
     if args.deltal.trust_remote_code:
         return
-    models = [("actor.model_name_or_path", args.actor.model_name_or_path)]
-    if args.critic.model_name_or_path:
-        models.append(("critic.model_name_or_path", args.critic.model_name_or_path))
-    if args.reward.model_name_or_path and not args.reward.remote_url:
-        models += [("reward.model_name_or_path", name) for name in args.reward.model_name_or_path.split(",")]
-    for flag, name in models:
-        if name:
-            check(name, f"{FLAG} allows it", flag=f"--{flag}", may_download=may_download)
+    for flag, name in models_of_run(args):
+        check(name, f"{FLAG} allows it", flag=f"--{flag}", may_download=may_download)
 
 
 def install() -> None:

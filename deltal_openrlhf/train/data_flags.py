@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.models import models_of_run
 
 
 def check_data_flags(args: Arguments) -> None:
@@ -17,7 +18,7 @@ def check_data_flags(args: Arguments) -> None:
             f"--deltal.skip_long_prompts counts the tokens of text, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}; "
             "allowed is 0"
         )
-    for flag, name in _models(args):
+    for flag, name in models_of_run(args):
         if is_path(name) and not Path(name).is_dir():
             raise ValueError(f"--{flag} {name}: no such folder")
 
@@ -58,13 +59,3 @@ def _check_probabilities(args: Arguments) -> None:
             f"--data.prompt_probs is {given}, --data.prompt_dataset names {sets} {'set' if sets == 1 else 'sets'}; allowed is one number "
             "above 0 for each set, with a sum of 1"
         )
-
-
-def _models(args: Arguments) -> list[tuple[str, str]]:
-    """(flag, name) of every model that the run loads."""
-    models: list[tuple[str, str | None]] = [("actor.model_name_or_path", args.actor.model_name_or_path)]
-    if args.algo.advantage.estimator == "gae":
-        models.append(("critic.model_name_or_path", args.critic.model_name_or_path))
-    if not (args.reward.remote_url or args.train.agent_func_path):
-        models += [("reward.model_name_or_path", name) for name in (args.reward.model_name_or_path or "").split(",")]
-    return [(flag, name) for flag, name in models if name]

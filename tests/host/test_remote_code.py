@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from support import commands
+from support.host_arguments import host_arguments
 from support.remote_code import bring_code
 
+from deltal_openrlhf.host.remote_code import check_models
 from deltal_openrlhf.models import remote_code
 from deltal_openrlhf.quickstart import model as tiny
 
@@ -124,3 +126,27 @@ def test_the_check_before_a_start(checkpoints):
         f"--model {checkpoints['own']}: needs Python of its own (own.py), which would run with your rights; --x allows it"
     )
     assert (checkpoints["own"].parent / "mark").read_text() == ""
+
+
+SERVICE = ("--reward.remote_url", "http://127.0.0.1:1/")
+GROUPS = ("--algo.advantage.estimator", "rloo", "--rollout.n_samples_per_prompt", "2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        (SERVICE, "--critic"),
+        ((*SERVICE, *GROUPS), None),  # only gae has a critic
+        (GROUPS, "--reward"),
+        ((*GROUPS, "--train.agent_func_path", "agent.py"), None),  # the agent gives the rewards
+    ],
+)
+def test_only_the_models_that_a_run_loads_are_asked_about(flags, refused, checkpoints):
+    plain, own = str(checkpoints["plain"]), str(checkpoints["own"])
+    others = ("--critic.model_name_or_path", own, "--reward.model_name_or_path", own)
+    args = host_arguments("--actor.model_name_or_path", plain, *others, *flags)
+    if refused is None:
+        check_models(args)
+    else:
+        with pytest.raises(ValueError, match=f"^{refused}.model_name_or_path {own}: needs Python of its own"):
+            check_models(args)
