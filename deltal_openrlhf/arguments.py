@@ -8,6 +8,9 @@ stands for a flag without a default that was not given.
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+ALL_ROWS = 10**8
+"""The host's default of --data.max_samples: no limit."""
+
 
 class Fingerprint(NamedTuple):
     """Of the training rows that the driver checked (host/data_fingerprint.py).

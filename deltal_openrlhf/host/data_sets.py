@@ -18,13 +18,11 @@ from datasets import Dataset
 from openrlhf.datasets.prompts_dataset import preprocess_data
 from openrlhf.trainer import ppo_trainer
 
-from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.arguments import ALL_ROWS, Arguments
 from deltal_openrlhf.data.prompt_tokens import token_lengths
 from deltal_openrlhf.host.data_fingerprint import check_same_rows
 from deltal_openrlhf.host.rebind import rebound
 
-ALL = 10**8
-"""The host's own default of --data.max_samples."""
 BATCH = 1000
 """Rows that are rendered and put into tokens at once."""
 
@@ -89,7 +87,7 @@ def data_sets_bound(module: ModuleType) -> Iterator[None]:
         # The host cuts both kinds of sets once more, after they were read.
         with (
             rebound(ppo_trainer, "blending_datasets", blending_datasets),
-            rebound(args.data, "max_samples", ALL),
+            rebound(args.data, "max_samples", ALL_ROWS),
         ):
             prepared = host_prepare(strategy, tokenizer)
         check_same_rows(args.deltal.data, prepared[0].dataset)

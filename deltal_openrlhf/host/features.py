@@ -10,7 +10,7 @@ untouched  the feature does not meet the loss's weights; it does what the host d
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.arguments import ALL_ROWS, Arguments
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.runs.redaction import redacted
 
@@ -96,9 +96,6 @@ FEATURES = (
 def has_credentials(args: Arguments) -> bool:
     return bool(args.logger.wandb.key) or redacted(args.reward.remote_url or "") != (args.reward.remote_url or "")
 
-
-DEFAULT_MAX_SAMPLES = 10**8
-"""The host's."""
 
 # The host's faults, what is done about them, and when a run meets them.
 FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
@@ -186,7 +183,7 @@ FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
     ),
     (
         "--data.max_samples cut the evaluation sets too: they are read whole",
-        lambda args: bool(args.eval.dataset) and args.data.max_samples < DEFAULT_MAX_SAMPLES,
+        lambda args: bool(args.eval.dataset) and args.data.max_samples < ALL_ROWS,
     ),
     (
         "a prompt in two evaluation sets counted for the last one only: it counts for each",

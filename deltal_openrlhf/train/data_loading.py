@@ -11,9 +11,9 @@ from datasets import Dataset, DatasetDict, interleave_datasets
 from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 from openrlhf.datasets.utils import blending_datasets
 
-from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.arguments import ALL_ROWS, Arguments
 from deltal_openrlhf.data.sources import quiet_hub
-from deltal_openrlhf.host.data_sets import ALL, evaluation_set, silent, training_set
+from deltal_openrlhf.host.data_sets import evaluation_set, silent, training_set
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.train import data_lines
 
@@ -89,7 +89,7 @@ def path_of(name: str) -> Path:
 
 def _load_one(args: Arguments, flag: str, name: str) -> Dataset:
     is_train, path = flag == "data.prompt_dataset", path_of(name)
-    limit, split = (args.data.max_samples, args.data.prompt_split) if is_train else (ALL, args.eval.split)
+    limit, split = (args.data.max_samples, args.data.prompt_split) if is_train else (ALL_ROWS, args.eval.split)
     try:
         rows = blending_datasets(name, None, silent(args), max_count=limit, dataset_split=split)
     except Exception as error:  # noqa: BLE001 - the loader's own, Arrow's, pandas', the system's

@@ -3,6 +3,7 @@
 import pytest
 from support.host_arguments import host_arguments
 
+from deltal_openrlhf.arguments import ALL_ROWS
 from deltal_openrlhf.train.data_flags import check_data_flags
 
 ONE = ["--data.prompt_dataset", "one.jsonl"]
@@ -52,3 +53,7 @@ def test_what_does_not_fit_is_refused_in_one_line(flags, says):
     with pytest.raises(ValueError, match=says) as refused:
         check(*ONE, *flags)
     assert "\n" not in str(refused.value).replace("\\n", "")
+
+
+def test_no_limit_of_rows_is_the_hosts_default():
+    assert host_arguments("--reward.remote_url", "reward.py").data.max_samples == ALL_ROWS
