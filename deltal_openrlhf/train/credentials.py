@@ -1,10 +1,7 @@
 """Credentials among the host's flags: they hide themselves from the moment the flags are read, and wandb's is looked up."""
 
 import argparse
-import netrc
 import os
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.runs.redaction import Address, Key
@@ -12,8 +9,6 @@ from deltal_openrlhf.runs.redaction import Address, Key
 HIDING: dict[str, type[str]] = {"logger.wandb.key": Key, "reward.remote_url": Address}
 """By the dest of the flag: what its value becomes."""
 WANDB_KEY, FROM_ENVIRONMENT = "WANDB_API_KEY", "env"
-SHORTEST_KEY = 40
-"""Characters, by wandb's own check."""
 
 
 def hide(parser: argparse.ArgumentParser) -> None:
@@ -39,19 +34,32 @@ def resolve_wandb_key(args: Arguments) -> None:
                 f"--logger.wandb.key is {FROM_ENVIRONMENT}, but {WANDB_KEY} is not set and `wandb login` has saved no key here"
             )
         args.logger.wandb.key = given = Key(key)
-    if len(given) < SHORTEST_KEY:
-        raise ValueError(
-            f"--logger.wandb.key is a text of {len(given)} characters, allowed are {FROM_ENVIRONMENT} (with {WANDB_KEY}, or after `wandb "
-            f"login`) and a key, which has {SHORTEST_KEY} or more"
-        )
+    if fault := _fault(given):
+        remedy = f"{FROM_ENVIRONMENT} (with {WANDB_KEY}, or after `wandb login`)"
+        raise ValueError(f"--logger.wandb.key: wandb refuses it: {fault}; allowed are {remedy} and a key")
+
+
+def _fault(key: str) -> str | None:
+    """What wandb's own check says of the form of a key: it takes keys with a prefix, and tokens, of many lengths."""
+    try:
+        from wandb.sdk.lib.wbauth import check_api_key
+    except ImportError:  # another version: it says so itself, in the controller
+        return None
+    fault = check_api_key(str(key))
+    return fault and fault.rstrip(".")
 
 
 def _of_netrc() -> str | None:
-    """The key that `wandb login` has saved, for WANDB_BASE_URL."""
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
-    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    """The key that `wandb login` has saved for WANDB_BASE_URL, or for wandb's own server: its name depends on the version of wandb."""
     try:
-        found = netrc.netrc(path).hosts.get(host or "")
-    except (OSError, netrc.NetrcParseError):
+        from wandb.errors import AuthenticationError
+        from wandb.sdk.lib.urls import DEFAULT_BASE_URL
+        from wandb.sdk.lib.wbauth import read_netrc_auth
+    except ImportError:
         return None
-    return found[2] if found else None
+    try:
+        return read_netrc_auth(host=os.environ.get("WANDB_BASE_URL") or DEFAULT_BASE_URL)
+    except AuthenticationError as error:
+        raise ValueError(
+            f"--logger.wandb.key is {FROM_ENVIRONMENT}, and wandb refuses the saved key: {error}"
+        ) from None

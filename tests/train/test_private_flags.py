@@ -1,6 +1,7 @@
 """`deltal train` with credentials, and with models that bring Python along: what it shows, and what it refuses before Ray starts."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -80,7 +81,10 @@ NEEDS = "own: needs Python of its own (own.py), which would run with your rights
     ("run", "says"),
     [
         ("no key", "--logger.wandb.key is env, but WANDB_API_KEY is not set and `wandb login` has saved no key here"),
-        ("no real key", "--logger.wandb.key is a text of 6 characters, allowed are env"),
+        (
+            "no real key",
+            "--logger.wandb.key: wandb refuses it: API key must have 40+ characters, has 6; allowed are env",
+        ),
         ("own", f"--actor.model_name_or_path {NEEDS}"),
         ("own, real start", f"--actor.model_name_or_path {NEEDS}"),
         ("own, megatron", f"--actor.model_name_or_path {NEEDS}"),
@@ -99,13 +103,54 @@ def test_what_needs_none_or_may_run_is_not_refused(run, real):
     assert (code, err) == (0, "")
 
 
-def test_the_key_is_that_of_the_variable_or_of_wandb_login(monkeypatch, tmp_path):
-    from types import SimpleNamespace
+def wandb_flags(key: str) -> SimpleNamespace:
+    return SimpleNamespace(logger=SimpleNamespace(wandb=SimpleNamespace(key=key)))
+
+
+@pytest.mark.parametrize(
+    ("key", "is_taken"),
+    [
+        (KEY, True),
+        ("wandb_v1_" + "k" * 77, True),
+        ("local-" + KEY, True),
+        ("local-" + KEY[:36], False),  # 42 characters, of which 36 count
+        ("eyJh.eyJz.c2ln", True),  # a token
+        (KEY[:39] + "!", False),
+    ],
+)
+def test_a_key_is_taken_where_wandb_takes_it(key, is_taken, monkeypatch):
+    """The reference is what wandb makes of a key when it logs in."""
+    from wandb.errors import AuthenticationError
+    from wandb.sdk.lib.wbauth import AuthApiKey
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
+    try:
+        AuthApiKey(host="https://example.org", api_key=key)
+        assert is_taken
+    except AuthenticationError:
+        assert not is_taken
+    try:
+        credentials.resolve_wandb_key(wandb_flags(key))
+        assert is_taken
+    except ValueError as error:
+        assert not is_taken and key not in str(error)
+
+
+@pytest.mark.parametrize("server", [None, "http://127.0.0.1:1"])
+def test_the_key_is_that_of_the_variable_or_of_wandb_login(server, monkeypatch, tmp_path):
+    """The file is written as `wandb login` writes it."""
+    import wandb
+    from wandb.sdk.lib.wbauth import write_netrc_auth
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'n' * 40}\n")
-    args = SimpleNamespace(logger=SimpleNamespace(wandb=SimpleNamespace(key="env")))
+    if server:
+        monkeypatch.setenv("WANDB_BASE_URL", server)
+    else:
+        monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    write_netrc_auth(host=server or wandb.Settings().base_url, api_key="n" * 40)
+    args = wandb_flags("env")
     for variable, wanted in ((None, "n" * 40), (KEY, KEY)):
         args.logger.wandb.key = "env"
         if variable:
