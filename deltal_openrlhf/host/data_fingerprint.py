@@ -33,15 +33,19 @@ class Digest:
         """rows: source, prompt and label of each."""
         for source, prompt, label in rows:
             self.rows += 1
-            # A label may be what JSON has no form for, such as a date.
-            self._sha256.update(json.dumps((source, prompt, label), default=str).encode())
-            self._labels.update(json.dumps((source, label), default=str).encode())
+            self._sha256.update(json.dumps((source, prompt, label), default=_in_json).encode())
+            self._labels.update(json.dumps((source, label), default=_in_json).encode())
 
     def hexdigest(self) -> str:
         return self._sha256.hexdigest()
 
     def of_labels(self) -> str:
         return self._labels.hexdigest()
+
+
+def _in_json(value: Any) -> Any:
+    """For what JSON has no form: bytes, a date, a decimal; an array as its list, which it is where the data set is read as Arrow."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def fingerprint(args: Arguments, digest: Digest) -> Fingerprint:

@@ -4,6 +4,7 @@ The rows come from the host's own loader, so they are what the host will see: pr
 gives a prompt back. A dry run checks what is on this machine.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ class RowCheck:
             self.check_label = REWARD_CHECKS.get(source.name)
         # Our service and our files refuse a query that does not start with its prompt.
         self.needs_prompt = self.check_label is not None
+        self.needs_json = "://" in (args.reward.remote_url or "") and not args.train.agent_func_path
 
     def run(self) -> Rows:
         """Raises ValueError, in one line, for the first row that would stop the run."""
@@ -134,6 +136,8 @@ class RowCheck:
     def _label_problem(self, label: Any) -> str | None:
         if label is None or label != label:
             return f"{self.args.data.label_key} is {'null' if label is None else 'not a number'}"
+        if self.needs_json and (why := not_json(label)):
+            return f"{self.args.data.label_key} has no form in JSON ({why}), in which a reward service gets it"
         if self.check_label is None:
             return None
         try:
@@ -205,6 +209,15 @@ class RowCheck:
                 f"{self.loaded.where(number)}: the tokenizer does not give the prompt back, so that the reward cannot tell the response "
                 f"apart: {text[at : at + 20]!r} becomes {given_back[at : at + 20]!r} (character {at + 1})"
             )
+
+
+def not_json(label: Any) -> str | None:
+    """What in a label JSON has no form for; None if nothing."""
+    try:
+        json.dumps(label)
+    except TypeError as error:
+        return first_line(error)
+    return None
 
 
 def decoded(tokens: list[list[int]], tokenizer: Any) -> list[str]:

@@ -2,10 +2,16 @@
 
 import json
 from contextlib import nullcontext
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 
+import numpy
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
+from datasets import Dataset
 from openrlhf.trainer import ppo_trainer
 from openrlhf.trainer.ppo_trainer import compute_eval_metrics, prepare_datasets
 from openrlhf.utils.deepspeed import DeepspeedStrategy
@@ -17,6 +23,7 @@ from transformers import AutoTokenizer
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.data.templates import MATH
 from deltal_openrlhf.host import eval_metrics
+from deltal_openrlhf.host.data_fingerprint import Digest
 from deltal_openrlhf.host.data_sets import data_sets_bound
 from deltal_openrlhf.train import run_data
 
@@ -145,6 +152,30 @@ def test_max_samples_cuts_training_sets_only(prepared, tmp_path):
     assert [prompt for _, prompt, _ in rows(evaluation)] == ["v", "w", "x", "y", "z"]
     _, cut, _ = prepared(*flags, ours=False)
     assert len(rows(cut)) == 3  # the host
+
+
+@pytest.mark.parametrize(
+    "label", [b"\xff", Decimal("1.50"), datetime(2024, 1, 31, 12), timedelta(1), [date(2024, 1, 31)], {"a": b"x"}]
+)
+def test_the_rows_are_the_same_whatever_type_the_labels_have(label, prepared, tmp_path):
+    """The controller reads them again, as the host does, and compares them."""
+    path = str(tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"input": ["a", "b"], "label": [label, label]}), path)
+    assert [label for _, _, label in rows(prepared("--data.prompt_dataset", path)[0])] == [label, label]
+
+
+def test_a_data_set_that_was_saved_as_arrays_has_the_same_rows(prepared, tmp_path):
+    def fingerprint(middle):
+        arrays = [[0] * 1000 + [middle] + [0] * 1000, [1]]
+        saved = Dataset.from_dict({"input": ["a", "b"], "label": arrays}).with_format("numpy")
+        saved.save_to_disk(str(tmp_path / str(middle)))
+        loader = prepared("--data.prompt_dataset", str(tmp_path / str(middle)))[0]
+        digest = Digest()
+        digest.add(zip(loader.dataset.datasources, loader.dataset.prompts, loader.dataset.labels, strict=True))
+        assert isinstance(loader.dataset.labels[0], numpy.ndarray)
+        return digest.hexdigest()
+
+    assert fingerprint(0) != fingerprint(2)
 
 
 def test_max_samples_is_of_all_training_sets_together(prepared, tmp_path):

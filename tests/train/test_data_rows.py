@@ -1,6 +1,8 @@
 """Every row is checked before a start, by the host's own loader: what is refused, with its line, and what is counted."""
 
 import json
+from datetime import date
+from decimal import Decimal
 
 import datasets
 import pyarrow
@@ -139,6 +141,18 @@ def test_invalid_utf_8_in_a_parquet_file_is_named_with_its_row(model, tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"input": texts, "label": ["1", "2"]}), path)
     with pytest.raises(ValueError, match=r"train.parquet: row 2: not UTF-8 text"):
         run_data.read(arguments(model, "--data.prompt_dataset", str(path)))
+
+
+def test_labels_without_a_form_in_json_suit_a_file_and_no_service(model, tmp_path):
+    flags = "--data.prompt_dataset", str(tmp_path / "train.parquet")
+    columns = {"input": ["a", "b"], "label": [Decimal("1.50"), date(2024, 1, 31)]}
+    for label in columns["label"]:
+        pyarrow.parquet.write_table(pyarrow.table(columns | {"label": [label, label]}), flags[1])
+        assert train(run_data.read(arguments(model, *flags))).total == 2
+        with pytest.raises(
+            ValueError, match=r"row 1: label has no form in JSON \(.*\), in which a reward service gets"
+        ):
+            run_data.read(arguments(model, *flags, reward="http://127.0.0.1:1/get_reward"))
 
 
 def test_a_bad_row_of_the_second_file_is_named_by_that_file(model, tmp_path):
