@@ -5,38 +5,29 @@
 
 Short answers are compared here, by our own bounded arithmetic (answers.py, values.py). The rest goes to worker processes that this
 object owns, one answer at a time each: one that takes longer than the deadline, or more memory than its limit, is ended and replaced,
-and only the answer that it had is lost.
+and only the answer that it had is lost. What a worker found is remembered. Answers that may take long wait in a lane of their own, and a
+kind of answer that keeps timing out gets less time (lanes.py).
 """
 
-import json
 import os
-import queue
-import select
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from deltal_openrlhf.grading.answers import same_answer
 from deltal_openrlhf.grading.extract import balanced
+from deltal_openrlhf.grading.lanes import Deadlines, Lanes, kind_of, slow_kind
+from deltal_openrlhf.grading.process import Worker
 from deltal_openrlhf.grading.values import same_value
 
 STATUSES = ("equal", "different", "unparsable", "too_long", "timeout", "worker_died")
 
 EXACT_MAX_CHARS = 300
 """Longer texts are not looked at in this process."""
-_START_LIMIT = 60.0
-"""Seconds a worker may take to import its libraries."""
-_GRACE = 0.5
-"""A worker ends its child at the deadline; this much later the worker itself is ended."""
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+REMEMBERED = 10_000
+"""Grades of workers that are kept."""
 
 
 class Grade(NamedTuple):
@@ -48,9 +39,9 @@ _GRADES = {status: Grade(status == "equal", status) for status in STATUSES}
 
 
 class Grader:
-    """workers: processes. deadline: seconds that one answer may take in a worker. memory_mb: address space of a worker, in MiB.
-    max_chars: length of an answer above which it is too_long. Thread-safe, also after a fork. Processes start with the first answer
-    that needs one."""
+    """workers: processes; of two or more, one takes no answer that may be slow. deadline: seconds that one answer may take in a worker,
+    at most. memory_mb: address space of a worker, in MiB. max_chars: length of an answer above which it is too_long. Thread-safe, also
+    after a fork. Processes start with the first answer that needs one."""
 
     def __init__(
         self, *, workers: int = 2, deadline: float = 3.0, memory_mb: int = 1024, max_chars: int = 2000
@@ -71,7 +62,10 @@ class Grader:
             return
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lanes: Lanes[_Job] = Lanes()
+        self._deadlines = Deadlines(self.deadline)
+        self._waiting: dict[_Pair, _Job] = {}
+        self._remembered: OrderedDict[_Pair, str] = OrderedDict()
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -90,11 +84,10 @@ class Grader:
         future: Future[Grade] = Future()
         self._after_fork()
         status = self._without_worker(golds, pred)
+        if status is None:
+            status = self._to_a_worker((golds, pred or ""), future)
         if status is not None:
-            self._resolve(future, status)
-            return future
-        self._start_workers()
-        self._jobs.put(_Job(golds, pred or "", future))
+            self._resolve([future], status)
         return future
 
     def grade(self, golds: str | Sequence[str], pred: str | None) -> Grade:
@@ -118,8 +111,7 @@ class Grader:
         self._after_fork()
         with self._lock:
             self._closed = True
-        for _ in self._threads:
-            self._jobs.put(None)
+        self._lanes.close()
         for thread in self._threads:
             thread.join()
 
@@ -149,6 +141,22 @@ class Grader:
             return "unparsable"  # cut off: no parser reads it
         return None if None in verdicts else "different"
 
+    def _to_a_worker(self, pair: "_Pair", future: "Future[Grade]") -> str | None:
+        """Put a pair into a lane, once however often it is asked for; its status where that is known."""
+        self._start_workers()
+        with self._lock:
+            if pair in self._remembered:
+                self._remembered.move_to_end(pair)
+                return self._remembered[pair]
+            if pair in self._waiting:
+                self._waiting[pair].futures.append(future)
+                return None
+            kind = kind_of(pair[1])
+            slow = any(slow_kind(text) for text in (*pair[0], pair[1])) or self._deadlines.times_out(kind)
+            job = self._waiting[pair] = _Job(pair, kind, [future])
+        self._lanes.put(job, slow)
+        return None
+
     def _start_workers(self) -> "list[Future[None]]":
         """A thread for each worker process, once."""
         with self._lock:
@@ -157,30 +165,36 @@ class Grader:
             if self._threads:
                 return []
             started: list[Future[None]] = [Future() for _ in range(self.workers)]
-            self._threads = [threading.Thread(target=self._serve, args=(future,), daemon=True) for future in started]
+            self._threads = [
+                threading.Thread(target=self._serve, args=(future, number > 0 or self.workers == 1), daemon=True)
+                for number, future in enumerate(started)
+            ]
             for thread in self._threads:
                 thread.start()
         return started
 
-    def _serve(self, started: "Future[None]") -> None:
+    def _serve(self, started: "Future[None]", slow_too: bool) -> None:
         """A thread's life: keep a worker process, hand it one answer at a time, and start another one when it is gone."""
-        worker: _Worker | None = None
+        worker: Worker | None = None
         job: _Job | None = None
         while True:
             try:
-                worker = worker or _Worker(self.deadline, self.memory_mb)
+                worker = worker or Worker(self.memory_mb)
                 if not started.done():
                     started.set_result(None)
-                job = self._jobs.get()
+                job = self._lanes.take(slow_too)
                 if job is None:
                     worker.end()
                     return
-                if job.future.set_running_or_notify_cancel():
-                    status = worker.grade(job)
+                if self._is_wanted(job):
+                    golds, pred = job.pair
+                    deadline = self._deadlines.of(job.kind)
+                    status = worker.grade(golds, pred, deadline)
                     if status is None:  # killed while it had nothing to do
-                        worker = _Worker(self.deadline, self.memory_mb)
-                        status = worker.grade(job) or "worker_died"
-                    self._resolve(job.future, status)
+                        worker = Worker(self.memory_mb)
+                        status = worker.grade(golds, pred, deadline) or "worker_died"
+                    self._deadlines.saw(job.kind, status == "timeout")
+                    self._resolve(self._done(job, status), status)
                 if worker.process.returncode is not None:
                     worker = None
             except Exception as error:  # whoever waits must learn of it, whatever it is
@@ -190,74 +204,47 @@ class Grader:
                 if not started.done():
                     started.set_exception(error)
                 # A worker that does not start: the next answer in the queue learns of it.
-                job = job or self._jobs.get()
+                job = job or self._lanes.take(slow_too)
                 if job is None:
                     return
-                if not job.future.cancelled():
-                    job.future.set_exception(error)
+                for future in self._done(job):
+                    if future.set_running_or_notify_cancel():
+                        future.set_exception(error)
             job = None
 
-    def _resolve(self, future: "Future[Grade]", status: str) -> None:
+    def _is_wanted(self, job: "_Job") -> bool:
+        """Whether anybody still waits for this job, which is over otherwise."""
         with self._lock:
-            self.counts[status] += 1
-        future.set_result(_GRADES[status])
+            wanted = not all(future.cancelled() for future in job.futures)
+            if not wanted:
+                del self._waiting[job.pair]
+                for future in job.futures:
+                    future.set_running_or_notify_cancel()
+        return wanted
+
+    def _done(self, job: "_Job", status: str | None = None) -> "list[Future[Grade]]":
+        """All who wait for this job; from here on its status is remembered, unless it says more of the worker than of the answer."""
+        with self._lock:
+            del self._waiting[job.pair]
+            if status not in (None, "worker_died"):
+                self._remembered[job.pair] = status
+                if len(self._remembered) > REMEMBERED:
+                    self._remembered.popitem(last=False)
+            return job.futures
+
+    def _resolve(self, futures: "list[Future[Grade]]", status: str) -> None:
+        for future in futures:
+            if future.set_running_or_notify_cancel():
+                with self._lock:
+                    self.counts[status] += 1
+                future.set_result(_GRADES[status])
+
+
+_Pair = tuple[tuple[str, ...], str]
+"""Golds and answer."""
 
 
 class _Job(NamedTuple):
-    golds: tuple[str, ...]
-    pred: str
-    future: "Future[Grade]"
-
-
-class _Worker:
-    """A process of grading/worker.py with the child that it forks, in a session of its own."""
-
-    def __init__(self, deadline: float, memory_mb: int) -> None:
-        self.deadline = deadline
-        self.number = 0
-        # A clean environment: no accelerator, no proxy and no credentials within reach of a parser.
-        environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH", "LANG", "HOME")}
-        environment["PYTHONPATH"] = os.pathsep.join([_PACKAGE_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "deltal_openrlhf.grading.worker", str(deadline), str(memory_mb)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, bufsize=0,
-            start_new_session=True,
-        )  # fmt: skip
-        if self._line(time.monotonic() + _START_LIMIT) != "ready":
-            self.end()
-            raise RuntimeError(
-                f"a grading worker did not start (exit code {self.process.returncode}); it needs math-verify: pip install -e '.[rewards]'"
-            )
-
-    def grade(self, job: _Job) -> str | None:
-        """A status, by the deadline and a moment later at most; None where the process ended before it had taken the answer.
-        The process is gone where it did not answer."""
-        self.number += 1
-        started = time.monotonic()
-        request = {"id": self.number, "golds": job.golds, "pred": job.pred}
-        taken = False
-        with suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
-            while line := self._line(started + self.deadline + _GRACE):
-                number, status = line.split()
-                if int(number) == self.number and status != "taken":
-                    return status
-                taken |= int(number) == self.number
-        self.end()
-        if time.monotonic() - started >= self.deadline:
-            return "timeout"
-        return "worker_died" if taken else None
-
-    def _line(self, until: float) -> str | None:
-        """The next line of the process; None when it ended or did not say one until then."""
-        poll = select.poll()  # select() takes no descriptor above 1023
-        poll.register(self.process.stdout, select.POLLIN)  # type: ignore[arg-type]
-        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
-        return self.process.stdout.readline().decode().strip() or None if ready else None  # type: ignore[union-attr]
-
-    def end(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            pipe.close()  # type: ignore[union-attr]
+    pair: _Pair
+    kind: str
+    futures: "list[Future[Grade]]"

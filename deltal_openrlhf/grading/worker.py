@@ -1,11 +1,11 @@
-"""A grading process: `python -m deltal_openrlhf.grading.worker DEADLINE MEMORY_MB`. One JSON line in, two lines out.
+"""A grading process: `python -m deltal_openrlhf.grading.worker MEMORY_MB`. One JSON line in, two lines out.
 
-In: {"id": 1, "golds": [...], "pred": "..."}. Out: "1 taken", then "1 equal"; or different, unparsable, timeout, worker_died. The number
-is that of the request: a line that comes too late is told from the answer to the next one. A process that ends before it has said
-"taken" did not look at the answer, so another one can.
+In: {"id": 1, "golds": [...], "pred": "...", "deadline": 3.0}. Out: "1 taken", then "1 equal"; or different, unparsable, timeout,
+worker_died. The number is that of the request: a line that comes too late is told from the answer to the next one. A process that ends
+before it has said "taken" did not look at the answer, so another one can.
 
 The process that is started imports the parsers once and then only forks: its child does the grading. A child that takes longer than
-DEADLINE seconds is ended by the kernel's timer, which no computation that holds the interpreter can put off and which works when
+the deadline (in seconds) is ended by the kernel's timer, which no computation that holds the interpreter can put off and which works when
 everybody else is gone; a child that wants more memory than its limit ends itself. Either way a new one takes its place within
 milliseconds, on the same pipes. A child is also replaced after many answers, or when one of them left it large.
 """
@@ -28,7 +28,7 @@ _TAKING = 2**64 - 1
 """In place of a request's number: the child reads one."""
 
 
-def main(deadline: float, memory_mb: int) -> None:
+def main(memory_mb: int) -> None:
     from deltal_openrlhf.grading import symbolic
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -43,7 +43,7 @@ def main(deadline: float, memory_mb: int) -> None:
         busy_with[:] = bytes(8)
         child = os.fork()
         if child == 0:
-            _serve(answers, busy_with, deadline, memory_mb)
+            _serve(answers, busy_with, memory_mb)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             code = os.WEXITSTATUS(status)
@@ -59,7 +59,7 @@ def main(deadline: float, memory_mb: int) -> None:
             os.write(answers, f"{number} {'timeout' if timed_out else 'worker_died'}\n".encode())
 
 
-def _serve(answers: int, busy_with: mmap.mmap, deadline: float, memory_mb: int) -> None:
+def _serve(answers: int, busy_with: mmap.mmap, memory_mb: int) -> None:
     """A child's life. Ends the process."""
     code = 1
     try:
@@ -76,7 +76,7 @@ def _serve(answers: int, busy_with: mmap.mmap, deadline: float, memory_mb: int) 
             request = json.loads(line)
             os.write(answers, f"{request['id']} taken\n".encode())
             busy_with[:] = request["id"].to_bytes(8, "little")
-            signal.setitimer(signal.ITIMER_REAL, deadline)
+            signal.setitimer(signal.ITIMER_REAL, request["deadline"])
             status = grade(request["golds"], request["pred"])
             signal.setitimer(signal.ITIMER_REAL, 0)
             os.write(answers, f"{request['id']} {status}\n".encode())
@@ -117,4 +117,4 @@ def grade(golds: list[str], pred: str) -> str:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]))

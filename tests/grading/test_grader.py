@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.grading.lanes import LEAST, REMEMBERED, Deadlines, kind_of, slow_kind
 
 pytestmark = pytest.mark.timeout(60)
 SYMBOLIC = (r"\sin 2x", r"2\sin x\cos x")  # only a worker decides it
@@ -50,21 +51,106 @@ def test_cheap_answers_start_no_process_and_the_others_do():
     assert len(family()) == before
 
 
+def symbolic(number: int) -> tuple[str, str]:
+    """One of many pairs that only a worker decides, all of them equal."""
+    return rf"{number}\sin 2x", rf"{2 * number}\sin x\cos x"
+
+
 def test_a_bomb_takes_its_deadline_and_nothing_else():
     with Grader(workers=1, deadline=1.0).start() as grader:
         (worker,) = [process.pid for process in family() if process.ppid() == os.getpid()]
-        for _ in range(3):
+        for number, bomb in enumerate((BOMB, "(10^6)!!"), 1):  # of two kinds
             start = time.perf_counter()
-            assert grader.grade("2", BOMB) == Grade(False, "timeout")
+            assert grader.grade("2", bomb) == Grade(False, "timeout")
             assert 0.9 < time.perf_counter() - start < 2
-            assert grader.grade(*SYMBOLIC).equal  # the next one is graded as ever
+            assert grader.grade(*symbolic(number)).equal  # the next one is graded as ever
         # A new child did it; the process that imported the parsers is the same.
         assert [process.pid for process in family() if process.ppid() == os.getpid()] == [worker]
 
 
+def test_what_a_worker_found_is_remembered_and_asked_for_once():
+    with Grader(workers=2, deadline=2.0).start() as grader:
+        grades = grader.grade_many([("2", BOMB)] * 50 + [SYMBOLIC] * 50)
+        assert [grade.status for grade in grades] == ["timeout"] * 50 + ["equal"] * 50
+        for process in family():  # no worker is there to be asked again
+            process.send_signal(signal.SIGSTOP)
+        try:
+            start = time.perf_counter()
+            assert (
+                grader.grade_many([("2", BOMB), SYMBOLIC] * 50) == [Grade(False, "timeout"), Grade(True, "equal")] * 50
+            )
+            assert time.perf_counter() - start < 1
+        finally:
+            for process in family():
+                process.send_signal(signal.SIGCONT)
+        assert (grader.counts["timeout"], grader.counts["equal"]) == (100, 100)
+
+
+def test_a_killed_worker_is_no_grade_to_remember():
+    with Grader(workers=1, deadline=5).start() as grader:
+        future = grader.submit("2", "(10^6)!!")
+        time.sleep(0.3)
+        for process in family():
+            process.kill()
+        assert future.result(timeout=5).status == "worker_died"
+        assert not grader._remembered and not grader._waiting
+
+
+def test_good_answers_do_not_wait_for_slow_ones():
+    bombs = [("2", f"{number}^{{7^{{9^9}}}}") for number in range(3, 30)]
+    with Grader(workers=2, deadline=2.0).start() as grader:
+        slow = [grader.submit(*bomb) for bomb in bombs]
+        waits = []
+        for number in range(1, 21):
+            start = time.perf_counter()
+            assert grader.grade(*symbolic(number)).equal
+            waits.append(time.perf_counter() - start)
+        assert not slow[-1].done()  # the good ones came in between
+        assert sorted(waits)[len(waits) // 2] < 0.5
+        assert {future.result().status for future in slow} == {"timeout"}
+
+
+def test_a_kind_that_times_out_gets_less_time_and_others_do_not():
+    deadlines = Deadlines(3.0)
+    for expected in (3.0, 1.5, 0.75):
+        assert deadlines.of("power") == expected
+        deadlines.saw("power", timed_out=True)
+    for _ in range(20):
+        deadlines.saw("power", timed_out=True)
+    assert deadlines.of("power") == 3.0 * LEAST and deadlines.times_out("power")
+    assert deadlines.of("long") == 3.0 and not deadlines.times_out("long")
+    for _ in range(10):
+        deadlines.saw("power", timed_out=False)
+    assert deadlines.of("power") == 3.0 and not deadlines.times_out("power")
+
+
+def test_the_kinds_that_are_known_are_bounded():
+    deadlines = Deadlines(1.0)
+    for number in range(3 * REMEMBERED):
+        deadlines.saw(f"kind {number}", timed_out=True)
+    assert not deadlines.times_out("kind 0") and deadlines.times_out(f"kind {3 * REMEMBERED - 1}")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (r"7^{7^{9^9}}", "power"), ("9**9**9", "power"), ("3^{100000}", "power"), ("1e99999", "power"), ("7" * 50, "digits"),
+        ("((9!)!)!", "factorial"), (r"\binom{10^9}{5}", "factorial"), (r"\int_0^1 x dx", "calculus"), ("(" * 9 + "1" + ")" * 9, "deep"),
+        ("x+" * 200 + "1", "long"), (r"\frac{x^{2}+1}{3}", None), ("2^{100}", None), ("3e8", None), (r"\frac{\sqrt{x^{2}+1}}{2}", None),
+    ],
+)  # fmt: skip
+def test_what_may_be_slow(text, kind):
+    assert slow_kind(text) == kind
+    assert kind_of(text) == kind or kind is None
+
+
+def test_answers_that_differ_in_digits_and_letters_are_of_one_kind():
+    assert kind_of(r"12\sin(ax)+3") == kind_of(r"7\cos(bt)+45") != kind_of(r"12\sin(ax)-3")
+
+
 def test_answers_behind_a_bomb_wait_for_it_only():
     with Grader(workers=2, deadline=1.0).start() as grader:
-        pairs = [("2", BOMB)] + [SYMBOLIC] * 20
+        pairs = [("2", BOMB)] + [symbolic(number) for number in range(1, 21)]
         start = time.perf_counter()
         grades = grader.grade_many(pairs)
         seconds = time.perf_counter() - start
