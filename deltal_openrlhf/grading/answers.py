@@ -14,14 +14,14 @@ The conventions, where graders differ:
 
 import re
 
-from deltal_openrlhf.grading.choices import choice, same_choice
+from deltal_openrlhf.grading.choices import choice, same_choice, same_letters, text_of_choice
 from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.normalize import normalize
 from deltal_openrlhf.grading.parts import same_groups, same_in_any_order, same_lists
 from deltal_openrlhf.grading.quantities import same_quantities
 from deltal_openrlhf.grading.relations import Relation, interval, is_name, relation, same_relation, solved
-from deltal_openrlhf.grading.structure import elements, group, matrix, split
-from deltal_openrlhf.grading.words import plain
+from deltal_openrlhf.grading.structure import elements, group, split
+from deltal_openrlhf.grading.words import same_text
 
 _MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
 _APPROXIMATION = re.compile(r"\s*\(\s*\\approx[^()]*\)\s*$")
@@ -36,11 +36,14 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
             return False
         if gold.isdecimal() and pred.isdecimal():
             return int(gold) == int(pred)
-        if plain(gold) == plain(pred):
+        if same_text(gold, pred) or same_letters(gold, pred):
             return True
         chosen = choice(gold)
         if chosen:
             return same_choice(*chosen, pred, same)
+        labelled = text_of_choice(pred)
+        if labelled and same(gold, labelled):
+            return True
         gold, pred = _MEMBER.sub("", gold), _MEMBER.sub("", pred)
         if r"\approx" in pred and r"\approx" not in gold:  # \sqrt{2} \approx 1.41
             pred = _APPROXIMATION.sub("", pred)

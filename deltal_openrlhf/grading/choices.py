@@ -1,26 +1,30 @@
-"""Multiple choice: a letter, with or without the text of that choice."""
+r"""Multiple choice: a letter or several, with or without the text of that choice."""
 
 import re
 
 from deltal_openrlhf.grading.leaves import Same
-from deltal_openrlhf.grading.normalize import unwrap_command
 
-_CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|([A-H])", re.DOTALL)
+_CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|([A-H])|([A-J])[).:]\s+(.*)", re.DOTALL)
 _CHOSEN = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(([A-Za-z])\)(.*)|([A-Za-z])[).:]\s(.*)", re.DOTALL)
-_TEXT_LETTER = re.compile(r"^\\text\{\s*\(?([A-Ja-j])\)?\s*\}")
+_LABELLED = re.compile(r"(?:\([A-Ja-j]\)|[A-J][).:])\s+((?![-+*/^=<>,|&]\s|[+*/^=<>,|&]).+)", re.DOTALL)
+_FIRST_TEXT = re.compile(r"^\\text\s*\{\s*([^{}]*?)\s*\}")
 _OPTION = re.compile(r"^(?:option|choice|answer)\s*:?\s*", re.IGNORECASE)
-_ANOTHER = re.compile(r"^(?:,|and\b|or\b|/)|\([A-Ja-j]\)|^[A-J](?:[.:),\s]|$)")
+_ANOTHER = re.compile(r"^(?:,|and\b|or\b|/|&)|(?<![a-zA-Z])\([A-Ja-j]\)|^[A-J](?:[.:),;&]|\s*(?:and|or)\b|$)")
+_LETTERS = re.compile(r"\(?[A-J]\)?(?:(?:\s*[,;&]\s*(?:and\s)?|\s+and\s+|\s+)\s*\(?[A-J]\)?)+|[A-J]{2,10}")
 
 
 def choice(gold: str) -> tuple[str, str | None] | None:
     """(letter, text of the choice) where the gold answer is one; None for any other answer."""
-    match = _CHOICE.fullmatch(_TEXT_LETTER.sub(r"(\1)", unwrap_command(gold, r"\text")))
-    return (match[1] or match[3], match[2]) if match and not _ANOTHER.search(match[2] or "") else None
+    match = _CHOICE.fullmatch(_flat(gold))
+    if match is None:
+        return None
+    letter, said = match[1] or match[3] or match[4], match[2] or match[5]
+    return None if _ANOTHER.search(said or "") else (letter, said or None)
 
 
 def same_choice(letter: str, text: str | None, pred: str, same: Same) -> bool | None:
     """The gold answer is a letter, with or without the text of that choice; so may the other one be: "B", "(b)", "B.", "(B) 7"."""
-    pred = _TEXT_LETTER.sub(r"(\1)", _OPTION.sub("", unwrap_command(pred, r"\text")))
+    pred = _flat(_OPTION.sub("", _flat(pred)))
     chosen = _CHOSEN.fullmatch(pred)
     if chosen is None:
         return same(text, pred) if text else False
@@ -30,3 +34,31 @@ def same_choice(letter: str, text: str | None, pred: str, same: Same) -> bool | 
     if _ANOTHER.search(said):
         return False
     return same(text, said) if text and said else True
+
+
+def text_of_choice(pred: str) -> str | None:
+    """7 of "(B) 7", "B. 7" and \\text{(B)} 7; None where no letter stands before it."""
+    match = _LABELLED.fullmatch(_flat(pred))
+    return match[1].strip() if match and not _ANOTHER.search(match[1]) else None
+
+
+def same_letters(gold: str, pred: str) -> bool:
+    """Whether both are the same several choices: "ABD", "A, B, D", "(A), (B) and (D)"."""
+    letters = _letters(gold)
+    return letters is not None and letters == _letters(pred)
+
+
+def _letters(text: str) -> list[str] | None:
+    text = _flat(text)
+    if not _LETTERS.fullmatch(text):
+        return None
+    letters = re.findall("[A-J]", text)
+    joined = text.isalpha()  # BA may be a segment
+    return (
+        sorted(letters) if len(set(letters)) == len(letters) and not (joined and letters != sorted(letters)) else None
+    )
+
+
+def _flat(text: str) -> str:
+    r"""Without \text{} around the beginning: \text{(B) } 7."""
+    return _FIRST_TEXT.sub(r"\1 ", text).strip()

@@ -1,27 +1,121 @@
-"""Answers in words, compared as text."""
+r"""Answers in words, compared as text.
+
+Letters are no words: ab may be a product and R - r a difference, so neither case nor a hyphen is ignored there. Words are told from
+them by their length, their vowels and their case.
+"""
 
 import re
 
-from deltal_openrlhf.grading.normalize import unwrap_command
-
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]+")
-# Words, and not xyz, which may be a product, or sin x.
-_PHRASE = re.compile(
-    r"(?!.*\b(?:sin|cos|tan|log|ln|sqrt|pi|exp)\b)(?:[A-Z][a-z' -]+|[A-Za-z]{4,}|[A-Za-z']+(?:[ -][A-Za-z']+)+\??|\?)"
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_LETTERS_ONLY = re.compile(r"[A-Za-z][A-Za-z' ,.;:!?-]*")
+_TOKEN = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
+_CASE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_DOUBLED = re.compile(r"(?:([a-z])\1)+")  # AABB and Aabb, genotypes
+_MINUS = re.compile(r"\s-|-\s|-[A-Za-z](?![A-Za-z])")  # R-r, total - part; but x-axis, non-real
+_MATH = re.compile(
+    r"\b(?:sin|cos|tan|log|ln|sqrt|pi|exp|inf|infty|infinity|alpha|beta|gamma|delta|epsilon|theta|lambda|sigma|omega)\b"
 )
+_SHORT_WORDS = set(
+    "a all an and any are day dne do for if in is it its no not odd of on one or out red set six ten the to top two yes".split()
+)
+_SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)|(?<=[_^])\{(?=[\da-zA-Z]\})|(?<=[_^]\{[\da-zA-Z])\}")
+
+_ARTICLES = ("a", "an", "the")
+_SHORT_ANSWER = re.compile(
+    r"(yes|no|true|false)(?:\s*[,.;:!]\s*|\s+(?=(?:it|he|she|they|there|we|this|that|because|since)\b))(.+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_OPPOSITE = {"yes": {"no", "not", "false"}, "no": {"yes"}, "true": {"no", "not", "false"}, "false": {"true", "yes"}}
+# What says the same of its subject in one word or in several.
+_SAYINGS = {
+    "do not exist": "does not exist", "dne": "does not exist", "is not defined": "is undefined", "is divergent": "diverges",
+    "is convergent": "converges", "divergent": "diverges", "convergent": "converges", "no solutions": "no solution",
+    "infinite number of": "infinitely many", "infinite number": "infinitely many",
+}  # fmt: skip
+_VERBS = ("is", "are", "does not exist", "diverges", "converges")
+_COUNTED = ("infinitely many", "no solution")
+_NO_SUBJECT = set("but if unless when only not no never left right either neither or nor and".split())
 
 
-def plain(text: str) -> str:
-    r"""For comparing text: without spaces and \text{}, and where it is words, without case."""
-    words = unwrap_command(text, r"\text")
-    if _WORDS.fullmatch(words):
-        return re.sub(r"[\s-]+", "", words).casefold()
-    # Two numbers stay two numbers.
-    return re.sub(
-        r"(?<!\d)\s+|\s+(?!\d)|(?<=[_^])\{(?=[\da-zA-Z]\})|(?<=[_^]\{[\da-zA-Z])\}", "", text.replace(r"\text", "")
-    )
+def same_text(gold: str, pred: str) -> bool:
+    r"""Whether two normalised answers are the same text: spaces and \text{} aside, and where both are words, case, hyphens, articles and
+    a subject that one of them leaves out as well."""
+    if gold == pred:
+        return True
+    a, b = _flat(gold), _flat(pred)
+    for short, long in ((a, b), (b, a)):
+        answered = _SHORT_ANSWER.fullmatch(long)
+        if answered and answered[1].lower() == short.lower():
+            return not _OPPOSITE[answered[1].lower()] & set(_tokens(answered[2]))
+    if is_phrase(gold) and is_phrase(pred):
+        return _same_words(a, b)
+    return _SPACES.sub("", a) == _SPACES.sub("", b)
 
 
 def is_phrase(text: str) -> bool:
     """Whether the text is words, which nothing but the same words equals."""
-    return bool(_PHRASE.fullmatch(text))
+    text = _flat(text)
+    if text == "?":
+        return True
+    if not _LETTERS_ONLY.fullmatch(text) or _MINUS.search(text) or _MATH.search(text):
+        return False
+    return any(_is_word(match[0]) for match in _TOKEN.finditer(text))
+
+
+def _flat(text: str) -> str:
+    return _TEXT.sub(r"\1", text).strip() if r"\text" in text else text
+
+
+def _is_word(token: str) -> bool:
+    if token.lower() in _SHORT_WORDS:
+        return not token.isupper() or len(token) > 2  # AN, IN, OF are segments
+    if len(token) < 4 and not (len(token) == 3 and token.istitle()) or not _CASE.fullmatch(token):
+        return False
+    if token.isupper() and list(token) == sorted(set(token)):
+        return False  # ABCD
+    return bool(re.search("[aeiouyAEIOUY]", token)) and not _DOUBLED.fullmatch(token.lower())
+
+
+def _same_words(gold: str, pred: str) -> bool:
+    a, b = _saying(_tokens(gold)), _saying(_tokens(pred))
+    return a.replace(" ", "") == b.replace(" ", "") or _says(a, b) or _says(b, a)
+
+
+def _tokens(text: str) -> list[str]:
+    text = re.sub(r"\bcan(?:'t|not)\b", "can not", text.lower())
+    tokens = re.sub(r"n't\b", " not", text).replace("-", " ").replace("'", "").split()
+    tokens = [token.strip(",.;:!?") for token in tokens]
+    return tokens[1:] if len(tokens) > 1 and tokens[0] in _ARTICLES else tokens
+
+
+def _saying(tokens: list[str]) -> str:
+    """One spelling of what several words say."""
+    text = " ".join(tokens)
+    for saying, same in _SAYINGS.items():
+        if text == saying or text.endswith(" " + saying):
+            return text[: len(text) - len(saying)] + same
+        if text.startswith(saying + " "):
+            return same + text[len(saying) :]
+    return text
+
+
+def _says(bare: str, full: str) -> bool:
+    """Whether `full` says `bare` of a subject: the limit does not exist, it is an ellipse, infinitely many solutions."""
+    if bare in _COUNTED:
+        before, found, after = full.partition(bare)
+        return (
+            bool(found)
+            and before in ("", "there are ", "there is ")
+            and len(after.split()) <= 2
+            and " and" not in after
+        )
+    if full in (f"it {bare}", f"this {bare}"):
+        return True
+    for verb in _VERBS:
+        subject, found, rest = f" {full} ".partition(f" {verb} ")
+        words = rest.split()
+        words = words[1:] if words[:1] and words[0] in _ARTICLES else words
+        said = " ".join(words) if verb in ("is", "are") else verb
+        if found and said == bare and len(subject.split()) <= 5 and not _NO_SUBJECT & set(subject.split()):
+            return bool(said)
+    return False
