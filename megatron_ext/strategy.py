@@ -65,6 +65,7 @@ class MegatronStrategy(DeltaLStrategy):
         self.loss = loss
         if not bool(torch.isfinite(loss)):
             self.bad_losses.append(self._bad_loss(loss.item()))
+        self.pulse.alive("a micro batch")
 
     def optimizer_step(self, optimizer: Any, model: Any, scheduler: Any, name: str = "model", **kwargs: Any) -> None:
         pass  # finish_step, once for all micro batches

@@ -99,6 +99,7 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.utils.deepspeed:DeepspeedStrategy.optimizer_step": "self, _optimizer, model, _scheduler, name, kwargs",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.get_grad_norm": "self, model",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.setup_distributed": "self, timeout",
+    "openrlhf.utils.deepspeed:DeepspeedStrategy.prepare": "self, args",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.save_model": "self, model, tokenizer, output_dir, kwargs",
     "openrlhf.utils.deepspeed:DeepspeedStrategy.load_ckpt": "self, model, load_dir, tag, load_module_strict, load_optimizer_states, "
     "load_lr_scheduler_states, load_module_only",

@@ -1,7 +1,6 @@
-"""How the driver tells the controllers of a run to stop, and how these tell the driver that the run is alive.
+"""How the driver tells the controllers of a run to stop: they look into the job's store where they wait for responses and after each step.
 
-Both are keys of this job in Ray's key-value store, which every node reaches. The controllers look where they wait for responses and after
-each step; a step in progress is left while its responses come, and finished once the update has begun.
+A step in progress is left while its responses come, and finished once the update has begun.
 """
 
 import time
@@ -12,12 +11,13 @@ from typing import Any
 import ray
 from openrlhf.trainer.ppo_utils import samples_generator
 
+from deltal_openrlhf.host import job_store
+from deltal_openrlhf.host.alive import Pulse
 from deltal_openrlhf.host.rebind import rebound
 
-_NAMESPACE = "deltal_openrlhf"
-_STOP, _ALIVE = "stop", "alive"
-LOOK_EVERY, SAY_EVERY = 1.0, 5.0
-"""Seconds between two looks at the store, and between two signs of life."""
+_STOP, _NO_SAVE = "stop", "no save"
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the store."""
 
 
 class StopAsked(Exception):
@@ -28,28 +28,33 @@ class Stopped(Exception):
     """A run that stopped because it was told to. Its text says what was saved."""
 
 
-def ask_to_stop(why: str) -> None:
-    """In the driver: the controllers shall stop. why: such as SIGTERM."""
-    _put(_STOP, why)
+class NotSaved(Stopped):
+    """One that lost finished steps. Its text says why."""
+
+
+def ask_to_stop(why: str, no_save: str | None = None) -> None:
+    """In the driver: the controllers shall stop. why: such as SIGTERM. no_save: why they must not save, None where they may."""
+    if no_save is not None:
+        job_store.put(_NO_SAVE, no_save)
+    job_store.put(_STOP, why)
 
 
 def stop_asked() -> str | None:
     """Why the run has to stop, None while it has not."""
-    return _get(_STOP)
+    return job_store.get(_STOP)
 
 
-def sign_of_life() -> str | None:
-    """What the controllers said last; each time something else. None before training begins."""
-    return _get(_ALIVE)
+def save_forbidden() -> str | None:
+    """Why a run that has to stop must not save, None where it may."""
+    return job_store.get(_NO_SAVE)
 
 
-class Attention:
+class Attention(Pulse):
     """What a controller hears and says while it runs. One for each controller's process."""
 
     def __init__(self) -> None:
-        self._looked = self._said = -float("inf")
+        self._looked = -float("inf")
         self._asked: str | None = None
-        self._count = 0
 
     def asked(self, *, now: bool = False) -> str | None:
         """Why the run has to stop, None while it has not. Looks at most every LOOK_EVERY seconds, unless it has to know now."""
@@ -62,14 +67,6 @@ class Attention:
         """Raise StopAsked if the run has to stop."""
         if self.asked(now=now):
             raise StopAsked
-
-    def alive(self, what: str, *, now: bool = False) -> None:
-        """Say what was done last. Says it at most every SAY_EVERY seconds, unless it has to be heard now."""
-        moment = time.monotonic()
-        self._count += 1
-        if now or moment - self._said >= SAY_EVERY:
-            self._said = moment
-            _put(_ALIVE, f"{what} ({self._count})")
 
     @contextmanager
     def while_waiting(self) -> Iterator[None]:
@@ -115,24 +112,3 @@ class AttentiveQueue:
             self._attention.check()
             if ray.wait([ref], timeout=LOOK_EVERY)[0]:
                 return ray.get(ref)
-
-
-def _key(name: str) -> bytes:
-    return f"{ray.get_runtime_context().get_job_id()}/{name}".encode()
-
-
-def _put(name: str, value: str) -> None:
-    if ray.is_initialized():
-        from ray.experimental import internal_kv
-
-        internal_kv._internal_kv_put(_key(name), value.encode(), namespace=_NAMESPACE)
-
-
-def _get(name: str) -> str | None:
-    """None without Ray too: checks and tests use a controller in one process."""
-    if not ray.is_initialized():
-        return None
-    from ray.experimental import internal_kv
-
-    value = internal_kv._internal_kv_get(_key(name), namespace=_NAMESPACE)
-    return None if value is None else value.decode()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host import alive, stop
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.host.stop import Attention, AttentiveQueue, StopAsked, Stopped
+from deltal_openrlhf.host.stop import Attention, AttentiveQueue, NotSaved, StopAsked, Stopped
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ppo_trainer import BasePPOTrainer
@@ -57,7 +58,8 @@ class StoppableMixin(BasePPOTrainer):
         return states
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        """As the host. Raises Stopped, once everything is saved, when the driver asks for it."""
+        """As the host. Raises Stopped, once everything is saved, when the driver asks for it; NotSaved where it may not save."""
+        alive.begin_training()
         self.attention.alive("training begins", now=True)
         if hasattr(self, "rollout_queue"):
             self.rollout_queue = AttentiveQueue(self.rollout_queue, self.attention)
@@ -65,24 +67,27 @@ class StoppableMixin(BasePPOTrainer):
             with self.attention.while_waiting():
                 super().fit(*args, **kwargs)
         except StopAsked:
-            raise Stopped(self._finish()) from None
+            raise self._finish() from None
         except Exception as error:
             # The signal may have gone to all processes, and vLLM's end on it.
             if self._updating or not told_within(self.attention, TOLD_WITHIN):
                 raise
             logger.info(f"The run is told to stop; what ended before: {error}")
-            raise Stopped(self._finish()) from error
+            raise self._finish() from error
         self.attention.alive("training ends", now=True)
 
     def ppo_train(self, global_steps: int) -> dict:
         self.attention.check(now=True)
         self._updating = True
-        return super().ppo_train(global_steps)
+        status = super().ppo_train(global_steps)
+        self.attention.alive("an update")
+        return status
 
     def broadcast_to_vllm(self) -> None:
         """As the host, unless nothing will be generated any more. (In async training it waits for the generation in progress.)"""
         if not self.attention.asked(now=True):
             super().broadcast_to_vllm()
+            self.attention.alive("a weight sync")
 
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: dict | None = None, client_states: dict | None = None
@@ -98,28 +103,32 @@ class StoppableMixin(BasePPOTrainer):
         super().save_best_checkpoint(eval_metrics, global_step, client_states)
         self._evaluated = global_step
 
-    def _finish(self) -> str:
-        """Save what is not saved yet, and close the trackers. What to say about it."""
-        said = self._save()
+    def _finish(self) -> Stopped:
+        """Save what is not saved yet, and close the trackers."""
+        stopped = self._save()
         for tracker in (self.wandb_logger, self.tensorboard_logger):
             if tracker:
                 tracker.close()
-        return said
+        return stopped
 
-    def _save(self) -> str:
+    def _save(self) -> Stopped:
         ckpt = self.args.ckpt
         if self._finished is None:
             kept = f"; checkpoint global_step{self._saved} in {ckpt.path} is the last" if self._saved else ""
-            return f"no step was finished, so nothing was saved{kept}"
+            return Stopped(f"no step was finished, so nothing was saved{kept}")
         step, states = self._finished
         if ckpt.disable_ds:
-            return f"step {step} was the last; no checkpoint was saved (--ckpt.disable_ds)"
+            return NotSaved(f"step {step} was the last; no checkpoint was saved (--ckpt.disable_ds)")
         told = ""
         if step != self._saved:
+            if reason := stop.save_forbidden():
+                return NotSaved(f"step {step} was the last; no checkpoint was saved: {reason}")
             # The host saves after every save_steps steps, and would log once more.
             with rebound(ckpt, "save_steps", 1), rebound(self.args.logger, "logging_steps", math.inf):
                 super().save_logs_and_checkpoints(step, {}, states)
             told = " although --ckpt.save_steps is -1" if ckpt.save_steps == math.inf else ""
         if self.args.eval.dataset and step % self.args.eval.steps == 0 and step != self._evaluated:
             told += f", without the evaluation after step {step}"
-        return f"checkpoint global_step{step} is saved in {ckpt.path}{told}; the same command with --ckpt.load_enable resumes from it"
+        return Stopped(
+            f"checkpoint global_step{step} is saved in {ckpt.path}{told}; the same command with --ckpt.load_enable resumes from it"
+        )

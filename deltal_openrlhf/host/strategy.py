@@ -18,6 +18,7 @@ from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import checkpoint_files, checkpoint_size, checksums, guards, saved_run, whole_checkpoints
+from deltal_openrlhf.host.alive import Pulse
 from deltal_openrlhf.host.collectives import everyones
 from deltal_openrlhf.host.ema import FILE as AVERAGE
 from deltal_openrlhf.host.ema import WeightAverage
@@ -60,6 +61,13 @@ class DeltaLStrategy(DeepspeedStrategy):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.context = StepContext()
+        self.pulse = Pulse()
+
+    def prepare(self, *models: Any) -> Any:
+        self.pulse.alive("a model is loaded")
+        prepared = super().prepare(*models)
+        self.pulse.alive("a model is ready")
+        return prepared
 
     def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict:
         config = super().get_ds_train_config(*args, **kwargs)
@@ -80,6 +88,7 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def backward(self, loss: torch.Tensor, model: Any, optimizer: Any, **kwargs: Any) -> None:
         super().backward(loss, model, optimizer, **kwargs)
+        self.pulse.alive("a micro batch")
         # After the backward pass, so that no other rank is left waiting in its collectives; the parameters are still the old ones.
         if not bool(torch.isfinite(loss)):
             raise RuntimeError(self._bad_loss(loss.item()))
@@ -186,12 +195,15 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def _write_aside(self, model: Any, staging: Path, tag: str, client_state: dict, metric: dict) -> None:
         self.write_ckpt(model, str(staging), tag, client_state, **metric)
+        self.pulse.alive(f"a part of checkpoint {tag}")
         torch_dist_barrier_and_cuda_sync()
         for name, file in (("deltal", SAVED_LOSS), ("run", saved_run.FILE)):
             if self.is_rank_0() and name in client_state:
                 # Readable without torch, before a resumed run starts anything.
                 write_atomically(staging / tag / file, json.dumps(client_state[name]))
+        self.pulse.alive(f"a part of checkpoint {tag}")
         self._write_checksums(staging / tag)
+        self.pulse.alive(f"a part of checkpoint {tag}")
 
     def write_ckpt(self, model: Any, folder: str, tag: str, client_state: dict, **metric: Any) -> None:
         """The checkpoint itself, into folder/tag. metric: metric_value and metric_key, as the host's."""

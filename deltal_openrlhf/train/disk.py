@@ -6,6 +6,7 @@ ends, however it ends. Between machines it holds where the file system hands loc
 """
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,17 +41,38 @@ def check(args: Arguments) -> None:
 
 def lock(args: Arguments) -> list[IO]:
     """Lock the folders of the run, and make them. Until the files are closed another run is refused (ValueError)."""
-    files: list[IO] = []
-    for flag, folder in {path.resolve(): (flag, path) for flag, path in _folders(args)}.values():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            files.append(open(folder / LOCK, "a"))
-        except OSError as error:
-            raise ValueError(f"{flag} {folder} cannot be written: {error.strerror}") from error
-        journal.lock(
-            files[-1], f"{flag} {folder}: another run is writing there; wait for its end, or take another folder"
-        )
-    return files
+    folders = {path.resolve(): (flag, path) for flag, path in _folders(args)}
+    return [lock_one(flag, folder) for flag, folder in folders.values()]
+
+
+def lock_one(flag: str, folder: Path) -> IO:
+    """Lock a folder, and make it. Raises ValueError where it cannot be written, or another run has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "a")
+    except OSError as error:
+        raise ValueError(f"{flag} {folder} cannot be written: {error.strerror}") from error
+    journal.lock(file, f"{flag} {folder}: another run is writing there; wait for its end, or take another folder")
+    return file
+
+
+def uses_checkpoints(args: Arguments) -> bool:
+    """Whether the run has --ckpt.path from its start on: to save there by itself, or to resume from there and save when it is stopped."""
+    resumes = args.ckpt.load_enable and os.access(existing(Path(args.ckpt.path)), os.W_OK)
+    return _saves(args) or _keeps_best(args) or resumes
+
+
+def last_save_fails(args: Arguments) -> str | None:
+    """Why a run that saves nothing by itself could not save when it is told to stop. None where it could, and for all others."""
+    if _saves(args) or _keeps_best(args) or args.ckpt.disable_ds:
+        return None
+    folder, size = Path(args.ckpt.path), checkpoint_size.checkpoint(args)
+    try:
+        _try_writing("--ckpt.path", folder)
+        _check_space([_Need("--ckpt.path", folder, size or 0, "a checkpoint", "free some")])
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _saves(args: Arguments) -> bool:
@@ -64,7 +86,7 @@ def _keeps_best(args: Arguments) -> bool:
 def _folders(args: Arguments) -> list[tuple[str, Path]]:
     """The folders that the run writes to, with their flags."""
     folders = [("--ckpt.output_dir", Path(args.ckpt.output_dir))]
-    if _saves(args) or _keeps_best(args):
+    if uses_checkpoints(args):
         folders.append(("--ckpt.path", Path(args.ckpt.path)))
     return folders
 

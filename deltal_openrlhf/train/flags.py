@@ -157,8 +157,8 @@ def _add_stopping_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1800.0,
         metavar="SECONDS",
-        help="end the run, with the stacks of all workers in the log, after so many seconds without a response or a step, the start "
-        "included; default 1800; 0: never",
+        help="end the run, with the stacks of all workers in the log, after so many seconds without a response, a micro batch or a part of "
+        "a save, the start included; default 1800; 0: never",
     )
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import process, remote_code
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.runs.command import TERMINATED
 from deltal_openrlhf.runs.leftovers import Leftovers
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import config_files, gpus
@@ -36,7 +35,7 @@ PROG = "deltal train"
 def main(argv: list[str] | None = None) -> None:
     """Run the host's PPO command line.
 
-    Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1) or 1 (anything else).
+    Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1) or 1 (anything else, and a stop that lost steps).
     """
     argv = sys.argv[1:] if argv is None else argv
     run = _Run()
@@ -96,7 +95,7 @@ class _Run:
         from openrlhf.utils.config import hierarchize
 
         from deltal_openrlhf.host.features import announcements
-        from deltal_openrlhf.train import disk, start
+        from deltal_openrlhf.train import start
 
         remote_code.choose(getattr(flat, "deltal.trust_remote_code"))
         try:
@@ -114,10 +113,6 @@ class _Run:
                 "further, another --ckpt.path and --ckpt.output_dir start anew"
             )
             sys.exit(0)
-        try:
-            self.locks = disk.lock(args)  # until this process ends
-        except ValueError as error:
-            fail(str(error), PROG)
         _say(*self.start.lines(), *self.start.warnings())
         mended = announcements(args)
         if self.on_cpu:
@@ -156,13 +151,14 @@ class _Run:
 
     def _watch(self) -> None:
         """Once Ray runs: what a signal and a run that stands still do."""
-        from deltal_openrlhf.host import stop
+        from deltal_openrlhf.host import alive
+        from deltal_openrlhf.train.last_save import LastSave
 
         args = self.start.args
-        self.signals.watch(args.deltal.grace, self.console.say if self.console else _say)
+        self.signals.watch(args.deltal.grace, self.console.say if self.console else _say, LastSave(args))
         if args.deltal.stall_timeout:
             self.stall = StallWatch(
-                args.deltal.stall_timeout, stop.sign_of_life, lambda why: self.signals.interrupt(why, 1)
+                args.deltal.stall_timeout, alive.last_sign, lambda why: self.signals.interrupt(why, 1)
             )
 
     def guarded(self, run: Callable[[], Any]) -> int:
@@ -181,7 +177,7 @@ class _Run:
         except BaseException as error:  # noqa: BLE001 - reported below and turned into the exit code
             why, code = reason(error, self.console.log_path if self.console else None), 1
             if self.signals.came:
-                why, code = self.signals.stopped(error, why), TERMINATED
+                why, code = self.signals.stopped(error, why)
             elif isinstance(error, AssertionError) and hasattr(self, "start") and not self.ray_started:
                 why, code = f"OpenRLHF refuses these flags: {error}", 2
             elif isinstance(error, gpus.NotThere):

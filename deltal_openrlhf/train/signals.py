@@ -2,6 +2,7 @@
 
     before training begins   the run ends at once: there is nothing to save
     later                    the controllers are told (host/stop.py); they save and end within --deltal.grace seconds
+                             exit status 1 where finished steps are lost, so that no scheduler starts the same again for ever
     a second signal          the run ends at once; one that comes with the first does not count, since a scheduler and a shell that
                              passes it on both send it
     Ctrl-C                   the run ends at once
@@ -16,13 +17,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from deltal_openrlhf.host.process import STOP_SIGNALS
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.runs.command import INTERRUPTED, TERMINATED
 
+FAILED = 1
+
 Say = Callable[[str], None]
+
+
+class Saving(Protocol):
+    """As last_save.py's."""
+
+    def forbidden(self) -> str | None: ...
+
+    def saved(self) -> str | None: ...
+
+
 TOGETHER = 1.0
 """Seconds after the first signal in which others are the same one."""
 
@@ -39,6 +52,7 @@ class Signals:
         self._told = threading.Event()
         self._ended = threading.Event()
         self._watched = False
+        self._kept: str | None = None
         self._install()
 
     # ── In the main thread ──
@@ -66,9 +80,9 @@ class Signals:
         ):  # what the handler raised got lost in a callback, or where Ray takes any error for a slow start
             raise KeyboardInterrupt
 
-    def watch(self, grace: float, say: Say) -> None:
+    def watch(self, grace: float, say: Say, saving: Saving) -> None:
         """From now on a signal lets the run save first. grace: seconds for that. say: gets a line when it comes. Needs Ray."""
-        threading.Thread(target=self._follow, args=(grace, say), daemon=True, name="stop").start()
+        threading.Thread(target=self._follow, args=(grace, say, saving), daemon=True, name="stop").start()
         self._watched = True
 
     def end(self) -> None:
@@ -80,12 +94,17 @@ class Signals:
         """Why a run was interrupted, and its exit status."""
         return self._why or "interrupted", self._code
 
-    def stopped(self, error: BaseException, reason: str) -> str:
-        """Why a run ended that was told to stop. error: what it ended with: what the controllers say, or, with its reason, another one."""
-        from deltal_openrlhf.host.stop import Stopped
+    def stopped(self, error: BaseException, reason: str) -> tuple[str, int]:
+        """Why a run ended that was told to stop, and its exit status.
+
+        error: what it ended with: what the controllers say, or, with its reason, another one.
+        """
+        from deltal_openrlhf.host.stop import NotSaved, Stopped
 
         cause = getattr(error, "cause", error)  # what Ray wraps
-        return f"{self._name()}: {cause if isinstance(cause, Stopped) else f'nothing was saved: {reason}'}"
+        if not isinstance(cause, Stopped):
+            return f"{self._name()}: nothing was saved: {reason}", FAILED
+        return f"{self._name()}: {cause}", FAILED if isinstance(cause, NotSaved) else TERMINATED
 
     @property
     def came(self) -> bool:
@@ -134,20 +153,25 @@ class Signals:
             # Not SIGINT, which a shell lets its background jobs ignore.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    def _follow(self, grace: float, say: Say) -> None:
-        from deltal_openrlhf.host import stop
+    def _follow(self, grace: float, say: Say, saving: Saving) -> None:
+        from deltal_openrlhf.host import alive, stop
 
         self._told.wait()
         name = self._name()
-        too_late = f"{name}: not saved within {grace:g} s (--deltal.grace)"
-        # Also where Ray does not answer any more.
-        timer = threading.Timer(grace, self.interrupt, (too_late, TERMINATED))
+        # Also where Ray or the disk does not answer any more.
+        timer = threading.Timer(grace, self._too_late, (grace,))
         timer.daemon = True
         timer.start()
-        stop.ask_to_stop(name)
-        if stop.sign_of_life() is None:
+        if not alive.training_has_begun():
             self.interrupt(f"{name} in the start: no step was done, so nothing was saved", TERMINATED)
             return
-        say(
-            f"{name}: the run saves a checkpoint and ends, within {grace:g} s (--deltal.grace); a second signal ends it at once"
-        )
+        self._kept = saving.saved()
+        no_save = saving.forbidden()
+        stop.ask_to_stop(name, no_save)
+        does = f"ends without a save ({no_save})" if no_save else "saves a checkpoint and ends"
+        say(f"{name}: the run {does}, within {grace:g} s (--deltal.grace); a second signal ends it at once")
+
+    def _too_late(self, grace: float) -> None:
+        kept = f"checkpoint {self._kept} is the last" if self._kept else "the run has saved no other checkpoint"
+        why = f"{self._name()}: not saved within {grace:g} s (--deltal.grace); {kept}"
+        self.interrupt(why, TERMINATED if self._kept else FAILED)

@@ -16,7 +16,7 @@ NODES_ANSWER_WITHIN = 60.0
 
 
 class StallWatch:
-    """Looks whether the controllers give signs of life (host/stop.py): training begins, a response came, a step is done."""
+    """Looks whether the processes of the run give signs of life (host/alive.py)."""
 
     def __init__(
         self, timeout: float, sign: Callable[[], str | None], stalled: Callable[[str], None], every: float = 5.0
@@ -40,14 +40,14 @@ class StallWatch:
             self._last, self._since = sign, time.monotonic()
         elif time.monotonic() - self._since > self._timeout:
             self._done = True
-            print(f"no step and no response for {duration(self._timeout)}; the stacks of all workers:", file=sys.stderr)
+            print(f"nothing was done for {duration(self._timeout)}; the stacks of all workers:", file=sys.stderr)
             found = workers_stacks()
             for name, text in found.items():
                 print(f"\n{name}\n{text.rstrip()}", file=sys.stderr)
             sys.stderr.flush()
             after = f"after: {self._last}" if self._last else "in the start"
             self._stalled(
-                f"no step and no response for {duration(self._timeout)} (--deltal.stall_timeout {self._timeout:g}), {after}; the stacks of "
+                f"nothing was done for {duration(self._timeout)} (--deltal.stall_timeout {self._timeout:g}), {after}; the stacks of "
                 f"{len(found)} workers are in the log"
             )
 

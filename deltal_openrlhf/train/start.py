@@ -1,10 +1,10 @@
 """Everything that can be refused before Ray starts, and what a start says it does differently from the stock host."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -30,7 +30,7 @@ class Start:
     """A run whose flags have been checked.
 
     layout: None where each rank holds a copy of the model. notes: flags that were changed to suit the device. choice: the
-    checkpoint from which the run resumes.
+    checkpoint from which the run resumes. locks: of its folders; another run is refused until they are closed.
     """
 
     args: Arguments
@@ -41,6 +41,7 @@ class Start:
     notes: list[str]
     choice: whole_checkpoints.Choice | None
     data: run_data.RunData
+    locks: Sequence[IO] = ()
 
     @property
     def resumed(self) -> str | None:
@@ -83,6 +84,8 @@ class Start:
                 lines.append(
                     f"the run has another length than when it was saved ({', '.join(changed)}): its learning-rate schedule too"
                 )
+        if reason := disk.last_save_fails(args):
+            lines.append(f"told to stop, the run will save nothing: {reason}")
         return lines
 
 
@@ -126,9 +129,11 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     data = run_data.read(args, has_our_service=is_real and probe_reward_services(args))
     remote_code.check_models(args, may_download=is_real)  # again: the hub has answered by now
     args.deltal.data = data.fingerprint()
+    # Before the checkpoint is chosen: a run that still ends in these folders may save another one.
+    locks = disk.lock(args) if is_real else []
     choice = _check_resumed(args, settings, backend)
     args.deltal.resumed = choice.tag if choice else None
-    return Start(args, settings, backend, layout, on_cpu, notes, choice, data)
+    return Start(args, settings, backend, layout, on_cpu, notes, choice, data, locks)
 
 
 def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:

@@ -12,7 +12,7 @@ from support.controllers import Disk, run
 
 from deltal_openrlhf.host import stop, stoppable
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.host.stop import Attention, AttentiveQueue, StopAsked, Stopped
+from deltal_openrlhf.host.stop import Attention, AttentiveQueue, NotSaved, StopAsked, Stopped
 from deltal_openrlhf.host.stoppable import StoppableMixin
 
 PROMPTS = 16
@@ -168,8 +168,19 @@ def test_a_run_that_saves_nothing_by_itself_is_saved_nevertheless():
 def test_without_checkpoints_of_its_own_it_says_that_nothing_was_saved():
     controller = Controller(1, disable_ds=True)
     say_after(controller, "update 1")
-    with pytest.raises(Stopped, match=r"^step 1 was the last; no checkpoint was saved \(--ckpt.disable_ds\)$"):
+    with pytest.raises(NotSaved, match=r"^step 1 was the last; no checkpoint was saved \(--ckpt.disable_ds\)$"):
         controller.fit()
+
+
+def test_a_folder_that_another_run_has_is_left_alone(monkeypatch):
+    monkeypatch.setattr(stop, "save_forbidden", lambda: "--ckpt.path ckpt: another run is writing there")
+    controller = Controller(float("inf"))
+    say_after(controller, "update 2")
+    with pytest.raises(
+        NotSaved, match="^step 2 was the last; no checkpoint was saved: --ckpt.path ckpt: another run is writing there$"
+    ):
+        controller.fit()
+    assert controller.events[-1] == "log 2"
 
 
 @pytest.mark.parametrize(

@@ -125,16 +125,21 @@ def wait_until(condition, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "in_training", "requeued"),
-    [(signal.SIGUSR1, True, True), (signal.SIGTERM, True, False), (signal.SIGUSR1, False, True)],
-    ids=["time limit", "preempted", "time limit before the training"],
+    ("sent", "in_training", "status", "requeued"),
+    [
+        (signal.SIGUSR1, True, 143, True),
+        (signal.SIGUSR1, True, 1, False),
+        (signal.SIGTERM, True, 143, False),
+        (signal.SIGUSR1, False, 143, True),
+    ],
+    ids=["time limit", "time limit and a full disk", "preempted", "time limit before the training"],
 )
-def test_a_slurm_job_that_is_told_to_stop_lets_the_run_save(clone, sent, in_training, requeued):
+def test_a_slurm_job_that_is_told_to_stop_lets_the_run_save(clone, sent, in_training, status, requeued):
     waits = clone / "scripts" / "cluster" / "ray.sh"
     waits.write_text("" if in_training else f"touch {clone}/waits; sleep 60\n")
     deltal = clone / ".venv" / "bin" / "deltal"
     # The real one takes its time to save; a signal that comes meanwhile must not end the job before it.
-    saves = f"trap '' USR1 TERM; echo got $1 >> {clone}/calls; sleep 0.5; echo saved >> {clone}/calls; exit 143"
+    saves = f"trap '' USR1 TERM; echo got $1 >> {clone}/calls; sleep 0.5; echo saved >> {clone}/calls; exit {status}"
     deltal.write_text(
         f"#!/usr/bin/env bash\nsaves() {{ {saves}; }}\ntrap 'saves USR1' USR1\ntrap 'saves TERM' TERM\ntouch {clone}/trains\n"
         "for _ in {1..300}; do sleep 0.1; done\n"
@@ -150,7 +155,7 @@ def test_a_slurm_job_that_is_told_to_stop_lets_the_run_save(clone, sent, in_trai
             job.send_signal(sent)
             time.sleep(0.2)
             job.send_signal(signal.SIGTERM)
-            assert job.wait(timeout=20) == 143
+            assert job.wait(timeout=20) == status
         finally:
             job.kill()
     found = calls(clone)

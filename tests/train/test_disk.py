@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from deltal_openrlhf.host import checkpoint_size
 from deltal_openrlhf.runs import full_disk
 from deltal_openrlhf.train import disk
+from deltal_openrlhf.train.last_save import LastSave
 
 PARAMETERS = 1000 * 1000 + 24
 WHOLE = 14 * PARAMETERS  # bf16, and 12 bytes of the optimizer
@@ -29,6 +30,7 @@ def model(tmp_path) -> str:
 
 def arguments(folder: Path, model: str = "none", **ckpt) -> Space:
     defaults = {"save_steps": 1, "max_num": 3, "max_mem": float("inf"), "save_hf": False, "disable_ds": False}
+    defaults |= {"load_enable": False}
     paths = {"output_dir": str(folder / "out"), "path": str(folder / "ckpt"), "best_metric_key": ""}
     return Space(
         backend="deepspeed",
@@ -139,6 +141,9 @@ def test_the_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
 
 def test_runs_may_share_a_checkpoint_folder_that_none_of_them_writes(tmp_path):
     assert len(disk.lock(arguments(tmp_path))) == 2
+    assert (
+        len(disk.lock(arguments(tmp_path, save_steps=-1, load_enable=True))) == 2
+    )  # it resumes from what others save there
     assert len(disk.lock(arguments(tmp_path, save_steps=-1))) == 1
     assert len(disk.lock(arguments(tmp_path, path=str(tmp_path / "out")))) == 1
 
@@ -151,3 +156,53 @@ def test_a_model_is_counted_once_where_its_weights_are_there_twice(tmp_path):
     index = {"weight_map": {"weight": "model-00001-of-00001.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert checkpoint_size.parameters(str(tmp_path)) == 100
+
+
+# ── The last save of a run that is told to stop ──
+
+
+def lock_taken(folder: Path) -> str | None:
+    return LastSave(arguments(folder, save_steps=-1)).forbidden()
+
+
+def test_a_run_that_saves_nothing_locks_its_folder_when_it_is_told_to_stop(tmp_path):
+    first, second = (arguments(tmp_path / "shared", save_steps=-1, output_dir=str(tmp_path / name)) for name in "ab")
+    locks = [*disk.lock(first), *disk.lock(second)]  # both train
+    held = LastSave(first)
+    with ProcessPoolExecutor(1, get_context("fork")) as another_process:
+        assert another_process.submit(lock_taken, tmp_path / "shared").result() is None
+    with ProcessPoolExecutor(1, get_context("fork")) as another_process:
+        assert held.forbidden() is None
+        assert another_process.submit(lock_taken, tmp_path / "shared").result() == (
+            f"--ckpt.path {tmp_path}/shared/ckpt: another run is writing there; wait for its end, or take another folder"
+        )
+    assert (
+        LastSave(arguments(tmp_path, save_steps=-1, path="/proc/deltal/run"))
+        .forbidden()
+        .startswith("--ckpt.path /proc/deltal/run cannot be written: ")
+    )
+    assert LastSave(arguments(tmp_path, save_steps=-1, path="/proc/deltal/run", disable_ds=True)).forbidden() is None
+    assert len(locks) == 2
+
+
+def test_what_a_run_has_saved_itself(tmp_path):
+    latest = tmp_path / "ckpt" / "_actor" / "latest"
+    latest.parent.mkdir(parents=True)
+    latest.write_text("global_step4")  # of a run before
+    last_save = LastSave(arguments(tmp_path))
+    assert last_save.saved() is None
+    latest.write_text("global_step8")
+    assert last_save.saved() == "global_step8"
+
+
+def test_a_last_save_that_cannot_succeed_is_said_at_the_start(tmp_path, model, monkeypatch):
+    assert disk.last_save_fails(arguments(tmp_path, model, save_steps=-1)) is None
+    unwritable = disk.last_save_fails(arguments(tmp_path, model, save_steps=-1, path="/proc/deltal/run"))
+    assert unwritable.startswith("--ckpt.path /proc/deltal/run cannot be written: ")
+    free_bytes(monkeypatch, WHOLE - 1)
+    assert disk.last_save_fails(arguments(tmp_path, model, save_steps=-1)).startswith(
+        f"--ckpt.path {tmp_path}/ckpt has "
+    )
+    assert disk.last_save_fails(arguments(tmp_path, model, save_steps=-1, disable_ds=True)) is None
+    free_bytes(monkeypatch, WHOLE)
+    assert disk.last_save_fails(arguments(tmp_path, model, save_steps=-1)) is None

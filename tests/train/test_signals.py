@@ -14,18 +14,23 @@ from support import commands
 
 FAKE = """
 import sys, threading, time
-from deltal_openrlhf.host import stop
+from types import SimpleNamespace
+from deltal_openrlhf.host import alive, stop
 from deltal_openrlhf.train import launch
 from deltal_openrlhf.train.stall import StallWatch
 
 phase = sys.argv[1]
 run, asked = launch._Run(), threading.Event()
-stop.sign_of_life = lambda: None if phase == "loads" else "step 1"
-stop.ask_to_stop = lambda why: (print("asked:", why, flush=True), asked.set())
+alive.training_has_begun = lambda: phase != "loads"
+stop.ask_to_stop = lambda why, no_save: (print("asked:", why, *filter(None, [no_save]), flush=True), asked.set())
+saving = SimpleNamespace(
+    forbidden=lambda: "the folder is taken" if phase == "may not save" else None,
+    saved=lambda: "global_step2" if phase == "hangs later" else None,
+)
 
 def work():
     if phase != "begins":
-        run.signals.watch(0.5 if phase == "hangs" else 60, lambda line: print(line, flush=True))
+        run.signals.watch(0.5 if phase.startswith("hangs") else 60, lambda line: print(line, flush=True), saving)
     print("ready", flush=True)
     if phase == "loses":
         with run.signals.kept():
@@ -36,14 +41,17 @@ def work():
     if phase == "saves":
         asked.wait()
         raise stop.Stopped("checkpoint global_step3 is saved in ckpt")
+    if phase == "may not save":
+        asked.wait()
+        raise stop.NotSaved("step 3 was the last; no checkpoint was saved: the folder is taken")
     if phase == "dies":
         asked.wait()
-        raise ValueError("no such thing")
+        raise OSError("no space left in ckpt")
     if phase == "ends":
         asked.wait()
         return
     if phase == "stalls":
-        run.stall = StallWatch(0.3, stop.sign_of_life, lambda why: run.signals.interrupt(why, 1))
+        run.stall = StallWatch(0.3, lambda: "step 1", lambda why: run.signals.interrupt(why, 1))
     time.sleep(60)
 
 sys.exit(run.guarded(work))
@@ -86,8 +94,15 @@ STOPPED = "deltal train: stopped: "
         ("begins", [TERM], 143, "SIGTERM in the start: no step was done, so nothing was saved"),
         ("loads", [USR1], 143, "SIGUSR1 in the start: no step was done, so nothing was saved"),
         ("saves", [TERM], 143, "SIGTERM: checkpoint global_step3 is saved in ckpt"),
-        ("dies", [TERM], 143, "SIGTERM: nothing was saved: ValueError: no such thing"),
-        ("hangs", [TERM], 143, "SIGTERM: not saved within 0.5 s (--deltal.grace)"),
+        ("may not save", [TERM], 1, "SIGTERM: step 3 was the last; no checkpoint was saved: the folder is taken"),
+        ("dies", [TERM], 1, "SIGTERM: nothing was saved: OSError: no space left in ckpt"),
+        ("hangs", [TERM], 1, "SIGTERM: not saved within 0.5 s (--deltal.grace); the run has saved no other checkpoint"),
+        (
+            "hangs later",
+            [TERM],
+            143,
+            "SIGTERM: not saved within 0.5 s (--deltal.grace); checkpoint global_step2 is the last",
+        ),
         ("waits", [TERM, USR1], 143, "a second signal (SIGUSR1): ended without saving"),
         ("waits", [INT], 130, "interrupted"),
         ("loses", [INT], 130, "interrupted"),
@@ -98,10 +113,11 @@ def test_what_a_signal_does(phase, sent, code, last):
     with driver(FAKE, phase) as process:
         returned, out, error = ended(process, *sent)
     assert (returned, error) == (code, STOPPED + last if last else "")
-    assert [line for line in out if line.startswith("asked")] == (
-        [] if phase == "begins" or INT in sent else [f"asked: {sent[0].name}"]
-    )
-    assert (SAYS in out) is (TERM in sent and phase not in ("begins", "hangs"))
+    told = f"asked: {sent[0].name}" + " the folder is taken" * (phase == "may not save")
+    is_told = phase not in ("begins", "loads") and INT not in sent
+    assert [line for line in out if line.startswith("asked")] == [told] * is_told
+    assert (SAYS in out) is (TERM in sent and phase in ("saves", "dies", "waits", "ends"))
+    assert any("ends without a save (the folder is taken)" in line for line in out) is (phase == "may not save")
 
 
 def test_a_run_that_stands_still_ends_with_its_reason():
@@ -109,7 +125,7 @@ def test_a_run_that_stands_still_ends_with_its_reason():
         returned, _, error = ended(process)
     assert returned == 1
     assert error == (
-        f"{STOPPED}no step and no response for 0:00:00 (--deltal.stall_timeout 0.3), after: step 1; the stacks of 0 workers are in the log"
+        f"{STOPPED}nothing was done for 0:00:00 (--deltal.stall_timeout 0.3), after: step 1; the stacks of 0 workers are in the log"
     )
 
 
@@ -151,7 +167,7 @@ def work():
     with run.signals.kept():
         ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, object_store_memory=2**27, logging_level="ERROR",
             log_to_driver=False, runtime_env={"worker_process_setup_hook": process.SETUP_HOOK})
-    run.signals.watch(60, lambda line: None)
+    run.signals.watch(60, lambda line: None, SimpleNamespace(saved=lambda: None, forbidden=lambda: None))
     ref = ray.remote(num_cpus=0)(Controller).remote().fit.remote()
     while not os.path.exists("ready"):
         time.sleep(0.1)

@@ -1,0 +1,41 @@
+"""Signs of life: what a process of the run did last. The driver ends a run that gives none for too long (train/stall.py).
+
+the start   a worker has joined the others, a model or a checkpoint is loaded, an engine is ready
+training    a response has come, a micro batch has gone forward or backward, an update or a weight sync is done
+a save      a rank has written its part, or the checksums of its part
+"""
+
+import time
+
+from deltal_openrlhf.host import job_store
+
+_BEGUN, _LAST = "begun", "alive"
+SAY_EVERY = 5.0
+"""Seconds between two signs of a process."""
+
+
+class Pulse:
+    """Gives the signs of one process, or of one part of it."""
+
+    _said = -float("inf")
+
+    def alive(self, what: str, *, now: bool = False) -> None:
+        """Say what was done last. Says it at most every SAY_EVERY seconds, unless it has to be heard now."""
+        moment = time.monotonic()
+        if now or moment - self._said >= SAY_EVERY:
+            self._said = moment
+            job_store.put(_LAST, f"{what}, {time.strftime('%H:%M:%S')}")
+
+
+def last_sign() -> str | None:
+    """What was done last, and when; each time something else. None before the first sign."""
+    return job_store.get(_LAST)
+
+
+def begin_training() -> None:
+    """From here on the run has a state that can be saved."""
+    job_store.put(_BEGUN, "begun")
+
+
+def training_has_begun() -> bool:
+    return job_store.get(_BEGUN) is not None

@@ -1,0 +1,27 @@
+"""Short texts that all processes of a run share, on every node: keys of this job in Ray's key-value store."""
+
+import ray
+
+_NAMESPACE = "deltal_openrlhf"
+
+
+def put(name: str, value: str) -> None:
+    """Nothing without Ray: checks and tests use workers and controllers in one process."""
+    if ray.is_initialized():
+        from ray.experimental import internal_kv
+
+        internal_kv._internal_kv_put(_key(name), value.encode(), namespace=_NAMESPACE)
+
+
+def get(name: str) -> str | None:
+    """None for a name that nobody has put, and without Ray."""
+    if not ray.is_initialized():
+        return None
+    from ray.experimental import internal_kv
+
+    value = internal_kv._internal_kv_get(_key(name), namespace=_NAMESPACE)
+    return None if value is None else value.decode()
+
+
+def _key(name: str) -> bytes:
+    return f"{ray.get_runtime_context().get_job_id()}/{name}".encode()
