@@ -43,7 +43,7 @@ def token_lengths(prompts: Sequence[str | Messages], tokenizer: Any) -> list[int
     starts = range(0, len(prompts), _BATCH)
     for start in tqdm(starts, "counting tokens", unit=f" x {_BATCH} prompts", disable=None, leave=False):
         batch = [as_text(prompt, tokenizer) for prompt in prompts[start : start + _BATCH]]
-        lengths += map(len, tokenizer(batch, add_special_tokens=False)["input_ids"])
+        lengths += map(len, tokenizer(text=batch, add_special_tokens=False)["input_ids"])
     return lengths
 
 

@@ -48,7 +48,7 @@ class Rows:
 
 
 class RowCheck:
-    """The check of the rows of one flag. tokenizer: None where it is not on this machine, so that no prompt can be measured."""
+    """The check of the rows of one flag. tokenizer: or processor; None where it is not on this machine, so that no prompt is measured."""
 
     def __init__(self, args: Arguments, loaded: Loaded, tokenizer: Any, has_our_service: bool) -> None:
         self.args, self.loaded, self.tokenizer = args, loaded, tokenizer
@@ -170,7 +170,7 @@ class RowCheck:
 
     def _measured(self, found: Rows, start: int, texts: list[str]) -> list[int]:
         """Count long and altered prompts of a batch; which of it the run keeps."""
-        tokens = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        tokens = self.tokenizer(text=texts, add_special_tokens=False)["input_ids"]  # as the host calls a processor, too
         kept = []
         for i, ids in enumerate(tokens):
             found.longest = max(found.longest, len(ids))

@@ -120,22 +120,24 @@ def _rows(check: RowCheck) -> Rows:
 
 
 def _tokenizer(args: Arguments) -> Any:
-    """The policy's; None if a dry run does not find it on this machine. Raises ValueError if it cannot be loaded or lacks a template."""
-    from transformers import AutoTokenizer
+    """The policy's, or the processor of a model of text and images, as the host chooses; None if a dry run does not find it here.
+
+    Raises ValueError if it cannot be loaded or lacks a chat template.
+    """
+    from transformers import AutoProcessor, AutoTokenizer
 
     name = args.actor.model_name_or_path
     if name is None:
         if args.dry_run:
             return None
         raise ValueError("--actor.model_name_or_path is missing: it names the model to train")
+    how = {"trust_remote_code": args.deltal.trust_remote_code, "local_files_only": args.dry_run}
     try:
         with quiet_hub():
-            tokenizer = AutoTokenizer.from_pretrained(
-                name,
-                use_fast=not args.data.disable_fast_tokenizer,
-                trust_remote_code=args.deltal.trust_remote_code,
-                local_files_only=args.dry_run,
-            )
+            if _sees_images(name, how):
+                tokenizer = AutoProcessor.from_pretrained(name, **how)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer, **how)
     except Exception as error:  # noqa: BLE001 - missing file, broken JSON, no network, unknown class: each raises its own kind
         if args.dry_run and not Path(name).is_dir():
             return None
@@ -147,3 +149,13 @@ def _tokenizer(args: Arguments) -> Any:
             f"--data.apply_chat_template needs a chat template, and the tokenizer of --actor.model_name_or_path {name} has none"
         )
     return tokenizer
+
+
+def _sees_images(name: str, how: dict[str, Any]) -> bool:
+    """By the host's rule (openrlhf.utils.utils.is_vlm_model), which takes whatever cannot be read for a no."""
+    from transformers import AutoConfig
+
+    try:
+        return hasattr(AutoConfig.from_pretrained(name, **how), "vision_config")
+    except Exception:  # noqa: BLE001 - no configuration, a broken one, no network
+        return False

@@ -15,10 +15,10 @@ from datasets import Dataset
 from openrlhf.trainer import ppo_trainer
 from openrlhf.trainer.ppo_trainer import compute_eval_metrics, prepare_datasets
 from openrlhf.utils.deepspeed import DeepspeedStrategy
+from openrlhf.utils.utils import get_tokenizer
 from support import controllers
 from support.host_arguments import host_arguments
-from support.run_data import arguments, save_tokenizer
-from transformers import AutoTokenizer
+from support.run_data import arguments, save_processor, save_tokenizer
 
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.data.templates import MATH
@@ -127,15 +127,15 @@ def rows_of(*prompts, **columns):
 @pytest.fixture
 def prepared(tmp_path):
     """prepared(*flags, ours=True, ...) -> the train and eval loaders and the number of steps that a run has."""
-    model = save_tokenizer(tmp_path / "model")
+    text = save_tokenizer(tmp_path / "model")
 
-    def prepare(*flags, ours=True, check=True):
+    def prepare(*flags, ours=True, check=True, model=text):
         args = arguments(model, *flags)
         if check:
             args.deltal.data = run_data.read(args).fingerprint()
         strategy = SimpleNamespace(args=args, print=lambda *_: None, is_rank_0=lambda: False)
         strategy.setup_dataloader = lambda *a, **k: DeepspeedStrategy.setup_dataloader(strategy, *a, **k)
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = get_tokenizer(str(model), None)
         with data_sets_bound(ppo_trainer) if ours else nullcontext():
             found = ppo_trainer.prepare_datasets(strategy, tokenizer)
         assert args.data.max_samples == host_arguments(*flags, "--reward.remote_url", "r.py").data.max_samples
@@ -193,6 +193,13 @@ def test_long_prompts_are_left_out_of_every_set(prepared, tmp_path):
     assert [prompt for _, prompt, _ in rows(evaluation)] == ["12345678", "a", "b"]
     assert steps == 3  # 3 prompts x 4 samples / 4 of a step
     assert len(prepared(*flags)[0]) == 5
+
+
+def test_long_prompts_of_a_model_of_text_and_images_are_left_out(prepared, tmp_path):
+    path = write(tmp_path / "a.jsonl", *rows_of("12345678", "123456789"))
+    flags = ["--data.prompt_dataset", path, "--deltal.skip_long_prompts"]
+    loader, _, _ = prepared(*flags, model=save_processor(tmp_path / "vision"))
+    assert [prompt for _, prompt, _ in rows(loader)] == ["12345678"]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,25 @@ def save_tokenizer(folder: Path, *, template: str | None = TEMPLATE, lowercase: 
     return folder
 
 
+def save_processor(folder: Path) -> Path:
+    """Configuration and processor of a model of text and images. Its chat template is the processor's only, as in older models."""
+    from transformers import (
+        AutoTokenizer,
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaProcessor,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(save_tokenizer(folder, template=None))
+    tokenizer.add_tokens("<image>", special_tokens=True)
+    LlavaProcessor(CLIPImageProcessorPil(), tokenizer, patch_size=14).save_pretrained(folder)
+    LlavaConfig(vision_config=CLIPVisionConfig(), text_config=LlamaConfig()).save_pretrained(folder)
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    return folder
+
+
 def write(path: Path, *rows: dict | str) -> Path:
     """A file of JSON lines; a str is a line as it is."""
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))

@@ -8,7 +8,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
-from support.run_data import REWARDS, arguments, save_tokenizer, write
+from support.run_data import REWARDS, arguments, save_processor, save_tokenizer, write
 
 from deltal_openrlhf.train import run_data
 
@@ -256,6 +256,14 @@ def test_a_missing_chat_template_or_tokenizer_is_named(read, tmp_path):
     ) as refused:
         read(GOOD, tokenizer=tmp_path / "empty")
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_of_text_and_images_is_read_by_the_hosts_processor(read, tmp_path):
+    flags = ["--data.apply_chat_template", "--data.max_len", "64"]
+    found = train(read(GOOD, tokenizer=save_processor(tmp_path / "vision"), flags=flags))
+    assert (found.total, found.altered, found.longest) == (1, 0, len("<user>1+1=<assistant>"))
+    with pytest.raises(ValueError, match="needs a chat template"):  # its tokenizer alone
+        read(GOOD, tokenizer=save_tokenizer(tmp_path / "plain", template=None), flags=flags)
 
 
 def test_a_dry_run_checks_what_is_here(read):
