@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import remote_code, toolkit
@@ -56,6 +58,16 @@ def outlive_stop_signals() -> None:
     # Ray's daemons, from which the worker comes, have them blocked (train/signals.py).
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     os.register_at_fork(after_in_child=_default_signals)
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """Inside, processes that this thread starts do not hear the signals, whatever handlers they set."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _default_signals() -> None:

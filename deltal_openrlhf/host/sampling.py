@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from openrlhf.trainer.ray import vllm_engine
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.host.alive import Pulse
+from deltal_openrlhf.host.process import stop_signals_blocked
 from deltal_openrlhf.statistics.seeds import seed_of
 
 PLACE = "place"
@@ -42,7 +44,9 @@ class SeededRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_c
             # Where a prompt is read in parts, vLLM 0.29 rewinds the generator of its request, which those of a CPU cannot do.
             longest = max(TOKENS_A_STEP, kwargs["max_model_len"])
             kwargs |= {"enable_chunked_prefill": False, "max_num_batched_tokens": longest}
-        await super().__init__(*args, **kwargs)
+        with stop_signals_blocked():  # vLLM's process inherits it; it would end in the middle of a weight sync
+            await super().__init__(*args, **kwargs)
+        Pulse().alive("an engine is ready")
 
     async def generate_responses(
         self, *args: Any, sampling_params: Any, num_samples: int = 1, draw: Draw, **kwargs: Any

@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -88,3 +91,36 @@ def test_an_engine_on_a_cpu_reads_every_prompt_whole(longest, at_once):
     }
     with pytest.raises(RuntimeError, match="does not use offset"):
         Generator().get_offset()  # what vLLM asks of a request whose prompt is read in parts
+
+
+VLLM = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_process_that_an_engine_starts_outlives_a_schedulers_signals(monkeypatch):
+    """vLLM's own one sets a handler for SIGTERM, on which it ends. Ended in a weight sync, it would cost the step."""
+    processes = []
+
+    async def start(self, **given):
+        processes.append(subprocess.Popen([sys.executable, "-c", VLLM], stdout=subprocess.PIPE))
+
+    monkeypatch.setattr(SeededRolloutActor.__mro__[1], "__init__", start)
+    asyncio.run(SeededRolloutActor.__new__(SeededRolloutActor).__init__(max_model_len=8))
+    asyncio.run(start(None))
+    try:
+        for process in processes:
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+        ours, another = processes
+        assert another.wait(timeout=20) == 0
+        ours.send_signal(signal.SIGUSR1)
+        assert ours.poll() is None
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
