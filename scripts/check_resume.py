@@ -37,12 +37,12 @@ from deltal_openrlhf.runs.metrics_file import read_metrics
 
 STEPS, EPISODES, PROMPTS, SAMPLES = 24, 4, 24, 4
 TARGETS = {
-    "driver": "",
-    "worker": "ray::DeltaLPolicyModelActor",
-    "engine": "ray::DeltaLRolloutRayActor",
-    "engine core": "VLLM::EngineCore",
+    "driver": (),
+    "worker": ("ray::DeltaLPolicyModelActor", "ray::PolicyModelActor."),
+    "engine": ("ray::DeltaLRolloutRayActor", "ray::RolloutRayActor."),
+    "engine core": ("VLLM::EngineCore",),
 }
-"""What is killed, and how its process is named; the driver is the command itself."""
+"""What is killed, and how its process is named, idle and in one of the host's methods; the driver is the command itself."""
 START = (1.0, 40.0)
 """Seconds after the command within which a kill before the next step falls: start, rollout or update."""
 TIME_LIMIT, ENDS_WITHIN = 900, 300
@@ -57,14 +57,15 @@ def reward_func(queries, prompts, labels, **kwargs):
 """
 
 
-def make_inputs(folder: Path) -> None:
+def make_inputs(folder: Path, **sizes: int) -> None:
+    """sizes: of the model, as in its config.json."""
     from tokenizers import Regex, pre_tokenizers
 
     from deltal_openrlhf.models.tiny import write_tiny_model
 
     if not (folder / "reward.py").exists():
         words = ["<pad>", "<eos>", "<unk>", *"0123456789abcdefghijklmnopqrstuvwxyz +-=?.!"]
-        write_tiny_model(folder / "model", words, pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"))
+        write_tiny_model(folder / "model", words, pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), **sizes)
         rows = [json.dumps({"input": f"{i}+{i % 7}=", "label": ""}) + "\n" for i in range(PROMPTS)]
         write_atomically(folder / "prompts.jsonl", "".join(rows))
         write_atomically(folder / "reward.py", REWARD)
@@ -204,8 +205,11 @@ def train_with_kills(words: list[str], out: Path, number: int, seed: int, later:
                 continue
             if not runs:
                 raise RuntimeError(f"the run ended by itself before kill {len(kills) + 1}: {out / 'console.txt'}")
+            hit = kill(process, target)
+            if hit is None and before < steps_done(out) < STEPS:
+                raise RuntimeError(f"no process of the run is called {TARGETS[target]}")
             # Before the workers are there, the driver is all that can be killed.
-            hit = kill(process, target) or kill(process, "driver")
+            hit = hit or kill(process, "driver")
             code = ends(process)
         kills.append({"target": hit, "after_step": steps_done(out), "seconds": round(delay, 2), "exit": code})
         write_atomically(record, json.dumps(kills))

@@ -1,6 +1,7 @@
 """scripts/check_resume.py on made runs: what it calls right, and what it notices. No pipeline is started."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from support.scripts import in_scripts
 
-STEPS, SAMPLES, BATCH = 12, 4, 4
+STEPS, SAMPLES, BATCH = 24, 4, 4
 
 
 def write_run(folder: Path, *, prompts: list[int], tokens: int = 5, weight: float = 1.0, steps: int = STEPS) -> Path:
@@ -33,13 +34,13 @@ EPISODE = list(range(24))
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("runs")
-    whole = write_run(folder / "whole", prompts=EPISODE * 2)
+    whole = write_run(folder / "whole", prompts=EPISODE * 4)
     runs = {
-        "same": write_run(folder / "same", prompts=EPISODE * 2, weight=1 + 5e-7),
-        "lost": write_run(folder / "lost", prompts=[*EPISODE, *EPISODE[:20], *EPISODE[:4]]),
-        "order": write_run(folder / "order", prompts=[*EPISODE, *EPISODE[::-1]]),
-        "drawn": write_run(folder / "drawn", prompts=EPISODE * 2, tokens=6, weight=1.1),
-        "short": write_run(folder / "short", prompts=EPISODE * 2, steps=11),
+        "same": write_run(folder / "same", prompts=EPISODE * 4, weight=1 + 5e-7),
+        "lost": write_run(folder / "lost", prompts=[*EPISODE * 3, *EPISODE[:20], *EPISODE[:4]]),
+        "order": write_run(folder / "order", prompts=[*EPISODE * 3, *EPISODE[::-1]]),
+        "drawn": write_run(folder / "drawn", prompts=EPISODE * 4, tokens=6, weight=1.1),
+        "short": write_run(folder / "short", prompts=EPISODE * 4, steps=23),
     }
     code = """
 from pathlib import Path
@@ -72,3 +73,33 @@ def test_other_responses_count_where_sampling_is_deterministic_only(figures):
     assert not strict["right"] and prompts_only["right"]
     assert strict["first step with other responses"] == 7
     assert strict["largest difference of a parameter"] == pytest.approx(0.1)
+
+
+RUN = """
+import json, sys, time
+from pathlib import Path
+
+hf = Path(sys.argv[1]) / "hf"
+hf.mkdir()
+for step in range(1, 20):
+    with open(hf / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": step, "of": "made up"}) + "\\n")
+    time.sleep(0.1)
+"""
+KILL = """
+from pathlib import Path
+import check_resume
+out = Path(data["out"])
+try:
+    result = check_resume.train_with_kills([*data["words"], str(out)], out, 1, data["seed"], 0.1)
+except RuntimeError as error:
+    result = str(error)
+"""
+
+
+def test_the_driver_is_not_killed_in_place_of_a_worker_that_is_not_found(tmp_path):
+    """What the first kill of a seed hits follows from the seed: that of 4 is a worker, after a step."""
+    (tmp_path / "run.py").write_text(RUN)
+    given = {"out": str(tmp_path / "out"), "words": [sys.executable, str(tmp_path / "run.py")], "seed": 4}
+    found = in_scripts(KILL, given)
+    assert "no process of the run is called" in found and "PolicyModelActor" in found
