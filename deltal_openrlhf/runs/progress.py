@@ -45,6 +45,7 @@ class Progress:
         done: int = 0,
         costs: Sequence[float] | None = None,
         estimate: bool = True,
+        after: float = 0.0,
         stream: TextIO | None = None,
     ) -> None:
         """Start the clock.
@@ -56,20 +57,22 @@ class Progress:
             done: how many of them an earlier run did; they say nothing about the speed of this one.
             costs: of each item, to which its time is proportional, in any unit; None where all cost the same.
             estimate: whether the time left is said.
+            after: seconds; of what takes less, nothing is said.
             stream: where the lines go, sys.stderr by default.
         """
         self._label, self._unit, self._total = label, unit, total
         self._costs = [0.0, *accumulate(costs)] if costs is not None else None
         self._before = self._done = done
-        self._estimate = estimate
+        self._estimate, self._after = estimate, after
         self._stream = stream or sys.stderr
         self._started = self._shown = time.monotonic()
         self._complete = False
         self._terminal = self._stream.isatty()
-        self._live: AbstractContextManager = self._on_terminal() if self._terminal else nullcontext()
+        self._live: AbstractContextManager = nullcontext()
 
     def __enter__(self) -> "Progress":
-        self._live.__enter__()
+        if not self._after:
+            self._draw()
         return self
 
     def __exit__(
@@ -80,9 +83,12 @@ class Progress:
     def update(self, done: int, total: int | None = None) -> None:
         """Say how many items are done, the earlier run's included."""
         self._done, self._total = done, self._total if total is None else total
-        if self._terminal or self._complete:
-            return
         now = time.monotonic()
+        if self._complete or now - self._started < self._after:
+            return
+        if self._terminal:
+            self._draw()
+            return
         self._complete = done == self._total
         if self._complete or now - self._shown >= EVERY:
             self._shown = now
@@ -105,6 +111,12 @@ class Progress:
 
     def _line(self) -> str:
         return f"{self._label}: {self.text(self._done, time.monotonic() - self._started)}"
+
+    def _draw(self) -> None:
+        """Begin the line of a terminal, which draws itself from there on."""
+        if self._terminal and isinstance(self._live, nullcontext):
+            self._live = self._on_terminal()
+            self._live.__enter__()
 
     def _on_terminal(self) -> AbstractContextManager:
         """The line and its bar, drawn over and over. What the process prints on the same terminal appears above them."""

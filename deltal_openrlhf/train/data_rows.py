@@ -5,6 +5,7 @@ gives a prompt back. A dry run checks what is on this machine.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from deltal_openrlhf.host.data_fingerprint import Digest
 from deltal_openrlhf.host.data_sets import BATCH, longest_prompt, rendered
 from deltal_openrlhf.rewards import scoring
 from deltal_openrlhf.runs.errors import first_line
+from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.train.data_lines import kind
 from deltal_openrlhf.train.data_loading import Loaded
 
@@ -27,19 +29,22 @@ REWARD_CHECKS: dict[str, Callable[[str], Any]] = {
 }
 """What our own reward files ask of a label. Other labels may be anything that is not null."""
 Row = dict[str, Any]
+LONG = 5.0
+"""Seconds of a check after which it says how far it is, and then how fast it was."""
 
 
 @dataclass
 class Rows:
     """What the rows of one flag are found to be. total: without those that --deltal.skip_long_prompts leaves out.
 
-    long, altered: how many prompts are cut, and how many the tokenizer does not give back; None: not measured. first_long,
-    first_altered: where the first one stands. longest: tokens. digest: of the rows that are left.
+    speed: rows a second, None of a check too short to say. long, altered: how many prompts are cut, and how many the tokenizer does not
+    give back; None: not measured. first_long, first_altered: where the first one stands. longest: tokens. digest: of the rows left.
     """
 
     flag: str
     digest: Digest
     total: int = 0
+    speed: float | None = None
     long: int | None = 0
     first_long: str = ""
     longest: int = 0
@@ -67,16 +72,24 @@ class RowCheck:
         measured = self.tokenizer is not None and self.args.data.max_images_per_prompt == 0
         if not measured:
             found.long = None
-        for start, rows in self._batches():
-            for number, row in enumerate(rows, start):
-                self._check_row(number, row)
-            texts = self._texts(start, rows)
-            kept = self._measured(found, start, texts) if measured else range(len(texts))
-            if texts:
-                prompt = self.args.data.input_key
-                found.digest.add((self._source(rows[i]), rows[i][prompt], self._label(rows[i])) for i in kept)
-            found.total += len(kept)
+        begun, total = time.monotonic(), len(self.loaded.rows)
+        with Progress(f"checking --{found.flag}", "rows", total, after=LONG) as progress:
+            for start, rows in self._batches():
+                self._check_batch(found, start, rows, measured)
+                progress.update(start + len(rows))
+        seconds = time.monotonic() - begun
+        found.speed = total / seconds if seconds >= LONG else None
         return found
+
+    def _check_batch(self, found: Rows, start: int, rows: list[Row], measured: bool) -> None:
+        for number, row in enumerate(rows, start):
+            self._check_row(number, row)
+        texts = self._texts(start, rows)
+        kept = self._measured(found, start, texts) if measured else range(len(texts))
+        if texts:
+            prompt = self.args.data.input_key
+            found.digest.add((self._source(rows[i]), rows[i][prompt], self._label(rows[i])) for i in kept)
+        found.total += len(kept)
 
     def _rendering(self) -> list[Any]:
         data = self.args.data

@@ -42,7 +42,8 @@ class RunData:
         lines = [f"--{flag} is not on this machine: its rows were not checked" for flag in self.unread]
         for flag, rows in self.sets.items():
             longest = f", the longest of {rows.longest:,} tokens" if rows.long is not None else ""
-            lines.append(f"--{flag}: {rows.total:,} prompt{'s' if rows.total != 1 else ''}{longest}")
+            speed = f", checked at {rows.speed:,.0f} rows a second" if rows.speed else ""
+            lines.append(f"--{flag}: {rows.total:,} prompt{'s' if rows.total != 1 else ''}{longest}{speed}")
             lines += [line for line in (self._long(rows), self._altered(rows)) if line]
         if self.sets and self.args.data.apply_chat_template and self.args.data.input_template:
             lines.append("--data.input_template takes no part: OpenRLHF leaves it out with --data.apply_chat_template")

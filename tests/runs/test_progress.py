@@ -51,6 +51,23 @@ def test_a_file_gets_few_lines(clock):
     assert "\x1b" not in console.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_of_what_is_short_nothing_is_said(terminal, clock, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+
+    def said(seconds):
+        console = io.StringIO()
+        console.isatty = lambda: terminal
+        with Progress("checking", "rows", 4, after=5.0, stream=console) as progress:
+            for done in range(1, 5):
+                clock[0] += seconds / 4
+                progress.update(done)
+        return console.getvalue()
+
+    assert said(4.0) == ""
+    assert "checking: 4/4 rows, 0:00:08" in said(8.0)
+
+
 def test_a_terminal_has_one_line_that_is_redrawn(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     console = io.StringIO()

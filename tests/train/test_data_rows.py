@@ -1,6 +1,7 @@
 """Every row is checked before a start, by the host's own loader: what is refused, with its line, and what is counted."""
 
 import json
+import time
 from datetime import date
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from support.run_data import REWARDS, arguments, save_processor, save_tokenizer, write
 
-from deltal_openrlhf.train import run_data
+from deltal_openrlhf.train import data_rows, run_data
 
 GOOD = {"input": "1+1=", "label": "2"}
 LONG = {"input": "123456789", "label": "3"}  # 9 bytes, of which 8 are allowed
@@ -239,6 +240,17 @@ def test_what_the_tokenizer_does_not_give_back(read, tmp_path):
     data = read(*rows, tokenizer=lower)
     assert train(data).altered == 1
     assert any("does not give 1 of 2 prompts back, the first is " in line and "line 2" in line for line in data.lines())
+
+
+def test_a_long_check_says_how_far_it_is_and_how_fast(read, monkeypatch, capsys):
+    assert not [line for line in read(GOOD).lines() if "a second" in line]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(data_rows, "LONG", 1e-6)
+    begun = time.monotonic()
+    data = read(*[GOOD] * 9)
+    assert 0 < 9 / train(data).speed < time.monotonic() - begun
+    assert capsys.readouterr().err == "checking --data.prompt_dataset: 9/9 rows, 0:00:00\n"
+    assert data.lines()[0].endswith(f" of 4 tokens, checked at {train(data).speed:,.0f} rows a second")
 
 
 # ── The tokenizer, and dry runs ──
