@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status: 0, 1 (the training failed), 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM)."""
     args = parse(argv)
     cpu.set_environment()  # before transformers imports DeepSpeed, and for a quiet console
+    kept = "nothing was done"
     try:
         try:
             device, given = _device(), _given(args)
@@ -67,7 +68,12 @@ def main(argv: list[str] | None = None) -> int:
 
         try:
             with terminable():
-                QuickStart(args, device, given).run()
+                run = QuickStart(args, device, given)
+                try:
+                    run.run()
+                except KeyboardInterrupt:
+                    kept = run.kept()
+                    raise
         except TrainingFailed as failed:
             print(
                 f"quickstart: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same "
@@ -76,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             )
             return 1
     except KeyboardInterrupt as stop:
-        return interrupted("quickstart", stop, f"; the same command resumes it (in {args.out})")
+        return interrupted("quickstart", stop, f"; {kept}")
     return 0
 
 

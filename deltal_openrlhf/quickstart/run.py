@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deltal_openrlhf.data.countdown import same_problem
+from deltal_openrlhf.host.whole_checkpoints import newest
 from deltal_openrlhf.quickstart import evaluate, sizes, stages, task, training
 from deltal_openrlhf.quickstart.given import GivenModel
 from deltal_openrlhf.quickstart.training import Training
@@ -21,6 +22,8 @@ from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.statistics import bootstrap
 from deltal_openrlhf.statistics.estimate import Estimate
 
+BEGUN = "training_settings.json"
+"""Of the training that was begun in --out."""
 FORMAT = 1
 """Part of all settings: raise it when a stage's code changes what it makes."""
 
@@ -34,6 +37,7 @@ class QuickStart:
     def __init__(self, args: argparse.Namespace, device: str, given: GivenModel | None) -> None:
         """device: cpu or cuda. given: the model of --model."""
         self.args, self.out = args, Path(args.out)
+        self._done: list[str] = []
         self.checkpoint = self.out / "checkpoint"
         self.size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
         self.problems = self.size.task.held_out(task.HELD_OUT)
@@ -67,8 +71,8 @@ class QuickStart:
         before = self._evaluation("before", self.training.start, self.start_settings)
         accuracy = self._accuracy(before)
         print(f"  held-out accuracy {accuracy.value:.3f}", flush=True)
-        trained = stages.run_stage(
-            self.out / "train.json",
+        trained = self._stage(
+            "train.json",
             f"training with {' '.join(self.training.loss)}",
             self.train_settings,
             lambda: self._train(accuracy),
@@ -77,10 +81,25 @@ class QuickStart:
         after = self._evaluation("after", self.checkpoint, self.train_settings)
         self._report([*records, before, trained, after])
 
+    def kept(self) -> str:
+        """After an interruption: what the same command does not do again."""
+        done = list(self._done)
+        checkpoint = newest(self.out / "ckpt" / "_actor")
+        if checkpoint and stages.read_record(self.out / BEGUN) == self.train_settings:
+            done.append(f"{checkpoint} of the training")
+        if not done:
+            return "no stage was finished, so the same command begins anew"
+        return f"kept in {self.out}: {', '.join(done)}; the same command resumes after that"
+
+    def _stage(self, file: str, name: str, *given: Any) -> Record:
+        record = stages.run_stage(self.out / file, name, *given)
+        self._done.append(name)
+        return record
+
     def _supervised_start(self) -> Record:
         start = self.training.start
-        return stages.run_stage(
-            self.out / "start.json",
+        return self._stage(
+            "start.json",
             "supervised start",
             self.start_settings,
             lambda: stages.in_child(supervised_start, self.size, self.args.seed, start),
@@ -89,8 +108,8 @@ class QuickStart:
 
     def _evaluation(self, name: str, folder: Path, settings: dict[str, Any]) -> Record:
         how = self.training.max_new_tokens, self.training.kind, self.training.device
-        return stages.run_stage(
-            self.out / f"{name}.json",
+        return self._stage(
+            f"{name}.json",
             f"accuracy {name}",
             settings,
             lambda: stages.in_child(evaluate.evaluate, folder, self.problems, *how),
@@ -162,7 +181,7 @@ def per_problem(evaluation: Record) -> np.ndarray:
 
 def _set_aside_other_settings(out: Path, settings: dict[str, Any]) -> None:
     """A training that was begun with these settings resumes from its last saved step; one with others is moved to out/previous."""
-    begun = out / "training_settings.json"
+    begun = out / BEGUN
     if stages.read_record(begun) == settings:
         return
     previous = out / "previous"

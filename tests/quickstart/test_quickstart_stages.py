@@ -18,8 +18,10 @@ from deltal_openrlhf.data.countdown import split_of
 from deltal_openrlhf.parity import forkserver
 from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import (
+    evaluate,
     model,
     report,
+    run,
     sizes,
     stages,
     task,
@@ -157,6 +159,42 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
     assert "supervised start: done before" in capsys.readouterr().out
     assert command_line.main([*arguments, "--loss_agg", "token-mean"]) == 0
     assert trainings[2][-2:] == ["--loss_agg", "token-mean"]
+
+
+@pytest.mark.parametrize(
+    ("interrupted_in", "kept"),
+    [
+        ("supervised start", "no stage was finished, so the same command begins anew"),
+        ("accuracy before", "supervised start"),
+        ("training", "supervised start, accuracy before"),
+        ("training, after a save", "supervised start, accuracy before, global_step5 of the training"),
+    ],
+)
+def test_an_interrupted_run_says_what_it_has_kept(interrupted_in, kept, tmp_path, monkeypatch, capsys):
+    saved = tmp_path / "ckpt" / "_actor" / "latest"
+    saved.parent.mkdir(parents=True)
+    saved.write_text("global_step9")  # of a training with other settings
+
+    def in_child(function, *arguments):
+        if function is run.supervised_start and interrupted_in != "supervised start":
+            (tmp_path / "start").mkdir()
+            return {}
+        if function is evaluate.evaluate and interrupted_in != "accuracy before":
+            return {"correct": [[1, 0]] * task.HELD_OUT, "lengths": [1.0]}
+        raise Terminated("SIGTERM")
+
+    def train(arguments):
+        if interrupted_in == "training, after a save":
+            saved.parent.mkdir(parents=True)
+            saved.write_text("global_step5")
+        raise Terminated("SIGTERM")
+
+    monkeypatch.setattr(stages, "in_child", in_child)
+    monkeypatch.setattr(training, "train", train)
+    assert command_line.main(["--out", str(tmp_path)]) == 143
+    if kept.startswith("supervised"):
+        kept = f"kept in {tmp_path}: {kept}; the same command resumes after that"
+    assert capsys.readouterr().err == f"quickstart: interrupted by SIGTERM; {kept}\n"
 
 
 def test_failed_training_is_reported_and_repeated(tmp_path):
