@@ -12,10 +12,10 @@ from pathlib import Path
 
 from deltal_openrlhf.data import countdown, math_problems, report
 from deltal_openrlhf.data.math_problems import Problem, read_gsm8k, read_math
-from deltal_openrlhf.data.output import FORMATS, Row, Written, write
+from deltal_openrlhf.data.output import FORMATS, SKIPPED, Row, Written, write
 from deltal_openrlhf.data.prepare import Files, Options, math_files, measured
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
-from deltal_openrlhf.data.sources import FORMS, folder_problem
+from deltal_openrlhf.data.sources import FORMS, Skipped, folder_problem
 from deltal_openrlhf.models import remote_code
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, nearest, terminable
 
@@ -29,9 +29,11 @@ RESERVED = ("train", "holdout")
 def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     try:
+        args.skipped = [] if args.skip_bad else None
         with terminable():
             files = args.files(args, _options(args))
-            written = write({name: [prompt.row for prompt in files[name]] for name in files}, args.out, args.format)
+            rows: dict[str, Sequence[Row]] = {name: [prompt.row for prompt in files[name]] for name in files}
+            written = write(rows, args.out, args.format, args.skipped)
     except ValueError as error:
         print(f"deltal data {args.task}: error: {error}", file=sys.stderr)
         return 2
@@ -95,6 +97,10 @@ def _add_common(task: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     task.add_argument("--format", choices=FORMATS, default="jsonl", help="of every file (default jsonl)")
     task.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="measure prompts in its tokens")
+    task.add_argument(
+        "--skip_bad", "--skip-bad", action="store_true", help=f"leave out rows that are no problem, say how many, and write them with the "
+        f"reasons to {SKIPPED} in the folder (default: the first one is an error)"
+    )  # fmt: skip
     limit = "leave longer prompts out of every file, and say how many"
     task.add_argument("--max_prompt_tokens", type=_count, metavar="N", help=limit)
     task.add_argument("--seed", type=int, default=0, metavar="N", help="of choice and order of problems (default 0)")
@@ -139,26 +145,35 @@ def _countdown_problems(args: argparse.Namespace, wanted: dict[str, int]) -> dic
     if ranges:
         raise ValueError(f"--{next(iter(ranges))} is for generated problems, not for those of --source")
     _say(f"reading {args.source}")
-    everything = countdown.load(args.source)
+    everything = countdown.load(args.source, args.skipped)
     loaded = {split: countdown.without_repeats(problems) for split, problems in everything.items()}
     repeats = {split: len(everything[split]) - len(loaded[split]) for split in loaded}
     _say(f"dropped that repeat an earlier one: {', '.join(f'{split} {n:,}' for split, n in repeats.items())}")
     for split, n in wanted.items():
         if n > len(loaded[split]):
             raise ValueError(f"{args.source}: {n} {split} problems wanted, there are {len(loaded[split])}")
-    return {split: random.Random(args.seed).sample(loaded[split], n) for split, n in wanted.items()}
+    chosen = {}
+    without: list[countdown.Problem] | None = [] if args.skip_bad else None
+    for split, n in wanted.items():
+        try:
+            chosen[split] = countdown.choose(loaded[split], n, random.Random(args.seed), without)
+        except ValueError as error:
+            raise ValueError(f"{args.source}: {split}: {error}") from error
+    for problem in without or ():
+        args.skipped.append(Skipped(args.source, None, "it has no solution", problem._asdict()))
+    return chosen
 
 
 def _math_files(args: argparse.Namespace, options: Options) -> Files:
     sources = _eval_sources(list(math_problems.EVAL) if args.eval is None else args.eval)
-    train = _read("train", args.train, read_math)
-    evals = {name: _read(name, source, read_math) for name, source in sources.items()}
+    train = _read("train", args.train, read_math, args.skipped)
+    evals = {name: _read(name, source, read_math, args.skipped) for name, source in sources.items()}
     return math_files(train, evals, {"train": "math"}, options)
 
 
 def _gsm8k_files(args: argparse.Namespace, options: Options) -> Files:
-    train = _read("train", args.train, read_gsm8k)
-    test = _read("test", args.test, read_gsm8k)
+    train = _read("train", args.train, read_gsm8k, args.skipped)
+    test = _read("test", args.test, read_gsm8k, args.skipped)
     return math_files(train, {"test": test}, {"train": "gsm8k", "test": "gsm8k"}, options)
 
 
@@ -182,10 +197,14 @@ def _eval_sources(words: Sequence[str]) -> dict[str, str]:
     return sources
 
 
-def _read(name: str, source: str, reader: Callable[[str], list[Problem]]) -> list[Problem]:
+def _read(name: str, source: str, reader: Callable[..., list[Problem]], skipped: list[Skipped] | None) -> list[Problem]:
     _say(f"reading {name}: {source}")
-    problems = reader(source)
-    _say(f"  {len(problems):,} problems")
+    before = len(skipped or ())
+    problems = reader(source, skipped)
+    left_out = len(skipped or ()) - before
+    _say(f"  {len(problems):,} problems" + (f", {left_out:,} bad rows left out" if left_out else ""))
+    if skipped and not problems:
+        raise ValueError(f"{source}: every row is bad; the first: {skipped[before].why}")
     return problems
 
 
@@ -194,6 +213,8 @@ def _report(args: argparse.Namespace, files: Files, written: Sequence[Written]) 
     print()
     for file in written:
         print(f"wrote {file.path}: {file.rows:,} rows, sha256 {file.sha256}")
+    if args.skipped is not None:
+        print(f"wrote {args.out / SKIPPED}: {len(args.skipped):,} rows that were left out")
     print()
     lengths = {name: [prompt.length for prompt in prompts[name]] for name in prompts}
     print(*report.length_table(lengths, "tokens" if args.tokenizer else "characters"), sep="\n")

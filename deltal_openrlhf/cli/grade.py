@@ -1,17 +1,21 @@
-"""`deltal grade FILE.jsonl`: grade a file of answers, with the grader that gives the rewards."""
+"""`deltal grade FILE.jsonl|-`: grade a file or a stream of answers, with the grader that gives the rewards."""
 
 import argparse
 import json
+import os
+import stat
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.grading.extract import FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
+from deltal_openrlhf.grading.labels import number_text
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress
@@ -24,11 +28,13 @@ IN_FLIGHT = 10_000
 def parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="deltal grade",
-        description="Grade answers against gold answers. Each line of FILE is a JSON object with gold (a text, or a list of texts of "
-        "which one has to be met), pred (a text, or null) and, if known, label (true or false: whether pred is right). The lines with "
-        "equal and status go to standard output or --out; totals are printed at the end.",
+        description="Grade answers against gold answers. Each line of FILE is a JSON object with gold (a text, a number, or a list of "
+        "these, of which one has to be met), pred (a text, or null) and, if known, label (true, false, 1 or 0: whether pred is right). "
+        "The lines with equal and status go to standard output or --out; totals are printed at the end.",
     )
-    parser.add_argument("file", metavar="FILE", help="JSON lines with gold, pred and perhaps label")
+    parser.add_argument(
+        "file", metavar="FILE", help="JSON lines with gold, pred and perhaps label; - reads standard input"
+    )
     parser.add_argument("--out", help="write the graded lines to this file instead of standard output")
     parser.add_argument("--summary", help="write the totals as JSON to this file")
     parser.add_argument(
@@ -49,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
 class Line(NamedTuple):
     number: int
     fields: dict
+    golds: list[str]
     answer: str | None
 
 
@@ -59,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         grader = Grader(
             workers=args.workers, deadline=args.deadline, memory_mb=args.memory_mb, max_chars=args.max_chars
         )
-        lines = sum(1 for _ in open(args.file, "rb"))
+        # A pipe can be read once, and its length is not known.
+        is_file = args.file != "-" and stat.S_ISREG(os.stat(args.file).st_mode)
+        lines = sum(1 for _ in open(args.file, "rb")) if is_file else 0
         for path in filter(None, (args.out, args.summary)):
             if not Path(path).resolve().parent.is_dir():
                 raise ValueError(f"{path}: there is no folder {Path(path).resolve().parent}")
@@ -79,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return interrupted("deltal grade", stop, ", nothing written")
     if not totals["pairs"]:
-        command.error(f"{args.file}: holds no line with gold and pred")
+        command.error(f"{_name(args.file)}: holds no line with gold and pred")
     if args.summary:
         write_atomically(args.summary, json.dumps(totals, indent=1) + "\n")
     print(describe(totals), file=sys.stdout if args.out else sys.stderr)
@@ -101,7 +110,7 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
             grade = future.result()
             counts[grade.status] += 1
             if "label" in line.fields:
-                verdicts[line.fields["label"], grade.equal] += 1
+                verdicts[bool(line.fields["label"]), grade.equal] += 1
             text = json.dumps({**line.fields, **grade._asdict()}, ensure_ascii=False)
             if args.out:
                 out.append(text.encode("utf-8", "backslashreplace").decode() + "\n")
@@ -115,7 +124,7 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
                 if len(bad) <= SHOWN_BAD_LINES:
                     print(f"deltal grade: {line}", file=sys.stderr)
                 continue
-            waiting.append((line, grader.submit(line.fields["gold"], line.answer)))
+            waiting.append((line, grader.submit(line.golds, line.answer)))
             while waiting and (waiting[0][1].done() or len(waiting) > IN_FLIGHT):
                 finish()
         while waiting:
@@ -139,9 +148,13 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
     }
 
 
+def _name(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
 def _read(path: str, responses: str | None) -> Iterator[Line | str]:
-    """The lines of a file; for a bad one what is wrong with it."""
-    with open(path, "rb") as file:
+    """The lines of a file, or of standard input; for a bad one what is wrong with it."""
+    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.strip():
                 continue
@@ -150,29 +163,30 @@ def _read(path: str, responses: str | None) -> Iterator[Line | str]:
             except (ValueError, RecursionError) as error:
                 yield f"line {number}: not JSON ({error})"
                 continue
-            problem = _problem(fields)
-            if problem:
-                yield f"line {number}: {problem}"
+            try:
+                golds = _golds(fields)
+            except ValueError as error:
+                yield f"line {number}: {error}"
                 continue
             pred = fields["pred"]
-            yield Line(number, fields, extract_answer(pred, responses) if responses and pred else pred)
+            yield Line(number, fields, golds, extract_answer(pred, responses) if responses and pred else pred)
 
 
-def _problem(fields: Any) -> str | None:
-    """What is wrong with a line; None if nothing is."""
+def _golds(fields: Any) -> list[str]:
+    """The acceptable answers of a line. Raises ValueError for whatever is wrong with it."""
     if not isinstance(fields, dict):
-        return f"an object with gold and pred is wanted, not {type(fields).__name__}"
+        raise ValueError(f"an object with gold and pred is wanted, not {type(fields).__name__}")
     for name in ("gold", "pred"):
         if name not in fields:
-            return f"no field {name!r}; it has {', '.join(fields) or 'none'}"
-    golds = [fields["gold"]] if isinstance(fields["gold"], str) else fields["gold"]
-    if not (isinstance(golds, list) and golds and all(isinstance(gold, str) and gold.strip() for gold in golds)):
-        return f"gold is a non-empty text or a list of such, not {str(fields['gold'])[:60]!r}"
+            raise ValueError(f"no field {name!r}; it has {', '.join(fields) or 'none'}")
+    golds = fields["gold"] if isinstance(fields["gold"], list) else [fields["gold"]]
+    if not golds or not all(isinstance(gold, str) and gold.strip() or type(gold) in (int, float) for gold in golds):
+        raise ValueError(f"gold is a non-empty text, a number or a list of these, not {str(fields['gold'])[:60]!r}")
     if not isinstance(fields["pred"], str | None):
-        return f"pred is a text or null, not {str(fields['pred'])[:60]!r}"
-    if not isinstance(fields.get("label", True), bool):
-        return f"label is true or false, not {str(fields['label'])[:60]!r}"
-    return None
+        raise ValueError(f"pred is a text or null, not {str(fields['pred'])[:60]!r}")
+    if fields.get("label", True) not in (True, False):
+        raise ValueError(f"label is true or false, or 1 or 0, not {str(fields['label'])[:60]!r}")
+    return [gold if isinstance(gold, str) else number_text(gold) for gold in golds]
 
 
 def describe(totals: dict) -> str:

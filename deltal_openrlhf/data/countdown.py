@@ -13,9 +13,10 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from deltal_openrlhf.data.sources import read_rows
+from deltal_openrlhf.data.solvable import MOST_NUMBERS, is_solvable
+from deltal_openrlhf.data.sources import Skipped, read_rows, skip
 from deltal_openrlhf.data.templates import Messages, base_conversation
 
 HUB_NAME = "Jiayi-Pan/Countdown-Tasks-3to4"
@@ -105,25 +106,57 @@ def _random_value(values: list[int], rng: random.Random) -> int:
     return values[0]
 
 
-def load(source: str) -> dict[str, list[Problem]]:
+def load(source: str, skipped: list[Skipped] | None = None) -> dict[str, list[Problem]]:
     """The problems of a source (data/sources.py) with columns `nums` (list of int) and `target` (int), by split.
 
-    The split is ours (`split_of`): HUB_NAME has none. Raises ValueError, in one line, for whatever is wrong with the source; rows are
-    counted from 1.
+    The split is ours (`split_of`): HUB_NAME has none. Bad rows go to `skipped`; where that is None, the first is a ValueError. So is
+    whatever else is wrong with the source, in one line. Rows are counted from 1.
     """
     problems: dict[str, list[Problem]] = {split: [] for split in SPLITS}
     for number, row in enumerate(read_rows(source), start=1):
-        missing = [name for name in ("nums", "target") if not (isinstance(row, dict) and name in row)]
-        if missing:
-            has = ", ".join(map(str, row)) if isinstance(row, dict) else f"no columns but a {type(row).__name__}"
-            raise ValueError(f"{source}: row {number}: no column {missing[0]!r}; it has {has}")
-        numbers, target = row["nums"], row["target"]
-        if not (isinstance(numbers, list) and numbers and all(type(n) is int for n in [*numbers, target])):
-            raise ValueError(
-                f"{source}: row {number}: nums must be a list of int and target an int, got {numbers!r}, {target!r}"
-            )
-        problems[split_of(numbers, target)].append(Problem(tuple(numbers), target))
+        if why := _row_problem(row):
+            skip(Skipped(source, number, why, row), skipped)
+        else:
+            problems[split_of(row["nums"], row["target"])].append(Problem(tuple(row["nums"]), row["target"]))
     return problems
+
+
+def _row_problem(row: Any) -> str | None:
+    missing = [name for name in ("nums", "target") if not (isinstance(row, dict) and name in row)]
+    if missing:
+        has = ", ".join(map(str, row)) if isinstance(row, dict) else f"no columns but a {type(row).__name__}"
+        return f"no column {missing[0]!r}; it has {has}"
+    numbers, target = row["nums"], row["target"]
+    if not (isinstance(numbers, list) and numbers and all(type(n) is int for n in [*numbers, target])):
+        return f"nums must be a list of int and target an int, got {numbers!r}, {target!r}"
+    return None
+
+
+def choose(
+    problems: Sequence[Problem], n: int, rng: random.Random, skipped: list[Problem] | None = None
+) -> list[Problem]:
+    """n of the problems that have a solution.
+
+    Those without one go to `skipped` and others take their places; where it is None, the first is a ValueError. Problems of more than
+    solvable.MOST_NUMBERS numbers are taken as they are.
+    """
+    chosen = rng.sample(range(len(problems)), n)
+    left = iter(sorted(set(range(len(problems))) - set(chosen)))
+    kept: list[Problem] = []
+    while chosen:
+        problem = problems[chosen.pop(0)]
+        if len(problem.numbers) > MOST_NUMBERS or is_solvable(*problem):
+            kept.append(problem)
+            continue
+        if skipped is None:
+            raise ValueError(
+                f"{problem.target} cannot be made of {', '.join(map(str, problem.numbers))}; --skip_bad leaves such rows out"
+            )
+        skipped.append(problem)
+        chosen += [position] if (position := next(left, None)) is not None else []
+    if len(kept) < n:
+        raise ValueError(f"{n} problems wanted, {len(kept)} have a solution")
+    return kept
 
 
 def _task(numbers: Sequence[int], target: int) -> str:

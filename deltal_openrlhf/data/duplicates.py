@@ -44,6 +44,17 @@ def without_repeats(problems: Iterable[tuple[str, str]]) -> list[int]:
     return list(first.values())
 
 
+def with_different_labels(problems: Iterable[tuple[str, str]]) -> list[int]:
+    """Positions of the (text, label) whose text stands there with another label too, the first of each text."""
+    first: dict[str, tuple[int, str]] = {}
+    found: dict[int, None] = {}
+    for position, (text, label) in enumerate(problems):
+        earlier, its_label = first.setdefault(normalised(text), (position, label))
+        if label != its_label:
+            found[earlier] = None
+    return list(found)
+
+
 class EvalIndex:
     """Finds problems of eval sets in any text, in time proportional to the text's length."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deltal_openrlhf.data.sources import Skipped
 from deltal_openrlhf.data.templates import Messages
 from deltal_openrlhf.runs.files import write_all_atomically
 
@@ -28,9 +29,20 @@ class Written(NamedTuple):
     sha256: str
 
 
-def write(files: dict[str, Sequence[Row]], folder: Path, format: str) -> list[Written]:
-    """Write FOLDER/NAME.jsonl or .parquet for each name: all of them, or none. Raises ValueError if that cannot be done."""
+SKIPPED = "skipped.json"
+
+
+def write(
+    files: dict[str, Sequence[Row]], folder: Path, format: str, skipped: Sequence[Skipped] | None = None
+) -> list[Written]:
+    """Write FOLDER/NAME.jsonl or .parquet for each name, and FOLDER/SKIPPED unless skipped is None: all of them, or none.
+
+    Raises ValueError if that cannot be done.
+    """
     contents = {folder / f"{name}.{format}": _ENCODE[format](rows) for name, rows in files.items()}
+    if skipped is not None:
+        text = json.dumps([bad._asdict() for bad in skipped], indent=1, default=str)
+        contents[folder / SKIPPED] = (text + "\n").encode("ascii")
     for path in contents:
         if path.is_dir():
             raise ValueError(f"{path}: not writable: it is a folder")
@@ -40,7 +52,7 @@ def write(files: dict[str, Sequence[Row]], folder: Path, format: str) -> list[Wr
         raise ValueError(f"{error.filename or folder}: not writable: {error.strerror}") from error
     return [
         Written(path, len(rows), hashlib.sha256(content).hexdigest())
-        for (path, content), rows in zip(contents.items(), files.values(), strict=True)
+        for (path, content), rows in zip(contents.items(), files.values(), strict=False)
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from deltal_openrlhf.data import templates
-from deltal_openrlhf.data.duplicates import EvalIndex, without_repeats
+from deltal_openrlhf.data.duplicates import EvalIndex, with_different_labels, without_repeats
 from deltal_openrlhf.data.math_problems import Problem
 from deltal_openrlhf.data.output import Row
 from deltal_openrlhf.data.prompt_tokens import characters, token_lengths
@@ -86,6 +86,11 @@ def measured(name: str, texts: Sequence[str], rows: Sequence[Row], options: Opti
 def _without_repeats(problems: list[Problem], options: Options) -> list[Problem]:
     kept = [problems[position] for position in without_repeats(problems)]
     options.say(f"train: dropped {len(problems) - len(kept):,} that repeat an earlier one")
+    if different := with_different_labels(kept):
+        first = kept[different[0]]
+        options.say(
+            f"note: {len(different):,} train problems stand there with several answers; the first: {first.text[:80]!r}"
+        )
     return kept
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deltal_openrlhf.runs.errors import first_line
 
@@ -32,6 +32,22 @@ def read_rows(source: str) -> list[Any]:
     if not rows:
         raise ValueError(f"{source}: holds no rows")
     return rows
+
+
+class Skipped(NamedTuple):
+    """A row that is no problem. number: its place in the source, from 1; None where that is not known any more."""
+
+    source: str
+    number: int | None
+    why: str
+    row: Any
+
+
+def skip(bad: Skipped, skipped: list[Skipped] | None) -> None:
+    """Add a bad row to those that are left out; where that is None, raise ValueError with its source, number and fault."""
+    if skipped is None:
+        raise ValueError(f"{bad.source}: row {bad.number}: {bad.why}; --skip_bad leaves such rows out")
+    skipped.append(bad)
 
 
 def read_file(path: Path, source: str) -> list[tuple[str, Any]]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from deltal_openrlhf.grading.answers import same_answer
 from deltal_openrlhf.grading.extract import balanced
+from deltal_openrlhf.grading.labels import MAX_CHARS
 from deltal_openrlhf.grading.lanes import Deadlines, Lanes, kind_of, slow_kind
 from deltal_openrlhf.grading.process import Worker
 from deltal_openrlhf.grading.values import same_value
@@ -44,7 +45,7 @@ class Grader:
     after a fork. Processes start with the first answer that needs one."""
 
     def __init__(
-        self, *, workers: int = 2, deadline: float = 3.0, memory_mb: int = 1024, max_chars: int = 2000
+        self, *, workers: int = 2, deadline: float = 3.0, memory_mb: int = 1024, max_chars: int = MAX_CHARS
     ) -> None:
         for name, value, least in (
             ("workers", workers, 1), ("deadline", deadline, 0.01), ("memory_mb", memory_mb, 512), ("max_chars", max_chars, 1),

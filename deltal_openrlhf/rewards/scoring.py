@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 from deltal_openrlhf.grading.extract import extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
-from deltal_openrlhf.grading.labels import golds_of
+from deltal_openrlhf.grading.labels import check_golds, golds_of
 from deltal_openrlhf.rewards.countdown import last_answer, score
 
 # No answer to a math problem starts like this, a set such as {1, 2} included.
@@ -52,11 +52,11 @@ def answer_of(response: str, label: str, fallback: str = "none") -> str | None:
 
 
 def check_label(label: str) -> None:
-    """Raises ValueError for a label that cannot be graded."""
+    """Raises ValueError for a label that cannot be graded, that no answer can meet, or that any can."""
     if _is_countdown(label):
         countdown_problem(label)
     else:
-        golds_of(label)
+        check_golds(golds_of(label))
 
 
 def golds_in(label: str) -> int:

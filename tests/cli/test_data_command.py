@@ -64,6 +64,67 @@ def test_shared_prompts_are_noted(tmp_path, capsys):
     assert "note: 2 prompts stand in several eval files" in capsys.readouterr().out
 
 
+def test_bad_rows_are_left_out_counted_and_written(tmp_path, capsys):
+    rows = [{"problem": f"Compute ${i}$.", "answer": str(i)} for i in range(4)]
+    bad = [{"problem": "Show it.", "answer": "proof"}, {"question": "No answer?"}]
+    source = jsonl(tmp_path / "t.jsonl", [rows[0], *bad, *rows[1:]])
+    flags = ["data", "math", "--train", source, "--eval", "--out", str(tmp_path / "out")]
+    assert main(flags) == 2
+    assert "t.jsonl: row 2: the answer 'proof' cannot be graded" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*flags, "--skip_bad"]) == 0
+    said = capsys.readouterr().out
+    assert "  4 problems, 2 bad rows left out" in said
+    assert f"wrote {tmp_path}/out/skipped.json: 2 rows that were left out" in said
+    assert len(read(tmp_path / "out/train.jsonl")) == 4
+    skipped = json.loads((tmp_path / "out/skipped.json").read_text())
+    assert [(row["source"], row["number"], row["row"]) for row in skipped] == [(source, 2, bad[0]), (source, 3, bad[1])]
+    assert (
+        main(
+            [
+                "data",
+                "math",
+                "--train",
+                jsonl(tmp_path / "b.jsonl", bad),
+                "--eval",
+                "--out",
+                str(tmp_path / "b"),
+                "--skip_bad",
+            ]
+        )
+        == 2
+    )
+    assert "b.jsonl: every row is bad; the first: the answer 'proof' cannot be graded" in capsys.readouterr().err
+
+
+def test_one_problem_with_several_answers_is_said(tmp_path, capsys):
+    rows = [
+        ("Compute $1$.", "1"),
+        ("compute  $1$", "2"),
+        ("Compute $2$.", "2"),
+        ("Compute $1$.", "3"),
+        ("Compute $3$.", "3"),
+    ]
+    source = jsonl(tmp_path / "t.jsonl", [{"problem": problem, "answer": answer} for problem, answer in rows])
+    assert main(["data", "math", "--train", source, "--eval", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "note: 1 train problems stand there with several answers; the first: 'Compute $1$.'" in said
+
+
+def test_countdown_problems_without_a_solution(tmp_path, capsys):
+    rows = [{"nums": [1, 2, number], "target": 3 + number} for number in range(4, 40)]
+    rows += [{"nums": [2, 2, number], "target": 997} for number in range(3, 30)]
+    source = jsonl(tmp_path / "c.jsonl", [*rows, {"nums": [], "target": 1}])
+    flags = ["data", "countdown", "--source", source, "--train", "20", "--test", "0", "--out", str(tmp_path / "out")]
+    assert main(flags) == 2
+    assert "c.jsonl: row 64: nums must be a list of int" in capsys.readouterr().err
+    assert main([*flags, "--skip_bad"]) == 0
+    written = read(tmp_path / "out/train.jsonl")
+    assert len(written) == 20 and all('"target": 997' not in row["label"] for row in written)
+    skipped = json.loads((tmp_path / "out/skipped.json").read_text())
+    assert {row["why"] for row in skipped[1:]} == {"it has no solution"} and skipped[0]["number"] == 64
+
+
 def test_files_of_an_earlier_run_are_named(tmp_path, capsys):
     train, a, b = (
         problems(tmp_path / f"{name}.jsonl", 2, start=start) for name, start in (("t", 0), ("a", 5), ("b", 9))

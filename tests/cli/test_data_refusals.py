@@ -26,7 +26,7 @@ BAD = [
     (["--eval", "../x={e}"], "a name has letters, digits, - and _"),
     (["--eval", "a={e}", "a={e}"], "--eval a: given twice"),
     (["--eval", "a={e}", "--eval", "a={e}"], "--eval a: given twice"),
-    (["--eval", "a={bad}"], "bad.jsonl: row 1: no column final_answer or answer; it has problem"),
+    (["--eval", "a={bad}"], "bad.jsonl: row 1: no column final_answer or answer, reward_model with a ground_truth, or solution"),
     (["--eval", "a={e}", "b={missing}"], "missing.jsonl: not readable: No such file"),
     (["--eval", "a={t}"], "train: no problem is left to write"),
     (["--holdout", "10", "--eval"], "--holdout 10: train has only 10 problems"),

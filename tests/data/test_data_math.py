@@ -11,6 +11,11 @@ from deltal_openrlhf.data.sources import read_rows
 from deltal_openrlhf.grading.labels import golds_of
 
 EXPECTED = [Problem("What is $1+1$?", "2"), Problem("Solve $x^2=4$.", "\\pm 2")]
+DAPO = (
+    "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without "
+    "quotes) where $Answer is the answer to the problem.\n\n",
+    '\n\nRemember to put your answer on its own line after "Answer:".',
+)
 SHAPES = {
     "problem and answer": [{"problem": p, "answer": a, "difficulty": 1.0} for p, a in EXPECTED],
     "question and answer": [{"question": f" {p}\n", "answer": f" {a} "} for p, a in EXPECTED],
@@ -20,6 +25,33 @@ SHAPES = {
     "the final answer before the answer": [{"problem": p, "answer": "a proof", "final_answer": a} for p, a in EXPECTED],
     "chat message": [{"prompt": [{"role": "user", "content": p}], "answer": a} for p, a in EXPECTED],
     "list with one answer": [{"question": p, "final_answer": [a], "context": None} for p, a in EXPECTED],
+    "the answer boxed in the solution (MATH)": [
+        {"problem": p, "level": "Level 1", "type": "Algebra", "solution": rf"First \boxed{{x}}. So \boxed{{{a}}}."}
+        for p, a in EXPECTED
+    ],
+    "messages and a ground truth (DAPO, verl)": [
+        {
+            "data_source": "math_dapo",
+            "prompt": [
+                {
+                    "role": "user",
+                    "content": f"{DAPO[0]}{p}{DAPO[1]}",
+                }
+            ],
+            "reward_model": {"ground_truth": a, "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": "1"},
+        }
+        for p, a in EXPECTED
+    ],
+    "a conversation with its answer": [
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": p}], "answer": a}
+        for p, a in EXPECTED
+    ],
+    "a conversation with a solution": [
+        {"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": f"Hm.\n#### {a}"}]}
+        for p, a in EXPECTED
+    ],
+    "an answer in a box": [{"problem": p, "answer": rf"$\boxed{{{a}}}$"} for p, a in EXPECTED],
 }
 PAIRS = [
     [{"from": "human", "value": p}, {"from": "assistant", "ground_truth": {"value": a, "pass_at_n": 0.5}}]
@@ -120,15 +152,37 @@ def test_gsm8k_without_a_final_number(answer, tmp_path):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"problem": "p", "solution": "s"}, "no column final_answer or answer; it has problem, solution"),
-        ({"text": "p", "answer": "1"}, "no column problem or question or prompt; it has text, answer"),
-        ({}, "no column problem or question or prompt; it has none"),
+        (
+            {"problem": "p", "level": 3},
+            "reward_model with a ground_truth, or solution; it has problem, level",
+        ),
+        ({"problem": "p", "solution": "So 3."}, r"the solution marks no answer, by \boxed{} or ####: 'So 3.'"),
+        ({"problem": "p", "solution": None}, "the solution must be a non-empty text, got None"),
+        (
+            {"prompt": "p", "reward_model": {"style": "rule"}},
+            "no column final_answer or answer, reward_model with a ground_truth",
+        ),
+        ({"prompt": "p", "reward_model": {"ground_truth": None}}, "the answer must be a non-empty text, got None"),
+        (
+            {"messages": [{"role": "user", "content": "p"}]},
+            "the messages must hold one message of the assistant, got 0",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "p"}] * 2, "answer": "1"},
+            "the messages must hold one message of the user, got 2",
+        ),
+        ({"text": "p", "answer": "1"}, "no column problem or question or prompt or messages; it has text, answer"),
+        ({}, "no column problem or question or prompt or messages; it has none"),
         ({"problem": 5, "answer": "1"}, "the problem must be a non-empty text, got 5"),
         ({"problem": " \n", "answer": "1"}, "the problem must be a non-empty text"),
         ({"problem": None, "answer": "1"}, "the problem must be a non-empty text, got None"),
         ({"problem": "\ud800", "answer": "1"}, "the problem holds half a surrogate pair"),
-        ({"prompt": [], "answer": "1"}, "the prompt must be a text or a list of one message"),
-        ({"prompt": [{"value": "a"}, {"value": "b"}], "answer": "1"}, "a list of one message"),
+        ({"prompt": [], "answer": "1"}, "the prompt must hold one message of the user, got 0"),
+        (
+            {"prompt": [{"value": "a"}, {"value": "b"}], "answer": "1"},
+            "the prompt must hold one message of the user, got 0",
+        ),
+        ({"prompt": ["p"], "answer": "1"}, "the prompt must be a text or a list of messages, got ['p']"),
         ({"prompt": [{"from": "user"}], "answer": "1"}, "the problem must be a non-empty text, got None"),
         ({"problem": "p", "answer": True}, "the answer must be a non-empty text, got True"),
         ({"problem": "p", "answer": ""}, "the answer must be a non-empty text"),
@@ -222,3 +276,49 @@ def test_solutions_are_no_answers(tmp_path):
     with pytest.raises(ValueError, match="row 1: the answer is a solution .* deltal data gsm8k"):
         read_math(str(path))
     assert read_gsm8k(str(path))[0].label == "2"
+
+
+# ── Labels that no answer can meet ──
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("proof", "the gold answer 'proof' is none that a response can give"),
+        ("Not  found.", "is none that a response can give"),
+        ("$$", "is none that a response can give"),
+        ("1+" * 1500 + "1", "the gold answer has 3,001 characters, allowed are 2,000"),
+        (["2", "notfound"], "the gold answer 'notfound' is none that a response can give"),
+    ],
+)
+def test_an_answer_that_no_response_can_give(answer, says, tmp_path):
+    with pytest.raises(ValueError, match="cannot be graded: ") as caught:
+        read_math(save([{"problem": "p", "answer": answer}], tmp_path / "x.json"))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "golds"),
+    [
+        ("She has 2 and 1.\n#### 3", ("3",)),
+        (r"We get $x = 3$, so \boxed{\frac{1}{2}} is it.", (r"\frac{1}{2}",)),
+        (r'["\\boxed{3}", "4"]', ("3", "4")),
+        ("#", ("#",)),
+        (r"\boxed{", (r"\boxed{",)),
+    ],
+)
+def test_a_label_that_is_a_solution_counts_by_its_answer(label, golds):
+    assert golds_of(label) == golds
+
+
+def test_bad_rows_are_left_out_on_demand(tmp_path):
+    rows = [
+        {"problem": "p", "answer": "1"},
+        {"problem": "q", "answer": "proof"},
+        {"problem": "r"},
+        {"problem": "s", "answer": 2},
+    ]
+    skipped = []
+    assert read_math(save(rows, tmp_path / "x.json"), skipped) == [Problem("p", "1"), Problem("s", "2")]
+    assert [(bad.number, bad.row) for bad in skipped] == [(2, rows[1]), (3, rows[2])]
+    assert "none that a response can give" in skipped[0].why and "no column" in skipped[1].why
