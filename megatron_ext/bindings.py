@@ -68,14 +68,15 @@ CALLED: dict[str, str] = {
 }
 CALLED |= {
     # checkpoint.py
-    "megatron.core.dist_checkpointing:save": "sharded_state_dict, checkpoint_dir, sharded_strategy",
+    "megatron.core.dist_checkpointing.core:CheckpointingConfig.__init__": "sharded_backend, sharded_backend_version",
+    "megatron.core.dist_checkpointing.core:save_config": "config, checkpoint_dir",
     "megatron.core.dist_checkpointing:load": "sharded_state_dict, checkpoint_dir",
     "megatron.core.dist_checkpointing.dict_utils:nested_values": "x",
     "megatron.core.dist_checkpointing.mapping:ShardedTensor": "key, dtype, global_shape, replica_id",
     "megatron.core.dist_checkpointing.mapping:is_main_replica": "replica_id",
     "megatron.core.dist_checkpointing.serialization:load_tensors_metadata": "checkpoint_dir",
     "megatron.core.dist_checkpointing.state_dict_utils:load_preprocess": "sharded_state_dict",
-    "megatron.core.dist_checkpointing.strategies.base:SaveShardedStrategy.__init__": "backend, version",
+    "megatron.core.dist_checkpointing.state_dict_utils:save_preprocess": "sharded_state_dict",
     "megatron.core.dist_checkpointing.strategies.torch:MCoreSavePlanner": "dedup_replicated_tensors, kwargs",
     "megatron.core.dist_checkpointing.strategies.torch:mcore_to_pyt_state_dict": "state_dict",
     "megatron.core.models.gpt.gpt_model:GPTModel.sharded_state_dict": "metadata",
@@ -112,7 +113,6 @@ REPLACED: dict[str, str] = {
     "megatron.core.models.gpt.gpt_model:GPTModel._postprocess": "self, hidden_states, input_ids, position_ids, labels, rotary_pos_emb, "
     "rotary_pos_cos, rotary_pos_sin, mtp_in_postprocess, loss_mask, decoder_input, attention_mask, inference_params, "
     "packed_seq_params, sequence_len_offset, runtime_gather_output, extra_block_kwargs, inference_context",
-    "megatron.core.dist_checkpointing.strategies.base:SaveShardedStrategy.save": "self, sharded_state_dict, checkpoint_dir",
     "megatron.core.tensor_parallel.layers:ColumnParallelLinear.forward": "self, input_, weight, runtime_gather_output",
     "megatron.core.tensor_parallel.layers:ColumnParallelLinear.sharded_state_dict": "self, prefix, sharded_offsets, metadata",
     "megatron.core.transformer.dot_product_attention:DotProductAttention.__init__": "self, config, layer_number, attn_mask_type, "

@@ -8,29 +8,28 @@ fully_reshardable form). Learning rate, betas and weight decay are not in it: th
 
 Load only checkpoints that you made yourself: Megatron-Core and torch unpickle `.metadata` (and Transformer Engine's extra states).
 
-Errors that one rank sees are raised on all ranks, but for those of rank 0 in writing common.pt and metadata.json: they, and a rank that
-dies, leave the others waiting until torch.distributed's timeout.
+Errors that one rank sees are raised on all ranks. A rank that dies leaves the others waiting until torch.distributed's timeout.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
 from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, is_main_replica
 from megatron.core.dist_checkpointing.serialization import load_tensors_metadata
-from megatron.core.dist_checkpointing.state_dict_utils import load_preprocess
-from megatron.core.dist_checkpointing.strategies.base import SaveShardedStrategy
+from megatron.core.dist_checkpointing.state_dict_utils import load_preprocess, save_preprocess
 from megatron.core.dist_checkpointing.strategies.torch import MCoreSavePlanner, mcore_to_pyt_state_dict
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from torch.distributed import checkpoint as torch_checkpoint
 
-from deltal_openrlhf.host.collectives import everyones
+from deltal_openrlhf.host.collectives import everyones, of_rank_0, on_all_ranks
 from deltal_openrlhf.runs.files import write_atomically
 from megatron_ext.engine import Engine
 
@@ -38,30 +37,24 @@ STATE = "state.json"
 _FILES = ("metadata.json", "common.pt", ".metadata", STATE)  # the last one written says that the others are whole
 _STEP = "optimizer_step"
 
-_Result = TypeVar("_Result")
-
 
 def save(engine: Engine, folder: str, state: dict) -> None:
     """Write a checkpoint of an engine that learns. Collective.
 
     folder: empty or not there yet, the same for all ranks. state: what else the run needs to resume, in JSON's types, the same on all
     ranks. Raises ValueError for a folder with something in it and for a state that JSON does not keep (nan, inf, tuples, tensors, keys
-    that are no strings), RuntimeError where a rank could not write.
+    that are no strings), RuntimeError or OSError where a rank could not write.
 
     The first data parallel rank gathers 12 bytes per parameter of its part of the model in host memory and writes them; at most it has 20
     there, with what it gathers from.
     """
-    text = _on_all_ranks(lambda: _prepare(folder, state))
+    text = on_all_ranks(lambda: _prepare(folder, state))
     for optimizer in _optimizers(engine):
         _allocate(optimizer)
     shards = _shards(engine, is_loading=False) | {_STEP: _step(engine)}
-    _explained(folder, lambda: dist_checkpointing.save(shards, folder, _WriteInProcess("torch_dist", 1)))
-
-    def finish() -> None:
-        if dist.get_rank() == 0:
-            write_atomically(os.path.join(folder, STATE), text)
-
-    _on_all_ranks(finish)
+    with _explained(folder):
+        _write(shards, folder)
+    of_rank_0(lambda: write_atomically(os.path.join(folder, STATE), text))
 
 
 @torch.no_grad()
@@ -71,10 +64,11 @@ def load(engine: Engine, folder: str) -> dict:
     Raises ValueError, before anything is changed, for a folder that is no complete checkpoint and for a checkpoint of another model (names,
     shapes or dtypes); RuntimeError where a rank could not read. Every rank takes 12 bytes per parameter of its part in host memory.
     """
-    state, saved = _on_all_ranks(lambda: _read(folder))
+    state, saved = on_all_ranks(lambda: _read(folder))
     shards = _shards(engine, is_loading=True)
     _check_same_model(shards, saved, folder)
-    loaded = _explained(folder, lambda: dist_checkpointing.load(shards, folder))
+    with _explained(folder):
+        loaded = dist_checkpointing.load(shards, folder)
     for i, chunk in enumerate(engine.model.chunks):
         chunk.load_state_dict(loaded[f"model{i}"])
     for i, optimizer in enumerate(_optimizers(engine)):
@@ -106,26 +100,25 @@ def _shards(engine: Engine, *, is_loading: bool) -> dict:
     return model | {name: state for name, state in states.items() if state is not None}
 
 
-class _WriteInProcess(SaveShardedStrategy):
-    """Megatron-Core's torch_dist files, written by this process itself with torch's own writer, which tells all ranks of an error.
+def _write(shards: dict, folder: str) -> None:
+    """Megatron-Core's torch_dist files, as dist_checkpointing.save writes them, but by this process and with errors raised on all ranks.
 
     Megatron-Core 0.16.1 spawns a manager and forks a writer for each file, out of a process that may have threads (Ray, NCCL), and
-    waits forever for a writer that died.
+    waits forever for a writer that died. What rank 0 raises in writing common.pt or metadata.json leaves the other ranks in a collective.
     """
-
-    can_handle_sharded_objects = True
-
-    def save(self, sharded_state_dict: dict, checkpoint_dir: str) -> None:
-        shards: dict[str, list] = {}
-        for shard in nested_values(sharded_state_dict):
-            if is_main_replica(shard.replica_id):
-                key = shard.key if isinstance(shard, ShardedTensor) else shard.unique_key
-                shards.setdefault(key, []).append(shard)
-        torch_checkpoint.save(
-            mcore_to_pyt_state_dict(shards),
-            storage_writer=torch_checkpoint.FileSystemWriter(checkpoint_dir),
-            planner=MCoreSavePlanner(flatten_state_dict=False, dedup_replicated_tensors=False),
-        )
+    sharded, common = save_preprocess(shards)
+    of_rank_0(lambda: torch.save(common, os.path.join(folder, "common.pt")))
+    by_key: dict[str, list] = {}
+    for shard in nested_values(sharded):
+        if is_main_replica(shard.replica_id):
+            key = shard.key if isinstance(shard, ShardedTensor) else shard.unique_key
+            by_key.setdefault(key, []).append(shard)
+    torch_checkpoint.save(
+        mcore_to_pyt_state_dict(by_key),
+        storage_writer=torch_checkpoint.FileSystemWriter(folder),
+        planner=MCoreSavePlanner(flatten_state_dict=False, dedup_replicated_tensors=False),
+    )
+    of_rank_0(lambda: save_config(CheckpointingConfig("torch_dist", 1), folder))
 
 
 # ── The optimizer ──
@@ -235,22 +228,11 @@ def _check_same_model(shards: dict, saved: dict[str, str], folder: str) -> None:
 # ── Errors on all ranks ──
 
 
-def _on_all_ranks(function: Callable[[], _Result]) -> _Result:
-    """What function returns on this rank; if it raises ValueError or OSError on any rank, the first of them on all ranks."""
-    error: Exception | None = None
-    try:
-        result = function()
-    except (ValueError, OSError) as raised:
-        error = raised
-    for first in filter(None, everyones(error)):
-        raise first
-    return result
-
-
-def _explained(folder: str, function: Callable[[], _Result]) -> _Result:
+@contextmanager
+def _explained(folder: str) -> Iterator[None]:
     """torch raises the errors of all ranks on all ranks, as something that is no Exception, which `except Exception` lets pass."""
     try:
-        return function()
+        yield
     except torch_checkpoint.CheckpointException as error:
         rank, (first, _) = min(error.failures.items(), key=lambda item: item[0])
         reason = " ".join(f"{type(first).__name__}: {first}".split())

@@ -1,6 +1,7 @@
-"""Small values that ranks tell one another. Every rank of the group has to call."""
+"""Small values and errors that ranks tell one another. Every rank of the group has to call."""
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,3 +21,25 @@ def everyones(value: Value, group: dist.ProcessGroup | None = None) -> list[Valu
     values: list[Value] = [value] * dist.get_world_size(group)
     dist.all_gather_object(values, value, group=group)
     return values
+
+
+def on_all_ranks(function: Callable[[], Value]) -> Value:
+    """What function returns on this rank. If it raises on any rank, all ranks raise the first error, once all are done.
+
+    For steps on the disk: an error that one rank keeps to itself leaves the others waiting in the next collective.
+    """
+    error: Exception | None = None
+    try:
+        result = function()
+    except Exception as raised:  # noqa: BLE001 - raised below, on all ranks
+        error = raised
+    for rank, first in enumerate(everyones(error)):
+        if first is not None:
+            raise error if error is not None and rank == dist.get_rank() else first  # with its own traceback
+    return result
+
+
+def of_rank_0(function: Callable[[], Value]) -> Value:
+    """What function returns on rank 0, the only one that calls it. Its error is raised on all ranks."""
+    everywhere = everyones(on_all_ranks(lambda: function() if dist.get_rank() == 0 else None))
+    return cast(Value, everywhere[0])

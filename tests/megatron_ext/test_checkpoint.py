@@ -110,6 +110,8 @@ def test_state_is_readable(folder, on_two):
         ("keys", "ValueError", ["never", "keys that are strings"]),
         ("full", "ValueError", ["dense-tp2", "is not empty"]),
         ("disk", "RuntimeError", ["broken", "rank 0", "No space left"]),
+        ("common.pt", "OSError", ["No space left"]),
+        ("metadata.json", "OSError", ["No space left"]),
         ("qwen2 broken", "ValueError", ["broken", "no complete checkpoint", "metadata.json"]),
         ("part", "RuntimeError", ["part failed on rank", "__1_0.distcp"]),
         ("qwen2 nowhere", "ValueError", ["nowhere", "no complete checkpoint"]),

@@ -105,7 +105,7 @@ def faults(run: Run) -> dict:
         return {"optimizer": engine.optimizer.sharded_state_dict(model, is_loading, metadata=settings)}
 
     os.makedirs(f"{run.folder}/own", exist_ok=True)
-    dist_checkpointing.save(shards(False), f"{run.folder}/own", checkpoint._WriteInProcess("torch_dist", 1))
+    checkpoint._write(shards(False), f"{run.folder}/own")
     loaded = dist_checkpointing.load(shards(True), f"{run.folder}/own")
     found["own load"] = raised(lambda: engine.optimizer.load_state_dict(loaded["optimizer"]))
     engine = run.trained("dense-tp2")
@@ -156,9 +156,7 @@ def objects(run: Run) -> list:
         return {"extra": ShardedObject("extra", value, (2,), (run.rank,))}
 
     os.makedirs(f"{run.folder}/objects", exist_ok=True)
-    dist_checkpointing.save(
-        shards({"rank": run.rank}), f"{run.folder}/objects", checkpoint._WriteInProcess("torch_dist", 1)
-    )
+    checkpoint._write(shards({"rank": run.rank}), f"{run.folder}/objects")
     return dist_checkpointing.load(shards(None), f"{run.folder}/objects")["extra"]
 
 
@@ -176,7 +174,7 @@ def errors(run: Run) -> dict:
         found[f"{name} {source}"] = raised(checkpoint.load, engine, f"{run.folder}/{source}")
         return all(map(torch.equal, before, (parameter for _, parameter in engine.model.named_parameters())))
 
-    def no_space(self, plan, planner) -> None:
+    def no_space(*given) -> None:
         raise OSError(28, "No space left on device")
 
     found: dict = {}
@@ -186,6 +184,9 @@ def errors(run: Run) -> dict:
     found["full"] = raised(checkpoint.save, engine, f"{run.folder}/dense-tp2", {})
     with rebound(FileSystemWriter, "write_data", FileSystemWriter.write_data if run.rank else no_space):
         found["disk"] = raised(checkpoint.save, engine, f"{run.folder}/broken", {})
+    for name, owner, function in (("common.pt", torch, "save"), ("metadata.json", checkpoint, "save_config")):
+        with rebound(owner, function, getattr(owner, function) if run.rank else no_space):
+            found[name] = raised(checkpoint.save, engine, f"{run.folder}/without {name}", {})
     if run.rank == 0:
         shutil.copytree(f"{run.folder}/dense-tp2", f"{run.folder}/part")
         os.remove(f"{run.folder}/part/__1_0.distcp")
