@@ -19,7 +19,7 @@ from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import checkpoint_files, checkpoint_size, checksums, guards, saved_run, whole_checkpoints
 from deltal_openrlhf.host.alive import Pulse
-from deltal_openrlhf.host.collectives import everyones
+from deltal_openrlhf.host.collectives import everyones, of_rank_0, on_all_ranks
 from deltal_openrlhf.host.ema import FILE as AVERAGE
 from deltal_openrlhf.host.ema import WeightAverage
 from deltal_openrlhf.host.metrics import StepStatistics
@@ -221,11 +221,12 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **options: Any) -> tuple[Any, dict]:
         """As the host, but from the newest checkpoint that is whole, and with the optimizer's settings of the command line."""
+        engine, path, states = _engine(model), None, {}
         if tag is None and not self.use_ds_universal_ckpt:  # those are made by DeepSpeed's script
             tag = self.resumed_tag(Path(load_dir))
-        engine = _engine(model)
-        with command_line_kept(engine.basic_optimizer, engine.lr_scheduler):
-            path, states = super().load_ckpt(model, load_dir, tag, **options)
+        if tag is not None or self.use_ds_universal_ckpt:
+            with command_line_kept(engine.basic_optimizer, engine.lr_scheduler):
+                path, states = super().load_ckpt(model, load_dir, tag, **options)
         if hasattr(engine.optimizer, "clip_grad"):  # saved and restored by some of DeepSpeed's optimizers
             engine.optimizer.clip_grad = engine.gradient_clipping()
         self._loaded = Path(load_dir, tag) if path and tag else None
@@ -243,13 +244,15 @@ class DeltaLStrategy(DeepspeedStrategy):
         """
         if self.args.deltal.resumed is not None:
             return self.args.deltal.resumed
-        folders = whole_checkpoints.loaded_together(self.args, folder)
-        rank, ranks = self.get_rank(), dist.get_world_size()
+        # Rank 0 lists them: a network file system may show each rank another state of a folder.
+        folders = of_rank_0(lambda: whole_checkpoints.loaded_together(self.args, folder))
+        tags = of_rank_0(lambda: whole_checkpoints.tags_in(folders[0]))
+        in_share = whole_checkpoints.fault_in(folders, self.get_rank(), dist.get_world_size())
 
-        def fault(tag: str) -> str | None:
-            return next(filter(None, everyones(whole_checkpoints.fault_in(folders, rank, ranks)(tag))), None)
+        def fault(tag: str) -> whole_checkpoints.Fault | None:
+            return next(filter(None, everyones(on_all_ranks(lambda: in_share(tag)))), None)
 
-        choice = whole_checkpoints.choose(folders[0], fault)
+        choice = whole_checkpoints.choose(folders[0], tags, fault)
         if choice is None:
             return None
         for line in choice.warnings(folder):

@@ -11,20 +11,35 @@ from deltal_openrlhf.host import checksums
 _STEP = re.compile(r"global_step(\d+)$")
 
 
+class Fault(NamedTuple):
+    """Why a checkpoint cannot be used. is_partial: it was saved for one of two models only, and nothing is broken."""
+
+    text: str
+    is_partial: bool = False
+
+
 class Choice(NamedTuple):
-    """tag: the checkpoint to resume from. broken: the newer ones that cannot be used, each as "global_step8 (FILE: what is wrong)"."""
+    """The checkpoint to resume from.
+
+    broken, partial: the newer ones that cannot be used, each as "global_step8 (FILE: what is wrong)".
+    """
 
     tag: str
     broken: Sequence[str]
     has_checksums: bool
+    partial: Sequence[str] = ()
 
     def warnings(self, folder: Path) -> list[str]:
-        """The loud line where the newest checkpoint is broken, and one where nothing tells whether this one is."""
+        """A loud line where newer checkpoints are broken, one where they are partial, one where nothing tells whether this one is whole."""
         loud = (
             f"BROKEN CHECKPOINT in {folder}: {', '.join(self.broken)}; resuming from {self.tag}, the newest whole one"
         )
+        partial = (
+            f"checkpoint of one model only in {folder}: {', '.join(self.partial)}, as left by a run that ends between its two saves; "
+            f"resuming from {self.tag}, which both models have"
+        )
         unknown = f"checkpoint {self.tag} in {folder} was saved without {checksums.NAME}: a flipped bit in it would not be noticed"
-        return [loud] * bool(self.broken) + [unknown] * (not self.has_checksums)
+        return [loud] * bool(self.broken) + [partial] * bool(self.partial) + [unknown] * (not self.has_checksums)
 
 
 def step_of(tag: str) -> int | None:
@@ -41,40 +56,54 @@ def newest(folder: Path) -> str | None:
         return None
 
 
-def choose(folder: Path, fault: Callable[[str], str | None]) -> Choice | None:
-    """The checkpoint to resume from; None where nothing was saved. fault: what is wrong with the checkpoint of this tag, None if nothing.
+def tags_in(folder: Path) -> list[str]:
+    """The checkpoints to try, the best first: the one that `latest` names, and those before it. Empty where nothing was saved."""
+    first = newest(folder)
+    return [] if first is None else [first, *_before(folder, first)]
+
+
+def choose(folder: Path, tags: Sequence[str], fault: Callable[[str], Fault | None]) -> Choice | None:
+    """The first of these checkpoints that can be used; None where there are none. fault: why that of a tag cannot be, None if it can.
 
     Raises ValueError, in one line, where none is whole.
     """
-    first = newest(folder)
-    if first is None:
+    faults: dict[str, Fault] = {}
+    for tag in tags:
+        found = fault(tag) if tag else Fault("`latest` is empty")
+        if found is None:
+            partial = [text for text, other in faults.items() if other.is_partial]
+            broken = [text for text in faults if text not in partial]
+            return Choice(tag, broken, checksums.are_in(folder / tag), partial)
+        faults[f"{tag or '?'} ({found.text})"] = found
+    if not faults:
         return None
-    broken: list[str] = []
-    for tag in [first, *_before(folder, first)]:
-        wrong = fault(tag) if tag else "`latest` is empty"
-        if wrong is None:
-            return Choice(tag, broken, checksums.are_in(folder / tag))
-        broken.append(f"{tag or '?'} ({wrong})")
     raise ValueError(
-        f"no whole checkpoint is left in {folder}: {', '.join(broken)}; restore one, or start anew with another --ckpt.path"
+        f"no whole checkpoint is left in {folder}: {', '.join(faults)}; restore one, or start anew with another --ckpt.path"
     )
 
 
-def loaded_together(args: Arguments, folder: Path) -> list[Path]:
-    """The folders from which a run loads checkpoints of one tag, the policy's first: this one and, with a critic, the other model's."""
+def saved_together(args: Arguments, folder: Path) -> list[Path]:
+    """The folders in which a run saves checkpoints of one tag, the policy's first: this one and, with a critic, the other model's."""
     both = [folder.with_name("_actor"), folder.with_name("_critic")]
-    if args.algo.advantage.estimator != "gae" or folder not in both:
-        return [folder]
-    return [one for one in both if one.is_dir()] or [folder]
+    return both if args.algo.advantage.estimator == "gae" and folder in both else [folder]
 
 
-def fault_in(folders: Sequence[Path], rank: int = 0, ranks: int = 1) -> Callable[[str], str | None]:
+def loaded_together(args: Arguments, folder: Path) -> list[Path]:
+    """Those of saved_together that are there."""
+    return [one for one in saved_together(args, folder) if one.is_dir()] or [folder]
+
+
+def fault_in(folders: Sequence[Path], rank: int = 0, ranks: int = 1) -> Callable[[str], Fault | None]:
     """For choose: a checkpoint is whole if it is in each of these folders. rank, ranks: as in checksums.fault."""
 
-    def fault(tag: str) -> str | None:
+    def fault(tag: str) -> Fault | None:
+        there = [folder for folder in folders if (folder / tag).is_dir()]
+        if there and len(there) < len(folders):
+            lacking = next(folder for folder in folders if folder not in there)
+            return Fault(f"{lacking.name} has none", is_partial=True)
         found = ((folder, checksums.fault(folder / tag, rank, ranks)) for folder in folders)
         return next(
-            (f"{folder.name}: {wrong}" if len(folders) > 1 else wrong for folder, wrong in found if wrong), None
+            (Fault(f"{folder.name}: {wrong}" if len(folders) > 1 else wrong) for folder, wrong in found if wrong), None
         )
 
     return fault

@@ -147,8 +147,8 @@ def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:
 def _check_resumed(args: Arguments, settings: LossSettings, backend: Backend) -> whole_checkpoints.Choice | None:
     """The checkpoint from which the run resumes, None if there is none. Raises ValueError if none is whole, or if it does not fit."""
     folders = whole_checkpoints.loaded_together(args, Path(args.ckpt.path, "_actor"))
-    fault = whole_checkpoints.fault_in(folders)
-    choice = whole_checkpoints.choose(folders[0], fault) if args.ckpt.load_enable else None
+    tags = whole_checkpoints.tags_in(folders[0]) if args.ckpt.load_enable else []
+    choice = whole_checkpoints.choose(folders[0], tags, whole_checkpoints.fault_in(folders))
     if choice is None:
         return None
     check_resumed_backend(args, choice.tag)

@@ -7,7 +7,7 @@ import pytest
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.host import remote_code
-from deltal_openrlhf.host.whole_checkpoints import Choice, choose, fault_in
+from deltal_openrlhf.host.whole_checkpoints import Choice, choose, fault_in, tags_in
 from deltal_openrlhf.train import launch, start
 
 WHOLE, BROKEN = '{"files": {}}', "{"
@@ -17,6 +17,10 @@ def save(folder, tag, checksums=WHOLE) -> None:
     (folder / tag).mkdir(parents=True)
     (folder / tag / "checksums.json").write_text(checksums)
     (folder / "latest").write_text(tag)
+
+
+def choice_of(*folders):
+    return choose(folders[0], tags_in(folders[0]), fault_in(folders))
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])
@@ -51,9 +55,17 @@ def test_policy_and_critic_are_loaded_from_one_step(tmp_path):
         save(folder, "global_step1")
         save(folder, "global_step2")
     save(both[0], "global_step3")  # killed before the critic was saved
-    assert choose(both[0], fault_in(both)) == Choice("global_step2", ["global_step3 (_critic: it is not there)"], True)
+    choice = choice_of(*both)
+    assert choice == Choice("global_step2", [], True, ["global_step3 (_critic has none)"])
+    [said] = choice.warnings(tmp_path)
+    assert "BROKEN" not in said and "of one model only" in said and "global_step3 (_critic has none)" in said
+    assert "resuming from global_step2" in said
     (both[1] / "global_step2" / "checksums.json").write_text(BROKEN)
-    assert choose(both[0], fault_in(both)).tag == "global_step1"
+    choice = choice_of(*both)
+    assert choice.tag == "global_step1"
+    loud, said = choice.warnings(tmp_path)
+    assert "BROKEN" in loud and "global_step2 (_critic: checksums.json: broken)" in loud and "global_step3" not in loud
+    assert "global_step3 (_critic has none)" in said
 
 
 def test_a_damaged_latest_and_later_steps_than_it_names(tmp_path):
@@ -61,14 +73,14 @@ def test_a_damaged_latest_and_later_steps_than_it_names(tmp_path):
         save(tmp_path, f"global_step{step}")
     save(tmp_path, "best_global_step2")
     (tmp_path / "latest").write_text("global_step2")  # put back by hand: the third is not wanted
-    assert choose(tmp_path, fault_in([tmp_path])).tag == "global_step2"
+    assert choice_of(tmp_path).tag == "global_step2"
     (tmp_path / "global_step2" / "checksums.json").write_text(BROKEN)
-    assert choose(tmp_path, fault_in([tmp_path])).tag == "best_global_step2"
+    assert choice_of(tmp_path).tag == "best_global_step2"
     (tmp_path / "latest").write_text("")
-    chosen = choose(tmp_path, fault_in([tmp_path]))
+    chosen = choice_of(tmp_path)
     assert (chosen.tag, chosen.broken) == ("global_step3", ["? (`latest` is empty)"])
     (tmp_path / "latest").unlink()
-    assert choose(tmp_path, fault_in([tmp_path])) is None
+    assert choice_of(tmp_path) is None
 
 
 def test_a_checkpoint_without_checksums_is_taken_with_a_word_unless_it_is_cut_short(tmp_path):
@@ -78,8 +90,8 @@ def test_a_checkpoint_without_checksums_is_taken_with_a_word_unless_it_is_cut_sh
     file = tmp_path / "global_step1" / "model_states.pt"
     torch.save(torch.zeros(1000), file)
     (tmp_path / "latest").write_text("global_step1")
-    [word] = choose(tmp_path, fault_in([tmp_path])).warnings(tmp_path)
+    [word] = choice_of(tmp_path).warnings(tmp_path)
     assert "saved without checksums.json" in word
     file.write_bytes(file.read_bytes()[:-500])
     with pytest.raises(ValueError, match=r"global_step1 \(model_states.pt: cut short\)"):
-        choose(tmp_path, fault_in([tmp_path]))
+        choice_of(tmp_path)
