@@ -14,30 +14,65 @@ The conventions, where graders differ:
 
 import re
 
+from deltal_openrlhf.grading.bound import aligned
 from deltal_openrlhf.grading.choices import choice, same_choice, same_letters, text_of_choice
+from deltal_openrlhf.grading.counting import with_called_binomials
+from deltal_openrlhf.grading.clock import same_time
+from deltal_openrlhf.grading.compounds import in_one_unit
 from deltal_openrlhf.grading.leaves import Same, all_of
+from deltal_openrlhf.grading.matrices import as_column, determinant, matrix, unit_vectors
+from deltal_openrlhf.grading.names import is_name
 from deltal_openrlhf.grading.normalize import normalize
+from deltal_openrlhf.grading.notation import plain_notation
 from deltal_openrlhf.grading.parts import same_groups, same_in_any_order, same_lists
+from deltal_openrlhf.grading.progressions import with_progressions
 from deltal_openrlhf.grading.quantities import same_quantities
-from deltal_openrlhf.grading.relations import Relation, interval, is_name, relation, same_relation, solved
-from deltal_openrlhf.grading.structure import elements, group, split
+from deltal_openrlhf.grading.relations import Relation, interval, relation, same_relation, solved
+from deltal_openrlhf.grading.sets import is_set, real_set, same_sets
+from deltal_openrlhf.grading.structure import Group, elements, group, split, union
+from deltal_openrlhf.grading.systems import same_solutions, solutions
 from deltal_openrlhf.grading.words import same_text
 
 _MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
 _APPROXIMATION = re.compile(r"\s*\(\s*\\approx[^()]*\)\s*$")
 _OTHER_RELATIONS = re.compile(r"\\(?:in|equiv|approx|sim|mid|parallel|perp)(?![a-z])")
+_Groups = tuple[Group | None, Group | None]
+"""What a text is as a matrix, and as a tuple or an interval."""
+_MOST_COMPARISONS = 2000
+"""Comparisons of parts for one pair of answers; after those, parts that are not the same text are different."""
 
 
 def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
     """Whether `pred` answers as `gold` does; None where `leaf` could not tell."""
+    gold, pred = normalize(gold), normalize(pred)
+    if gold.isdecimal() and pred.isdecimal():
+        return int(gold) == int(pred)
+    if same_text(gold, pred):
+        return True
+    gold, pred = plain_notation(gold), plain_notation(pred)
+    if "(" not in gold or "(" not in pred:
+        gold, pred = with_called_binomials(gold), with_called_binomials(pred)
+    bodies = aligned(gold, pred)
+    if bodies is None:
+        return False
+    gold, pred, whole = bodies
+    return _comparison(with_progressions(leaf, whole))(gold, pred)
+
+
+def _comparison(leaf: Same) -> Same:
+    """The comparison of two answers and of their parts, whose single expressions `leaf` compares."""
+    left = _MOST_COMPARISONS
 
     def same(gold: str, pred: str) -> bool | None:
-        if not gold or not pred:
+        nonlocal left
+        left -= 1
+        if not gold or not pred or left < 0:
             return False
         if gold.isdecimal() and pred.isdecimal():
             return int(gold) == int(pred)
         if same_text(gold, pred) or same_letters(gold, pred):
             return True
+        gold, pred = in_one_unit(gold), in_one_unit(pred)
         chosen = choice(gold)
         if chosen:
             return same_choice(*chosen, pred, same)
@@ -45,26 +80,35 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
         if labelled and same(gold, labelled):
             return True
         gold, pred = _MEMBER.sub("", gold), _MEMBER.sub("", pred)
-        if r"\approx" in pred and r"\approx" not in gold:  # \sqrt{2} \approx 1.41
-            pred = _APPROXIMATION.sub("", pred)
-            sides = split(pred, r"\approx")
-            if len(sides) > 1:
-                return same(gold, sides[1] if is_name(sides[0]) else sides[0])
+        if (r"\approx" in gold) != (r"\approx" in pred):
+            shorter = _exact_side(gold), _exact_side(pred)
+            if shorter != (gold, pred):
+                return same(*shorter)
+        unknowns = solutions(gold), solutions(pred)
+        if any(unknowns):
+            return same_solutions(gold, pred, *unknowns, same)
+        if is_set(gold) or is_set(pred):
+            sets = real_set(gold), real_set(pred)
+            if sets[0] and sets[1]:
+                return same_sets(sets[0], sets[1], same)
         relations = relation(gold), relation(pred)
         if any(relations):
             return _same_relations(gold, pred, *relations, same)
         lists = elements(gold), elements(pred)
         if any(lists):
             return same_lists(gold, pred, *lists, same)
-        unions = split(gold, r"\cup"), split(pred, r"\cup")
+        unions = union(gold), union(pred)
         if len(unions[0]) > 1 or len(unions[1]) > 1:
             return same_in_any_order(*unions, same)
-        for parts in (group, matrix):
-            groups = parts(gold), parts(pred)
-            if groups[0] and groups[1]:
-                return same_groups(groups[0], groups[1], same)
-            if any(groups):
-                return False
+        gold, pred = determinant(gold) or gold, determinant(pred) or pred
+        groups = _groups(gold), _groups(pred)
+        if any(groups[0]) or any(groups[1]):
+            if not any(groups[0]) or not any(groups[1]):
+                groups = _groups(unit_vectors(gold, plain=True)), _groups(unit_vectors(pred, plain=True))
+            return _same_groups(*groups, same)
+        timed = same_time(gold, pred)
+        if timed is not None:
+            return timed
         ratios = split(gold, ":"), split(pred, ":")
         if max(map(len, ratios)) > 1:
             if len(ratios[0]) == len(ratios[1]):
@@ -74,7 +118,13 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
             return False
         return same_quantities(gold, pred, leaf)
 
-    return same(normalize(gold), normalize(pred))
+    return same
+
+
+def _exact_side(text: str) -> str:
+    r"""\sqrt{2} of \sqrt{2} \approx 1.41 and of \sqrt{2} (\approx 1.41); 1.41 of x \approx 1.41."""
+    sides = split(_APPROXIMATION.sub("", text), r"\approx")
+    return sides[1] if len(sides) > 1 and is_name(sides[0]) else sides[0]
 
 
 def _same_relations(
@@ -82,15 +132,23 @@ def _same_relations(
 ) -> bool | None:
     if gold_relation and pred_relation:
         return same_relation(gold_relation, pred_relation, same)
-    if gold_relation is None:
-        assert pred_relation is not None
-        if pred_relation.is_equation:
-            value = solved(pred_relation, same)
-            return value is not None and same(gold, value)
-        values, other = interval(pred_relation), group(gold)
-        return same_groups(other, values[1], same) if values and other else False
-    if gold_relation.is_equation:  # x = 4, 25 + 2 = 27; of other equations only an equation is right
-        value = solved(gold_relation, same)
-        return value is not None and same(value, pred)
-    values, other = interval(gold_relation), group(pred)
-    return same_groups(values[1], other, same) if values and other else False
+    found, other = (gold_relation, pred) if gold_relation else (pred_relation, gold)
+    assert found is not None
+    if found.is_equation:  # x = 4, 25 + 2 = 27; of other equations only an equation is right
+        value = found.sides[-1]
+        equal = same(value, other) if gold_relation else same(other, value)
+        return equal and all_of((equal, solved(found, same)))
+    named, values = interval(found), group(other)
+    return same_groups(values, named[1], same) if named and values else False
+
+
+def _groups(text: str) -> _Groups:
+    return matrix(text), group(text)
+
+
+def _same_groups(gold: _Groups, pred: _Groups, same: Same) -> bool | None:
+    """Matrices and tuples; a tuple may be written as a column."""
+    matrices = [found or (bracketed and as_column(bracketed)) for found, bracketed in (gold, pred)]
+    if (gold[0] or pred[0]) and matrices[0] and matrices[1]:
+        return same_groups(matrices[0], matrices[1], same)
+    return same_groups(gold[1], pred[1], same) if gold[1] and pred[1] else False

@@ -1,33 +1,46 @@
 """Lists, sets, tuples, intervals and matrices, compared part by part."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 from deltal_openrlhf.grading.leaves import Same, all_of
-from deltal_openrlhf.grading.relations import relation
-from deltal_openrlhf.grading.structure import Group, group, split
+from deltal_openrlhf.grading.number import number
+from deltal_openrlhf.grading.structure import Group, group, split, union
+
+_MOST_EACH_WITH_EACH = 16
+"""Elements of which each is compared with each. More are compared in the order of their values, so that the time stays linear."""
 
 
 def same_lists(
     gold: str, pred: str, gold_list: list[str] | None, pred_list: list[str] | None, same: Same
 ) -> bool | None:
-    gold_tuple, pred_tuple = group(gold), group(pred)
-    if gold_list and pred_tuple and pred_tuple.kind == "()":  # one side without its brackets
-        return same_groups(Group("()", gold_list), pred_tuple, same)
-    if pred_list and gold_tuple and gold_tuple.kind == "()":
-        return same_groups(gold_tuple, Group("()", pred_list), same)
-    if gold_list and pred_list and len(gold_list) == len(pred_list) and "=" in gold and "=" not in pred:
-        named = [relation(element) for element in gold_list]
-        if all(named):  # a = 1, b = 2 without the names: in this order
-            return all_of(map(same, gold_list, pred_list))
-    gold_list = gold_list or split(gold, r"\cup")
-    return same_in_any_order(gold_list, pred_list or split(pred, r"\cup"), same)
+    """Lists in any order; a list without brackets against a tuple in order."""
+    golds, preds = gold_list or union(gold), pred_list or union(pred)
+    if _has_equations(golds) != _has_equations(preds):
+        return False  # x + y = 3, x - y = 1 does not say what x and y are
+    tuples = [
+        Group("()", found) if found and not text.startswith(("{", r"\{")) else group(text)
+        for text, found in ((gold, gold_list), (pred, pred_list))
+    ]
+    if not (gold_list and pred_list) and tuples[0] and tuples[1]:
+        return same_groups(tuples[0], tuples[1], same)
+    return same_in_any_order(golds, preds, same)
+
+
+def _has_equations(elements: Sequence[str]) -> bool:
+    return any("=" in element and len(split(element, "=")) > 1 for element in elements)
 
 
 def same_in_any_order(gold: Sequence[str], pred: Sequence[str], same: Same) -> bool | None:
-    """Every element is looked for among those not yet taken."""
+    """Whether each element of one is an element of the other, as often. Elements of the same text are taken out first."""
     if len(gold) != len(pred):
         return False
-    left = list(pred)
+    texts = Counter(map(_compact, gold)), Counter(map(_compact, pred))
+    both = texts[0] & texts[1]
+    gold, left = _without(gold, both.copy()), _without(pred, both.copy())
+    if len(left) > _MOST_EACH_WITH_EACH:
+        return all_of(map(same, sorted(gold, key=_order), sorted(left, key=_order)))
     undecided = False
     for element in gold:
         for position, candidate in enumerate(left):
@@ -39,6 +52,29 @@ def same_in_any_order(gold: Sequence[str], pred: Sequence[str], same: Same) -> b
         else:
             return None if undecided else False
     return True
+
+
+def _compact(text: str) -> str:
+    return "".join(text.split())
+
+
+def _without(elements: Sequence[str], taken: Counter[str]) -> list[str]:
+    left = []
+    for element in elements:
+        key = _compact(element)
+        if taken[key] > 0:
+            taken[key] -= 1
+        else:
+            left.append(element)
+    return left
+
+
+def _order(element: str) -> tuple[float, str]:
+    value = number(element)
+    try:
+        return (math.inf if value is None else float(value)), _compact(element)
+    except OverflowError:
+        return math.inf, _compact(element)
 
 
 def same_groups(gold: Group, pred: Group, same: Same) -> bool | None:

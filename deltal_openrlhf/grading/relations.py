@@ -8,19 +8,13 @@ import re
 from typing import NamedTuple
 
 from deltal_openrlhf.grading.leaves import Same, all_of
-from deltal_openrlhf.grading.normalize import unwrap_command
-from deltal_openrlhf.grading.structure import Group, elements, group, split
+from deltal_openrlhf.grading.names import is_name, names_a_quantity
+from deltal_openrlhf.grading.structure import Group, elements, group, split_at
 from deltal_openrlhf.grading.values import constant_ratio
 
+_POINT = re.compile(r"[A-Z]'?(?:_\d)?\s?(?=\()")
 _SIGN = re.compile(r"=|<|>|\\(?:le|ge|ne)(?![a-z])")
 _MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne", "=": "="}
-_NAME = re.compile(
-    r"(?:[a-zA-Z]|\\(?!frac|sqrt|pi)[a-zA-Z]+|\\text\{[^{}]*\})(?:_(?:\{[^{}]*\}|\w))?'*(?:\([^()=]*\))?(?:\\text\{[^{}]*\})?"
-)
-# What is asked for, such as \angle ABC, |AB|, P(A), \frac{m}{n}; or m + n.
-_NO_NUMBER = re.compile(r"(?!.*\\sqrt)[^0-9+\-*/^=<>]+")
-_SUM_OF_NAMES = re.compile(r"[a-zA-Z](?:\s*\+\s*[a-zA-Z])+")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
 
 
 class Relation(NamedTuple):
@@ -35,33 +29,25 @@ class Relation(NamedTuple):
 
 
 def relation(text: str) -> Relation | None:
-    """The sides of an equation, an inequality or a chain of them; None for anything else."""
-    if not _SIGN.search(text) or elements(text):
+    """The sides of an equation, an inequality or a chain of them; None for anything else. The point P(3, -1) is P = (3, -1)."""
+    if not _SIGN.search(text):
+        point = _POINT.match(text)
+        if point and group(text[point.end() :]):
+            return Relation([point[0].strip(), text[point.end() :]], ["="])
         return None
-    marked = _SIGN.sub(lambda match: f"\0{match[0]}\0", text)  # \0: no text that was normalised for a parser holds one
-    parts = split(marked, "\0")
-    sides, signs = parts[::2], parts[1::2]
+    if elements(text):
+        return None
+    sides, signs = split_at(text, _SIGN)
     return Relation(sides, signs) if len(sides) > 1 and all(sides) else None
 
 
-def is_name(side: str) -> bool:
-    r"""x, x_1, f(x), \theta, (x, y), "number of ways"."""
-    if side.startswith("(") and (names := group(side)):
-        return all(map(is_name, names.parts))
-    return bool(_NAME.fullmatch(side)) or bool(_WORDS.fullmatch(unwrap_command(side, r"\text")))
-
-
-def solved(equation: Relation, same: Same) -> str | None:
-    r"""The value that an equation gives: of x = 4, \angle ABC = 30, m + n = 5, 2 + 3 = 5 the last side; None for 2x = 5 and 2 + 4 = 7."""
-    first, *others = equation.sides
-    value = others[-1]
-    named = is_name(first) or _NO_NUMBER.fullmatch(first) or _SUM_OF_NAMES.fullmatch(first)
-    checked = others[:-1] if named else [first, *others[:-1]]
-    return value if all(same(side, value) is not False for side in checked) and (named or _is_constant(first)) else None
-
-
-def _is_constant(side: str) -> bool:
-    return not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", side))
+def solved(equation: Relation, same: Same) -> bool | None:
+    r"""Whether the last side is the value that an equation gives: of x = 4, \angle ABC = 30, m + n = 5 and 2 + 3 = 5 it is; of 2x = 5 and
+    2 + 4 = 7 it is not."""
+    first, *others, value = equation.sides
+    if names_a_quantity(first):
+        return all(same(side, value) is not False for side in others)
+    return all_of(same(side, value) for side in (first, *others))
 
 
 def interval(inequality: Relation) -> tuple[str, Group] | None:

@@ -1,4 +1,4 @@
-"""Answers of several parts, taken apart: lists, sets, tuples, intervals, matrices. Normalised text in, parts out; nothing is compared."""
+"""Answers of several parts, taken apart: lists, sets, tuples and intervals. Normalised text in, parts out; nothing is compared."""
 
 import re
 from typing import NamedTuple
@@ -6,10 +6,11 @@ from typing import NamedTuple
 from deltal_openrlhf.grading.extract import closing_braces
 
 _OPEN, _CLOSE = "([{", ")]}"
-_AND = re.compile(
-    r"\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:wedge|vee)(?![a-zA-Z])|;"
-)
-_MATRIX = re.compile(r"\\begin\{([a-z]*matrix|array)\}(?:\{[clr| ]*\})?((?:(?!\\begin).)*)\\end\{\1\}", re.DOTALL)
+_BRACKET = re.compile(r"[()\[\]{}]")
+OR = r"\\text\{\s*,?\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])|\\(?:vee|lor)(?![a-zA-Z])"
+AND = r"\\text\{\s*,?\s*and\s*\}|(?<![a-zA-Z\\])and(?![a-zA-Z])|\\(?:wedge|land)(?![a-zA-Z])|;"
+_OR_AND = re.compile(f"{OR}|{AND}")
+_MEMBERS_ONLY = re.compile(r"[^|:]*")
 
 
 class Group(NamedTuple):
@@ -23,27 +24,32 @@ def split(text: str, separator: str) -> list[str]:
     """text at each separator that no bracket encloses. (0, 1] is balanced: an interval's brackets need not match."""
     if separator not in text:
         return [text]
+    return split_at(text, re.compile(re.escape(separator)))[0]
+
+
+def split_at(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
+    """The parts of text between the separators that no bracket encloses, and those separators."""
     parts: list[str] = []
-    depth, start, position = 0, 0, 0
-    while position < len(text):
-        if depth == 0 and text.startswith(separator, position):
-            parts.append(text[start:position].strip())
-            position += len(separator)
-            start = position
-            continue
-        if text[position] in _OPEN:
-            depth += 1
-        elif text[position] in _CLOSE:
-            depth = max(0, depth - 1)
-        position += 1
-    parts.append(text[start:].strip())
-    return parts
+    separators: list[str] = []
+    depth = start = seen = 0
+    for match in separator.finditer(text):
+        for bracket in _BRACKET.finditer(text, seen, match.start()):
+            depth = depth + 1 if bracket[0] in _OPEN else max(0, depth - 1)
+        seen = match.end()
+        if depth == 0:
+            parts.append(text[start : match.start()].strip())
+            separators.append(match[0])
+            start = match.end()
+    return [*parts, text[start:].strip()], separators
 
 
 def elements(text: str) -> list[str] | None:
     r"""The elements of a list or set, whose order does not count: "1, 2", "1 and 2", {1, 2}, a \pm b. None for a single answer."""
-    if text.startswith(r"\{") and text.endswith(r"\}") and not re.search("[|:]", text) and _is_one_set(text):
-        return _list(text[2:-2].strip())
+    inner = braced_set(text)
+    if inner == r"\emptyset":
+        return None  # the set that holds the empty set
+    if inner is not None and _MEMBERS_ONLY.fullmatch(inner):
+        return _list(inner)
     if text.startswith("{") and closing_braces(text).get(0) == len(text) - 1:
         text = text[1:-1].strip()
     parts = _list(text)
@@ -52,9 +58,14 @@ def elements(text: str) -> list[str] | None:
 
 def _list(text: str) -> list[str]:
     parts: list[str] = []
-    for part in split(_AND.sub(",", text), ","):
-        parts.extend([part.replace(r"\pm", "+"), part.replace(r"\pm", "-")] if part.count(r"\pm") == 1 else [part])
+    for part in split(_OR_AND.sub(",", text), ","):
+        parts.extend(both_signs(part))
     return _without_repeated_name([part for part in parts if part])
+
+
+def both_signs(text: str) -> list[str]:
+    r"""a \pm b as a+b and a-b."""
+    return [text.replace(r"\pm", "+"), text.replace(r"\pm", "-")] if text.count(r"\pm") == 1 else [text]
 
 
 def _without_repeated_name(parts: list[str]) -> list[str]:
@@ -67,14 +78,25 @@ def _without_repeated_name(parts: list[str]) -> list[str]:
     return [side[-1] for side in sides] if one_name and len(named) in (1, len(parts)) else parts
 
 
-def _is_one_set(text: str) -> bool:
-    r"""Whether the \{ that opens the text is closed by the \} that ends it."""
+def braced_set(text: str) -> str | None:
+    r"""What stands between the \{ that opens the text and the \} that ends it and closes the same set."""
+    if not (text.startswith(r"\{") and text.endswith(r"\}")):
+        return None
     depth = 0
     for match in re.finditer(r"\\[{}]", text):
         depth += 1 if match[0] == r"\{" else -1
         if depth == 0:
-            return match.end() == len(text)
-    return False
+            return text[2:-2].strip() if match.end() == len(text) else None
+    return None
+
+
+def union(text: str) -> list[str]:
+    r"""The parts of a union, finite sets taken apart: \{1, 3\} \cup \{2, 3\} holds 1, 3 and 2."""
+    parts: dict[str, str] = {}
+    for part in split(text, r"\cup"):
+        for member in (elements(part) or [part]) if braced_set(part) else [part]:
+            parts.setdefault(member.replace(" ", ""), member)
+    return list(parts.values())
 
 
 def group(text: str) -> Group | None:
@@ -82,20 +104,9 @@ def group(text: str) -> Group | None:
     if len(text) < 3 or text[0] not in "([" or text[-1] not in ")]" or "," not in text:
         return None
     depth = 0
-    for position, character in enumerate(text):
-        depth += (character in _OPEN) - (character in _CLOSE)
-        if depth == 0 and position < len(text) - 1:
+    for match in _BRACKET.finditer(text):
+        depth += 1 if match[0] in _OPEN else -1
+        if depth == 0 and match.end() < len(text):
             return None
-    return Group(text[0] + text[-1], split(text[1:-1], ","))
-
-
-def matrix(text: str) -> Group | None:
-    """A matrix, row by row, whatever its brackets."""
-    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and text[1:].lstrip().startswith(r"\begin{"):
-        text = text[1:-1].strip()
-    match = _MATRIX.fullmatch(text)
-    if match is None:
-        return None
-    kind = match[1] if "v" in match[1].lower() else "matrix"  # a determinant is no matrix
-    rows = [row.split("&") for row in match[2].strip().removesuffix(r"\\").split(r"\\")]
-    return Group(f"{kind} {[len(row) for row in rows]}", [cell.strip() for row in rows for cell in row])
+    parts = split(text[1:-1], ",")
+    return Group(text[0] + text[-1], parts) if len(parts) > 1 else None

@@ -1,0 +1,110 @@
+r"""Letters whose name means nothing: the x of f(x) = 2x + 1 and of \{x \mid x > 2\}, the k of k\pi with k \in \mathbb{Z}, the constant of
+e^x + C. Two answers get the same ones before they are compared.
+"""
+
+import re
+
+from deltal_openrlhf.grading.domains import Stated, stated
+from deltal_openrlhf.grading.letters import letters_of, renamed
+
+_DEFINITION = re.compile(r"([a-zA-Z]'*(?:_(?:\w|\{\w+\}))?)\s?\(([a-zA-Z](?:\s?,\s?[a-zA-Z])*)\)\s?=")
+_SEQUENCE = re.compile(r"([a-zA-Z])_(?:\{\s?([a-zA-Z])\s?\}|([a-zA-Z]))\s?=")
+_CONSTANT = re.compile(r"\+\s?(?:[CcKkD](?:_\d|_\{\d\})?|(?:\\text\s?\{)?\s?const(?:ant)?\.?\s?\}?)$")
+_PLAIN_CONSTANT = re.compile(r"\+\s?C$")
+_INTEGRATED = set("xtuyzs")
+"""Letters of which one is the variable of an antiderivative: A + C may be a sum of two names."""
+_INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
+_PARAMETERS = set("knmlpqjt")
+
+
+def aligned(gold: str, pred: str) -> tuple[str, str, set[str]] | None:
+    """Both answers without clauses about their letters and with the same bound letters, and their whole-number parameters; None where
+    the clauses contradict each other."""
+    one, other = stated(gold), stated(pred)
+    other = _renamed(other, _bound_names(one, other))
+    body = _with_constant_of(one.body, other.body)
+    one_body = _with_constant_of(other.body, one.body)
+    one, other = one._replace(body=one_body), other._replace(body=body)
+    if not (one.domains or other.domains):
+        return one.body, other.body, set()
+    one, other = _with_one_parameter(one, other)
+    for letter in one.domains.keys() | other.domains.keys():
+        domains = one.domains.get(letter), other.domains.get(letter)
+        if domains[0] is not None and domains[1] is not None:
+            if domains[0] != domains[1]:
+                return None
+        elif not _may_be_left_out(letter, *((one, domains[0]) if domains[1] is None else (other, domains[1]))):
+            return None
+    whole = {
+        letter
+        for said in (one, other)
+        for letter, domain in said.domains.items()
+        if domain[:1] == "Z" and len(domain) == 1
+    }
+    return one.body, other.body, whole
+
+
+def _bound_names(one: Stated, other: Stated) -> dict[str, str]:
+    """other's bound letters -> those of one."""
+    if one.bound and other.bound:
+        return {other.bound: one.bound} if one.bound != other.bound else {}
+    definitions = _DEFINITION.match(one.body), _DEFINITION.match(other.body)
+    if definitions[0] and definitions[1] and definitions[0][1] == definitions[1][1]:
+        names = [re.findall("[a-zA-Z]", match[2]) for match in definitions if match]
+        if len(names[0]) == len(names[1]) == len(set(names[1])) and names[0] != names[1]:
+            return dict(zip(names[1], names[0], strict=True))
+    sequences = _SEQUENCE.match(one.body), _SEQUENCE.match(other.body)
+    if sequences[0] and sequences[1] and sequences[0][1] == sequences[1][1]:
+        index = [match[2] or match[3] for match in sequences if match]
+        return {index[1]: index[0]} if index[0] != index[1] else {}
+    return {}
+
+
+def _renamed(said: Stated, names: dict[str, str]) -> Stated:
+    body = renamed(said.body, names) if names else None
+    if body is None:
+        return said
+    domains = {names.get(letter, letter): domain for letter, domain in said.domains.items()}
+    return Stated(body, domains, names.get(said.bound, said.bound))
+
+
+def _with_constant_of(one: str, other: str) -> str:
+    """other + K as other + C, where one ends in + C."""
+    if not _PLAIN_CONSTANT.search(one) or _PLAIN_CONSTANT.search(other):
+        return other
+    match = _CONSTANT.search(other)
+    if match is None:
+        return other
+    rest = other[: match.start()]
+    free = not letters_of(match[0]) & letters_of(rest) and "C" not in letters_of(rest) | letters_of(one[:-1])
+    return f"{rest}+C" if free and _INTEGRATED & letters_of(rest) else other
+
+
+def _with_one_parameter(one: Stated, other: Stated) -> tuple[Stated, Stated]:
+    """The parameter of both under one name, where each has one."""
+    parameters = [[letter for letter in said.domains if letter in letters_of(said.body)] for said in (one, other)]
+    if len(parameters[0]) == len(parameters[1]) == 1 and parameters[0] != parameters[1]:
+        return one, _renamed(other, {parameters[1][0]: parameters[0][0]})
+    if [len(letters) for letters in parameters] == [1, 0]:
+        return one, _renamed(other, _only_parameter(parameters[0][0], one, other))
+    if [len(letters) for letters in parameters] == [0, 1]:
+        return _renamed(one, _only_parameter(parameters[1][0], other, one)), other
+    return one, other
+
+
+def _only_parameter(letter: str, one: Stated, other: Stated) -> dict[str, str]:
+    """The letter of other that can only be one's parameter, which it names otherwise."""
+    candidates = _PARAMETERS & letters_of(other.body) - letters_of(one.body)
+    return {candidates.pop(): letter} if len(candidates) == 1 and letter not in letters_of(other.body) else {}
+
+
+def _may_be_left_out(letter: str, said: Stated, domain: str | None) -> bool:
+    r"""That x is real, and that the parameter of a family is whole; of a function's and a sequence's letter, anything."""
+    if domain in ("R", "") or letter not in letters_of(said.body):
+        return True
+    for pattern in (_DEFINITION, _SEQUENCE):
+        match = pattern.match(said.body)
+        if match and letter in letters_of(match[0]):
+            return True
+    is_solved_for = letter == said.bound or re.match(rf"{letter}\s?=", said.body) or _INEQUALITY.search(said.body)
+    return domain == "Z" and not is_solved_for

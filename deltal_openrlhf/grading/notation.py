@@ -1,0 +1,45 @@
+r"""Notations that say the same: 2 to 3 and 2:3, \max\{a, b\} and \max(a, b), "all real numbers" and \mathbb{R}, and so on."""
+
+import re
+
+from deltal_openrlhf.grading.counting import with_binomials
+from deltal_openrlhf.grading.matrices import unit_vectors
+from deltal_openrlhf.grading.normalize import unwrap_command
+from deltal_openrlhf.grading.structure import split_at
+from deltal_openrlhf.grading.systems import without_environments
+
+_EXTREME = re.compile(r"(\\(?:max|min|gcd|sup|inf)|\\text\s?\{\s?(?:max|min|gcd|lcm)\s?\})\s?\\\{([^{}]*)\\\}")
+_TO = re.compile(r"\\text\s?\{\s?to\s?\}|(?<=[\s\d}])to(?=[\s\d\\])")
+_TERM = re.compile(r"(?!.*[a-zA-Z]{2})[-\w.+*/^(){} ]+|\\(?:frac|sqrt)[\w.{}]+")
+_REALS = re.compile(
+    r"(?:[a-z]\s(?:is|can be)\s)?(?:the\sset\sof\s)?(?:all|any|every)\s(?:the\s)?reals?(?:\s(?:numbers?|values?))?(?:\s(?:of\s)?[a-z])?",
+    re.IGNORECASE,
+)
+_POINT = re.compile(
+    r"(?:\\text\s?\{\s?)?(?:the\s)?point\s?(?:[A-Z]\s?)?\}?\s?(?:[A-Z]\s?)?(?:at\s)?(?=[(\\])", re.IGNORECASE
+)
+_NOTE = re.compile(r"(?<=\d)(?:\s?\(\s?\\text\s?\{\s?([^{}()]+)\}|\s\(([a-z]{3,}))\s?\)$")
+
+
+def plain_notation(text: str) -> str:
+    """One spelling of each, in an answer that was normalised."""
+    if r"\begin{" in text:
+        text = without_environments(text)
+    if "{}" in text:
+        text = text.replace("{}", "")  # {}^{10}C_3
+    text = with_binomials(text)
+    if r"\{" in text:
+        if text.replace(" ", "") == r"\{\}":
+            return r"\emptyset"
+        text = _EXTREME.sub(r"\1(\2)", text)
+    if "to" in text:
+        terms = split_at(unwrap_command(text, r"\text"), _TO)[0]
+        if len(terms) > 1 and all(map(_TERM.fullmatch, terms)):
+            text = ":".join(terms)
+    if "eal" in text and _REALS.fullmatch(unwrap_command(text, r"\text")):
+        return r"\mathbb{R}"
+    if "oint" in text and (point := _POINT.match(text)):
+        text = text[point.end() :]
+    if text.endswith(")"):
+        text = _NOTE.sub(lambda note: rf" \text{{{(note[1] or note[2]).strip()}}}", text)  # 47.5 (pounds)
+    return unit_vectors(text) if "\\" in text else text

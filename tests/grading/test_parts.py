@@ -1,0 +1,371 @@
+r"""Lists, sets, systems, points, matrices, equations and families: pairs by hand, decided without a worker."""
+
+import pytest
+
+from deltal_openrlhf.grading.answers import same_answer
+from deltal_openrlhf.grading.values import same_value
+
+EQUAL = r"""
+# an equation that gives a value
+7 | CD = 7
+7 | \overline{CD}=7
+7 | |CD| = 7
+7 | [ABC] = 7
+7 | S_{\triangle ABC} = 7
+40 | \angle PQR = 40^\circ
+40 | m\angle PQR = 40
+\frac{3}{5} | \sin A = \frac{3}{5}
+\frac{3}{5} | \cos\theta = \frac35
+7 | \text{Perimeter} = 7
+7 | g(3) = 7
+7 | a_{10} = 7
+7 | x_{\max} = 7
+7 | p + q = 7
+7 | p + q + r = 7
+7 | x_1 + x_2 = 7
+7 | AB + CD = 7
+7 | AB \cdot CD = 7
+\frac{2}{7} | \frac{AB}{CD} = \frac{2}{7}
+\frac{2}{7} | \frac{p}{q} = \frac{2}{7}
+\frac{2}{7} | P(A \cap B) = \frac27
+\frac{2}{7} | P(A|B) = 2/7
+53 | 10m+n = 53
+53 | 10a + b = 53
+53 | 2m+3n = 53
+7 | xy = 7
+7 | \vec{a} \cdot \vec{b} = 7
+7 | |\vec{a}| = 7
+7 | \gcd(a,b) = 7
+7 | \lim_{x\to 2} h(x) = 7
+7 | a \star b = 7
+7 | \alpha + \beta = 7
+7 | \max f(x) = 7
+x-3 | f^{-1}(x) = x-3
+\begin{pmatrix}2&0\\0&1\end{pmatrix} | A^{-1} = \begin{pmatrix}2&0\\0&1\end{pmatrix}
+\begin{pmatrix}2&0\\0&1\end{pmatrix} | B = \begin{bmatrix}2&0\\0&1\end{bmatrix}
+9 | 3 + 6 = 9
+9 | 3 \cdot 3 = 9
+9 | N = 3 + 6 = 9
+\frac34 | \frac{6}{8} = \frac{3}{4}
+30 | a+b+c = 10+12+8 = 30
+2:3 | a:b = 2:3
+# sets of real numbers
+\mathbb{R} | (-\infty, \infty)
+(-\infty, +\infty) | \mathbb{R}
+(-\infty,\infty) | x \in \mathbb{R}
+\mathbb{R} | \text{all real numbers}
+(-\infty,\infty) | all real numbers
+(0,\infty) | \mathbb{R}^+
+(0,\infty) | \mathbb{R}_{>0}
+\{x \mid 0 < x < 5\} | (0,5)
+\{x \mid 0 < x < 5\} | 0 < x < 5
+(0,5) | \{t : 0 < t < 5\}
+[3, \infty) | \{x \in \mathbb{R} \mid x \ge 3\}
+\{y : y \ge 3\} | \{x \mid 3 \le x\}
+\{x \mid x < -1 \text{ or } x > 1\} | (-\infty,-1)\cup(1,\infty)
+x \ne 3 | (-\infty,3)\cup(3,\infty)
+x \ne 3 | (3,\infty)\cup(-\infty,3)
+\mathbb{R}\setminus\{3\} | x \neq 3
+\mathbb{R}\backslash\{3\} | (-\infty,3)\cup(3,\infty)
+\mathbb{R}-\{3\} | (-\infty,3)\cup(3,\infty)
+x \ne \pm 2 | x \ne -2, 2
+x \ne \pm 2 | x \ne 2 \text{ and } x \ne -2
+x \ne \pm 2 | \mathbb{R}\setminus\{-2,2\}
+x \ne \pm 2 | (-\infty,-2)\cup(-2,2)\cup(2,\infty)
+x \in \mathbb{R}, x \ne 3 | x \ne 3
+(2,3)\cup(3,\infty) | x > 2, x \ne 3
+(2,3)\cup(3,\infty) | x > 2 \text{ and } x \ne 3
+(1,4) | x > 1 \text{ and } x < 4
+(1,4) | x>1, x<4
+(-\infty,1]\cup[4,\infty) | x \le 1 \text{ or } x \ge 4
+(-\infty,1]\cup[4,\infty) | x \le 1, x \ge 4
+(-\infty, 5) | (-\infty, 2]\cup(2,5)
+[0, \frac{1}{2}] | 0 \le x \le 0.5
+(-\sqrt{3}, \sqrt{3}) | \{x \mid -\sqrt{3}<x<\sqrt3\}
+(-\infty,0)\cup(0,\infty) | \{x \in \mathbb{R} : x \ne 0\}
+[1,3) | \{1\}\cup(1,3)
+# finite sets
+\{2,5\}\cup\{3\} | \{2,3,5\}
+\{1,2\}\cup\{2,3\} | \{1,2,3\}
+\{2,3,5\} | \{5,2\} \cup \{3\}
+\emptyset | \{ \}
+\{\} | \varnothing
+\{4\} | 4
+\{4, -4\} | x = \pm 4
+\{x \mid x = 1 \text{ or } x = 2\} | \{1,2\}
+# families
+2k\pi | x = 2k\pi, k\in\mathbb{Z}
+x=2k\pi, k\in\mathbb{Z} | x = 2n\pi, n \in \mathbb{Z}
+x=2k\pi, k\in\mathbb{Z} | x = 2n\pi
+x=2k\pi, k\in\mathbb{Z} | x = 2k\pi \text{ where } k \text{ is an integer}
+x=2k\pi, k\in\mathbb{Z} | x = 2k\pi for any integer k
+x=2k\pi, k\in\mathbb{Z} | 2k\pi \quad (k \in \mathbb{Z})
+x=2k\pi (k\in\mathbb{Z}) | 2\pi k, \text{ for all } k \in \mathbb{Z}
+\frac{\pi}{2}+k\pi, k\in\mathbb{Z} | -\frac{\pi}{2}+k\pi, k\in\mathbb{Z}
+\frac{\pi}{2}+k\pi, k\in\mathbb{Z} | \frac{(2n+1)\pi}{2}, n\in\mathbb{Z}
+x=2k+1, k\in\mathbb{Z} | x=2k-1, k \in \mathbb{Z}
+\{5k \mid k\in\mathbb{Z}\} | \{x \mid x = 5k, k\in\mathbb{Z}\}
+\{5k \mid k\in\mathbb{Z}\} | \{5n : n\in\mathbb{Z}\}
+\{5k \mid k\in\mathbb{Z}\} | 5k, k \in \mathbb{Z}
+5k | n = 5k
+\{2n \mid n\in\mathbb{N}\} | \{2k \mid k\in\mathbb{N}\}
+(2t, 3t), t \in \mathbb{R} | (2s, 3s), s \in \mathbb{R}
+# several unknowns
+x=4, y=-2 | \begin{cases}x=4\\y=-2\end{cases}
+(4,-2) | \begin{cases} x = 4, \\ y = -2. \end{cases}
+x=4, y=-2 | \left\{\begin{array}{l}x=4\\y=-2\end{array}\right.
+x=4, y=-2 | \begin{array}{rcl} x &=& 4 \\ y &=& -2 \end{array}
+(4,-2) | \begin{aligned} x &= 4 \\ y &= -2 \end{aligned}
+(4,-2) | x = 4 \text{ and } y = -2
+(4,-2) | y=-2, x=4
+(4,-2) | (x=4, y=-2)
+(x,y)=(4,-2) | x=4, y=-2
+(x,y)=(4,-2) | y=-2, x=4
+x=4,y=-2 | (x,y) = (4,-2)
+(5,1,2) | z=2, x=5, y=1
+p=3, q=8 | q=8 \land p=3
+m=2, b=5 | (2,5)
+(3,3) | x=y=3
+x=y=3 | x = 3, y = 3
+(1,2),(3,4) | x=1, y=2 \text{ or } x=3, y=4
+(1,2),(3,4) | (x,y)=(3,4),(1,2)
+\begin{cases}x+y=3\\x-y=1\end{cases} | x-y=1, x+y=3
+3, 8 | x=3 \lor x=8
+3, 8 | x = 8 \text{ or } x = 3
+\begin{aligned} x &= 2+3 \\ &= 5 \end{aligned} | 5
+# points, vectors and matrices
+(2,-5) | Q(2,-5)
+(2,-5) | Q = (2,-5)
+(2,-5) | the point (2,-5)
+(2,-5) | \text{the point } (2,-5)
+(2,-5) | \text{point } P(2,-5)
+Q(2,-5) | Q=(2,-5)
+(1,2),(3,4) | B(3,4), A(1,2)
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | [[1,2],[3,4]]
+[[1,2],[3,4]] | \left[\begin{matrix}1&2\\3&4\end{matrix}\right]
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | \frac{1}{3}\begin{pmatrix}3&6\\9&12\end{pmatrix}
+\begin{pmatrix}-1&-2\\-3&-4\end{pmatrix} | -\begin{pmatrix}1&2\\3&4\end{pmatrix}
+\begin{pmatrix}2&4\\6&8\end{pmatrix} | 2 \cdot \begin{bmatrix}1&2\\3&4\end{bmatrix}
+\begin{pmatrix}2&4\\6&8\end{pmatrix} | 2\left(\begin{array}{cc}1&2\\3&4\end{array}\right)
+5 | \begin{vmatrix}2&1\\3&4\end{vmatrix}
+5 | \left|\begin{array}{cc}2&1\\3&4\end{array}\right|
+5 | \det\begin{pmatrix}2&1\\3&4\end{pmatrix}
+24 | \begin{vmatrix}2&0&0\\0&3&0\\0&0&4\end{vmatrix}
+\langle 2,-3,4\rangle | 2\hat{i}-3\hat{j}+4\hat{k}
+\langle 2,-3,4\rangle | 2\mathbf{i}-3\mathbf{j}+4\mathbf{k}
+\langle 2,-3\rangle | 2\hat{\imath}-3\hat{\jmath}
+(2,0,-4) | 2\vec{i}-4\vec{k}
+(\frac12, 1) | \frac{1}{2}\hat{i}+\hat{j}
+(2,-3,4) | 2i-3j+4k
+30, 60 | \angle A = 30^\circ, \angle B = 60^\circ
+5, 12 | AB = 5, BC = 12
+\langle 2,-3,4\rangle | \begin{pmatrix}2\\-3\\4\end{pmatrix}
+# antiderivatives
+x^3+C | C + x^3
+x^3+C | x^3+c
+x^3+C | x^3 + C_1
+x^3+K | x^3+C
+x^3+C | x^3 + \text{const}
+e^x(x-1)+C | xe^x-e^x+c
+# functions
+f(x)=3x-2 | f(t)=3t-2
+f(x)=3x-2 | f(x)=-2+3x
+f(x)=3x-2 | f(x) = 3x-2 \text{ for all real numbers } x
+f(x)=3x-2 | f(x)=3x-2, \forall x\in\mathbb{R}
+f(x)=3x-2 | f(x)=3x-2 \text{ for all } x
+f(n)=n+1 | f(n)=n+1 \text{ for all positive integers } n
+f(x)=3x-2 | 3x-2
+f(x,y)=x+2y | f(a,b)=a+2b
+a_n=2n+1 | a_k=2k+1
+a_n=2^n | a_n=2^n, n\in\mathbb{N}
+# ratios, counting, extremes
+5:7 | 5 to 7
+5:7 | 5 \text{ to } 7
+5:7 | \text{5 to 7}
+\frac{5}{7} | 5 to 7
+2:3:7 | 2 to 3 to 7
+2:3:7 | a:b:c = 2:3:7
+\binom{8}{3} | C_8^3
+\binom{8}{3} | C_{8}^{3}
+\binom{8}{3} | \mathrm{C}_{8}^{3}
+\binom{8}{3} | ^8C_3
+\binom{8}{3} | {}^{8}C_{3}
+\binom{8}{3} | _8C_3
+\binom{8}{3} | C(8,3)
+\binom{8}{3} | {8 \choose 3}
+56 | 8C3
+336 | P_8^3
+336 | A_{8}^{3}
+336 | ^{8}P_3
+\binom{n}{k} | C_n^k
+\max(p,q) | \max\{p,q\}
+\min\left\{a,b,c\right\} | \min(a,b,c)
+T(3)=6.5 (meters) | 6.5
+"""
+DIFFERENT = r"""
+# what is no value of what was asked
+7 | 3x=7
+7 | x^2=7
+7 | \sqrt{x} = 7
+7 | |x| = 7
+7 | -x = 7
+7 | x! = 7
+7 | \log x = 7
+7 | \log_2 x = 7
+7 | \ln x = 7
+7 | \ln(x) = 7
+7 | \text{log } x = 7
+7 | \sin x = 7
+7 | e^x = 7
+7 | 2^x = 7
+7 | x + 3 = 7
+7 | \frac{x}{3} = 7
+7 | \frac{1}{x} = 7
+7 | x(x+1) = 7
+7 | 2x + 3y = 7
+7 | x^2+y^2 = 7
+7 | AB^2 = 7
+7 | \lfloor x \rfloor = 7
+7 | a + a = 7
+7 | x \ne 7
+7 | x < 7
+7 | x > 7
+7 | x \ge 7
+7 | 10a+b = 8
+9 | 3+7=9
+9 | 3+6=10
+9 | \sqrt{81} = 9 = 8
+49 | \sqrt{49} = 7
+2x | 2x = 6
+x=7 | y=7
+# sets
+\mathbb{R} | (0,\infty)
+\mathbb{R} | \mathbb{Z}
+\mathbb{R} | x > 0
+\mathbb{R} | \text{all real numbers except } 0
+\{x \mid 0 < x < 5\} | [0,5)
+\{x \mid 0 < x < 5\} | (0,6)
+\{x \mid 0 < x < 5\} | \{0,5\}
+\{x \in \mathbb{Z} \mid x > 2\} | (2,\infty)
+\{x \in \mathbb{Z} \mid x > 2\} | \{x \mid x > 2\}
+x \ne 3 | x = 3
+x \ne 3 | y \ne 3
+x \ne 3 | (-\infty, 3)
+x \ne 3 | \mathbb{R}\setminus\{4\}
+x \ne \pm 2 | x \ne 2
+x \ne \pm 2 | x \ne 2, 3
+(-\infty,-1)\cup(1,\infty) | (-1,1)
+(-\infty,-1)\cup(1,\infty) | x > -1 \text{ or } x < 1
+(-\infty,1]\cup[4,\infty) | x < 1 \text{ or } x > 4
+(1,4) | x > 1 \text{ or } x < 4
+(1,4) | 1 < x \le 4
+[1,3) | \{1\}\cup(2,3)
+(1,3) | \{1\}\cup(1,3)
+\emptyset | \{0\}
+\emptyset | 0
+\emptyset | \{\emptyset\}
+\{1,3\}\cup\{2,4\} | \{1,2,3\}
+\{1,3\}\cup\{2,4\} | \{1,2,3,5\}
+\{1,2\} | (1,2)
+\{1,2\} | [1,2]
+# families
+3 | n=3k
+n=3k | 3
+x=2k\pi, k\in\mathbb{Z} | x=k\pi, k\in\mathbb{Z}
+x=2k\pi, k\in\mathbb{Z} | x=2k\pi, k\in\mathbb{N}
+x=2k\pi, k\in\mathbb{Z} | 2\pi
+x=2k\pi, k\in\mathbb{Z} | 0
+\frac{\pi}{2}+k\pi, k\in\mathbb{Z} | \frac{\pi}{2}+2k\pi, k\in\mathbb{Z}
+\frac{\pi}{2}+k\pi, k\in\mathbb{Z} | \frac{\pi}{3}+k\pi, k\in\mathbb{Z}
+2k+1, k\in\mathbb{N} | 2k-1, k\in\mathbb{N}
+2k+1 | 2k-1
+2k | 2n
+k^2, k\in\mathbb{Z} | (k+1)^3, k\in\mathbb{Z}
+\{3k \mid k\in\mathbb{Z}\} | \{3k \mid k\in\mathbb{N}\}
+\{3k \mid k\in\mathbb{Z}\} | \{6k \mid k\in\mathbb{Z}\}
+\{3k \mid k\in\mathbb{Z}\} | \{3k+1 \mid k\in\mathbb{Z}\}
+# several unknowns
+(4,-2) | \begin{cases}x=-2\\y=4\end{cases}
+(4,-2) | \begin{aligned}x&=4\\y&=2\end{aligned}
+(4,-2) | y=4, x=-2
+(4,-2) | x=4
+x=4,y=-2 | x=-2,y=4
+x=4,y=-2 | a=4,b=-2
+x=4,y=-2 | -2,4
+x=4,y=-2 | x=4,y=-2,z=0
+(0,0) | x=0 \text{ or } y=0
+(3,1) | x+y=3, x-y=1
+x=2,y=1 | x+y=3, x-y=1
+(1,2),(3,4) | x=1, y=4 \text{ or } x=3, y=2
+x=4,y=-2 | 4
+f(x)=\begin{cases}x&x>0\\-x&x\le0\end{cases} | f(x)=\begin{cases}x&x>0\\x&x\le0\end{cases}
+# points, vectors and matrices
+(2,-5) | P(-5,2)
+P(2,-5) | Q(2,-5)
+(2,-5) | the point (2,5)
+(2,-5) | f(2,-5)
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | [[1,2],[4,3]]
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | [[1,3],[2,4]]
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | [1,2,3,4]
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | \frac{1}{2}\begin{pmatrix}1&2\\3&4\end{pmatrix}
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2&3&4\end{pmatrix}
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | -\begin{pmatrix}1&2\\3&4\end{pmatrix}
+\begin{pmatrix}1&2\end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}
+5 | \begin{vmatrix}2&3\\1&5\end{vmatrix}
+\begin{vmatrix}2&1\\3&4\end{vmatrix} | \begin{pmatrix}2&1\\3&4\end{pmatrix}
+5 | \begin{pmatrix}2&1\\3&4\end{pmatrix}
+\langle 2,-3,4\rangle | 2\hat{i}+3\hat{j}+4\hat{k}
+\langle 2,-3,4\rangle | 2\hat{i}-3\hat{j}
+\langle 2,-3,4\rangle | 4\hat{i}-3\hat{j}+2\hat{k}
+3+4i | 3\hat{i}+4\hat{j}
+(3,4) | 3+4i
+3, 1 | x+y=3, x-y=1
+0, 0 | x=0 \text{ or } y=0
+# antiderivatives
+x^3+C | x^3
+x^3 | x^3+C
+x^3+C | x^3-C
+x^3+C | x^2+C
+x^3+C | x^3+x
+x^3+C | x^3+5
+A+C | A+K
+n+k | n+c
+# functions
+f(x)=3x-2 | f(t)=3t+2
+f(x)=3x-2 | g(x)=3x-2
+f(x)=3x-2 | f(t)=3x-2
+f(x)=3x-2 | f(x)=3x-2, x>0
+f(x,y)=x+2y | f(a,b)=2a+b
+f(x,y)=x+2y | f(y,x)=x+2y
+a_n=2n+1 | a_k=2k-1
+a_n=2n+1 | b_n=2n+1
+# ratios, counting, extremes
+5:7 | 7 to 5
+5:7 | 5 to 8
+5:7 | 5 to 7 to 9
+\binom{8}{3} | C_8^4
+\binom{8}{3} | C_3^8
+\binom{8}{3} | P_8^3
+\binom{8}{3} | (8,3)
+\binom{8}{3} | C(8,2)
+\max(p,q) | \min\{p,q\}
+\max(p,q) | \{p,q\}
+T(3)=6.5 (meters) | 65
+"""
+
+
+def pairs(table: str) -> list[tuple[str, str]]:
+    rows = [row for row in table.strip().splitlines() if not row.startswith("#")]
+    return [tuple(row.rsplit(" | ", 1)) for row in rows]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("gold", "pred"), pairs(EQUAL))
+def test_equal_both_ways(gold, pred):
+    assert same_answer(gold, pred, same_value) is True
+    assert same_answer(pred, gold, same_value) is True
+
+
+@pytest.mark.parametrize(("gold", "pred"), pairs(DIFFERENT))
+def test_never_equal(gold, pred):
+    assert not same_answer(gold, pred, same_value)
+    assert not same_answer(pred, gold, same_value)
