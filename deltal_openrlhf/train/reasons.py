@@ -35,8 +35,18 @@ def reason(error: BaseException, log: Path | None = None) -> str:
         )
         return f"worker {worker[1]} ({who}) died: {cause.split('. ')[0]}"
     if any(base.__name__ == "RayTaskError" for base in type(error).__mro__):
-        return lines[-1]  # the end of the remote traceback
+        return _lost_process(text, lines[-1]) or lines[-1]  # the end of the remote traceback
     return f"{name}: {' '.join(lines)}"
+
+
+def _lost_process(text: str, last: str) -> str | None:
+    """What the end of a remote traceback means where it is only that another process is gone; None of other errors."""
+    if "EngineDeadError: " in last:
+        return "vLLM's process EngineCore died: it was killed or crashed"
+    lost, task = re.search(r"Connection closed by peer \[\S+\]:\d+", last), re.search(r"ray::([\w.]+)\(\)", text)
+    if lost and task:
+        return f"the process that {task[1]} exchanges tensors with died: it was killed or crashed ({lost[0]})"
+    return None
 
 
 def _held_lock(pid: str, log: Path) -> str | None:

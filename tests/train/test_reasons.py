@@ -30,3 +30,37 @@ def test_a_reward_function_that_held_pythons_lock_is_named(pid, named, tmp_path,
         if named
         else "worker DeltaLRolloutRayActor (pid 77) died: The actor is dead because its worker process has died"
     )
+
+
+class RayTaskError(Exception):
+    """Stands for Ray's, which is known by its name."""
+
+
+TASK = '\x1b[36mray::{}()\x1b[39m (pid=7, ip=192.0.2.2, actor_id=1, repr=<a.B object at 0x7e>)\n  File "a.py", line 7, in b\n    c()\n'
+ENGINE = "EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause."
+GLOO = (
+    "RuntimeError: [/pytorch/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:23709. This is typically caused by a "
+    "remote worker crashing. Check the logs of the remote worker before reporting an error."
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "last", "said"),
+    [
+        (
+            "RolloutRayActor.generate_responses",
+            f"vllm.v1.engine.exceptions.{ENGINE}",
+            "vLLM's process EngineCore died: it was killed or crashed",
+        ),
+        (
+            "PolicyModelActor.broadcast_to_vllm",
+            GLOO,
+            "the process that PolicyModelActor.broadcast_to_vllm exchanges tensors with died: it was killed or crashed (Connection closed "
+            "by peer [127.0.0.1]:23709)",
+        ),
+        ("PolicyModelActor.fit", "ValueError: Connection closed", "ValueError: Connection closed"),
+    ],
+)
+def test_an_error_that_only_says_that_another_process_is_gone_is_said_in_words(task, last, said):
+    """The texts are those of runs whose engine was killed, in generation and in weight sync."""
+    assert reasons.reason(RayTaskError(TASK.format(task) + last)) == said
