@@ -6,6 +6,7 @@ cut that dimension. Imports Megatron-Core in the workers only.
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,6 @@ class MegatronStrategy(DeltaLStrategy):
         self.loss = loss
         if not bool(torch.isfinite(loss)):
             self.bad_losses.append(self._bad_loss(loss.item()))
-        self.pulse.alive("a micro batch")
 
     def optimizer_step(self, optimizer: Any, model: Any, scheduler: Any, name: str = "model", **kwargs: Any) -> None:
         pass  # finish_step, once for all micro batches
@@ -94,18 +94,21 @@ class MegatronStrategy(DeltaLStrategy):
 
     # ── Checkpoints and models ──
 
-    def write_ckpt(self, model: Any, folder: str, tag: str, client_state: dict, **metric: Any) -> None:
+    def writers(
+        self, model: Any, folder: str, tag: str, client_state: dict, metric: dict
+    ) -> Iterator[Callable[[], None]]:
         from megatron_ext import checkpoint
 
         target = os.path.join(folder, tag)
-        if self.is_rank_0():
-            os.makedirs(target)
-        torch_dist_barrier_and_cuda_sync()
-        checkpoint.save(self.engine, target, {"schedule": self.schedule.state_dict()})
-        if self.is_rank_0():
-            # What the host keeps may be inf, which JSON has no word for.
-            torch.save(client_state, os.path.join(target, CLIENT_STATES))
-            self._write_ckpt_metric(target, metric.get("metric_value"), metric_key=metric.get("metric_key"))
+
+        def write_client_state() -> None:
+            if self.is_rank_0():
+                # What the host keeps may be inf, which JSON has no word for.
+                torch.save(client_state, os.path.join(target, CLIENT_STATES))
+                self._write_ckpt_metric(target, metric.get("metric_value"), metric_key=metric.get("metric_key"))
+
+        yield lambda: checkpoint.save(self.engine, target, {"schedule": self.schedule.state_dict()})
+        yield write_client_state
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **kwargs: Any) -> tuple[str | None, dict]:
         """(folder, client states) of the newest whole checkpoint. (None, {}) where there is none."""

@@ -8,10 +8,19 @@ from pathlib import Path
 from deltal_openrlhf.host.whole_checkpoints import step_of
 
 STAGING = ".saving"
+_DELETED = ".deleted"
 
 
 def begin(folder: Path) -> None:
-    """Remove what a killed save left."""
+    """Make room for a save: an empty STAGING, without what a killed one left."""
+    give_up(folder)
+    for left in folder.glob(f"{_DELETED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    (folder / STAGING).mkdir(parents=True, exist_ok=True)
+
+
+def give_up(folder: Path) -> None:
+    """Remove what was written aside."""
     shutil.rmtree(folder / STAGING, ignore_errors=True)
 
 
@@ -32,10 +41,10 @@ def old_ones(
 ) -> Iterator[Path]:
     """The checkpoints that have to go by the host's rule, one at a time: the caller deletes each before it asks for the next.
 
-    The best one stays and does not count; of the others, those without a metric go first, then the worst, then the oldest. Before all of
-    them go checkpoints of later steps than the newest: the run fell back behind them, because they are broken.
+    The newest one stays. So does the best one, which does not count towards max_num; a newer best one replaces it. Of the others, those
+    of later steps than the newest go first: the run fell back behind them. Then those without a metric go, then the worst, then the oldest.
     """
-    there = [path for path in folder.iterdir() if path.is_dir() and path.name != STAGING]
+    there = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     best = [path for path in there if path.name.startswith("best")]
     if newest.startswith("best"):
         yield from (path for path in best if path.name != newest)
@@ -52,6 +61,13 @@ def old_ones(
     while others and (kept > max_num or _size(folder) > max_gib * 1024**3):
         yield others.pop(0)
         kept -= 1
+
+
+def delete(checkpoint: Path) -> None:
+    """Remove a checkpoint; after a kill it is there, or it is not. FileNotFoundError where another process is removing it."""
+    aside = checkpoint.with_name(f"{_DELETED}_{checkpoint.name}")
+    os.replace(checkpoint, aside)
+    shutil.rmtree(aside)
 
 
 def sync(folder: Path) -> None:

@@ -4,9 +4,10 @@ Each override names the fault of the host that it mends; deltal_openrlhf/host/fe
 """
 
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 import torch.distributed as dist
 from openrlhf.models import Actor
 from openrlhf.utils.deepspeed import DeepspeedStrategy
-from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import checkpoint_files, checkpoint_size, checksums, guards, saved_run, whole_checkpoints
@@ -26,6 +26,7 @@ from deltal_openrlhf.host.metrics import StepStatistics
 from deltal_openrlhf.host.optimizer_flags import command_line_kept
 from deltal_openrlhf.host.planned_steps import steps_in_dynamic_batches, steps_in_micro_batches
 from deltal_openrlhf.host.resume import SAVED_LOSS
+from deltal_openrlhf.host.write_errors import raised_at_the_end
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.full_disk import named_if_full
 from deltal_openrlhf.statistics.seeds import seed_of
@@ -67,6 +68,8 @@ class DeltaLStrategy(DeepspeedStrategy):
         self.pulse.alive("a model is loaded")
         prepared = super().prepare(*models)
         self.pulse.alive("a model is ready")
+        for one in prepared if isinstance(prepared, list) else [prepared]:
+            self.pulse.follow(one[0] if isinstance(one, tuple) else one)  # the model, or with its optimizer and schedule
         return prepared
 
     def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict:
@@ -88,7 +91,6 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def backward(self, loss: torch.Tensor, model: Any, optimizer: Any, **kwargs: Any) -> None:
         super().backward(loss, model, optimizer, **kwargs)
-        self.pulse.alive("a micro batch")
         # After the backward pass, so that no other rank is left waiting in its collectives; the parameters are still the old ones.
         if not bool(torch.isfinite(loss)):
             raise RuntimeError(self._bad_loss(loss.item()))
@@ -172,52 +174,74 @@ class DeltaLStrategy(DeepspeedStrategy):
         """Save aside, put in place, move `latest`, and only then delete old ones. (The host deletes first.)
 
         max_num, max_mem: checkpoints that are kept, and their GiB. given: save_latest, metric_value and metric_key, as the host's.
+        An error of one rank is raised on all.
         """
         folder, save_latest = Path(save_dir), given.pop("save_latest", True)
-        if self.is_rank_0():
-            checkpoint_files.begin(folder)
-        torch_dist_barrier_and_cuda_sync()
-        try:
+        staging = folder / checkpoint_files.STAGING
+
+        def named(step: Callable[[], None]) -> None:
             with named_if_full(folder, f"checkpoint {tag}", lambda: checkpoint_size.checkpoint(self.args)):
-                self._write_aside(model, folder / checkpoint_files.STAGING, tag, client_state or {}, given)
-                if self.is_rank_0():
-                    checkpoint_files.publish(folder, tag)
-        except OSError:
-            checkpoint_files.begin(folder)  # gives the space back
-            raise
-        if self.is_rank_0():
+                step()
+            self.pulse.alive(f"a part of checkpoint {tag}")
+
+        def publish() -> None:
+            checkpoint_files.publish(folder, tag)
             if save_latest:
                 write_atomically(folder / "latest", tag)
-            for old in checkpoint_files.old_ones(folder, tag, max_num, max_mem, self._read_ckpt_metric):
-                shutil.rmtree(old)
-                self.print(f"Deleted checkpoint {old}")
-        torch_dist_barrier_and_cuda_sync()
 
-    def _write_aside(self, model: Any, staging: Path, tag: str, client_state: dict, metric: dict) -> None:
-        self.write_ckpt(model, str(staging), tag, client_state, **metric)
-        self.pulse.alive(f"a part of checkpoint {tag}")
-        torch_dist_barrier_and_cuda_sync()
-        for name, file in (("deltal", SAVED_LOSS), ("run", saved_run.FILE)):
-            if self.is_rank_0() and name in client_state:
-                # Readable without torch, before a resumed run starts anything.
-                write_atomically(staging / tag / file, json.dumps(client_state[name]))
-        self.pulse.alive(f"a part of checkpoint {tag}")
-        self._write_checksums(staging / tag)
-        self.pulse.alive(f"a part of checkpoint {tag}")
+        of_rank_0(lambda: checkpoint_files.begin(folder))
+        try:
+            for step in self.writers(model, str(staging), tag, client_state or {}, given):
+                on_all_ranks(partial(named, step))
+            of_rank_0(lambda: named(lambda: self._describe(staging / tag, client_state or {})))
+            on_all_ranks(lambda: named(lambda: self._write_checksums(staging / tag)))
+            of_rank_0(lambda: named(publish))
+        except OSError:
+            if self.is_rank_0():
+                checkpoint_files.give_up(folder)
+            raise
+        of_rank_0(lambda: self._delete_old(folder, tag, max_num, max_mem))
 
-    def write_ckpt(self, model: Any, folder: str, tag: str, client_state: dict, **metric: Any) -> None:
-        """The checkpoint itself, into folder/tag. metric: metric_value and metric_key, as the host's."""
-        super().save_ckpt(model, folder, tag, client_state=client_state, save_latest=False, **metric)
+    def writers(
+        self, model: Any, folder: str, tag: str, client_state: dict, metric: dict
+    ) -> Iterator[Callable[[], None]]:
+        """What writes the checkpoint into folder/tag, one step after the other, each on all ranks. metric: its value and key."""
+
+        def write_engine() -> None:
+            with raised_at_the_end(model):
+                super(DeltaLStrategy, self).save_ckpt(
+                    model, folder, tag, client_state=client_state, save_latest=False, **metric
+                )
+
+        yield write_engine
         if self.average is not None:
-            self.average.save(Path(folder, tag, AVERAGE))
+            yield partial(self.average.save, Path(folder, tag, AVERAGE))
+
+    def _describe(self, folder: Path, client_state: dict) -> None:
+        """Readable without torch, before a resumed run starts anything."""
+        for name, file in (("deltal", SAVED_LOSS), ("run", saved_run.FILE)):
+            if name in client_state:
+                write_atomically(folder / file, json.dumps(client_state[name]))
 
     def _write_checksums(self, folder: Path) -> None:
         """Of all files in the folder, which every rank has left; each rank reads its share."""
-        sizes = everyones(checksums.sizes_in(folder) if self.is_rank_0() else {})[0]
+        sizes = of_rank_0(lambda: checksums.sizes_in(folder))
         share = checksums.parts_of(sizes)[self.get_rank() :: dist.get_world_size()]
-        sums = {part: value for one in everyones(checksums.of(folder, share)) for part, value in one.items()}
+        own = on_all_ranks(lambda: checksums.of(folder, share))
+        sums = {part: value for one in everyones(own) for part, value in one.items()}
         if self.is_rank_0():
             checksums.write(folder, sizes, sums)
+
+    def _delete_old(self, folder: Path, tag: str, max_num: int, max_mem: float) -> None:
+        """Once all models of the run have this checkpoint; the last one to save deletes for all. So they always have one in common."""
+        models = whole_checkpoints.loaded_together(self.args, folder)
+        if not all((model / tag).is_dir() for model in models):
+            return
+        with suppress(FileNotFoundError):  # the other model was saved at the same moment, and deletes too
+            for model in models:
+                for old in checkpoint_files.old_ones(model, tag, max_num, max_mem, self._read_ckpt_metric):
+                    checkpoint_files.delete(old)
+                    self.print(f"Deleted checkpoint {old}")
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **options: Any) -> tuple[Any, dict]:
         """As the host, but from the newest checkpoint that is whole, and with the optimizer's settings of the command line."""

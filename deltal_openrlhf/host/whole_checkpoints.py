@@ -82,15 +82,12 @@ def choose(folder: Path, tags: Sequence[str], fault: Callable[[str], Fault | Non
     )
 
 
-def saved_together(args: Arguments, folder: Path) -> list[Path]:
-    """The folders in which a run saves checkpoints of one tag, the policy's first: this one and, with a critic, the other model's."""
-    both = [folder.with_name("_actor"), folder.with_name("_critic")]
-    return both if args.algo.advantage.estimator == "gae" and folder in both else [folder]
-
-
 def loaded_together(args: Arguments, folder: Path) -> list[Path]:
-    """Those of saved_together that are there."""
-    return [one for one in saved_together(args, folder) if one.is_dir()] or [folder]
+    """The folders from which a run loads checkpoints of one tag, the policy's first: this one and, with a critic, the other model's."""
+    both = [folder.with_name("_actor"), folder.with_name("_critic")]
+    if args.algo.advantage.estimator != "gae" or folder not in both:
+        return [folder]
+    return [one for one in both if one.is_dir()] or [folder]
 
 
 def fault_in(folders: Sequence[Path], rank: int = 0, ranks: int = 1) -> Callable[[str], Fault | None]:

@@ -72,7 +72,7 @@ def _saves(rank, folder):
     after = parameters(trainer.actor)
     out["loaded"] = [states["global_step"], all(bool((after[n] == before[n]).all()) for n in before)]
     out |= _damaged(strategy, engine, folder, save)
-    return out
+    return out | {"critic": _killed_between_two_models(strategy, Path(folder, "two"), save)}
 
 
 def _on_a_full_disk(strategy, engine, folder, save):
@@ -131,6 +131,20 @@ def _damaged(strategy, engine, folder, save):
     return out
 
 
+def _killed_between_two_models(strategy, folder, save):
+    """The checkpoints of policy and critic after each save, with room for one: whichever is saved first, the run may be killed then."""
+    strategy.args.algo.advantage.estimator = "gae"
+    both = [folder / "_actor", folder / "_critic"]
+    steps = [("global_step1", both), ("global_step2", both), ("global_step3", both[::-1]), ("best_global_step4", both)]
+    steps += [("best_global_step5", both[::-1])]
+    out = []
+    for tag, order in steps:
+        for one in order:
+            save(tag, folder=str(one), max_num=1)
+            out.append([_folders(model) if model.exists() else [] for model in both])
+    return out
+
+
 @pytest.fixture(scope="module")
 def saves(tmp_path_factory):
     return run_on_ranks(1, _saves, str(tmp_path_factory.mktemp("ckpt")), timeout=110)[0]
@@ -160,6 +174,24 @@ def test_a_full_disk_is_named_and_gets_its_space_back(saves):
     line, *left = saves["full"]
     assert line == "[Errno 28] no space left in FOLDER: while checkpoint global_step5 was written; 1.0 MiB are free"
     assert left == ["best_global_step4", "global_step2", "global_step3"]
+
+
+def test_policy_and_critic_always_have_one_in_common(saves):
+    common = [sorted(set(actor) & set(critic)) for actor, critic in saves["critic"]]
+    assert common == [
+        [],
+        ["global_step1"],
+        ["global_step1"],
+        ["global_step2"],
+        ["global_step2"],
+        ["global_step3"],
+        ["global_step3"],
+        ["best_global_step4", "global_step3"],
+        ["best_global_step4", "global_step3"],
+        ["best_global_step5", "global_step3"],
+    ]
+    for actor, critic in saves["critic"][1::2]:  # both were saved: the old ones are gone
+        assert actor == critic
 
 
 def test_the_worst_metric_goes_first_and_the_newest_never(saves):

@@ -1,0 +1,30 @@
+"""Errors of one rank while DeepSpeed saves: it writes between barriers, in which the other ranks would wait for the one that raised."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from deltal_openrlhf.host.rebind import rebound
+
+
+@contextmanager
+def raised_at_the_end(engine: Any) -> Iterator[None]:
+    """Inside, what writes an engine's files keeps its error and returns: the rank reaches the barriers. The first is raised at the end."""
+    errors: list[Exception] = []
+
+    def keeping(write: Callable) -> Callable:
+        def call(*given: Any, **options: Any) -> Any:
+            try:
+                return write(*given, **options)
+            except Exception as error:  # noqa: BLE001 - raised at the end
+                errors.append(error)
+
+        return call
+
+    files = engine.checkpoint_engine
+    with ExitStack() as stack:
+        for owner, name in ((files, "makedirs"), (files, "save"), (engine, "_copy_recovery_script")):
+            stack.enter_context(rebound(owner, name, keeping(getattr(owner, name))))
+        yield
+    if errors:
+        raise errors[0]
