@@ -3,25 +3,30 @@
     checksums.write(folder, sizes, checksums.of(folder, parts))     # after the files, before the checkpoint gets its name
     fault = checksums.fault(folder)                                 # "FILE: its checksum differs", None for a whole one
 
-CRC-32, because the enemy is a bad disk and not a person: it runs at 4.1 GB/s on one core (sha256 1.8, blake2b 0.9), and finds every burst
-of up to 32 bits. Files are summed in chunks shorter than its period, so any two flipped bits in a chunk are found too; of all other
-damage one in 2^32 is missed. Chunks also let threads and ranks share one large file.
+CRC-32, because the enemy is a bad disk and not a person: it is several times faster than sha256 (scripts/bench_checksums.py), and finds
+every burst of up to 32 bits. Files are summed in chunks shorter than its period, so any two flipped bits in a chunk are found too; of all
+other damage one in 2^32 is missed. Chunks also let threads and ranks share one large file.
 """
 
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.progress import Progress
 
 NAME = "checksums.json"
 CHUNK = 2**28
+THREADS = min(8, len(os.sched_getaffinity(0)))
 _BLOCK = 2**22
+_MIB = 2**20
 
 
 class Part(NamedTuple):
@@ -42,10 +47,14 @@ def parts_of(sizes: Mapping[str, int]) -> list[Part]:
     return [Part(file, number) for file, size in sizes.items() for number in range(max(1, -(-size // CHUNK)))]
 
 
-def of(folder: Path, parts: Sequence[Part]) -> dict[Part, int]:
-    """The checksum of each part, computed by some threads (zlib lets go of the interpreter)."""
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
-        return dict(zip(parts, pool.map(lambda part: _checksum(folder, part), parts), strict=True))
+def of(folder: Path, parts: Sequence[Part], done: Callable[[int], None] = lambda number: None) -> dict[Part, int]:
+    """The checksum of each part, computed by some threads (zlib lets go of the interpreter). done: hears how many parts are."""
+    sums = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for part, value in zip(parts, pool.map(partial(_checksum, folder), parts), strict=True):
+            sums[part] = value
+            done(len(sums))
+    return sums
 
 
 def write(folder: Path, sizes: Mapping[str, int], sums: Mapping[Part, int]) -> None:
@@ -65,7 +74,8 @@ def are_in(folder: Path) -> bool:
 def fault(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
     """What is wrong with the checkpoint in the folder, in a few words with the file; None if nothing is.
 
-    Of `ranks` ranks each looks at its share; the checkpoint is whole if none finds a fault. Without checksums only a lost end is found.
+    Of `ranks` ranks each looks at its share; the checkpoint is whole if none finds a fault. Rank 0 says how far it is. Without checksums
+    only a lost end is found.
     """
     if not folder.is_dir():
         return "it is not there"
@@ -86,8 +96,14 @@ def fault(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
             return f"{file}: missing"
         if size != sizes[file]:
             return f"{file}: {size} bytes, was saved with {sizes[file]}"
+    read = [0, *accumulate(min(CHUNK, sizes[part.file] - part.number * CHUNK) for part in parts)]
+    mib = [-(-size // _MIB) for size in read]
     try:
-        found = of(folder, parts)
+        if rank == 0:
+            with Progress(f"deltal train: checksums of {folder}", "MiB", mib[-1]) as progress:
+                found = of(folder, parts, lambda number: progress.update(mib[number]))
+        else:
+            found = of(folder, parts)
     except OSError as error:
         return f"{Path(error.filename or folder).name}: cannot be read ({error.strerror})"
     return next((f"{part.file}: its checksum differs" for part in parts if found[part] != sums[part]), None)

@@ -83,7 +83,10 @@ class WeightAverage:
             save_file(tensors, path)
 
     def load(self, path: Path) -> None:
-        """Continue from a saved average. Raises ValueError for that of another model."""
+        """Continue from a saved average. Raises ValueError for that of another model.
+
+        The file is mapped: of every tensor a rank copies its own part only.
+        """
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
             if names != self._parts.keys():
