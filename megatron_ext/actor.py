@@ -116,4 +116,8 @@ def _engine(strategy: "MegatronStrategy", pretrain: str, optimizer: "OptimizerSe
         recompute=args.actor.gradient_checkpointing_enable and optimizer is not None,
         aux_loss_coef=args.actor.aux_loss_coef if optimizer is not None else 0.0,
     )
-    return Engine(MegatronModel(settings, strategy.layout), packed=args.ds.packing_samples, optimizer=optimizer)
+    engine = Engine(MegatronModel(settings, strategy.layout), packed=args.ds.packing_samples, optimizer=optimizer)
+    strategy.pulse.alive("a model is ready")
+    for chunk in engine.chunks:
+        strategy.pulse.follow(chunk)
+    return engine

@@ -29,12 +29,6 @@ class DeltaLPolicyModelActor(ppo_actor.PolicyModelActor.__ray_metadata__.modifie
             super().init_model_from_pretrained(strategy, pretrain, max_steps, *args, **kwargs)
         logger.info(f"rank {strategy.get_rank()}: {self.trainer.settings.describe()}")
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the host's: the log-probabilities of a micro batch."""
-        log_probs = super().forward(*args, **kwargs)
-        self.strategy.pulse.alive("log-probabilities of a micro batch")
-        return log_probs
-
     def loss_signature(self) -> str:
         """What the driver compares across ranks before the first rollout."""
         return self.trainer.settings.signature()

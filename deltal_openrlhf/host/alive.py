@@ -1,11 +1,12 @@
 """Signs of life: what a process of the run did last. The driver ends a run that gives none for too long (train/stall.py).
 
-the start   a worker has joined the others, a model or a checkpoint is loaded, an engine is ready
-training    a response has come, a micro batch has gone forward or backward, an update or a weight sync is done
+the start   a model is loaded, a model is ready for training, an engine is ready
+training    a response has come, a model has seen a micro batch, an update or a weight sync is done
 a save      a rank has written its part, or the checksums of its part
 """
 
 import time
+from typing import Any
 
 from deltal_openrlhf.host import job_store
 
@@ -25,6 +26,10 @@ class Pulse:
         if now or moment - self._said >= SAY_EVERY:
             self._said = moment
             job_store.put(_LAST, f"{what}, {time.strftime('%H:%M:%S')}")
+
+    def follow(self, model: Any) -> None:
+        """Every forward pass of this torch module is a sign from now on."""
+        model.register_forward_hook(lambda *given: self.alive("a micro batch"))
 
 
 def last_sign() -> str | None:

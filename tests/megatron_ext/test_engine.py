@@ -179,9 +179,41 @@ def many_tiny_micro_batches(folder):
     return [*rows, sorted(dtypes), sorted(main)]
 
 
+def signs_of_life(folder):
+    """What a worker's engine says on this pipeline stage: in a pass over three micro batches, and in an update with them."""
+    from types import SimpleNamespace as Space
+
+    from deltal_openrlhf.host import alive, job_store
+    from megatron_ext import actor
+    from megatron_ext.engine import OptimizerSettings
+    from megatron_ext.groups import another_layout
+    from megatron_ext.layout import ParallelLayout
+    from megatron_ext.model import initialize
+
+    args = Space(
+        megatron=Space(logprob_chunk_size=7),
+        rollout=Space(temperature=1.0),
+        actor=Space(gradient_checkpointing_enable=False, aux_loss_coef=0.0),
+        ds=Space(packing_samples=True),
+    )
+    strategy = Space(args=args, layout=ParallelLayout(pipeline=2), pulse=alive.Pulse())
+    with another_layout():
+        initialize(strategy.layout, 1)
+    signs, optimizer = [], OptimizerSettings(1e-3, (0.9, 0.95), 1e-8, 0.0, 1.0)
+    with (
+        rebound(alive, "SAY_EVERY", 0.0),
+        rebound(job_store, "put", lambda name, value: signs.append(value.rpartition(", ")[0])),
+    ):
+        engine = actor._engine(strategy, f"{folder}/qwen3", optimizer)
+        engine.log_probs(make_batch())
+        step(engine, make_batch())
+    return signs
+
+
 def on_rank(rank, folder):
     start(folder)
     return {
+        "signs": signs_of_life(folder),
         "log_probs": log_probs_of_all_layouts(folder),
         "nothing": nothing_to_do(folder),
         "recomputed": recomputed(folder),
@@ -214,6 +246,11 @@ def test_a_worker_without_responses_returns_nothing_and_holds_nobody_up(results)
     shapes = [[len(sequences), sequences.shape[1] - 1] for sequences, _ in make_batch()]
     for rank, found in enumerate(results):
         assert found["nothing"] == {"one": 0, "pp2": 0, "interleaved": 0, "experts": shapes if rank == 0 else []}
+
+
+def test_every_micro_batch_is_a_sign_of_life_on_every_stage(results):
+    for rank in results:
+        assert rank["signs"] == ["a model is ready", *["a micro batch"] * 6]
 
 
 def test_recomputation_changes_no_gradient(results):

@@ -132,7 +132,7 @@ def test_a_run_that_stands_still_ends_with_its_reason():
 RAY = """
 import ctypes, os, sys, time, ray
 from openrlhf.trainer.ppo_utils import samples_generator
-from deltal_openrlhf.host import process, stop
+from deltal_openrlhf.host import alive, process, stop
 from deltal_openrlhf.host.stoppable import StoppableMixin
 from deltal_openrlhf.train import launch
 from deltal_openrlhf.train.stall import workers_stacks
@@ -172,7 +172,7 @@ def work():
     while not os.path.exists("ready"):
         time.sleep(0.1)
     found = workers_stacks()
-    print(*(sum(f"in {what}" in text for text in found.values()) for what in ("never", "fit")), flush=True)
+    print(*(sum(f"in {what}" in text for text in found.values()) for what in ("never", "fit")), alive.last_sign().split(",")[0], flush=True)
     ray.get(ref)
 
 sys.exit(run.guarded(work))
@@ -185,8 +185,8 @@ def test_a_signal_to_all_processes_of_a_run_ends_none_but_the_driver_which_lets_
     monkeypatch.chdir(tmp_path)
     with driver(RAY) as process:
         assert (
-            process.stdout.readline() == "1 1\n"
-        )  # stacks of the task that holds Python's lock, and of the controller
+            process.stdout.readline() == "1 1 step 4\n"
+        )  # stacks of the task that holds Python's lock, and of the controller; its last sign of life
         family = psutil.Process(process.pid).children(recursive=True)
         controller, raylet = (tmp_path / "ready").read_text().split()
         assert {int(controller), int(raylet)} <= {one.pid for one in family}
