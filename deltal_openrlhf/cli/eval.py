@@ -10,7 +10,7 @@ from pathlib import Path
 from deltal_openrlhf import cpu
 from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Request, Sampling, evaluate
-from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.host.process import prepare
 from deltal_openrlhf.models.remote_code import TRUST_HELP
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--unmarked",
         choices=FALLBACKS,
         default="none",
-        help="what to grade where a response marks no answer: nothing (none, default) or the whole text (whole)",
+        help=f"what to grade where a response marks no answer: {FALLBACK_HELP}; default none",
     )
     parser.add_argument("--limit", type=int, help="only the first LIMIT problems of each set")
     parser.add_argument(

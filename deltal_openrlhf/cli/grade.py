@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.grading.extract import FALLBACKS, extract_answer
+from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import number_text
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable
@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--responses",
         choices=FALLBACKS,
-        help="pred is a whole response: grade its last \\boxed{}, <answer> or #### answer, and where there is none nothing (none) or "
-        "the whole text (whole). Default: pred is the answer itself",
+        help="pred is a whole response: grade its last \\boxed{}, <answer> or #### answer, and where there is none "
+        f"{FALLBACK_HELP}. Default: pred is the answer itself",
     )
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
     parser.add_argument("--deadline", type=float, default=3.0, help="seconds one answer may take (default 3)")

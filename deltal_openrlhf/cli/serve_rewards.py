@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.rewards.token import VARIABLE, read_token
 from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted
 
@@ -113,7 +113,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--unmarked",
         choices=FALLBACKS,
         default="none",
-        help="what /get_reward grades where a response marks no answer: nothing (none, default) or the whole text (whole)",
+        help=f"what /get_reward grades where a response marks no answer: {FALLBACK_HELP}; default none",
     )
     parser.add_argument("--workers", type=int, default=2, help="grading processes (default 2)")
     parser.add_argument("--deadline", type=float, default=3.0, help="seconds that one pair may take (default 3)")

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from deltal_openrlhf import backends
 from deltal_openrlhf.aggregation import MODES, SCOPES
-from deltal_openrlhf.grading.extract import FALLBACKS
+from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import credentials
@@ -128,8 +128,8 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
         "--deltal.unmarked",
         choices=FALLBACKS,
         default="none",
-        help="what math_reward.py grades where a response marks no answer: nothing (none, default) or the whole text (whole); a service "
-        "has a flag of its own",
+        help=f"what math_reward.py grades where a response marks no answer: {FALLBACK_HELP}; default none. A service has a flag of "
+        "its own",
     )
     group.add_argument(
         "--deltal.reward_wait",

@@ -194,7 +194,6 @@ n \geq 3 | 3
 \text{east} | west
 \text{Yes} | True
 \text{No} | parabola
-7 | seven
 3^n | None
 A | B
 (C) | (C), (D)

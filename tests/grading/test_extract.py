@@ -43,11 +43,91 @@ def test_last_marked_answer(response, answer):
     assert extract_answer(response) == answer
 
 
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        # A heading is no answer.
+        ("\\boxed{7}\n\n#### Explanation\nIt fits.", "7"),
+        ("\\boxed{7}\n\n#### 2. Check the sum", "7"),
+        ("\\boxed{7}\n\n#### Check for n = 3\n9", "7"),
+        ("\\boxed{7}\n\n#### 3 ways to see this\n", "7"),
+        ("<answer>7</answer>\n\n#### Answer verification\nok", "7"),
+        ("#### 7\n\n#### Explanation\nIt fits.", "7"),
+        ("#### Introduction\nLet us begin.", None),
+        ("##### 5", None),
+        # A value is one, also behind a box.
+        ("\\boxed{7}\n#### 8", "8"),
+        ("\\boxed{7}\n#### **8**", "8"),
+        ("\\boxed{7}\n#### Final Answer: 8", "8"),
+        ("\\boxed{7}\n#### n = 8", "n = 8"),
+        ("so\n#### Maria", "Maria"),
+        ("so\n#### **Answer:** 8", "8"),
+        ("so\n#### The answer is **8**.", "8."),
+        ("so\n#### 8, which is the largest.", "8"),
+        ("so\n#### 8 and this agrees with the table, not 9.", "8"),
+        ("so\n#### 8, so the answer is 9", "8, so the answer is 9"),
+        ("so\n#### 8 is not the answer", "8 is not the answer"),
+        ("so\n#### 8 and 9", "8 and 9"),
+        # Empty boxes and tags.
+        (r"\boxed{7} in \boxed{}", "7"),
+        (r"\boxed{7} in \boxed{\text{ }}", "7"),
+        (r"\boxed{7} in \boxed{...}", "7"),
+        (r"\boxed{7} in \boxed{\text{your answer}}", "7"),
+        ("<answer>7</answer> in <answer></answer>", "7"),
+        (r"\boxed{7}, as <answer>\boxed{}</answer>", "7"),
+        # A list, and a correction.
+        (r"$\boxed{2}$ and $\boxed{-9}$", "2, -9"),
+        (r"\(\boxed{2}\), \(\boxed{4}\), and \(\boxed{6}\)", "2, 4, 6"),
+        (r"$x_1=\boxed{2}$ or $x_2=\boxed{4}$", "2, 4"),
+        (r"\boxed{1}. No: \boxed{2}, \boxed{4}", "2, 4"),
+        (r"\boxed{2}, \boxed{2}", "2"),
+        (r"\boxed{2}, no, \boxed{4}", "4"),
+        ("\\boxed{2}\n\n\\boxed{4}", "4"),
+        (r"\boxed{2}, so the answer is \boxed{4}", "4"),
+        # Tags.
+        ("<Answer>7</ANSWER>", "7"),
+        (r"<answer>\boxed{7}\)</answer>", "7"),
+        # Thoughts that did not end, and other turns.
+        (r"<think>\boxed{7}", None),
+        ("<think>so\n#### 7", None),
+        (r"<think>so</think>\boxed{7}", "7"),
+        (r"<think>\boxed{7}</think>", "7"),
+        (r"\boxed{3} <think> \boxed{7}", "3"),
+        ("\\boxed{7}<|im_end|>\n<|im_start|>user\n\\boxed{8}", "7"),
+        (r"no<|eot_id|>\boxed{8}", None),
+        (r"\boxed{7}</s>\boxed{8}", "7"),
+        (r"thought<|end|><|start|>assistant<|channel|>final<|message|>\boxed{7}<|return|>", "7"),
+    ],
+)
+def test_what_counts_as_marked(response, answer):
+    assert extract_answer(response) == answer
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("6 * 2 = 12\nAnswer: 12", "12"),
+        ("Answer: 1\n**Final Answer:** $12$", "$12$"),
+        ("**Answer**: 12", "12"),
+        ("Answer:\n12\nas above", "12"),
+        (r"\boxed{3}, Answer: 4", "3"),
+        ("The answers are 12", None),
+        ("Answer:", None),
+        ("<think>Answer: 12", None),
+    ],
+)
+def test_answer_line_by_request(response, answer):
+    assert extract_answer(response, "answer-line") == answer
+    assert response[0] == "\\" or extract_answer(response) is None
+
+
 def test_whole_text_only_by_request():
     assert extract_answer(" 42 ", "whole") == "42"
     assert extract_answer(" 42 ", "none") is None
     assert extract_answer(r"no, \boxed{1}", "whole") == "1"
-    with pytest.raises(ValueError, match="fallback is 'all', allowed are none, whole"):
+    assert extract_answer(r"<think>\boxed{1} or", "whole") == "1"
+    assert extract_answer("<think>2 or", "whole") == "<think>2 or"
+    with pytest.raises(ValueError, match="fallback is 'all', allowed are none, answer-line, whole"):
         extract_answer("1", "all")
 
 
@@ -60,11 +140,17 @@ def test_whole_text_only_by_request():
         "#### " * 50_000,
         r"\boxed" * 50_000,
         "}" * 100_000,
+        "#### Heading\n" * 20_000,
+        "#### 5 " + " so" * 50_000,
+        "<think>" * 20_000,
+        r"\boxed{1}, " * 20_000,
+        "answer" + " " * 100_000,
+        "Answer:" * 20_000,
     ],
 )
 def test_no_response_takes_long(response):
     start = time.perf_counter()
-    extract_answer(response)
+    extract_answer(response, "answer-line")
     assert time.perf_counter() - start < 2
 
 

@@ -1,0 +1,120 @@
+r"""A value in a sentence: "The answer is 42.", "Total: 42", "\approx 42" and "42, because ..." state 42.
+
+What stands around the value is taken off; no number is ever picked out of a sentence, so "not 42" and "at least 42" stay what they
+are. What is said of something else is an equation with that name: "The area is 42" is \text{area} = 42.
+"""
+
+import re
+
+_MARKUP = re.compile(r"^(\*{1,2}|_{1,2}|`)([^*_`\n]{1,200})\1(?=[\s:]|$)")
+_LEADING_TEXT = re.compile(r"^\\text\s*\{([^{}]*)\}\s*")
+_VALUE = r"(?:[-+]|\\pm)?\s*(?:\\?[$€£¥₹]\s*)?(?:\d|\.\d|\\(?:[dt]?frac|sqrt|pi|binom|infty|left|\{|\()|[(\[{]{1,3}\s*[-+]?[\d\\]|\$)"
+_STARTS_WITH_VALUE = re.compile(_VALUE)
+_ANSWER = (
+    r"(?:(?:the|my|our|your|this)\s+)?(?:(?:final|correct|right|exact|numerical|numeric|required|desired|simplified|simplest|best|only"
+    r"|requested|overall|closest|appropriate)\s+){0,3}(?P<noun>answers?|ans\.?|results?|solutions?(?:\s+set)?|values?|options?|choices?|outputs?"
+    r"|statement|claim)"
+    r"(?:\s+(?:to|of|for|in|here|then|now|the|this|that|question|problem|part|equation|form|simplest|therefore|thus|hence|letter)){0,7}"
+)
+_IS = (
+    r"\s*(?:(?:\b(?:is|are|was|were|equals?|becomes|(?:would|will|should|must|has\s+to|turns\s+out\s+to)\s+be|comes\s+(?:out\s+)?to)\b"
+    r"(?:\s+(?:(?:equal|simplified)\s+to|given\s+by|therefore|thus|hence|then|simply|just|indeed|clearly|now|also)\b)?|=|:)\s*){1,2}"
+)
+_OPENING = r"(?:(?:so|thus|hence|therefore|then|finally|and|consequently|overall|in conclusion|as a result|well)\b[,:]?\s*){1,3}"
+_LEADS = [
+    re.compile(_OPENING + r"(?=\S)", re.IGNORECASE),
+    re.compile(_ANSWER + _IS + r"(?=\S)", re.IGNORECASE),
+    re.compile(r"ans(?:wer)?\.?\s+(?=" + _VALUE + ")", re.IGNORECASE),
+    re.compile(
+        r"(?:there\s+(?:are|is|were|will\s+be|exist)|(?:we|you)\s+(?:get|have|obtain|find|conclude)(?:\s+that)?(?=\s+(?:\d|\$|\\))"
+        r"|(?:it|this|that|which)(?:\s+(?:is|equals|gives|would\s+be)|'s)|giving|a\s+total\s+of|in\s+total|exactly|precisely|only"
+        r"|about|approximately|approx\.?|roughly|around|nearly|almost|ca\.)[,:]?\s+(?=\S)",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?:=|\\(?:approx|simeq|cong|sim|rightarrow|Rightarrow|therefore|implies)(?![a-zA-Z])|:)\s*(?=\S)"),
+]
+_NAMED = re.compile(
+    r"([A-Za-z][A-Za-z' \\{},]{2,100}?)(?:\s*:|\s+(?:is|are|was|were|equals?|has|have|had|gets|got|makes|made|earns|earned|costs?|needs"
+    r"|takes|took|gives|contains|pays|paid|spends|spent|(?:would|will|should|must)\s+be)(?:\s+(?:equal\s+to|exactly|about|approximately"
+    r"|only|just|a\s+total\s+of))?)\s+(?=" + _VALUE + ")"
+)
+_NO_NAME = re.compile(
+    r"(?i)\b(?:not|no|never|either|neither|nor|or|if|unless|when|least|most|more|less|fewer|than|between|false|wrong|incorrect|instead"
+    r"|cannot|think|guess|maybe|perhaps|and|option|choice|note|step|case)\b|n't"
+)
+_ENDS = re.compile(
+    r"\s*\(?\b(?:(?:is|are)\s+(?:(?:the|my|our)\s+)?(?:(?:final|correct|right)\s+)?(?:answers?|result|solution|option|choice|correct|right)"
+    r"|(?:in\s+)?total|altogether|in\s+all|overall|approximately|approx\.?|exactly)\)?[.!]?\s*$",
+    re.IGNORECASE,
+)
+_PROSE = re.compile(
+    r"(?i:[.,;:!]?\s+(?:and\s+)?(?:so|which|because|since|as\s+(?:required|desired|expected|needed)|is\s+(?:the|our|my)|this|that|the|we"
+    r"|it|therefore|thus|hence)\b|\s+\((?:since|because|as)\b)|\.\s+(?=[A-Z][a-z])"
+)
+_REASON = re.compile(r"(?i)\W*(?:and\s+)?(?:because|since|as|which)\b")
+_CONTRAST = re.compile(r",\s*not\b[^,.;]*")
+_DENIED = re.compile(r"(?i)\b(?:not|wrong|incorrect|false|answer\s+is)\b|n't")
+_WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{3,}")
+_ROUNDS = 5
+
+
+def stated(text: str) -> str:
+    """The value that a sentence states; the text itself where it is none."""
+    first = text[:1]
+    if first.isdigit() or first in "-($+.":
+        return _without_end(text)
+    if not (first.isalpha() or first in "\\*=`_:"):
+        return text
+    value = without_lead(text)
+    plain = _LEADING_TEXT.sub(r"\1 ", value)
+    named = _NAMED.match(plain) if plain[:1].isalpha() else None
+    if named and not _NO_NAME.search(named[1]):
+        name = re.sub(r"\\[a-zA-Z]+|[^A-Za-z' ]", " ", named[1])
+        return rf"\text{{{' '.join(name.split())}}} = {_without_end(plain[named.end() :])}"
+    return _without_end(value)
+
+
+def without_lead(text: str) -> str:
+    """Without what leads to an answer: "So the answer is", "Answer:", "There are", "about", "="."""
+    value = text
+    for _ in range(_ROUNDS):
+        before = value
+        value = _MARKUP.sub(r"\2", value)
+        for lead in _LEADS:
+            match = lead.match(plain := _LEADING_TEXT.sub(r"\1 ", value))
+            if match:
+                value = plain[match.end() :].strip()
+        if value == before:
+            break
+    return value or text
+
+
+def says_answer(text: str) -> bool:
+    """Whether it names itself the answer: "Answer: ...", "The final answer is ..."."""
+    match = _LEADS[1].match(_LEADING_TEXT.sub(r"\1 ", text.lstrip("*_ ")).replace("*", ""))
+    return match is not None and match["noun"].lower().startswith("ans")
+
+
+def is_value(text: str) -> bool:
+    r"""Whether it is a number or a formula, with no words but those of \text{}."""
+    return bool(_STARTS_WITH_VALUE.match(text)) and not _WORD.search(
+        _LEADING_TEXT.sub("", re.sub(r"\\text\s*\{[^{}]*\}", "", text))
+    )
+
+
+def starts_with_value(text: str) -> bool:
+    """Whether a number or a formula stands first."""
+    return bool(_STARTS_WITH_VALUE.match(text))
+
+
+def _without_end(text: str) -> str:
+    """Without what follows a value: "42, because ...", "42 is the answer", "42 in total"."""
+    if " " not in text or text.replace(" ", "").isdigit():
+        return text
+    prose = _PROSE.search(text)
+    if prose and is_value(text[: prose.start()]):
+        tail = _CONTRAST.sub("", text[prose.start() :])
+        if not _DENIED.search(tail) and (_REASON.match(tail) or not re.search(r"\d", tail)):
+            return text[: prose.start()]
+    end = _ENDS.search(text)
+    return text[: end.start()].rstrip() if end and end.start() else text

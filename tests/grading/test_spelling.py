@@ -1,0 +1,160 @@
+"""Sentences, typography and numerals: what is written in another way and what only looks like it."""
+
+import pytest
+
+from deltal_openrlhf.grading.answers import same_answer
+from deltal_openrlhf.grading.normalize import normalize
+from deltal_openrlhf.grading.values import same_value
+
+EQUAL = r"""
+37 | So, the final answer is: 37.
+37 | The correct answer to this problem is $37$
+37 | **Final Answer**: $37$
+37 | **Answer:** **37**
+37 | Ans. 37
+37 | There are exactly 37
+37 | a total of 37
+37 | 37 in total
+37 | It's 37.
+37 | roughly 37
+37 | ≈ 37
+37 | $\approx$ 37
+37 | \text{The sum is } 37
+37 | The area of the triangle is 37
+37 | Number of routes: 37
+37 | 37 is the final answer
+37 | 37, because 36 + 1 = 37
+37 | 37. This is the largest one.
+37 | \text{The answer is } \boxed{37}
+2, 9 | The solutions are x = 2 and x = 9
+C | The correct option is (C).
+C | C is the correct answer.
+rhombus | The answer is a rhombus
+7 | 7元
+7 | 一共7元。
+7 | 答案是７
+x=7 | x＝７
+C | 故选：Ｃ
+4,9 | 4、9
+4,9 | 4和9
+4,9 | ４，９
+7/8 | ７／８
+7/8 | ⅞
+2/5 | 五分之二
+25\% | 百分之25
+40^\circ | 40度
+40^\circ | 40º
+7\text{ cm}^2 | 7平方厘米
+80 \text{ km/h} | 80千米/时
+6 | 6种方法
+70000 | 7万
+(4,9) | （4，9）
+\sqrt[3]{7} | ∛7
+\sqrt{x+7} | √(x+7)
+\theta | θ
+\mathbb{Z} | ℤ
+x^2 | 𝑥²
+7/2 | 3½
+80 | ₹80
+80 | Rs. 80
+80 | US\$80
+e^7 | \mathrm{e}^7
+e^7 | {\rm e}^7
+2\pi i | 2\pi\mathrm{i}
+1B7_{16} | \mathrm{1B7}_{16}
+7 | \textcolor{red}{7}
+7 | {\color{red} 7}
+7 | \bm{7}
+x=7 | x=\underline{7}
+7 | \Large 7
+7 | \hspace{2em}7\enspace
+7 | 7\\
+7 | \(7
+7 | 7\)
+2/7 | \nicefrac{2}{7}
+\frac{2}{7} | $\\frac{2}{7}$
+70\% | 70\\%
+\begin{pmatrix}7\\2\end{pmatrix} | \\begin{pmatrix}7\\\\2\\end{pmatrix}
+3, 6, \ldots, 3n | 3, 6, ..., 3n
+13 | 13th
+22 | twenty-second
+22nd | the 22nd
+47 | forty-seven
+615 | Six hundred and fifteen
+3020 | three thousand twenty
+5/6 | five sixths
+1/2 | a half
+9/2 | four and a half
+-8 | negative eight
+-8 | minus 8
+(-\infty, 7) | (-oo, 7)
+6.1e23 | 6.1 x 10^23
+5/9 | 0.\dot{5}
+4/33 | 0.\dot1\dot2
+5/6 | 0.8(3)
+5/9 | 0.555...
+4/33 | 0.121212…
+7/12 | 0.58333...
+"""
+DIFFERENT = r"""
+37 | The answer is 38
+37 | The answer is not 37
+37 | The answer is either 37 or 38
+37 | at least 37
+37 | There are more than 37
+37 | 37 is not the answer
+37 | 37, not enough
+37 | 37, so the answer is 38
+37 | the square root of 37
+37 | half of 37
+37 | It is false that the sum is 37
+37 | The difference between 37 and 30
+37 | I think it is 38
+C | C is not correct
+C | The answer is C or D
+rhombus | The answer is not a rhombus
+7 | 8元
+7 | 7万
+7 | 7个半
+7\text{ cm} | 7平方厘米
+7\text{ cm} | 7米
+C | 选D
+C | 选CD
+4,9 | 4和8
+2/5 | 五分之三
+红 | 蓝
+7/8 | ⅝
+\sqrt[3]{7} | √7
+e^7 | \mathrm{e}7
+7 | \textcolor{red}{8}
+7 | \underline{8}
+\frac{2}{7} | \\frac{7}{2}
+3, 6, \ldots, 3n | 3, 6, 3n
+13 | 13st
+13 | thirty
+3 | one third
+3 | fourth
+4 | four and a half
+47 | forty-eight
+0 | none
+5/9 | 0.5
+0.58 | 0.5(8)
+12/100 | 0.1212...
+2.7182818 | 2.7182819...
+7 | 7...
+"""
+
+
+def pairs(table: str) -> list[list[str]]:
+    return [line.rsplit(" | ", 1) for line in table.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("gold", "pred"), pairs(EQUAL))
+def test_equal(gold, pred):
+    assert same_answer(gold, pred, same_value)
+    assert normalize(normalize(pred)) == normalize(pred)
+
+
+@pytest.mark.parametrize(("gold", "pred"), pairs(DIFFERENT))
+def test_different(gold, pred):
+    assert not same_answer(gold, pred, same_value)
