@@ -1,75 +1,35 @@
-"""Numbers with a unit, a base or a percent sign."""
+r"""Numbers with a unit, a base or a percent sign, compared.
+
+A unit, a base or a percent sign that one side leaves out does not matter; two units are compared by what they measure.
+"""
 
 import re
 
+from deltal_openrlhf.grading.bases import same_in_base
+from deltal_openrlhf.grading.conversion import convert
 from deltal_openrlhf.grading.leaves import Same
 from deltal_openrlhf.grading.normalize import unwrap_command
+from deltal_openrlhf.grading.quantity import Certainty, Quantity, is_numeric, is_of_angle, read
 from deltal_openrlhf.grading.words import is_phrase
 
-_UNIT = re.compile(
-    r"(?P<value>.*?[\d)}\]i])(?P<unit>(?:\s*(?:/\s*)?\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?)+|\s*\^\\circ(?:\s*[CF])?"
-    r"|\s+[A-Za-z][A-Za-z./ -]*(?:\^\{?\d\}?)?"
-    r"|\s*(?:cm|mm|km|kg|mg|ml|hours?|minutes?|seconds?|days?|meters?|feet|miles?|degrees?|dollars?|cents?|units?|inches)"
-    r"(?:\^\{?\d\}?)?)"
-)
-# Words that make another number or another answer of the one before them.
-_NO_UNIT = re.compile(
-    r"(?i)\d|\b(?:(?:thousand|hundred|million|billion|trillion|dozen|score)s?|half|halves|(?:third|quarter|fourth|fifth|sixth|seventh|eighth|"
-    r"ninth|tenth|hundredth|thousandth|[a-z]*teenth|[a-z]*tieth)s?|lakhs?|crores?|and|or|to|if|when|for|mod|modulo|pi|sqrt|sin|cos|tan|log|"
-    r"ln|plus|minus|times|over|divided|multiplied|by|less|more|than|squared|cubed|point|not|is|are|was|but|except|factorial|choose|"
-    r"something|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|alpha|beta|gamma|delta|theta|lambda|sigma|omega|"
-    r"phi|x|y|z|n|k)\b"
-)
-_UNIT_LETTERS = "msghlNJWVKCFL"
-_UNIT_NAMES = {
-    "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "kilometer": "km", "kilometre": "km", "meter": "m", "metre": "m",
-    "inch": "in", "inche": "in", "feet": "ft", "foot": "ft", "yard": "yd", "mile": "mi", "gram": "g", "kilogram": "kg", "second": "s",
-    "sec": "s", "minute": "min", "hour": "h", "hr": "h", "degree": "deg", "liter": "l", "litre": "l", "dollar": "usd", "pound": "lb",
-}  # fmt: skip
-_PERCENT = re.compile(r"(.*\S)\s*(?:%|\\text\{\s*(?:%|percent)\s*\}|percent)", re.DOTALL)
-_BASE = re.compile(r"([\dA-F]+)_\{?(\d+)\}?")
+_BARE_NUMBERS = re.compile(r"[\d\s.+*/()-]+")
+_PERCENT = ("%", "percent", "per cent")
+_OPEN_TEXT = re.compile(r"\\text\s*\{$")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}")
+_WORD = re.compile("[a-zA-Z]{2,}")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
-_MATH_WORDS = {"sqrt", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "infty", "frac"}
-
-
-def is_numeric(value: str) -> bool:
-    """Digits, and no letter but those of commands: what a unit may follow."""
-    return bool(re.search(r"\d", value)) and not re.search(
-        r"[a-zA-Z]", re.sub(r"\\(?:frac|sqrt|pi|pm)(?![a-z])", "", value)
-    )
-
-
-def without_percent(text: str) -> tuple[str, bool]:
-    """(value, whether a percent sign was taken off)."""
-    match = _PERCENT.fullmatch(text)
-    return (match[1], True) if match else (text, False)
-
-
-def without_unit(text: str) -> tuple[str, str]:
-    """(value, unit): the unit in one spelling, "" where there is none."""
-    base = _BASE.fullmatch(text)
-    if base:
-        return base[1], f"base {base[2]}"
-    match = _UNIT.fullmatch(text)
-    if match is None or not is_numeric(match["value"]):
-        return text, ""
-    spelled = re.sub(r"\^\{?-?\d\}?", "", match["unit"])
-    if _NO_UNIT.search(spelled) or len(re.findall(r"[A-Za-z]+", spelled.replace(r"\text", " "))) > 4:
-        return text, ""
-    letter = re.fullmatch(r"\s+([a-zA-Z])(\^\{?\d\}?)?", match["unit"])
-    if letter and letter[1] not in _UNIT_LETTERS:
-        return text, ""
-    unit = match["unit"].replace(r"\text", " ").replace(r"^\circ", "degree")
-    power = re.search(r"\^\{?(-?\d)\}?$", unit)
-    words = [word.rstrip("s") or word for word in re.findall(r"[a-z]+", unit.lower())]
-    words = [_UNIT_NAMES.get(word, word) for word in words]
-    if words and words[0] in ("square", "sq", "cubic", "cu"):
-        return match["value"].strip(), f"{' '.join(words[1:])}^{'2' if words[0].startswith('s') else '3'}"
-    return match["value"].strip(), " ".join(words) + (f"^{power[1]}" if power else "")
+_CHINESE = re.compile("[\u4e00-\u9fff]+")
+_MATH_WORDS = frozenset(
+    "sqrt sin cos tan sinh cosh tanh arcsin arccos arctan log ln exp gcd lcm max min sup inf det deg dim arg pi frac infty".split()
+)
 
 
 def same_quantities(gold: str, pred: str, leaf: Same) -> bool | None:
     """Words, or a number or expression, perhaps with a unit or a percent sign."""
+    if _BARE_NUMBERS.fullmatch(gold) and _BARE_NUMBERS.fullmatch(pred):
+        return leaf(gold, pred)
     if all(text.startswith(r"\text{") and not re.search(r"[\d=+*/^-]", text) for text in (gold, pred)):
         return False  # not the same text
     if (r"\ldots" in gold) != (r"\ldots" in pred):
@@ -77,15 +37,65 @@ def same_quantities(gold: str, pred: str, leaf: Same) -> bool | None:
     gold, pred = unwrap_command(gold, r"\text"), unwrap_command(pred, r"\text")
     if is_phrase(gold) or is_phrase(pred):
         return False  # not the same words, or words and an expression
-    gold, gold_percent = without_percent(gold)
-    pred, pred_percent = without_percent(pred)
-    gold, gold_unit = without_unit(gold)
-    pred, pred_unit = without_unit(pred)
-    if gold_unit and pred_unit and gold_unit != pred_unit:
-        return False
-    if any(word not in gold and word not in _MATH_WORDS for word in _LONG_WORD.findall(pred)):
-        return False  # 10+John's age
-    verdict = leaf(gold, pred)
+    based = same_in_base(gold, pred)
+    if based is not None:
+        return based
+    gold, gold_percent = without_percent(_in_radians(gold))
+    pred, pred_percent = without_percent(_in_radians(pred))
+    a, b = read(gold), read(pred)
+    if (gold_percent and b.unit) or (pred_percent and a.unit):
+        return False  # 5 % and 5 cm
+    verdict = _same_measures(gold, pred, a, b, leaf)
     if not verdict and gold_percent != pred_percent:
         return leaf(gold, f"({pred})/100") if pred_percent else leaf(f"({gold})/100", pred)
     return verdict
+
+
+def without_percent(text: str) -> tuple[str, bool]:
+    r"""(value, whether a percent sign was taken off): 5 %, 5 percent, 5\text{ percent}."""
+    in_text = text.endswith("}") and r"\text" in text
+    before = text[:-1].rstrip() if in_text else text
+    for sign in _PERCENT:
+        if before.endswith(sign):
+            value = before.removesuffix(sign).rstrip()
+            value = _OPEN_TEXT.sub("", value).rstrip() if in_text else value
+            return (value, True) if value and value.count("{") == value.count("}") else (text, False)
+    return text, False
+
+
+def _same_measures(gold: str, pred: str, a: Quantity, b: Quantity, leaf: Same) -> bool | None:
+    if a.unit and b.unit:
+        if not max(a.certainty, b.certainty) and (verdict := leaf(gold, pred)) is not False:
+            return verdict  # 5m and m*5
+        return _same_converted(a, b, leaf)
+    other, measured = (a, b) if b.unit else (b, a)
+    if measured.certainty < (Certainty.BESIDE_NUMBERS if is_numeric(other.value) else Certainty.CERTAIN):
+        return leaf(gold, pred)
+    return leaf(a.value, b.value) if _words(a.value) == _words(b.value) else False
+
+
+def _same_converted(a: Quantity, b: Quantity, leaf: Same) -> bool | None:
+    assert a.unit and b.unit
+    if set(a.unit.meanings) & set(b.unit.meanings):
+        return leaf(a.value, b.value)
+    for unit in a.unit.meanings:
+        for into in b.unit.meanings:
+            converted = convert(a.value, unit, into)
+            if converted is not None:
+                return leaf(converted, b.value)
+    return False
+
+
+def _in_radians(text: str) -> str:
+    r"""\tan 15^\circ as \tan (15*\pi/180)."""
+    return _DEGREES.sub(r"(\1*\\pi/180)", text) if r"\circ" in text and is_of_angle(text) else text
+
+
+def _words(text: str) -> set[str]:
+    """What is said in words, which both sides have to say: 10 in binary, 4 choose 2, 10 + John's age."""
+    if text.isascii() and r"\text" not in text and not _LONG_WORD.search(text):
+        return set()
+    text = _ENVIRONMENT.sub("", text)
+    said = [word for spoken in _TEXT.findall(text) for word in _WORD.findall(spoken)]
+    words = (*said, *_LONG_WORD.findall(text), *_CHINESE.findall(text))
+    return {word.casefold() for word in words if word not in _MATH_WORDS}

@@ -1,0 +1,29 @@
+r"""Amounts of money: \$5, US\$ 5, 5 €, Rs. 5 as 5\text{ dollars} and so on, so that five dollars are not five cents or five euros."""
+
+import re
+
+_SIGN = r"(\\?\$|US ?\\?\$|USD|€|\\euro|EUR|£|\\pounds|GBP|¥|￥|₹|Rs\.?|INR)"
+_NUMBER = r"(\d[\d.,]*(?: ?\\?(?:thousand|million|billion|trillion|bn))?)"
+_BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}")
+_BEHIND = re.compile(rf"([-+]? ?){_NUMBER} ?(\\\$|€|\\euro|£|\\pounds|¥|￥|₹|¢)")
+_MARKS = ("$", "€", "£", "¥", "￥", "₹", "¢", "Rs", "INR", "USD", "EUR", "GBP", r"\euro", r"\pounds")
+_NAMES = {
+    "$": "dollars", "US$": "dollars", "USD": "dollars", "€": "euros", r"\euro": "euros", "EUR": "euros", "£": "GBP", r"\pounds": "GBP",
+    "GBP": "GBP", "¥": "¥", "￥": "¥", "₹": "rupees", "Rs": "rupees", "INR": "rupees", "¢": "cents",
+}  # fmt: skip
+
+
+def money_in_words(text: str) -> str:
+    r"""The amount with its currency behind it, where the whole text is one amount; any other text as it is."""
+    if not any(mark in text for mark in _MARKS):
+        return text
+    match = _BEFORE.fullmatch(text.rstrip(" ."))
+    if match:
+        return _amount(match[1].strip() or match[3], match[4], match[2])
+    match = _BEHIND.fullmatch(text.rstrip(" ."))
+    return _amount(match[1].strip(), match[2], match[3]) if match else text
+
+
+def _amount(sign: str, number: str, currency: str) -> str:
+    name = _NAMES[currency.replace(r"\$", "$").replace(" ", "").removesuffix(".")]
+    return rf"{sign}{number}\text{{ {name}}}"

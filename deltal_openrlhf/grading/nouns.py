@@ -1,0 +1,81 @@
+"""Words behind a number that leave its value as it is: nouns that are counted, and what says only that they are.
+
+A noun is a plural in small letters ("42 combinations"), or one of a few in the singular. Words that make another number of the one
+before them ("3 pairs", "5 tens", "2 thirds") or that turn it round ("5 wrong", "5 less", "5 each") are none: where a word is not
+known to be harmless, it is not.
+"""
+
+import re
+
+_IRREGULAR = {
+    "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose", "teeth": "tooth",
+    "oxen": "ox", "fish": "fish", "sheep": "sheep", "deer": "deer", "cattle": "cattle", "dice": "die", "indices": "index",
+    "vertices": "vertex", "matrices": "matrix", "radii": "radius", "loaves": "loaf", "leaves": "leaf", "knives": "knife",
+    "lives": "life", "buses": "bus", "boxes": "box", "classes": "class", "glasses": "glass", "dishes": "dish", "matches": "match",
+}  # fmt: skip
+_SINGULAR = frozenset(
+    "way person man woman child boy girl student page apple book point solution team game day marble card ticket coin item piece number "
+    "integer digit combination arrangement permutation triangle vertex edge face side root time step move ball car dog cat bird tree "
+    "flower egg cookie orange question problem member player worker teacher box bag bottle gallon row column term value".split()
+)
+_NO_NOUN = frozenset(
+    # other numbers
+    "pairs couples dozens scores hundreds thousands millions billions trillions grands lakhs crores twins triplets halves thirds quarters "
+    "fourths fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths thousandths millionths billionths ones twos threes "
+    "fours fives sixes sevens eights nines tens elevens twelves bases powers percents multiples doubles triples decades "
+    # other words in s
+    "minus plus less others is was has does goes as this us yes its his hers ours theirs always sometimes perhaps besides "
+    "afterwards upwards downwards backwards forwards versus unless towards regardless nevertheless equals exceeds divides gives makes "
+    "remains becomes means shows sums cos modulus minuses pluses negatives opposites inverses reciprocals logs squares cubes".split()
+)
+_NO_ENDING = re.compile(r"(?:ss|us|is|teenths|tieths|illions)$")
+_BEFORE = frozenset(
+    "different distinct possible total unique separate individual valid such whole full complete".split()
+)
+_AFTER = frozenset("old total altogether long tall high wide deep away apart overall left remaining".split())
+_PHRASES_AFTER = re.compile(r" (?:in (?:all|total)|of [a-z]{3,20})$")
+_NUMBER_WORDS = frozenset(
+    "two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy eighty ninety hundred thousand "
+    "million billion dozen half third quarter them these those which each every".split()
+)
+
+
+def without_harmless(words: str) -> str:
+    """The words without what may stand around a noun or a unit: different ways, years old, dollars in total, cups of flour."""
+    if " " not in words:
+        return "" if words in ("total", "altogether", "overall") else words
+    phrase = _PHRASES_AFTER.search(words)
+    if phrase and phrase[0].split()[-1] not in _NUMBER_WORDS:
+        words = words[: phrase.start()]
+    parts = words.split(" ")
+    while len(parts) > 1 and parts[0] in _BEFORE:
+        del parts[0]
+    while len(parts) > 1 and parts[-1] in _AFTER:
+        del parts[-1]
+    return " ".join(parts)
+
+
+def counted(word: str) -> str | None:
+    """The singular of a noun that a number may count; None for any other word."""
+    if not 3 <= len(word) <= 20 or not word.isascii() or not word.isalpha() or not word[1:].islower():
+        return None
+    word = word.lower()
+    if word in _SINGULAR:
+        return word
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if not word.endswith("s") or word in _NO_NOUN or _NO_ENDING.search(word):
+        return None
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    return word[:-1]
+
+
+def divides(word: str) -> str | None:
+    """The word behind "per", where it may be one thing of many: per ticket. Not per dozen."""
+    singular = word[:-1] if word.endswith("s") else word
+    if counted(word) is None and (
+        not 3 <= len(word) <= 20 or not (word.isascii() and word.isalpha() and word.islower())
+    ):
+        return None
+    return None if {word, singular, singular + "s"} & (_NO_NOUN | _NUMBER_WORDS) else singular
