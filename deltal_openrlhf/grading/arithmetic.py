@@ -1,188 +1,191 @@
-"""Values of parsed expressions (expressions.py): exact as long as everything is rational, else complex floating point.
+"""Arithmetic that is exact as long as everything is rational, else binary floating point of any precision.
 
-Sizes of numbers, powers, factorials and roots are bounded, so that nothing takes long; what is out of bounds is Undecided.
+The sizes of numbers, powers and roots are bounded, so that nothing takes long.
 """
 
-import cmath
 import math
-from collections.abc import Callable
+import threading
 from fractions import Fraction
 from typing import Any, NoReturn
 
-Value = Fraction | complex
-Node = Fraction | str | tuple
-"""(operation, operands...), a number, or the name of a constant."""
+from mpmath.ctx_mp import MPContext
 
-_MAX_BITS = 20_000
+Value = Any
+"""A Fraction, or an mpf or mpc of mpmath, which has no types."""
 
-FUNCTIONS = {
-    "sin": cmath.sin, "cos": cmath.cos, "tan": cmath.tan, "ln": cmath.log, "exp": cmath.exp, "sinh": cmath.sinh,
-    "cosh": cmath.cosh, "tanh": cmath.tanh, "arcsin": cmath.asin, "arccos": cmath.acos, "arctan": cmath.atan,
-    "sec": lambda x: 1 / cmath.cos(x), "csc": lambda x: 1 / cmath.sin(x), "cot": lambda x: 1 / cmath.tan(x),
-}  # fmt: skip
+MAX_BITS = 20_000
+"""Of exact numbers, and of the exponents of others."""
+_MAX_DEGREE = 100
+"""Of roots."""
+GUARD = 50
+"""Bits that a few hundred operations may lose."""
 
 
 class Undecided(Exception):
-    """This text is not for the cheap path."""
+    """This text is not for the cheap path, or a number is out of its bounds."""
 
 
-def evaluate(node: Node, values: dict[str, Fraction]) -> Value:
-    """The value of a node. Raises Undecided, ArithmeticError or ValueError where there is none in range."""
-    if isinstance(node, Fraction):
-        return node
-    if isinstance(node, str):
-        return complex({"pi": math.pi, "e": math.e}.get(node, 1j))
-    operation = node[0]
-    if operation == "var":
-        return values[node[1]]
-    if operation == "call":
-        return _call(node[1], evaluate(node[2], values))
-    operands = [evaluate(part, values) for part in node[1:]]
-    result = _OPERATIONS[operation](*operands)
-    if isinstance(result, Fraction):
-        if result.numerator.bit_length() + result.denominator.bit_length() > _MAX_BITS:
+class Undefined(Exception):
+    """There is no value: a division by zero, a pole, a factorial of -1."""
+
+
+class OutsideDomain(Undefined):
+    """The root or logarithm of a negative number, where only real numbers count."""
+
+
+class _Thread(threading.local):
+    """mpmath keeps its precision in a context: each thread has its own."""
+
+    def __init__(self) -> None:
+        self.context = MPContext()
+        # What mpmath remembers of its constants is shared by all threads: it must not change later.
+        self.context.prec = 2 * MAX_BITS
+        self.constants = [+self.context.pi, +self.context.e, +self.context.ln2, +self.context.ln10]
+
+
+_thread = _Thread()
+
+
+class Arithmetic:
+    """Operations with `bits` of precision.
+
+    real: roots and logarithms of negative numbers are OutsideDomain; else they are complex, the principal ones. The odd root of a
+    negative real number is the real one. 0^0 is 1. `low` and `high`: the smallest and largest binary exponent of all that occurred;
+    `is_exact`: whether every Fraction is exact, and not what was left of rounded numbers.
+    """
+
+    def __init__(self, bits: int, real: bool) -> None:
+        self.bits, self.real = bits, real
+        self.low, self.high = 0, 1
+        self.is_exact = True
+        self.context = _thread.context
+        self.context.prec = bits
+
+    @property
+    def noise(self) -> Value:
+        """What is below it, of a difference of two values, is rounding."""
+        return self.context.ldexp(1, self.high - self.bits + GUARD)
+
+    def see(self, size: int) -> None:
+        """Take note of a binary exponent."""
+        self.low, self.high = min(self.low, size), max(self.high, size)
+
+    def seen(self, x: Value) -> Value:
+        """A result that is within bounds. Raises Undefined, OutsideDomain or Undecided."""
+        if type(x) is Fraction:
+            over, under = x.numerator.bit_length(), x.denominator.bit_length()
+            if over + under > MAX_BITS:
+                raise Undecided
+            if over:
+                self.see(over - under)
+            return x
+        if isinstance(x, self.context.mpc):
+            if self.real:
+                raise OutsideDomain
+            x = self._without_noise(x)
+        if not x:
+            return Fraction(0)
+        if not self.context.isfinite(x):
+            raise Undefined
+        size = self.size(x)
+        if abs(size) > MAX_BITS:
             raise Undecided
-        return result
-    if not cmath.isfinite(result):
-        raise Undecided
-    return result
+        self.see(size)
+        return x
 
+    def _without_noise(self, x: Value) -> Value:
+        """A part that is nothing but rounding would choose a side of a branch cut."""
+        size = self.size(x) - self.bits + GUARD
+        if not x.imag or self.context.mag(x.imag) < size:
+            return x.real
+        return x if x.real and self.context.mag(x.real) >= size else self.context.mpc(0, x.imag)
 
-def log_size(node: Node, values: dict[str, Fraction]) -> float:
-    """ln |value|, also of what is too large to evaluate: powers, factorials, binomials and their products. Raises as `evaluate`."""
-    if isinstance(node, tuple) and node[0] in _LOG_SIZES:
-        return _LOG_SIZES[node[0]](node, values)
-    value = evaluate(node, values)
-    if isinstance(value, Fraction):
-        return math.log(abs(value.numerator)) - math.log(value.denominator)
-    return math.log(abs(value))
+    def size(self, x: Value) -> int:
+        """The binary exponent, or about that."""
+        if not x:
+            return -MAX_BITS
+        return x.numerator.bit_length() - x.denominator.bit_length() if type(x) is Fraction else self.context.mag(x)
 
+    def inexact(self, x: Value) -> Value:
+        return self.context.mpf(x.numerator) / x.denominator if type(x) is Fraction else x
 
-def _log_power(node: Any, values: dict[str, Fraction]) -> float:
-    return log_size(node[1], values) * _real(evaluate(node[2], values))
+    def zero_below(self, x: Value, size: int) -> Value:
+        """0 for what is left where numbers of this size cancel out."""
+        if self.size(x) >= size - self.bits + GUARD:
+            return x
+        self.is_exact = False
+        return Fraction(0)
 
+    def as_real(self, x: Value) -> Value:
+        """Raises Undefined for a complex number, which nothing is above or below."""
+        return x if not isinstance(x, self.context.mpc) else no_value()
 
-def _log_binomial(node: Any, values: dict[str, Fraction]) -> float:
-    n, k = (_real(evaluate(part, values)) for part in node[1:])
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) if 0 <= k <= n else _undecided()
+    def plus(self, a: Value, b: Value) -> Value:
+        if type(a) is Fraction and type(b) is Fraction:
+            return a + b
+        a, b = self.inexact(a), self.inexact(b)
+        return self.zero_below(a + b, max(self.size(a), self.size(b)))
 
+    def times(self, a: Value, b: Value) -> Value:
+        if type(a) is Fraction and type(b) is Fraction:
+            return a * b
+        return self.inexact(a) * self.inexact(b)
 
-_LOG_SIZES: dict[str, Callable] = {
-    "^": _log_power,
-    "binom": _log_binomial,
-    "!": lambda node, values: math.lgamma(_real(evaluate(node[1], values)) + 1),
-    "neg": lambda node, values: log_size(node[1], values),
-    "*": lambda node, values: log_size(node[1], values) + log_size(node[2], values),
-    "frac": lambda node, values: log_size(node[1], values) - log_size(node[2], values),
-}
+    def over(self, a: Value, b: Value) -> Value:
+        if type(a) is Fraction and type(b) is Fraction:
+            return a / b
+        return self.inexact(a) / self.inexact(b)
 
-
-def _call(name: str, x: Value) -> complex:
-    result = complex(FUNCTIONS[name](complex(x)))
-    if not cmath.isfinite(result):
-        raise Undecided
-    return result
-
-
-def _divide(a: Value, b: Value) -> Value:
-    if isinstance(b, complex) and abs(b) < 1e-9:
-        raise Undecided
-    return a / b
-
-
-def _power(base: Value, exponent: Value) -> Value:
-    if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1:
-        bits = base.numerator.bit_length() + base.denominator.bit_length()
-        if abs(exponent.numerator) * bits > _MAX_BITS:
+    def power(self, base: Value, exponent: Value) -> Value:
+        if type(exponent) is Fraction:
+            n = exponent.numerator
+            if exponent.denominator == 1:
+                return self._whole_power(base, n)
+            if exponent.denominator <= _MAX_DEGREE and not isinstance(base, self.context.mpc):
+                return self._whole_power(self.root(Fraction(exponent.denominator), base), n)
+        if not base:
+            return no_value() if self.as_real(exponent) <= 0 else Fraction(0)
+        base, exponent = self.inexact(base), self.inexact(exponent)
+        if self.size(exponent) > 40 or abs(exponent) * max(1, abs(self.size(base))) > MAX_BITS:
             raise Undecided
-        return base**exponent.numerator
-    if isinstance(exponent, Fraction) and isinstance(base, Fraction):
-        return _power(_root(Fraction(exponent.denominator), base), Fraction(exponent.numerator))
-    return complex(base) ** complex(exponent)
+        return self.context.power(base, exponent)
 
+    def _whole_power(self, base: Value, n: int) -> Value:
+        if type(base) is Fraction:
+            if abs(n) * (base.numerator.bit_length() + base.denominator.bit_length()) <= MAX_BITS:
+                return base**n
+            base = self.inexact(base)
+        if abs(n) * max(1, abs(self.size(base))) > MAX_BITS:
+            raise Undecided
+        return base**n
 
-def _root(degree: Value, x: Value) -> Value:
-    """Principal root; of a negative real number and an odd degree, the real one. Exact where it comes out even."""
-    if not (isinstance(degree, Fraction) and degree.denominator == 1 and 2 <= degree <= 1000):
-        raise Undecided
-    n = degree.numerator
-    if isinstance(x, Fraction):
-        if x < 0:
-            if n % 2 == 0:
-                return 1j * complex(_root(degree, -x)) if n == 2 else _undecided()
-            return -_root(degree, -x)
-        over, under = _exact_root(x.numerator, n), _exact_root(x.denominator, n)
-        if over is not None and under is not None:
-            return Fraction(over, under)
-        return complex(float(x) ** (1 / n)) if n > 2 else complex(math.sqrt(x))
-    return cmath.sqrt(x) if n == 2 else complex(x) ** (1 / n)
+    def root(self, degree: Value, x: Value) -> Value:
+        if not (type(degree) is Fraction and degree.denominator == 1 and 1 <= degree <= _MAX_DEGREE):
+            raise Undecided
+        n = degree.numerator
+        if not isinstance(x, self.context.mpc) and x < 0 and n % 2:
+            return -self.root(degree, -x)
+        if type(x) is Fraction and x >= 0:
+            over, under = _exact_root(x.numerator, n), _exact_root(x.denominator, n)
+            if over is not None and under is not None:
+                return Fraction(over, under)
+        return self.context.root(self.inexact(x), n) if n > 2 else self.context.sqrt(self.inexact(x))
+
+    def ln(self, x: Value) -> Value:
+        if not x:
+            raise Undefined
+        return Fraction(0) if x == 1 else self.zero_below(self.context.ln(self.inexact(x)), 0)
 
 
 def _exact_root(value: int, n: int) -> int | None:
-    if value.bit_length() > 2000:
-        raise Undecided
     if n == 2:
         root = math.isqrt(value)
-    else:
-        if value.bit_length() > 1000:
-            raise Undecided
+    elif value.bit_length() <= 1000:
         root = round(value ** (1 / n))
+    else:
+        return None
     return root if root**n == value else None
 
 
-def _factorial(x: Value) -> Value:
-    if isinstance(x, Fraction) and x.denominator == 1:
-        return Fraction(math.factorial(x.numerator)) if 0 <= x <= 500 else _undecided()
-    return complex(math.gamma(_real(x) + 1))
-
-
-def _binomial(n: Value, k: Value) -> Value:
-    if all(isinstance(v, Fraction) and v.denominator == 1 for v in (n, k)):
-        in_range = 0 <= n.real <= 1000 and 0 <= k.real <= 1000
-        return Fraction(math.comb(int(n.real), int(k.real))) if in_range else _undecided()
-    x, y = _real(n), _real(k)
-    return complex(math.gamma(x + 1) / (math.gamma(y + 1) * math.gamma(x - y + 1)))
-
-
-def _real(x: Value) -> float:
-    if isinstance(x, complex) and abs(x.imag) > 1e-12:
-        raise Undecided
-    return float(x.real)
-
-
-def _rounded(function: Callable[[Any], int]) -> Callable[[Value], Value]:
-    def rounded(x: Value) -> Value:
-        if not isinstance(x, Fraction):
-            x = Fraction(_real(x))
-            if abs(x - round(x)) < 1e-6:
-                raise Undecided
-        return Fraction(function(x))
-
-    return rounded
-
-
-def _log(base: Value, x: Value) -> Value:
-    return _divide(cmath.log(x), cmath.log(base))
-
-
-def _undecided() -> NoReturn:
-    raise Undecided
-
-
-ROUNDING = {r"\lfloor": _rounded(math.floor), r"\lceil": _rounded(math.ceil)}
-
-_OPERATIONS: dict[str, Callable] = {
-    **ROUNDING,
-    "+": lambda a, b: a + b,
-    "*": lambda a, b: a * b,
-    "/": _divide,
-    "frac": _divide,
-    "neg": lambda a: -a,
-    "^": _power,
-    "sqrt": lambda x: _root(Fraction(2), x),
-    "root": _root,
-    "abs": abs,
-    "!": _factorial,
-    "binom": _binomial,
-    "log": _log,
-}
+def no_value() -> NoReturn:
+    raise Undefined
