@@ -55,7 +55,7 @@ def extract_answer(response: str, fallback: str = "none") -> str | None:
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback is {fallback!r}, allowed are {', '.join(FALLBACKS)}")
     whole = first_turn(response)
-    finished = _without_unfinished_thought(whole)
+    finished = without_unfinished_thought(whole)
     answer = _marked(finished)
     if answer is None and fallback == "answer-line":
         answer = _answer_line(finished)
@@ -169,7 +169,8 @@ def _answer_line(text: str) -> str | None:
     return None if last is None or _is_empty(last) else last.strip("* \t")
 
 
-def _without_unfinished_thought(text: str) -> str:
+def without_unfinished_thought(text: str) -> str:
+    """Up to a <think> that nothing closes."""
     last = None
     for match in _THINK.finditer(text):
         last = match

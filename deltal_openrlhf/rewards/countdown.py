@@ -1,8 +1,9 @@
-"""Countdown: does the last <answer>...</answer> of a response combine the given numbers to the target?
+r"""Countdown: does the last <answer>...</answer> of a response combine the given numbers to the target?
 
-The answer is an expression of integers, + - * /, unary minus and parentheses, or such an expression, "=" and the target
-("(1 + 2) * 3 = 9", as many models write it: the right side must be the target as a plain integer and is not one of the numbers).
-Every number has to be used exactly once. Values are exact fractions, so 8 / 3 * 3 is 8.
+The answer is an expression of integers, + - * /, unary minus and parentheses, alone or as one side of an equation whose other side is
+the target ("(1 + 2) * 3 = 9", "9 = (1 + 2) * 3": the target is a plain integer and is not one of the numbers). Every number has to be
+used exactly once. Values are exact fractions, so 8 / 3 * 3 is 8. $...$, \boxed{...}, bold type, backticks and a full stop around it do
+not count, and it may be written in LaTeX: \times, \cdot, \div, \frac{8}{3}.
 
 The text of a model is hostile input. It is cut to size first, then limited to the characters of an expression, and only then read by
 Python's parser, whose tree is walked by a whitelist: nothing of it is ever evaluated by Python or sympy. Whatever is not a
@@ -15,12 +16,19 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+from deltal_openrlhf.grading.extract import first_turn, without_unfinished_thought
+
 MAX_ANSWER_CHARS = 200
 """Six numbers of four digits with all their parentheses take about 60. Also bounds nesting and the size of any integer."""
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
 _EXPRESSION = re.compile(r"[0-9+\-*/() \t\r\n]+")
 _INTEGER = re.compile(r"-?[0-9]{1,30}")
+_WRAPPERS = (("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), ("`", "`"), ("*", "*"))
+_LATEX = {
+    "×": "*", r"\times": "*", r"\cdot": "*", "÷": "/", r"\div": "/", "−": "-", r"\left": "", r"\right": "", r"\dfrac": r"\frac",
+    r"\frac{": "((", "}{": ")/(", "}": "))", r"\,": " ",
+}  # fmt: skip
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
@@ -33,23 +41,46 @@ def score(response: str, numbers: Sequence[int], target: int) -> float:
     answer = last_answer(response)
     if answer is None or len(answer) > MAX_ANSWER_CHARS:
         return 0.0
-    expression, equals, claim = (part.strip() for part in answer.partition("="))
-    if equals and not (_INTEGER.fullmatch(claim) and int(claim) == target):
+    sides = [side.strip() for side in _plain(answer).split("=")]
+    if len(sides) == 2:
+        sides = sides[:1] if _is_target(sides[1], target) else sides[1:] if _is_target(sides[0], target) else []
+    if len(sides) != 1:
         return 0.0
     try:
-        value, used = _evaluate(expression)
+        value, used = _evaluate(sides[0])
     except (_NotAnAnswer, ZeroDivisionError):
         return 0.0
     return float(sorted(used) == sorted(numbers) and value == target)
 
 
 def last_answer(response: str) -> str | None:
-    """What stands in the last closed <answer>...</answer>, None without one. Linear in the length of the response."""
-    start = response.rfind(_OPEN, 0, max(response.rfind(_CLOSE), 0))
+    """What stands in the last closed <answer>...</answer> of the first turn, not in an unfinished <think>; None without one. Linear in
+    the length of the response."""
+    response = without_unfinished_thought(first_turn(response))
+    tags = response.replace("İ", "I").lower()  # the one letter that is longer in lower case
+    start = tags.rfind(_OPEN, 0, max(tags.rfind(_CLOSE), 0))
     if start < 0:
         return None
     start += len(_OPEN)
-    return response[start : response.index(_CLOSE, start)]
+    return response[start : tags.index(_CLOSE, start)]
+
+
+def _plain(answer: str) -> str:
+    """Without what is typeset around it, and with the signs of Python."""
+    before = None
+    while answer != before:
+        before = answer
+        answer = answer.strip().removesuffix(".")
+        for opening, closing in _WRAPPERS:
+            if answer.startswith(opening) and answer.endswith(closing):
+                answer = answer[len(opening) : -len(closing)]
+    for latex, sign in _LATEX.items():
+        answer = answer.replace(latex, sign)
+    return answer
+
+
+def _is_target(side: str, target: int) -> bool:
+    return bool(_INTEGER.fullmatch(side)) and int(side) == target
 
 
 def _evaluate(expression: str) -> tuple[Fraction, list[int]]:

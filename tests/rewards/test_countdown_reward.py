@@ -35,6 +35,23 @@ def answer(text: str) -> str:
         ("-3 + 5", [3, 5], 2),
         ("--7", [7], 7),
         ("1 - 5 = -4", [1, 5], -4),
+        ("98 = 49 * 2", [49, 2], 98),
+        ("-4 = 1 - 5", [1, 5], -4),
+        ("$49 * 2$", [49, 2], 98),
+        ("$$49 * 2 = 98$$", [49, 2], 98),
+        (r"\(49 \times 2\)", [49, 2], 98),
+        (r"\[98 = 49 \cdot 2\]", [49, 2], 98),
+        (r"\boxed{49 * 2}", [49, 2], 98),
+        (r"$\boxed{49 \times 2 = 98}$.", [49, 2], 98),
+        (r"\left(1 + 2\right) \div 3", [1, 2, 3], 1),
+        (r"\frac{8}{3 - \frac{8}{3}}", [3, 3, 8, 8], 24),
+        ("`49 * 2`", [49, 2], 98),
+        ("```\n49 * 2\n```", [49, 2], 98),
+        ("**49 * 2**", [49, 2], 98),
+        ("49 * 2.", [49, 2], 98),
+        ("49 * 2 = 98.", [49, 2], 98),
+        ("49 × 2", [49, 2], 98),
+        ("49 ÷ 7 − 2", [49, 7, 2], 5),
     ],
 )
 def test_right(text, numbers, target):
@@ -53,12 +70,19 @@ def test_right(text, numbers, target):
         "(1 + 2) * 3 = 10",
         "(1 + 2) * 3 = 9 = 9",
         "(1 + 2) * 3 == 9",
-        "9 = (1 + 2) * 3",
+        "10 = (1 + 2) * 3",
+        "9 = 9",
+        "9 = (1 + 2) * 3 = 9",
+        "The answer is (1 + 2) * 3",
+        "$(1 + 2) * 3",
+        "\\boxed{(1 + 2) * 3",
+        "\\frac{1 + 2}{3}",
+        "\\boxed{9}",
+        "{(1 + 2)} * 3",
         "= 9",
         "(1 + 2) * 3 =",
         "+1 + 2 + 3 + 3",
         "(1 + 2) x 3",
-        "(1 + 2) × 3",
         "(1 + 2) * 3.0",
         "(1 + 2) * 0b11",
         "(1 + 2) * 3 # 9",
@@ -84,6 +108,10 @@ def test_only_the_last_closed_answer_counts():
     assert score(right + wrong, [1, 2, 3], 9) == 0.0
     assert score(right + " <answer> 1+2", [1, 2, 3], 9) == 1.0
     assert score(right + "<eos>", [1, 2, 3], 9) == 1.0
+    assert score("<Answer>(1+2)*3</ANSWER>", [1, 2, 3], 9) == 1.0
+    assert score("İ" + right, [1, 2, 3], 9) == 1.0
+    assert score(wrong + "<|im_end|>" + right, [1, 2, 3], 9) == 0.0
+    assert score("<think>" + right.replace("</think>", ""), [1, 2, 3], 9) == 0.0
     assert last_answer("<answer>a</answer>b</answer>") == "a"
     assert last_answer("<answer>a<answer>b</answer>") == "b"
     for text in ("(1+2)*3", "<answer>(1+2)*3", "(1+2)*3</answer>", "</answer>(1+2)*3<answer>"):
@@ -107,6 +135,11 @@ HOSTILE = {
     "opening tags": "<answer>" * 100_000,
     "closing tags": "</answer>" * 100_000,
     "tag pairs": "<answer></answer>" * 100_000,
+    "thoughts": "<think>" * 100_000,
+    "turns": "<|im_en" * 100_000,
+    "wrappers": answer("$" * MAX_ANSWER_CHARS),
+    "boxes": answer(r"\boxed{" * 10 + "9" + "}" * 10),
+    "fractions": answer(r"\frac{" * 15 + "9" + "}" * 15),
     "tags the wrong way round": "</answer><answer>" * 100_000,
     "spaces": answer(" " * 1_000_000),
     "arabic digits": answer("(١+٢)*٣"),
