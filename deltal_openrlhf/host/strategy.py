@@ -69,7 +69,9 @@ class DeltaLStrategy(DeepspeedStrategy):
         prepared = super().prepare(*models)
         self.pulse.alive("a model is ready")
         for one in prepared if isinstance(prepared, list) else [prepared]:
-            self.pulse.follow(one[0] if isinstance(one, tuple) else one)  # the model, or with its optimizer and schedule
+            self.pulse.follow(
+                one[0] if isinstance(one, tuple) else one
+            )  # the model, or with its optimizer and schedule
         return prepared
 
     def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict:
@@ -225,7 +227,9 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def _write_checksums(self, folder: Path) -> None:
         """Of all files in the folder, which every rank has left; each rank reads its share."""
-        sizes = of_rank_0(lambda: checksums.sizes_in(folder))
+        # On a network file system a rank may see its own new files before it sees those of others.
+        seen = everyones(on_all_ranks(lambda: checksums.sizes_in(folder)))
+        sizes = {file: size for one in seen for file, size in one.items()}
         share = checksums.parts_of(sizes)[self.get_rank() :: dist.get_world_size()]
         own = on_all_ranks(lambda: checksums.of(folder, share))
         sums = {part: value for one in everyones(own) for part, value in one.items()}

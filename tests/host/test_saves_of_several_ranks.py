@@ -77,7 +77,27 @@ def _saves(rank, folder):
             if rank in ranks:
                 stack.enter_context(rebound(owner, function, _cannot))
             found[name] = save(TAG)
-    return found | {"nothing": save("global_step3")}
+    found["nothing"] = save("global_step3")
+    return found | _unseen(rank, strategy, engine, folder, save)
+
+
+def _unseen(rank, strategy, engine, folder, save):
+    """What is in checksums.json if rank 0 sees its own files only, and what is loaded where rank 0 sees no checkpoint."""
+    from deltal_openrlhf.host import checksums, whole_checkpoints
+
+    sizes_in = checksums.sizes_in
+    own = (checksums, "sizes_in", lambda path: {k: v for k, v in sizes_in(path).items() if "rank_1" not in k})
+    none = (whole_checkpoints, "newest", lambda path: None)
+    with ExitStack() as stack:
+        if rank == 0:
+            stack.enter_context(rebound(*own))
+        save("global_step4")
+    files = json.loads(Path(folder, "global_step4", "checksums.json").read_text())["files"]
+    with ExitStack() as stack:
+        if rank == 0:
+            stack.enter_context(rebound(*none))
+        loaded = strategy.load_ckpt(engine, folder)
+    return {"files": sorted(files), "loaded": loaded}
 
 
 def _choices(rank, folder):
@@ -131,6 +151,15 @@ def test_what_one_rank_cannot_write_both_raise(outcomes, what):
 def test_the_next_save_is_whole(outcomes):
     for found in outcomes["saves"]:
         assert found["nothing"] == [None, False, ["global_step3"], "global_step3"]
+
+
+def test_the_files_of_all_ranks_have_checksums_though_rank_0_does_not_see_them(outcomes):
+    for found in outcomes["saves"]:
+        assert [name for name in found["files"] if "rank_1" in name] == ["zero_pp_rank_1_mp_rank_00_optim_states.pt"]
+
+
+def test_where_rank_0_sees_no_checkpoint_none_is_loaded(outcomes):
+    assert [found["loaded"] for found in outcomes["saves"]] == [[None, {}], [None, {}]]
 
 
 @pytest.mark.parametrize("hidden", ["nothing", "the older ones", "any"])
