@@ -20,7 +20,7 @@ _END_OF_TURN = re.compile(
 _SPECIAL_TOKEN = re.compile(r"(?:<\|[^|<>\n]{1,40}\|>|<pad>)\Z")
 _LONGEST_TOKEN = 44
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_THINK = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+_THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _HEADING = re.compile(
     r"(?:^[ \t]{0,8}\*{0,2}####(?!#)[ \t]{0,8}(\S[^\n]*)|(?<!#)####(?!#)[ \t]{0,8}([-+$\\(]?[\d.][^\n<]*))",
@@ -171,10 +171,9 @@ def _answer_line(text: str) -> str | None:
 
 def without_unfinished_thought(text: str) -> str:
     """Up to a <think> that nothing closes."""
-    last = None
-    for match in _THINK.finditer(text):
-        last = match
-    return text if last is None or last[1] else text[: last.start()]
+    closed = max(text.rfind(closing) for _, closing in _THOUGHTS)
+    opened = [start for opening, _ in _THOUGHTS if (start := text.find(opening, closed + 1)) >= 0]
+    return text[: min(opened)] if opened else text
 
 
 def _without_special_tokens(text: str) -> str:

@@ -90,6 +90,7 @@ def test_last_marked_answer(response, answer):
         # Thoughts that did not end, and other turns.
         (r"<think>\boxed{7}", None),
         ("<think>so\n#### 7", None),
+        (r"<think>\boxed{7}<think>", None),
         (r"<think>so</think>\boxed{7}", "7"),
         (r"<think>\boxed{7}</think>", "7"),
         (r"\boxed{3} <think> \boxed{7}", "3"),
