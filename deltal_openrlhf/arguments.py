@@ -243,6 +243,7 @@ class Arguments(Protocol):
     backend: str
     config: list[str] | None
     dry_run: bool
+    use_ms: bool
     actor: Actor
     critic: Critic
     ref: WorkerGroup

@@ -4,9 +4,11 @@ import glob
 from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.models import models_of_run
 from deltal_openrlhf.train.data_flags import is_path
 
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
+CODE_ENDINGS = (".py",)
 DATA_COMMANDS = {
     # The authors' problems and their number.
     "countdown": "countdown --source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024",
@@ -15,17 +17,24 @@ DATA_COMMANDS = {
 }
 
 
-def missing_files(args: Arguments) -> list[str]:
+def missing_models(args: Arguments) -> list[str]:
+    """One line for each model of the run that is named by a path at which there is no folder."""
+    missing = [(flag, name) for flag, name in models_of_run(args) if is_path(name) and not Path(name).is_dir()]
+    return [f"--{flag} {name}: no such folder" for flag, name in missing]
+
+
+def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
     """One line for each flag that names local files that are not there, with the command that makes them where there is one.
 
-    A name without a known ending may be one of the hub, unless it is written as a path.
+    A name without a known ending may be one of the hub, unless it is written as a path. of_workers: also files that only workers read.
     """
-    flags = (
+    flags: list[tuple[str, str | None, tuple[str, ...]]] = [
         ("data.prompt_dataset", args.data.prompt_dataset, DATA_ENDINGS),
         ("eval.dataset", args.eval.dataset, DATA_ENDINGS),
-        ("reward.remote_url", args.reward.remote_url, ".py"),
-        ("train.agent_func_path", args.train.agent_func_path, ".py"),
-    )
+    ]
+    if of_workers:
+        flags.append(("reward.remote_url", args.reward.remote_url, CODE_ENDINGS))
+        flags.append(("train.agent_func_path", args.train.agent_func_path, CODE_ENDINGS))
     lines = []
     for flag, names, endings in flags:
         files = [name.split("@")[0].strip() for name in (names or "").split(",")]
@@ -35,7 +44,7 @@ def missing_files(args: Arguments) -> list[str]:
     return lines
 
 
-def _is_missing(name: str, endings: str | tuple[str, ...]) -> bool:
+def _is_missing(name: str, endings: tuple[str, ...]) -> bool:
     if "://" in name or (endings == DATA_ENDINGS and glob.has_magic(name)):
         return False  # what the loader fetches, or finds
     if name.endswith(endings):

@@ -1,10 +1,8 @@
 """Flags about data that are wrong whatever the rows are. Reads no data."""
 
 import math
-from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host.models import models_of_run
 
 
 def check_data_flags(args: Arguments) -> None:
@@ -18,9 +16,6 @@ def check_data_flags(args: Arguments) -> None:
             f"--deltal.skip_long_prompts counts the tokens of text, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}; "
             "allowed is 0"
         )
-    for flag, name in models_of_run(args):
-        if is_path(name) and not Path(name).is_dir():
-            raise ValueError(f"--{flag} {name}: no such folder")
 
 
 def is_path(name: str) -> bool:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from deltal_openrlhf.runs.redaction import redacted
-from deltal_openrlhf.train import config_files
+from deltal_openrlhf.train import config_files, gpus
 from deltal_openrlhf.train.data_files import missing_files
 
 READ = (
@@ -60,7 +60,7 @@ def _check(argv: Sequence[str]) -> None:
                 values[setting.key] = ",".join(setting.value) if isinstance(setting.value, list) else setting.value
     if not (given.dry_run or given.help):
         values |= {name: value for name in READ if (value := getattr(given, name)) is not None}
-        missing = missing_files(_hierarchical(values))
+        missing = missing_files(_hierarchical(values), of_workers=not gpus.joins_cluster())
         if missing:
             raise ValueError(missing[0])
 

@@ -74,6 +74,12 @@ def total(args: Arguments) -> int:
     return sum(request.gpus for request in requests(args))
 
 
+def joins_cluster() -> bool:
+    """Whether ray.init would join a running cluster, which may have GPUs elsewhere."""
+    address = os.environ.get("RAY_ADDRESS")
+    return address != "local" if address else os.path.exists("/tmp/ray/ray_current_cluster")
+
+
 def check(args: Arguments, there: float, where: str) -> None:
     """Raise NotThere if the run asks for more GPUs than are `there`. where: as in "this machine"."""
     asked = total(args)

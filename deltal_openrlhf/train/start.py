@@ -1,6 +1,5 @@
 """Everything that can be refused before Ray starts, and what a start says it does differently from the stock host."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from deltal_openrlhf.host.rollout_files import check_save_rollouts
 from deltal_openrlhf.host.saved_run import changed_length, check_resumed_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.standins import flash_attn
-from deltal_openrlhf.train import checks, disk, gpus, numbers, run_data
+from deltal_openrlhf.train import checks, disk, elsewhere, gpus, model_hub, numbers, run_data
 from deltal_openrlhf.train.credentials import resolve_wandb_key
-from deltal_openrlhf.train.data_files import missing_files
+from deltal_openrlhf.train.data_files import missing_files, missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
 from deltal_openrlhf.train.user_files import check_user_files
 
@@ -95,7 +94,8 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     Raises ValueError, in one line. defaults: the parser's value of every flag that the run sets, by dest.
     """
     is_real = not args.dry_run
-    needs_gpus_here = is_real and not on_cpu and not _cluster_at_hand()
+    needs_gpus_here = is_real and not on_cpu and not gpus.joins_cluster()
+    has_workers_elsewhere = is_real and not on_cpu and not needs_gpus_here and not torch.cuda.device_count()
     if needs_gpus_here and not torch.cuda.device_count():
         raise ValueError(
             "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh"
@@ -116,15 +116,23 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     check_reward_source(args)
     check_save_rollouts(args)
     check_data_flags(args)
+    if has_workers_elsewhere:
+        notes += elsewhere.notes(args)
+    elif missing := missing_models(args):
+        raise ValueError(missing[0])
     checks.check_placement(args)
     if needs_gpus_here:
         gpus.check(args, torch.cuda.device_count(), "this machine")
+    if is_real and args.use_ms:
+        notes += model_hub.ask_modelscope(args)
     remote_code.check_models(args)
-    backend.check_model(args)
+    if not missing_models(args):
+        backend.check_model(args)
     numbers.check_positions(args)
-    if is_real and (missing := missing_files(args)):
+    if is_real and (missing := missing_files(args, of_workers=not has_workers_elsewhere)):
         raise ValueError(missing[0])
-    check_user_files(args)
+    if not has_workers_elsewhere:
+        check_user_files(args)
     disk.check(args)
     data = run_data.read(args, has_our_service=is_real and probe_reward_services(args))
     remote_code.check_models(args, may_download=is_real)  # again: the hub has answered by now
@@ -156,8 +164,3 @@ def _check_resumed(args: Arguments, settings: LossSettings, backend: Backend) ->
         check_resumed_loss(settings, read_saved_loss(args.ckpt.path, choice.tag))
     check_resumed_run(args, backend, choice.tag)
     return choice
-
-
-def _cluster_at_hand() -> bool:
-    """Whether ray.init would join a running cluster, which may have GPUs elsewhere."""
-    return bool(os.environ.get("RAY_ADDRESS")) or os.path.exists("/tmp/ray/ray_current_cluster")

@@ -4,6 +4,7 @@ import pytest
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.arguments import ALL_ROWS
+from deltal_openrlhf.train.data_files import missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
 
 ONE = ["--data.prompt_dataset", "one.jsonl"]
@@ -41,8 +42,6 @@ def test_what_fits_passes():
         ),
         ([*TWO, "--data.prompt_probs", "0,1"], r"one number above 0"),
         ([*TWO, "--data.prompt_probs", "a,b"], r"--data.prompt_probs is a,b"),
-        (["--actor.model_name_or_path", "./none"], r"--actor.model_name_or_path ./none: no such folder"),
-        (["--critic.model_name_or_path", "/no/such"], r"--critic.model_name_or_path /no/such: no such folder"),
         (
             ["--deltal.skip_long_prompts", "--data.max_images_per_prompt", "1"],
             r"--data.max_images_per_prompt is 1; allowed is 0",
@@ -57,3 +56,13 @@ def test_what_does_not_fit_is_refused_in_one_line(flags, says):
 
 def test_no_limit_of_rows_is_the_hosts_default():
     assert host_arguments("--reward.remote_url", "reward.py").data.max_samples == ALL_ROWS
+
+
+def test_models_that_are_named_by_a_path_have_to_be_there():
+    flags = "--actor.model_name_or_path ./none --critic.model_name_or_path /no/such --reward.model_name_or_path /nor/this"
+    args = host_arguments("--reward.remote_url", "reward.py", *flags.split())
+    assert missing_models(args) == [
+        "--actor.model_name_or_path ./none: no such folder",
+        "--critic.model_name_or_path /no/such: no such folder",
+    ]
+    assert missing_models(host_arguments("--actor.model_name_or_path", "Qwen/Qwen2.5-3B")) == []

@@ -215,8 +215,8 @@ import torch
 torch.version.cuda, torch.cuda.device_count = "13.0", lambda: 1
 from deltal_openrlhf.host.process import prepare
 prepare()
-from deltal_openrlhf.train import launch, start
-start._cluster_at_hand = lambda: False
+from deltal_openrlhf.train import gpus, launch
+gpus.joins_cluster = lambda: False
 launch.main(sys.argv[1:])
 """
 

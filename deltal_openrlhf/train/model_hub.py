@@ -1,0 +1,21 @@
+"""--use_ms: names of models are those of ModelScope. The host turns its hub's client to it after all checks, which ask that client too."""
+
+from pathlib import Path
+
+from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host.models import models_of_run
+
+
+def ask_modelscope(args: Arguments) -> list[str]:
+    """Do for this process what the host will do again. Raises ValueError without modelscope. One line on what the host leaves out."""
+    try:
+        from modelscope.utils.hf_util import patch_hub
+    except ImportError as error:
+        raise ValueError(f"--use_ms needs modelscope (pip install modelscope): {error}") from None
+    patch_hub()
+    names = [f"--{flag} {name}" for flag, name in models_of_run(args) if not Path(name).is_dir()]
+    if not names:
+        return []
+    return [
+        f"--use_ms: OpenRLHF's workers ask the Hugging Face hub all the same for {', '.join(names)}; a folder with the model needs no hub"
+    ]
