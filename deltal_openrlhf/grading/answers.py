@@ -16,9 +16,10 @@ import re
 
 from deltal_openrlhf.grading.bound import aligned
 from deltal_openrlhf.grading.choices import choice, same_choice, same_letters, text_of_choice
-from deltal_openrlhf.grading.counting import with_called_binomials
 from deltal_openrlhf.grading.clock import same_time
 from deltal_openrlhf.grading.compounds import in_one_unit
+from deltal_openrlhf.grading.counting import with_called_binomials
+from deltal_openrlhf.grading.dates import same_date
 from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.matrices import as_column, determinant, matrix, unit_vectors
 from deltal_openrlhf.grading.names import is_name
@@ -73,6 +74,9 @@ def _comparison(leaf: Same) -> Same:
         if same_text(gold, pred) or same_letters(gold, pred):
             return True
         gold, pred = in_one_unit(gold), in_one_unit(pred)
+        dated = same_date(gold, pred)
+        if dated is not None:
+            return dated
         chosen = choice(gold)
         if chosen:
             return same_choice(*chosen, pred, same)

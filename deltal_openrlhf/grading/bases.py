@@ -7,7 +7,7 @@ _BASE_WORDS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
     "sixteen": 16, "binary": 2, "ternary": 3, "octal": 8, "decimal": 10, "hexadecimal": 16, "hex": 16,
 }  # fmt: skip
-_DIGITS = r"\(?(?:\\text\s*\{\s*)?([0-9A-Fa-f]{1,100})\s*\}?\)?"
+_DIGITS = r"\(?(?:\\text\s*\{\s*)?(-?[0-9A-Fa-f]{1,100}(?:\.[0-9A-Fa-f]{1,100})?)\s*\}?\)?"
 _TEXT = r"(?:\\text\s*\{)?\s*"
 _SUBSCRIPT = re.compile(
     _DIGITS + rf"\s*_\s*(?:(\d)|\{{\s*{_TEXT}\(?\s*(?:base\s*)?{_TEXT}(\d{{1,2}}|[a-z]{{2,12}})[\s)}}]*\}})"
@@ -40,11 +40,12 @@ def in_base(text: str) -> InBase | None:
     name = match[2] or match[3]
     base = int(name) if name.isdecimal() else _BASE_WORDS.get(name, 0)
     digits = match[1].upper()
-    if not 2 <= base <= 16 or not digits[0].isalnum() or max(int(digit, 16) for digit in digits) >= base:
+    figures = [digit for digit in digits if digit not in "-."]
+    if not 2 <= base <= 16 or max(int(digit, 16) for digit in figures) >= base:
         return None
-    if not any(map(str.isdecimal, digits)):
+    if not any(map(str.isdecimal, figures)):
         return None  # A_{12} is a name
-    return InBase(digits.lstrip("0") or "0", base, worded)
+    return InBase(_significant(digits), base, worded)
 
 
 def same_in_base(gold: str, pred: str) -> bool | None:
@@ -56,5 +57,10 @@ def same_in_base(gold: str, pred: str) -> bool | None:
     number = numbers[0] or numbers[1]
     if number is None:
         return False if _SUBSCRIPTED.search(gold) or _SUBSCRIPTED.search(pred) else None
-    other = (pred if numbers[0] else gold).strip("() ")
-    return not number.worded and other.isalnum() and (other.lstrip("0") or "0").upper() == number.digits
+    other = (pred if numbers[0] else gold).strip("() ").upper()
+    return not number.worded and other.isascii() and _significant(other) == number.digits
+
+
+def _significant(digits: str) -> str:
+    sign, digits = digits[: digits.startswith("-")], digits.removeprefix("-")
+    return sign + (digits.lstrip("0") or "0")

@@ -7,6 +7,7 @@ _TIME = re.compile(
     r"(\d{1,2})(?:\s?:\s?(\d{2}))?(?:\s?:\s?(\d{2}))?(?:\s?(?:([ap])\.?\s?m\.?|(o'?clock|noon|midnight)))?",
     re.IGNORECASE,
 )
+_ALONE = {"noon": "12 noon", "midnight": "12 midnight"}
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
@@ -22,7 +23,8 @@ class Time(NamedTuple):
 
 def same_time(gold: str, pred: str) -> bool | None:
     """None where the two are no times of day, or where only 4:30 stands there, which may be a ratio."""
-    if "m" not in (marks := (gold + pred).lower()) and "clock" not in marks and "noon" not in marks:
+    marks = (gold + pred).lower()
+    if "m" not in marks and "clock" not in marks and "noon" not in marks:
         return None
     a, b = _time(gold), _time(pred)
     if a is None or b is None or not (a.is_clock or b.is_clock):
@@ -35,7 +37,8 @@ def same_time(gold: str, pred: str) -> bool | None:
 
 
 def _time(text: str) -> Time | None:
-    match = _TIME.fullmatch(_TEXT.sub(r" \1", text).replace("  ", " ").strip())
+    text = " ".join(_TEXT.sub(r" \1", text).split())
+    match = _TIME.fullmatch(_ALONE.get(text.lower(), text))
     if match is None:
         return None
     hour, minute, second = (int(match[i] or 0) for i in (1, 2, 3))

@@ -10,6 +10,7 @@ from deltal_openrlhf.grading.unit_text import plain_text
 
 _MAX_CHARS = 120
 _TERM = re.compile(r" ?(\d{1,12}(?:\.\d{1,12})?) ?-?([A-Za-z]+|°|''|')(?: ?, ?(?:and )?| and | ?& ?)?")
+_AND_A_HALF = re.compile(r"^(\d{1,9}) and (?:a|one)[ -]half\b")
 _TWO_NUMBERS = re.compile(r"\d[^\d.]*[a-zA-Z'\"}°][^\d]*\d")
 # What a unit says behind another one.
 _AFTER = {
@@ -21,9 +22,13 @@ _AFTER = {
 @lru_cache(maxsize=2048)
 def in_one_unit(text: str) -> str:
     r"""The quantity in its first unit: \frac{9}{4}\text{hour} for 2 hours 15 minutes. Any other text as it is, also "2 hours, 3 hours"."""
-    if len(text) > _MAX_CHARS or not _TWO_NUMBERS.search(text):
+    if len(text) > _MAX_CHARS:
         return text
-    terms = _terms(plain_text(text))
+    if " half" in text:
+        text = _AND_A_HALF.sub(r"\1\\frac{1}{2}", text)
+    if not _TWO_NUMBERS.search(text):
+        return text
+    terms = _terms(plain_text(text.removeprefix("-")))
     if len(terms) < 2:
         return text
     sizes = [size(powers) for _, powers in terms]
@@ -35,6 +40,7 @@ def in_one_unit(text: str) -> str:
         if i < len(terms) - 1 and "." in number:
             return text
         total += Fraction(number) * one.factor / first.factor
+    total = -total if text.startswith("-") else total
     value = str(total.numerator) if total.denominator == 1 else rf"\frac{{{total.numerator}}}{{{total.denominator}}}"
     unit = terms[0][1][0][0]
     return rf"{value}^\circ" if unit == "degree" else rf"{value}\text{{ {unit}}}"

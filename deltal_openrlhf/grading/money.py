@@ -4,7 +4,7 @@ import re
 
 _SIGN = r"(\\?\$|US ?\\?\$|USD|€|\\euro|EUR|£|\\pounds|GBP|¥|￥|₹|Rs\.?|INR)"
 _NUMBER = r"(\d[\d.,]*(?: ?\\?(?:thousand|million|billion|trillion|bn))?)"
-_BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}")
+_BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}( ?/.{{1,40}}| per .{{1,40}})?")
 _BEHIND = re.compile(rf"([-+]? ?){_NUMBER} ?(\\\$|€|\\euro|£|\\pounds|¥|￥|₹|¢)")
 _MARKS = ("$", "€", "£", "¥", "￥", "₹", "¢", "Rs", "INR", "USD", "EUR", "GBP", r"\euro", r"\pounds")
 _NAMES = {
@@ -19,7 +19,7 @@ def money_in_words(text: str) -> str:
         return text
     match = _BEFORE.fullmatch(text.rstrip(" ."))
     if match:
-        return _amount(match[1].strip() or match[3], match[4], match[2])
+        return _amount(match[1].strip() or match[3], match[4], match[2]) + (match[5] or "")
     match = _BEHIND.fullmatch(text.rstrip(" ."))
     return _amount(match[1].strip(), match[2], match[3]) if match else text
 

@@ -43,7 +43,7 @@ _NUMBER_WORDS = frozenset(
 def without_harmless(words: str) -> str:
     """The words without what may stand around a noun or a unit: different ways, years old, dollars in total, cups of flour."""
     if " " not in words:
-        return "" if words in ("total", "altogether", "overall") else words
+        return words
     phrase = _PHRASES_AFTER.search(words)
     if phrase and phrase[0].split()[-1] not in _NUMBER_WORDS:
         words = words[: phrase.start()]

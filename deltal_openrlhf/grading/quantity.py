@@ -71,7 +71,7 @@ def read(text: str) -> Quantity:
     if len(tail) > 2 * MAX_CHARS or not is_numeric(value) or not _is_balanced(value):
         return _expression_with_unit(text)
     words = plain_text(tail)
-    joined = tail[0].isascii() and tail[0].isalpha()
+    joined = tail.lstrip("{")[:1].isalpha()
     if not joined or re.match("[a-z]{4}", tail):
         value, words = scaled(value, words)
         if not words:

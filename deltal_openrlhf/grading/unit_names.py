@@ -21,7 +21,8 @@ _SYMBOLS |= {
     "lb": "pound", "lbs": "pound", "oz": "ounce", "pt": "pint", "qt": "quart", "ly": "light_year", "AU": "astronomical_unit",
     "ha": "hectare", "t": "metric_ton",
     "lm": "lumen", "lx": "lux", "cd": "candela", "sr": "steradian", "cc": "cubic_centimeter", "atm": "atmosphere",
-    "kmh": "kilometer_per_hour", "kmph": "kilometer_per_hour", "kwh": "kilowatt_hour", "KWh": "kilowatt_hour", "mmHg": "millimeter_Hg",
+    "kmh": "kilometer_per_hour", "kmph": "kilometer_per_hour", "kwh": "kilowatt_hour", "KWh": "kilowatt_hour",
+    "MPH": "mile_per_hour", "wk": "week", "mmHg": "millimeter_Hg",
     "degC": "degree_Celsius", "degF": "degree_Fahrenheit", "GB": "gigabyte", "MB": "megabyte", "KB": "kilobyte", "kB": "kilobyte",
     "TB": "terabyte", "dB": "decibel",
 }  # fmt: skip

@@ -34,9 +34,10 @@ def plain_text(tail: str) -> str:
         tail = _FRACTION.sub(r"\1/(\2)", tail)
     tail = _TEXT.sub(lambda match: f" {match[1].strip()}", tail)
     tail = tail.replace('"', "''")
-    if "\\" in tail or "^" in tail:
+    if "\\" in tail or "^" in tail or "{" in tail:
         tail = _MICRO.sub("µ", tail.replace(r"\Omega", "Ω"))
         tail = _EXPONENT.sub(r"^\1", _DEGREE.sub("°", tail))
+        tail = tail.replace("{", "").replace("}", "")
     tail = _SPACES.sub(lambda match: match[1] or " ", _ABBREVIATION.sub("", tail)).strip()
     for pattern, replacement in _WORDING:
         tail = pattern.sub(replacement, tail)

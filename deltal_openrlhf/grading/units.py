@@ -92,7 +92,11 @@ def _parts(words: str) -> list[Part] | None:
 def _with_nouns(parts: list[Part], readings: list[tuple[str, ...]]) -> Unit | None:
     """One noun, alone or per something: beats per minute, dollars per ticket."""
     first, *others = parts
-    if first.exponent != 1 or len(others) > 1 or (others and others[0].exponent != -1):
+    if (
+        first.exponent != 1
+        or len(others) > 1
+        or (others and (others[0].exponent > 0 or others[0].exponent < -1 and not readings[1]))
+    ):
         return None
     noun = readings[0][0] if readings[0] else counted(first.name)
     names = [noun] + [readings[1][0] if readings[1] else divides(others[0].name)] if others else [noun]

@@ -66,6 +66,15 @@ EQUAL = r"""
 8:05 AM | 08:05
 12:00 PM | 12 noon
 12:15 AM | 0:15
+noon | 12:00 PM
+March 5 | 5 March
+March 5 | the 5th of March
+Mar. 5, 2021 | 5 March 2021
+Friday, March 5 | March 5th, 2021
+-101_2 | -101
+10.11_2 | 10.11
+\$15 per hour | 15 dollars per hour
+\$15/hour | 15
 """
 DIFFERENT = r"""
 3 | 3 pairs
@@ -169,6 +178,14 @@ A_1 | A
 12:00 AM | 12:00 PM
 11:00 | 1:00
 4 PM | 5
+noon | 12:00 AM
+March 5 | March 15
+March 5 | May 5
+March 5, 2021 | March 5, 2020
+May 5 | 5
+-101_2 | 101
+10.11_2 | 101.1
+\$15 per hour | 15 euros per hour
 """
 
 

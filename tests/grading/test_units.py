@@ -82,6 +82,13 @@ x \text{ cm} | x
 2 hours and 30 minutes | 150 minutes
 1 hour, 20 minutes, and 30 seconds | 4830 s
 1h30m | 90 minutes
+2 and a half hours | 2.5 hours
+-20^\circ 15' | -20.25^\circ
+12 \text{ cm}^2 | 12\ {\text{cm}}^2
+5 | 5~{\rm cm}
+60 MPH | 60 mph
+\text{36 km/h} | 10 m/s
+50 people per square mile | 50
 1 day 6 hours | 30 hours
 5 ft 3 in | 63 inches
 5'3" | 5 feet 3 inches
@@ -168,6 +175,10 @@ x \text{ is} | x
 2 hours 15 minutes | 2 hours
 2 hours 30 minutes | 2 minutes 30 seconds
 2 hours, 3 hours | 5 hours
+2 and a half hours | 2 hours
+-20^\circ 15' | 20.25^\circ
+-20^\circ 15' | -19.75^\circ
+5{m} | 5
 5 feet 6 inches | 5.6 feet
 5 feet 6 inches | 6 feet 5 inches
 3 dollars and 50 cents | 350
