@@ -136,7 +136,7 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SECONDS",
         help="seconds that the reward of one response may take (a call of reward_func, or a request to a service with all its tries); then "
-        "the run ends and names the file or the address; default 120",
+        "the run ends and names the file or the address; default 120. The import of a reward file may take as long, and at least 120",
     )
 
 

@@ -27,13 +27,15 @@ from deltal_openrlhf.runs.tether import tethered
 OURS = Path(__file__).parents[1] / "rewards"
 """Files that have tests: they need no process of their own."""
 IMPORT_LIMIT = 120.0
-"""Seconds that the import of a file may take."""
+"""Seconds that the import of a file may take; that of a reward file as long as a reward, if that is longer (--deltal.reward_wait)."""
+LATER = "move what takes long into the first call"
+LONGER = "a larger --deltal.reward_wait allows more"
 
 
 def check_user_files(args: Arguments, limit: float = IMPORT_LIMIT) -> None:
     """Raise ValueError, in one line, for a reward or agent file that cannot be imported or lacks what the host calls.
 
-    A file that is not there is left to others. limit: seconds.
+    A file that is not there is left to others. limit: seconds, without --deltal.reward_wait.
     """
     agent, reward = args.train.agent_func_path, args.reward.remote_url or ""
     if agent:
@@ -42,6 +44,7 @@ def check_user_files(args: Arguments, limit: float = IMPORT_LIMIT) -> None:
         kind, flag, path = "agent", "--train.agent_func_path", Path(agent)
     elif reward.endswith(".py"):
         kind, flag, path = "reward", "--reward.remote_url", Path(reward)
+        limit = max(limit, args.deltal.reward_wait or 0)
     else:
         return
     if path.is_file() and path.resolve().parent != OURS:
@@ -67,7 +70,8 @@ def _fault(kind: str, path: str, limit: float, version: tuple[int, int]) -> str 
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
-            return f"its import does not end within {limit:g} s; move what takes long into the first call"
+            remedies = f"{LONGER}, or {LATER}" if kind == "reward" else LATER
+            return f"its import does not end within {limit:g} s; {remedies}"
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what the file may have started, too

@@ -29,8 +29,9 @@ class AgentExecutor(MultiTurnAgentExecutor):
 REAL_FAULT = user_files._fault
 
 
-def arguments(reward=None, agent=None):
+def arguments(reward=None, agent=None, wait=None):
     return SimpleNamespace(
+        deltal=SimpleNamespace(reward_wait=wait),
         reward=SimpleNamespace(remote_url=reward and str(reward)),
         train=SimpleNamespace(agent_func_path=agent and str(agent)),
     )
@@ -116,13 +117,26 @@ def test_an_import_that_hangs_is_ended_with_all_that_it_started(tmp_path):
         "time.sleep(600)\n"
     )
     begun = time.monotonic()
-    with pytest.raises(ValueError, match="reward.py: its import does not end within 8 s; move what takes long into"):
+    with pytest.raises(
+        ValueError, match="reward.py: its import does not end within 8 s; a larger --deltal.reward_wait"
+    ):
         check_user_files(arguments(path), limit=8)
     assert time.monotonic() - begun < 60
     child = int((tmp_path / "pid").read_text())
     psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=10)
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
     assert not [p for p in psutil.Process().children(recursive=True) if str(path) in " ".join(p.cmdline())]
+
+
+def test_a_reward_file_that_loads_a_judge_has_as_long_as_a_reward(tmp_path, monkeypatch):
+    limits = []
+    monkeypatch.setattr(user_files, "_fault", lambda kind, path, limit, version: limits.append(limit))
+    path = tmp_path / "file.py"
+    path.touch()
+    for wait in (None, 5.0, 600.0):
+        check_user_files(arguments(reward=path, wait=wait))
+    check_user_files(arguments(agent=path))
+    assert limits == [120.0, 120.0, 600.0, 120.0]
 
 
 def test_a_file_is_asked_about_again_once_it_changed(tmp_path, monkeypatch):
