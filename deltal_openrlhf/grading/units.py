@@ -1,6 +1,6 @@
 r"""The unit that plain words name, as powers of pint's names.
 
-A grammar of its own: names, exponents of one or two digits, * / -, one level of brackets. No parser of a library sees the text of an
+A grammar of its own: names, exponents of one digit, * / -, one level of brackets. No parser of a library sees the text of an
 answer: its names are looked up one by one.
 """
 
