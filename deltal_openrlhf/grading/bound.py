@@ -6,6 +6,7 @@ import re
 
 from deltal_openrlhf.grading.domains import Stated, stated
 from deltal_openrlhf.grading.letters import letters_of, renamed
+from deltal_openrlhf.grading.sets import whole_members
 
 _DEFINITION = re.compile(r"([a-zA-Z]'*(?:_(?:\w|\{\w+\}))?)\s?\(([a-zA-Z](?:\s?,\s?[a-zA-Z])*)\)\s?=")
 _SEQUENCE = re.compile(r"([a-zA-Z])_(?:\{\s?([a-zA-Z])\s?\}|([a-zA-Z]))\s?=")
@@ -20,7 +21,7 @@ _PARAMETERS = set("knmlpqjt")
 def aligned(gold: str, pred: str) -> tuple[str, str, set[str]] | None:
     """Both answers without clauses about their letters and with the same bound letters, and their whole-number parameters; None where
     the clauses contradict each other."""
-    one, other = stated(gold), stated(pred)
+    one, other = _listed(stated(gold)), _listed(stated(pred))
     other = _renamed(other, _bound_names(one, other))
     body = _with_constant_of(one.body, other.body)
     one_body = _with_constant_of(other.body, one.body)
@@ -42,6 +43,16 @@ def aligned(gold: str, pred: str) -> tuple[str, str, set[str]] | None:
         if domain[:1] == "Z" and len(domain) == 1
     }
     return one.body, other.body, whole
+
+
+def _listed(said: Stated) -> Stated:
+    r"""\{x \in \mathbb{Z} \mid -1 < x < 3\} as \{0, 1, 2\}."""
+    if len(said.domains) == 1:
+        [(letter, domain)] = said.domains.items()
+        members = whole_members(said.body, letter, domain)
+        if members:
+            return Stated(rf"\{{{','.join(members)}\}}", {}, "")
+    return said
 
 
 def _bound_names(one: Stated, other: Stated) -> dict[str, str]:

@@ -9,18 +9,7 @@ from deltal_openrlhf.grading.structure import AND, braced_set, group, split_at
 _TAIL = 90
 """Length of the end of an answer in which a clause about its letters is looked for, in characters."""
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
-_HINTS = (
-    r"\in",
-    r"\forall",
-    "integer",
-    "real",
-    "rational",
-    "number",
-    "for all ",
-    "for any ",
-    "for every ",
-    "for each ",
-)
+_HINT = re.compile(r"\\(?:in|ldots|forall)(?![a-z])|integer|real|rational|number|for (?:all|any|every|each) ")
 _LETTERS = r"[a-zA-Z](?:\s?,\s?[a-zA-Z])*"
 _SIGN = r"(?:\\mathbb\{)?(?P<sign>[ZNQRC])\}?(?P<part>(?:[_^]\{?\s?(?:\+|-|\*|>\s?0|\\ge\s?0)\s?\}?)?)"
 _WORDS = (
@@ -32,6 +21,7 @@ _CLAUSE = re.compile(
     rf"(?P<in>{_LETTERS})\s?\\in(?![a-z])\s?{_SIGN}"
     rf"|(?P<is>{_LETTERS})\s(?:is|are|be)\s(?:(?:an?|any|some|arbitrary)\s)?(?P<are>{_WORDS})"
     rf"|(?P<named>{_WORDS})\s(?P<of>{_LETTERS})"
+    r"|(?P<listed>[a-zA-Z])\s?=\s?(?P<first>\\ldots\s?,\s?(?:-\d,\s?)+0,|0,\s?\\pm\s?1,|[01],\s?[12],)[-\d\s,.\\pm]*\\ldots"
     r"|(?<=all\s)(?P<all>[a-zA-Z])|(?<=(?:any|ery|ach)\s)(?P<any>[a-zA-Z])|(?<=forall\s)(?P<every>[a-zA-Z])"
     r")[\s).]*"
 )
@@ -54,7 +44,7 @@ def stated(text: str) -> Stated:
         return _builder(inner) or Stated(text, {}, "")
     domains: dict[str, str] = {}
     for _ in range(3):
-        shorter = _without_clause(text, domains) if any(hint in text for hint in _HINTS) else None
+        shorter = _without_clause(text, domains) if _HINT.search(text) else None
         if shorter is None:
             break
         text = shorter
@@ -79,7 +69,7 @@ def _without_clause(text: str, domains: dict[str, str]) -> str | None:
 
 
 def _letters(clause: re.Match[str]) -> list[str]:
-    named = (clause["in"], clause["is"], clause["of"], clause["all"], clause["any"], clause["every"])
+    named = (clause["in"], clause["is"], clause["of"], clause["listed"], clause["all"], clause["any"], clause["every"])
     return _letters_in(next(letters for letters in named if letters))
 
 
@@ -87,6 +77,8 @@ def _domain(clause: re.Match[str]) -> str:
     r"""\mathbb{Z}^+ and "positive integers" as Z+."""
     if clause["sign"]:
         return _domain_of(clause)
+    if clause["first"]:
+        return {"0,": "Z0", "1,": "Z+"}.get(clause["first"][:2], "Z") if "pm" not in clause["first"] else "Z"
     words = clause["are"] or clause["named"]
     if not words:
         return ""

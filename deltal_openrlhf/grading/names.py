@@ -7,17 +7,17 @@ from deltal_openrlhf.grading.structure import group
 from deltal_openrlhf.grading.tokens import GREEK
 
 _FUNCTIONS = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|lg|exp|sqrt"
-_INDEX = r"(?:_(?:\{[^{}]*\}|\w))"
+_INDEX = r"(?:_(?:\{(?:[^{}]|\{[^{}]*\})*\}|\w))"
 _NAME = re.compile(
     rf"(?:[a-zA-Z]|\\(?!frac|pi(?![a-z])|(?:{_FUNCTIONS})(?![a-z]))[a-zA-Z]+|\\text\{{(?!\s*(?:{_FUNCTIONS})\s*\}})[^{{}}]*\}}){_INDEX}?'*"
     r"(?:\^\{?-1\}?(?=\())?(?P<argument>\([^()=]*\))?(?:\\text\{[^{}]*\})?"
 )
 _MATRIX_POWER = re.compile(r"[A-Z]\^(?:\{?(?:-1|T|t|\*|\\top|\\text\{T\})\}?)")
 _WORDS = re.compile(rf"(?!(?:{_FUNCTIONS})\b)[A-Za-z][A-Za-z' -]*")
-# Letters with a mark above, in bold or with an index are names as wholes; so are f(2) and P(A), and what follows \lim is a value.
+# Letters with a mark above, in bold or with an index are names as wholes; so are f(2) and P(X = 2), and complex numbers between bars.
 _MARKED = re.compile(
-    rf"\\(?:overline|bar|vec|hat|tilde|dot|widehat|overrightarrow|text(?!\s*\{{\s*(?:{_FUNCTIONS})))\s*(?:\{{[^{{}}]*\}}|[a-zA-Z])"
-    rf"{_INDEX}?|[a-zA-Z]{_INDEX}|(?<![a-zA-Z\\])[fghFGPEVQTS]'*\([^()=]*\)"
+    rf"\\(?:overline|bar|vec|hat|tilde|dot|widehat|overrightarrow|mathbb|mathcal|text(?!\s*\{{\s*(?:{_FUNCTIONS})))\s*(?:\{{[^{{}}]*\}}|[a-zA-Z])"
+    rf"{_INDEX}?|[a-zA-Z]{_INDEX}|(?<![a-zA-Z\\])[fghFGPEVQTS]'*\([^()]*\)|\|[zwuv]\||\\\|[a-z]\\\|"
 )
 _FIGURE = re.compile(r"m?\s*\\angle(?![a-z])|\\(?:triangle|det|dim|deg|gcd|max|min|sup|inf)(?![a-z])")
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot)(?![a-z])")

@@ -18,6 +18,13 @@ _REALS = re.compile(
 _POINT = re.compile(
     r"(?:\\text\s?\{\s?)?(?:the\s)?point\s?(?:[A-Z]\s?)?\}?\s?(?:[A-Z]\s?)?(?:at\s)?(?=[(\\])", re.IGNORECASE
 )
+_REALS_EXCEPT = re.compile(
+    r"(?:the\sset\sof\s)?(?:all|any)\sreals?(?:\snumbers?)?(?:\s[a-z])?,?\s(?:except(?:\sfor)?|other than|but|excluding|without)\s"
+    r"(?:[a-z]\s?=\s?)?([^a-z]+(?:\s?(?:,|and|or)\s?[^a-z]+)*)",
+    re.IGNORECASE,
+)
+_EMPTY = re.compile(r"(?:the\s)?(?:empty|null)\sset", re.IGNORECASE)
+_ROW_BREAK = re.compile(r"\\\\\s?(?=[a-zA-Z](?:_\w)?\s?=)")
 _NOTE = re.compile(r"(?<=\d)(?:\s?\(\s?\\text\s?\{\s?([^{}()]+)\}|\s\(([a-z]{3,}))\s?\)$")
 
 
@@ -25,6 +32,8 @@ def plain_notation(text: str) -> str:
     """One spelling of each, in an answer that was normalised."""
     if r"\begin{" in text:
         text = without_environments(text)
+    elif r"\\" in text:
+        text = _ROW_BREAK.sub(", ", text)
     if "{}" in text:
         text = text.replace("{}", "")  # {}^{10}C_3
     text = with_binomials(text)
@@ -36,10 +45,19 @@ def plain_notation(text: str) -> str:
         terms = split_at(unwrap_command(text, r"\text"), _TO)[0]
         if len(terms) > 1 and all(map(_TERM.fullmatch, terms)):
             text = ":".join(terms)
-    if "eal" in text and _REALS.fullmatch(unwrap_command(text, r"\text")):
-        return r"\mathbb{R}"
+    if "eal" in text or "set" in text:
+        text = _named_set(re.sub(r"\\text\s?\{([^{}]*)\}", r"\1", text)) or text
     if "oint" in text and (point := _POINT.match(text)):
         text = text[point.end() :]
     if text.endswith(")"):
         text = _NOTE.sub(lambda note: rf" \text{{{(note[1] or note[2]).strip()}}}", text)  # 47.5 (pounds)
     return unit_vectors(text) if "\\" in text else text
+
+
+def _named_set(text: str) -> str | None:
+    if _REALS.fullmatch(text):
+        return r"\mathbb{R}"
+    if _EMPTY.fullmatch(text):
+        return r"\emptyset"
+    excepted = _REALS_EXCEPT.fullmatch(text)
+    return rf"\mathbb{{R}}\setminus\{{{excepted[1]}\}}" if excepted else None

@@ -23,6 +23,9 @@ def with_progressions(leaf: Same, parameters: set[str]) -> Same:
 
 def same_progression(gold: str, pred: str, parameter: str) -> bool:
     r"""Whether a + bk and c + dk are the same numbers: d is b or -b, and c - a a multiple of b. All of them are rational in \pi."""
+    if parameter not in gold or (r"^\circ" in gold) != (r"^\circ" in pred):
+        return False
+    gold, pred = gold.replace(r"^\circ", ""), pred.replace(r"^\circ", "")
     shifts = set()
     for pi in _PI_VALUES:
         one, other = _line(gold, parameter, pi), _line(pred, parameter, pi)

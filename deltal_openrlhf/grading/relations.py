@@ -38,6 +38,8 @@ def relation(text: str) -> Relation | None:
     if elements(text):
         return None
     sides, signs = split_at(text, _SIGN)
+    if signs == ["="] and is_name(sides[1]) and not is_name(sides[0]):
+        sides = sides[::-1]  # 4 = x
     return Relation(sides, signs) if len(sides) > 1 and all(sides) else None
 
 
@@ -74,8 +76,9 @@ def interval(inequality: Relation) -> tuple[str, Group] | None:
 def same_relation(gold: Relation, pred: Relation, same: Same) -> bool | None:
     """Whether two relations say the same. `same` compares two answers."""
     if gold.is_equation and pred.is_equation and is_name(gold.sides[0]) and is_name(pred.sides[0]):
-        if same(gold.sides[0], pred.sides[0]):
-            return same(gold.sides[-1], pred.sides[-1])
+        if _is_function(gold.sides[0], pred.sides[0]) or same(gold.sides[0], pred.sides[0]):
+            equal = same(gold.sides[-1], pred.sides[-1])
+            return equal and all_of((equal, solved(gold, same), solved(pred, same)))
         if not (gold.sides[0] in pred.sides[-1] and pred.sides[0] in gold.sides[-1]):  # x = y and y = x
             return False
     intervals = interval(gold), interval(pred)
@@ -104,3 +107,8 @@ def _same_pair(gold: Relation, pred: Relation, same: Same) -> bool | None:
     if verdict is False and either_way:
         return all_of(map(same, gold.sides, sides[::-1]))
     return verdict
+
+
+def _is_function(name: str, other: str) -> bool:
+    """y and f(x)."""
+    return {name, other} in ({"y", "f(x)"}, {"y", "y(x)"}, {"y", "g(x)"})

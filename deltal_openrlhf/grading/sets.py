@@ -24,6 +24,9 @@ _BOTH = re.compile(rf"{AND}|,")
 _POSITIVE = re.compile(r"\\mathbb\{R\}[_^]\{?\s?(?:\+|>\s?0)\s?\}?")
 _UNEQUAL = re.compile(r"\\ne(?![a-zA-Z])")
 _MOST_PIECES = 50
+_MOST_MEMBERS = 200
+_LEAST = {"Z": None, "Z+": 1, "Z0": 0, "N": 1}
+"""Domain of whole numbers -> its least one."""
 
 
 class End(NamedTuple):
@@ -75,6 +78,27 @@ def same_sets(gold: RealSet, pred: RealSet, same: Same) -> bool | None:
     if any(a.included != b.included for a, b in ends):
         return False
     return all_of(same(a.text, b.text) for a, b in ends)
+
+
+def whole_members(text: str, letter: str, domain: str) -> list[str] | None:
+    r"""The whole numbers in a bounded interval: of -1 < x < 4 with x in Z, 0 to 3. Where it depends on whether N holds 0, None."""
+    found = real_set(text) if domain in _LEAST and is_set(text) else None
+    if found is None or len(found.pieces) != 1 or found.variable not in ("", letter):
+        return None
+    low, high = found.pieces[0]
+    least = _LEAST[domain]
+    if high.value == math.inf or (low.value == -math.inf and least is None):
+        return None
+    start = math.floor(low.value) + 1 if low.value > -math.inf else -math.inf
+    if low.included and low.value == start - 1:
+        start -= 1
+    if domain == "N" and start <= 0 <= high.value:
+        return None
+    start = int(max(start, -math.inf if least is None else least))
+    end = math.floor(high.value)
+    if end == high.value and not high.included:
+        end -= 1
+    return [str(member) for member in range(start, end + 1)] if end - start < _MOST_MEMBERS else None
 
 
 def _read(text: str) -> RealSet:

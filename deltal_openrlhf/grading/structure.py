@@ -49,7 +49,7 @@ def elements(text: str) -> list[str] | None:
     if inner == r"\emptyset":
         return None  # the set that holds the empty set
     if inner is not None and _MEMBERS_ONLY.fullmatch(inner):
-        return _list(inner)
+        return list({member.replace(" ", ""): member for member in _list(inner)}.values())
     if text.startswith("{") and closing_braces(text).get(0) == len(text) - 1:
         text = text[1:-1].strip()
     parts = _list(text)

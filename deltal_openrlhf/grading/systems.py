@@ -89,11 +89,19 @@ def same_solutions(
     if gold_solutions and pred_solutions:
         if gold_solutions[0].keys() != pred_solutions[0].keys():
             return False
-    elif any("=" in part for part in elements(pred if gold_solutions else gold) or []):
+        return same(_as_tuples(gold_solutions), _as_tuples(pred_solutions))
+    if any("=" in part for part in elements(pred if gold_solutions else gold) or []):
         return False  # x + y = 3, x - y = 4 does not say what x and y are
     return same(
-        _as_tuples(gold_solutions) if gold_solutions else gold, _as_tuples(pred_solutions) if pred_solutions else pred
+        _as_answer(gold_solutions) if gold_solutions else gold, _as_answer(pred_solutions) if pred_solutions else pred
     )
+
+
+def _as_answer(found: list[Solution]) -> str:
+    """Tuples, and for the roots x_1 and x_2 of one equation a list."""
+    if len(found) == 1 and all(name.startswith("x_") for name in found[0]):
+        return ", ".join(found[0][name] for name in sorted(found[0]))
+    return _as_tuples(found)
 
 
 def _as_tuples(found: list[Solution]) -> str:

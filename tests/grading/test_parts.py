@@ -1,5 +1,7 @@
 r"""Lists, sets, systems, points, matrices, equations and families: pairs by hand, decided without a worker."""
 
+import time
+
 import pytest
 
 from deltal_openrlhf.grading.answers import same_answer
@@ -49,6 +51,11 @@ x-3 | f^{-1}(x) = x-3
 \frac34 | \frac{6}{8} = \frac{3}{4}
 30 | a+b+c = 10+12+8 = 30
 2:3 | a:b = 2:3
+7 | 7 = x
+7 | |z| = 7
+7 | V_{\text{max}} = 7
+7 | \mathbb{E}[X] = 7
+\frac14 | P(X=3) = \frac14
 # sets of real numbers
 \mathbb{R} | (-\infty, \infty)
 (-\infty, +\infty) | \mathbb{R}
@@ -84,6 +91,8 @@ x \in \mathbb{R}, x \ne 3 | x \ne 3
 (-\sqrt{3}, \sqrt{3}) | \{x \mid -\sqrt{3}<x<\sqrt3\}
 (-\infty,0)\cup(0,\infty) | \{x \in \mathbb{R} : x \ne 0\}
 [1,3) | \{1\}\cup(1,3)
+(-\infty,0)\cup(0,\infty) | all real numbers except 0
+\mathbb{R}\setminus\{1,2\} | \text{all real numbers except } 1 \text{ and } 2
 # finite sets
 \{2,5\}\cup\{3\} | \{2,3,5\}
 \{1,2\}\cup\{2,3\} | \{1,2,3\}
@@ -93,6 +102,10 @@ x \in \mathbb{R}, x \ne 3 | x \ne 3
 \{4\} | 4
 \{4, -4\} | x = \pm 4
 \{x \mid x = 1 \text{ or } x = 2\} | \{1,2\}
+\emptyset | the empty set
+\{2,5\} | \{2,5,5\}
+\{1,2,3\} | \{n \in \mathbb{Z} \mid 0 < n < 4\}
+\{1,2,3\} | \{n \in \mathbb{Z}^+ : n \le 3\}
 # families
 2k\pi | x = 2k\pi, k\in\mathbb{Z}
 x=2k\pi, k\in\mathbb{Z} | x = 2n\pi, n \in \mathbb{Z}
@@ -110,6 +123,8 @@ x=2k+1, k\in\mathbb{Z} | x=2k-1, k \in \mathbb{Z}
 5k | n = 5k
 \{2n \mid n\in\mathbb{N}\} | \{2k \mid k\in\mathbb{N}\}
 (2t, 3t), t \in \mathbb{R} | (2s, 3s), s \in \mathbb{R}
+x=2k\pi, k\in\mathbb{Z} | x = 2k\pi, k = 0, \pm 1, \pm 2, \ldots
+30^\circ + 90^\circ k | 120^\circ + 90^\circ n, n \in \mathbb{Z}
 # several unknowns
 x=4, y=-2 | \begin{cases}x=4\\y=-2\end{cases}
 (4,-2) | \begin{cases} x = 4, \\ y = -2. \end{cases}
@@ -133,6 +148,8 @@ x=y=3 | x = 3, y = 3
 3, 8 | x=3 \lor x=8
 3, 8 | x = 8 \text{ or } x = 3
 \begin{aligned} x &= 2+3 \\ &= 5 \end{aligned} | 5
+x=4, y=-2 | x=4 \\ y=-2
+3, 8 | x_1 = 8, x_2 = 3
 # points, vectors and matrices
 (2,-5) | Q(2,-5)
 (2,-5) | Q = (2,-5)
@@ -178,6 +195,7 @@ f(x)=3x-2 | 3x-2
 f(x,y)=x+2y | f(a,b)=a+2b
 a_n=2n+1 | a_k=2k+1
 a_n=2^n | a_n=2^n, n\in\mathbb{N}
+f(x)=3x-2 | y=3x-2
 # ratios, counting, extremes
 5:7 | 5 to 7
 5:7 | 5 \text{ to } 7
@@ -238,6 +256,9 @@ DIFFERENT = r"""
 49 | \sqrt{49} = 7
 2x | 2x = 6
 x=7 | y=7
+7 | |x-1| = 7
+7 | 7 = 2x
+x = 3 + 4 = 7 | x = 3 + 5 = 7
 # sets
 \mathbb{R} | (0,\infty)
 \mathbb{R} | \mathbb{Z}
@@ -268,6 +289,11 @@ x \ne \pm 2 | x \ne 2, 3
 \{1,3\}\cup\{2,4\} | \{1,2,3,5\}
 \{1,2\} | (1,2)
 \{1,2\} | [1,2]
+\{1,2,3\} | \{n \in \mathbb{Z} \mid 0 < n \le 4\}
+\{0,1,2\} | \{n \in \mathbb{N} \mid n < 3\}
+(0,4) | \{n \in \mathbb{Z} \mid 0 < n < 4\}
+\mathbb{R}\setminus\{1,2\} | all real numbers except 1
+2, 5 | 2, 5, 5
 # families
 3 | n=3k
 n=3k | 3
@@ -284,6 +310,8 @@ k^2, k\in\mathbb{Z} | (k+1)^3, k\in\mathbb{Z}
 \{3k \mid k\in\mathbb{Z}\} | \{3k \mid k\in\mathbb{N}\}
 \{3k \mid k\in\mathbb{Z}\} | \{6k \mid k\in\mathbb{Z}\}
 \{3k \mid k\in\mathbb{Z}\} | \{3k+1 \mid k\in\mathbb{Z}\}
+x=2k\pi, k\in\mathbb{Z} | x=2k\pi, k = 1, 2, 3, \ldots
+30^\circ + 90^\circ k, k \in \mathbb{Z} | 60^\circ + 90^\circ k, k \in \mathbb{Z}
 # several unknowns
 (4,-2) | \begin{cases}x=-2\\y=4\end{cases}
 (4,-2) | \begin{aligned}x&=4\\y&=2\end{aligned}
@@ -299,6 +327,8 @@ x=2,y=1 | x+y=3, x-y=1
 (1,2),(3,4) | x=1, y=4 \text{ or } x=3, y=2
 x=4,y=-2 | 4
 f(x)=\begin{cases}x&x>0\\-x&x\le0\end{cases} | f(x)=\begin{cases}x&x>0\\x&x\le0\end{cases}
+x_1=3, x_2=8 | x_1=8, x_2=3
+(8,3) | x_1=3, x_2=8
 # points, vectors and matrices
 (2,-5) | P(-5,2)
 P(2,-5) | Q(2,-5)
@@ -369,3 +399,39 @@ def test_equal_both_ways(gold, pred):
 def test_never_equal(gold, pred):
     assert not same_answer(gold, pred, same_value)
     assert not same_answer(pred, gold, same_value)
+
+
+LONG = [
+    "(" * 2000, "(1," * 700, "[[1," * 500, r"\{" * 1000, r"\{1," * 500, "x=" * 1000, "x<" * 1000, "1 or x=" * 280, r"(1,2)\cup" * 200,
+    r"\mathbb{R}\setminus" * 100, r"\begin{cases}x=1\\" * 110, r"\begin{pmatrix}1&2\\" * 100, r"\max\{" * 330, "C_1^1" * 400, "10C3 " * 400,
+    "1 to " * 400, "for all x " * 200, r"k\in\mathbb{Z}," * 130, r"x\in " * 400, r"\hat{i}+" * 250, "i+j+k+" * 330, r"x\ne\pm1," * 200,
+    r"\pm1," * 400, r"\{x|x=" * 330, "|" * 2000, "+C" * 1000, "f(x)=" * 400, "P(1,2)," * 280, "1:" * 1000, "2a+3b+" * 330, "x=1,y=2," * 250,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LONG, ids=range(len(LONG)))
+def test_nothing_takes_long(text):
+    start = time.perf_counter()
+    for other in ("12", "x=1, y=2", r"(-\infty,2)\cup(2,\infty)", text + "3"):
+        for pair in ((text, other), (other, text)):
+            try:
+                same_answer(*pair, same_value)
+            except RecursionError:  # the grader takes it as undecided
+                continue
+    assert time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize("count", [500, 1000])
+def test_long_lists_are_compared_in_linear_time(count):
+    calls = 0
+
+    def leaf(gold, pred):
+        nonlocal calls
+        calls += 1
+        return same_value(gold, pred)
+
+    gold = ", ".join(rf"\frac{{{number}}}{{7}}" for number in range(1, count))
+    pred = ", ".join(f"{2 * number}/14" for number in reversed(range(1, count)))
+    assert same_answer(gold, pred, leaf) is True
+    assert same_answer(gold, pred.replace("16/14", "17/14"), leaf) is False
+    assert calls <= 2 * count
