@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import checkpoint_size
+from deltal_openrlhf.host.whole_checkpoints import newest
 from deltal_openrlhf.runs import journal, metrics_file
 from deltal_openrlhf.runs.full_disk import existing, free, readable
 
@@ -72,7 +73,13 @@ def last_save_fails(args: Arguments) -> str | None:
         _check_space([_Need("--ckpt.path", folder, size or 0, "a checkpoint", "free some")])
     except ValueError as error:
         return str(error)
-    return None
+    return checkpoints_of_another_run(args)
+
+
+def checkpoints_of_another_run(args: Arguments) -> str | None:
+    """That --ckpt.path holds some and the run does not resume from them: a last save would delete them, by --ckpt.max_num."""
+    tag = None if args.ckpt.load_enable else newest(Path(args.ckpt.path, "_actor"))
+    return tag and f"--ckpt.path {args.ckpt.path} holds {tag} of another run; take another folder"
 
 
 def _saves(args: Arguments) -> bool:

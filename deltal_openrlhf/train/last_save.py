@@ -19,12 +19,15 @@ class LastSave:
         self._args = args
         self._folder = Path(args.ckpt.path, "_actor")
         self._before = newest(self._folder)
+        self._of_another = disk.checkpoints_of_another_run(args)
         self._lock: IO | None = None
 
     def forbidden(self) -> str | None:
         """Lock the folder. Why the run must not save there; None where it may."""
         if self._args.ckpt.disable_ds or disk.uses_checkpoints(self._args):
             return None
+        if self._of_another:
+            return self._of_another
         try:
             self._lock = disk.lock_one("--ckpt.path", Path(self._args.ckpt.path))  # until this process ends
         except ValueError as error:

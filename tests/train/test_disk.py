@@ -185,6 +185,18 @@ def test_a_run_that_saves_nothing_locks_its_folder_when_it_is_told_to_stop(tmp_p
     assert len(locks) == 2
 
 
+def test_a_run_that_saves_nothing_leaves_the_checkpoints_of_another_alone(tmp_path, model):
+    latest = tmp_path / "ckpt" / "_actor" / "latest"
+    latest.parent.mkdir(parents=True)
+    latest.write_text("global_step40")
+    args = arguments(tmp_path, model, save_steps=-1)
+    says = f"--ckpt.path {tmp_path}/ckpt holds global_step40 of another run; take another folder"
+    assert LastSave(args).forbidden() == disk.last_save_fails(args) == says
+    for flags in ({"save_steps": 5}, {"save_steps": -1, "load_enable": True}):
+        asked = arguments(tmp_path, model, **flags)
+        assert LastSave(asked).forbidden() is disk.last_save_fails(asked) is None
+
+
 def test_what_a_run_has_saved_itself(tmp_path):
     latest = tmp_path / "ckpt" / "_actor" / "latest"
     latest.parent.mkdir(parents=True)
