@@ -152,6 +152,8 @@ def test_a_slurm_job_that_is_told_to_stop_lets_the_run_save(clone, sent, in_trai
     with subprocess.Popen(["bash", str(clone / "scripts" / "cluster" / "train.sbatch")], env=environment) as job:
         try:
             wait_until((clone / ("trains" if in_training else "waits")).exists, "start")
+            steps = clone / "steps"
+            wait_until(lambda: steps.exists() and len(steps.read_text().split()) == 3, "start of the steps")
             job.send_signal(sent)
             time.sleep(0.2)
             job.send_signal(signal.SIGTERM)
