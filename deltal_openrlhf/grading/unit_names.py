@@ -6,7 +6,7 @@ _PREFIXES = {
 }  # fmt: skip
 # Symbol: (unit, the prefixes that people write before it).
 _PREFIXED = {
-    "m": ("meter", "pnµucdk"), "g": ("gram", "nµumk"), "s": ("second", "pnµum"), "l": ("liter", "µumcdh"), "L": ("liter", "µumcdhk"),
+    "m": ("meter", "pnµumcdk"), "g": ("gram", "nµumk"), "s": ("second", "pnµum"), "l": ("liter", "µumcdh"), "L": ("liter", "µumcdhk"),
     "N": ("newton", "µmkM"), "J": ("joule", "mkMG"), "W": ("watt", "µmkMGT"), "V": ("volt", "µmkM"), "A": ("ampere", "pnµmk"),
     "Pa": ("pascal", "hkMG"), "Hz": ("hertz", "kMGT"), "eV": ("electron_volt", "mkMGT"), "mol": ("mole", "nµmk"),
     "Ω": ("ohm", "mkM"), "C": ("coulomb", "pnµm"), "F": ("farad", "pnµm"), "H": ("henry", "µm"), "T": ("tesla", "nµm"),

@@ -5,7 +5,7 @@ import re
 _TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TERM = r"\s*(?:\\text\{[^{}]*\}|[A-Za-z]{1,12}|\\(?:Omega|mu)(?![a-zA-Z]))(?:\s*\^\s*\{?\d\}?)?\s*"
 _FRACTION = re.compile(rf"\\frac\s*\{{({_TERM}(?:\*?{_TERM})?)\}}\s*\{{({_TERM}(?:\*?{_TERM})?)\}}")
-_DEGREE = re.compile(r"\^?\s*\\circ|\^\s*\{?\s*o(?![a-zA-Z])\s*\}?")
+_DEGREE = re.compile(r"\^?\s*\{?\s*\\circ|\^\s*\{?\s*o(?![a-zA-Z])\s*\}?")
 _MICRO = re.compile(r"\\mu\s*")
 _EXPONENT = re.compile(r"\^\s*\{\s*([-+]?\d{1,2})\s*\}")
 _SPACES = re.compile(r"\s*([*/^()])\s*|\s+")
