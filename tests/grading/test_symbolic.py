@@ -1,0 +1,39 @@
+"""What math-verify alone would call equal, and what it has to."""
+
+import pytest
+
+from deltal_openrlhf.grading.normalize import normalize
+from deltal_openrlhf.grading.symbolic import same_expression
+
+DIFFERENT = [
+    (r"\gcd(a,b)", "1"),
+    (r"f'(x)", "f(x)"),
+    ("10^{-30}", "10^{-31}"),
+    (r"\int_0^1 x dx", "0.5000001"),
+    (r"\int_0^1 x^2 dx", "0.333334"),
+    (r"\sum_{k=1}^{2} 10^{-20k}", "10^{-20}"),
+    (r"\sum_{k=1}^{1} 10^{-30}", "0"),
+    (r"\frac{d}{dx} x^2+10^{-30}", "2x"),
+    (r"\frac{1}{10}+\sum_{k=1}^{1} 0", "0.10000000001"),
+]
+EQUAL = [
+    (r"\int_0^1 x^2 dx", "0.333333"),
+    (r"\int_0^1 x dx", "0.5"),
+    (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}"),
+    (r"\sum_{k=1}^{40} 2^{-k}", "1-2^{-40}"),
+    (r"\lim_{x \rightarrow 0} \frac{\sin x}{x}", "1"),
+    (r"\frac{d}{dx} x^3", "3x^2"),
+    (r"f'(x)+1", "1+f'(x)"),
+    (r"\int_0^x \sin t dt", r"1-\cos x"),
+]
+
+
+@pytest.mark.parametrize(("gold", "pred"), DIFFERENT)
+def test_more_digits_show_a_difference(gold, pred):
+    assert not same_expression(normalize(gold), normalize(pred))
+    assert not same_expression(normalize(pred), normalize(gold))
+
+
+@pytest.mark.parametrize(("gold", "pred"), EQUAL)
+def test_more_digits_agree(gold, pred):
+    assert same_expression(normalize(gold), normalize(pred))
