@@ -39,6 +39,8 @@ RUNS = {
     "7b after 2 nodes": [*config("math-deltal", "overlays/2nodes", "overlays/7b"), "--dry-run"],
     "8 nodes": [*config("math-deltal", "overlays/2nodes"), "--dry-run", *EIGHT_NODES],
     "unknown flag": [*MATH, "--dry-run", "--actor.adam.lrr", "1"],
+    "unknown flags": [*MATH, "--dry-run", "--adam.lr", "1", "--y"],
+    "unlike any": [*MATH, "--dry-run", "--qqqqqqqqqqqqqqqqqq"],
     "8 nodes, micro batches of 1": [
         *config("math-deltal", "overlays/2nodes"),
         *("--dry-run", "--train.micro_batch_size", "1", "--rollout.micro_batch_size", "1", *EIGHT_NODES),
@@ -103,7 +105,9 @@ def real(tmp_path_factory) -> dict[str, tuple]:
             "error: --reward.remote_url broken.py: line 1: ModuleNotFoundError: No module named 'no_such_package'",
         ),
         ("no file", "error: none.yaml: No such file or directory"),
-        ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1"),
+        ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1; the nearest known one is 'actor.adam.lr'"),
+        ("unknown flags", "--adam.lr 1 --y; the nearest known ones are 'actor.adam.lr', 'critic.adam.lr'"),
+        ("unlike any", "error: unrecognized arguments: --qqqqqqqqqqqqqqqqqq\n"),
     ],
 )
 def test_what_does_not_fit_ends_with_status_2_and_one_line(run, says, real):
