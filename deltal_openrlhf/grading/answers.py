@@ -34,7 +34,7 @@ from deltal_openrlhf.grading.structure import Group, elements, group, split, uni
 from deltal_openrlhf.grading.systems import same_solutions, solutions
 from deltal_openrlhf.grading.words import same_text
 
-_MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
+_MEMBER = re.compile(r"^(?:[a-zA-Z]|\([a-z](?:\s?,\s?[a-z]){1,3}\))\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
 _APPROXIMATION = re.compile(r"\s*\(\s*\\approx[^()]*\)\s*$")
 _OTHER_RELATIONS = re.compile(r"\\(?:in|equiv|approx|sim|mid|parallel|perp)(?![a-z])")
 _Groups = tuple[Group | None, Group | None]

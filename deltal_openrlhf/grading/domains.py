@@ -3,6 +3,7 @@ r"""What an answer says about its letters: x = k\pi, k \in \mathbb{Z}; f(x) = x^
 import re
 from typing import NamedTuple
 
+from deltal_openrlhf.grading.congruences import as_family
 from deltal_openrlhf.grading.letters import letters_of
 from deltal_openrlhf.grading.structure import AND, braced_set, group, split_at
 
@@ -39,6 +40,9 @@ class Stated(NamedTuple):
 
 
 def stated(text: str) -> Stated:
+    family = as_family(text)
+    if family:
+        return Stated(family[0], {family[1]: "Z"}, "")
     inner = braced_set(text)
     if inner is not None and _BAR.search(inner):
         return _builder(inner) or Stated(text, {}, "")

@@ -4,6 +4,7 @@ import re
 
 from deltal_openrlhf.grading.structure import Group, group, split
 
+_TRANSPOSED = re.compile(r"\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\s?\{T\})\s*\}?$")
 _BEGIN = r"\begin{"
 _MATRIX = re.compile(r"\\begin\{([a-zA-Z]*matrix|array)\}(?:\{[clr| ]*\})?((?:(?!\\begin).)*)\\end\{\1\}", re.DOTALL)
 _DETERMINANT = re.compile(r"\\det\s*|\|(?=.*\|$)", re.DOTALL)
@@ -17,7 +18,17 @@ _AXES = {"i": 0, "j": 1, "k": 2, "x": 0, "y": 1, "z": 2}
 
 
 def matrix(text: str) -> Group | None:
-    """A matrix, row by row, whatever its brackets; a number before it multiplies every entry."""
+    """A matrix, row by row, whatever its brackets; a number before it multiplies every entry, ^T transposes it."""
+    rows = _matrix(text) if "[" in text or "(" in text or _BEGIN in text else None
+    return _of(rows) if rows else None
+
+
+def _matrix(text: str) -> list[list[str]] | None:
+    transposed = _TRANSPOSED.search(text) if "^" in text else None
+    if transposed:
+        vector = group(text[: transposed.start()])
+        rows = _matrix(text[: transposed.start()]) or ([vector.parts] if vector else [])
+        return [list(column) for column in zip(*rows, strict=True)] if len(set(map(len, rows))) == 1 else None
     if _BEGIN not in text:
         return _nested(text)
     head, body = text[: text.index(_BEGIN)], text[text.index(_BEGIN) :]
@@ -33,12 +44,12 @@ def matrix(text: str) -> Group | None:
         return None
     rows = _rows(match[2])
     factor = factor.strip().removesuffix("*").strip()
-    if factor:
-        if "=" in factor or "," in factor:
-            return None
-        factor = f"{factor}1" if factor in ("-", "+") else factor
-        rows = [[f"({factor})*({cell})" for cell in row] for row in rows]
-    return _of(rows)
+    if not factor:
+        return rows
+    if "=" in factor or "," in factor:
+        return None
+    factor = f"{factor}1" if factor in ("-", "+") else factor
+    return [[f"({factor})*({cell})" for cell in row] for row in rows]
 
 
 def determinant(text: str) -> str | None:
@@ -76,14 +87,21 @@ def _rows(body: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.split("&")] for row in rows]
 
 
-def _nested(text: str) -> Group | None:
-    """[[1, 2], [3, 4]], and the row [[1, 2]]."""
-    if not (text.startswith("[") and text[1:].lstrip().startswith("[") and text.endswith("]")):
+def _nested(text: str) -> list[list[str]] | None:
+    """[[1, 2], [3, 4]], the row [[1, 2]], and [1, 2; 3, 4]."""
+    if not (text.startswith("[") and text.endswith("]")):
         return None
-    rows = [group(row) for row in split(text[1:-1].strip(), ",")]
-    if any(row is None or row.kind != "[]" for row in rows) or len({len(row.parts) for row in rows if row}) != 1:
+    inner = text[1:-1].strip()
+    if ";" in inner and not inner.startswith("["):
+        rows = [re.split(r"\s*,\s*|\s+", row.strip()) for row in inner.strip("; ").split(";")]
+    elif inner.startswith("["):
+        groups = [group(row) for row in split(inner, ",")]
+        rows = [found.parts for found in groups if found and found.kind == "[]"]
+        if len(rows) < len(groups):
+            return None
+    else:
         return None
-    return _of([row.parts for row in rows if row])
+    return rows if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 else None
 
 
 def _of(rows: list[list[str]]) -> Group:

@@ -25,6 +25,8 @@ _REALS_EXCEPT = re.compile(
 )
 _EMPTY = re.compile(r"(?:the\s)?(?:empty|null)\sset", re.IGNORECASE)
 _ROW_BREAK = re.compile(r"\\\\\s?(?=[a-zA-Z](?:_\w)?\s?=)")
+_SEMICOLON = re.compile(r"[(\[\]][^,;()\[\]]*(?:;[^,;()\[\]]*)+[)\]\[]")
+_OUTWARD = re.compile(r"(?P<low>[\[\]])(?P<ends>[^\[\]]*,[^\[\]]*)(?P<high>[\[\]])")
 _NOTE = re.compile(r"(?<=\d)(?:\s?\(\s?\\text\s?\{\s?([^{}()]+)\}|\s\(([a-z]{3,}))\s?\)$")
 
 
@@ -45,6 +47,8 @@ def plain_notation(text: str) -> str:
         terms = split_at(unwrap_command(text, r"\text"), _TO)[0]
         if len(terms) > 1 and all(map(_TERM.fullmatch, terms)):
             text = ":".join(terms)
+    if text[:1] in ("(", "[", "]"):
+        text = r"\cup ".join(map(_interval, text.split(r"\cup")))
     if "eal" in text or "set" in text:
         text = _named_set(re.sub(r"\\text\s?\{([^{}]*)\}", r"\1", text)) or text
     if "oint" in text and (point := _POINT.match(text)):
@@ -61,3 +65,14 @@ def _named_set(text: str) -> str | None:
         return r"\emptyset"
     excepted = _REALS_EXCEPT.fullmatch(text)
     return rf"\mathbb{{R}}\setminus\{{{excepted[1]}\}}" if excepted else None
+
+
+def _interval(text: str) -> str:
+    """]1, 2[ as (1, 2), and (1; 2) as (1, 2)."""
+    text = text.strip()
+    if _SEMICOLON.fullmatch(text) and text.count(";") < 4 and not (text[0] == "[" and text[-1] == "]"):
+        text = text.replace(";", ",")
+    outward = _OUTWARD.fullmatch(text) if text[:1] == "]" or text[-1:] == "[" else None
+    if outward:
+        return f"{'(' if outward['low'] == ']' else '['}{outward['ends']}{')' if outward['high'] == '[' else ']'}"
+    return text

@@ -13,6 +13,7 @@ from deltal_openrlhf.grading.structure import Group, elements, group, split_at
 from deltal_openrlhf.grading.values import constant_ratio
 
 _POINT = re.compile(r"[A-Z]'?(?:_\d)?\s?(?=\()")
+_SEGMENT = re.compile(r"\|([A-Z]{2})\||\\overline\s?\{([A-Z]{2})\}|m\s?(\\angle(?![a-z]).*)")
 _SIGN = re.compile(r"=|<|>|\\(?:le|ge|ne)(?![a-z])")
 _MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne", "=": "="}
 
@@ -75,11 +76,13 @@ def interval(inequality: Relation) -> tuple[str, Group] | None:
 
 def same_relation(gold: Relation, pred: Relation, same: Same) -> bool | None:
     """Whether two relations say the same. `same` compares two answers."""
-    if gold.is_equation and pred.is_equation and is_name(gold.sides[0]) and is_name(pred.sides[0]):
-        if _is_function(gold.sides[0], pred.sides[0]) or same(gold.sides[0], pred.sides[0]):
+    names = [_length(found.sides[0]) for found in (gold, pred)]
+    if gold.is_equation and pred.is_equation and all(map(names_a_quantity, names)):
+        if _is_function(*names) or same(*names):
             equal = same(gold.sides[-1], pred.sides[-1])
             return equal and all_of((equal, solved(gold, same), solved(pred, same)))
-        if not (gold.sides[0] in pred.sides[-1] and pred.sides[0] in gold.sides[-1]):  # x = y and y = x
+        named = all(map(is_name, names))
+        if named and not (names[0] in pred.sides[-1] and names[1] in gold.sides[-1]):  # x = y and y = x
             return False
     intervals = interval(gold), interval(pred)
     if intervals[0] and intervals[1]:
@@ -107,6 +110,12 @@ def _same_pair(gold: Relation, pred: Relation, same: Same) -> bool | None:
     if verdict is False and either_way:
         return all_of(map(same, gold.sides, sides[::-1]))
     return verdict
+
+
+def _length(name: str) -> str:
+    r"""AB for |AB| and \overline{AB}, \angle A for m\angle A."""
+    segment = _SEGMENT.fullmatch(name)
+    return segment[1] or segment[2] or segment[3] if segment else name
 
 
 def _is_function(name: str, other: str) -> bool:

@@ -64,8 +64,13 @@ def _list(text: str) -> list[str]:
 
 
 def both_signs(text: str) -> list[str]:
-    r"""a \pm b as a+b and a-b."""
-    return [text.replace(r"\pm", "+"), text.replace(r"\pm", "-")] if text.count(r"\pm") == 1 else [text]
+    r"""a \pm b as a+b and a-b; \mp has the other sign, and a second \pm is free of the first."""
+    count = text.count(r"\pm")
+    if count == 2 and r"\mp" not in text:
+        return [both for one in ("+", "-") for both in both_signs(text.replace(r"\pm", one, 1))]
+    if count != 1:
+        return [text]
+    return [text.replace(r"\pm", sign).replace(r"\mp", other) for sign, other in ("+-", "-+")]
 
 
 def _without_repeated_name(parts: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ _ENVIRONMENT = re.compile(
 _ROW = re.compile(r"\\\\(?:\[[^\]]{0,20}\])?")
 _SIGN = r"(=|<|>|\\(?:le|ge|ne)(?![a-z]))"
 _ALIGNED_SIGN = re.compile(rf"&?\s?{_SIGN}\s?&?")
+_WHERE = re.compile(r"^(?:\\text\s?\{\s?(?:if|for|when|where)\s?\}|(?:if|for|when|where)(?![a-z]))")
 _ORDERS = (("x", "y", "z", "w"), ("m", "b"), ("r", r"\theta", "z"), (r"\rho", r"\theta", r"\phi"))
 _OR = re.compile(OR)
 
@@ -33,12 +34,21 @@ def _equations(environment: re.Match[str]) -> str:
         cells = [cell.strip(" ,;.") for cell in _ALIGNED_SIGN.sub(r" \1 ", row).split("&")]
         for cell in filter(None, cells):
             if not re.search(_SIGN, cell):
-                return environment[0]
+                return _pieces(environment)
             if equations and re.match(_SIGN, cell):
                 equations[-1] += f" {cell}"  # x &= 2 + 3 \\ &= 5
             else:
                 equations.append(cell)
     return ", ".join(equations)
+
+
+def _pieces(environment: re.Match[str]) -> str:
+    r"""A function by cases as the set of its (value, condition) pairs; any other environment as it is."""
+    rows = [[cell.strip(" ,;.") for cell in row.split("&")] for row in _ROW.split(environment[2]) if row.strip()]
+    if environment[1] == "array" or any(len(row) != 2 or not all(row) for row in rows):
+        return environment[0]
+    pieces = [f"({value},{_WHERE.sub('', condition).strip()})" for value, condition in rows]
+    return rf"\{{{','.join(pieces)}\}}"
 
 
 def solutions(text: str) -> list[Solution] | None:

@@ -56,6 +56,9 @@ x-3 | f^{-1}(x) = x-3
 7 | V_{\text{max}} = 7
 7 | \mathbb{E}[X] = 7
 \frac14 | P(X=3) = \frac14
+PQ = 7 | |PQ| = 7
+PQ = 7 | \overline{PQ} = 7
+\angle PQR = 40 | m\angle PQR = 40^\circ
 # sets of real numbers
 \mathbb{R} | (-\infty, \infty)
 (-\infty, +\infty) | \mathbb{R}
@@ -93,6 +96,9 @@ x \in \mathbb{R}, x \ne 3 | x \ne 3
 [1,3) | \{1\}\cup(1,3)
 (-\infty,0)\cup(0,\infty) | all real numbers except 0
 \mathbb{R}\setminus\{1,2\} | \text{all real numbers except } 1 \text{ and } 2
+(1,2) | ]1,2[
+[1,2) | [1;2[
+(-\infty,1)\cup(2,\infty) | ]-\infty,1[ \cup ]2,\infty[
 # finite sets
 \{2,5\}\cup\{3\} | \{2,3,5\}
 \{1,2\}\cup\{2,3\} | \{1,2,3\}
@@ -125,6 +131,13 @@ x=2k+1, k\in\mathbb{Z} | x=2k-1, k \in \mathbb{Z}
 (2t, 3t), t \in \mathbb{R} | (2s, 3s), s \in \mathbb{R}
 x=2k\pi, k\in\mathbb{Z} | x = 2k\pi, k = 0, \pm 1, \pm 2, \ldots
 30^\circ + 90^\circ k | 120^\circ + 90^\circ n, n \in \mathbb{Z}
+x \equiv 3 \pmod{5} | x \equiv 3 (mod 5)
+x \equiv 3 \pmod{5} | x \equiv -2 \pmod 5
+x \equiv 3 \pmod{5} | x = 5k+3, k\in\mathbb{Z}
+x \equiv 1, 4 \pmod{5} | x \equiv 4 \pmod 5 \text{ or } x \equiv 1 \pmod 5
+x \equiv \pm 1 \pmod{5} | x \equiv 1, 4 \pmod 5
+\pm 1 \pm \sqrt{2} | 1+\sqrt2, 1-\sqrt2, -1+\sqrt2, -1-\sqrt2
+2 \pm 1 \mp 3 | 0, 4
 # several unknowns
 x=4, y=-2 | \begin{cases}x=4\\y=-2\end{cases}
 (4,-2) | \begin{cases} x = 4, \\ y = -2. \end{cases}
@@ -177,6 +190,12 @@ Q(2,-5) | Q=(2,-5)
 30, 60 | \angle A = 30^\circ, \angle B = 60^\circ
 5, 12 | AB = 5, BC = 12
 \langle 2,-3,4\rangle | \begin{pmatrix}2\\-3\\4\end{pmatrix}
+(3,-1) | (3; -1)
+(2,3),(3,2) | (x,y) \in \{(3,2),(2,3)\}
+\begin{pmatrix}1\\2\\3\end{pmatrix} | (1,2,3)^T
+\begin{pmatrix}1\\2\\3\end{pmatrix} | \begin{pmatrix}1&2&3\end{pmatrix}^{\top}
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&3\\2&4\end{pmatrix}^T
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | [1, 2; 3, 4]
 # antiderivatives
 x^3+C | C + x^3
 x^3+C | x^3+c
@@ -196,6 +215,7 @@ f(x,y)=x+2y | f(a,b)=a+2b
 a_n=2n+1 | a_k=2k+1
 a_n=2^n | a_n=2^n, n\in\mathbb{N}
 f(x)=3x-2 | y=3x-2
+f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}-x, & \text{if } x \le 0\\x, & \text{if } 0 < x\end{cases}
 # ratios, counting, extremes
 5:7 | 5 to 7
 5:7 | 5 \text{ to } 7
@@ -294,6 +314,8 @@ x \ne \pm 2 | x \ne 2, 3
 (0,4) | \{n \in \mathbb{Z} \mid 0 < n < 4\}
 \mathbb{R}\setminus\{1,2\} | all real numbers except 1
 2, 5 | 2, 5, 5
+(1,2] | ]1,2[
+[1,2],[3,4] | [1,2[3,4]]
 # families
 3 | n=3k
 n=3k | 3
@@ -312,6 +334,10 @@ k^2, k\in\mathbb{Z} | (k+1)^3, k\in\mathbb{Z}
 \{3k \mid k\in\mathbb{Z}\} | \{3k+1 \mid k\in\mathbb{Z}\}
 x=2k\pi, k\in\mathbb{Z} | x=2k\pi, k = 1, 2, 3, \ldots
 30^\circ + 90^\circ k, k \in \mathbb{Z} | 60^\circ + 90^\circ k, k \in \mathbb{Z}
+x \equiv 3 \pmod{5} | 3
+x \equiv 3 \pmod{5} | x \equiv 4 \pmod 5
+x \equiv 3 \pmod{5} | x \equiv 3 \pmod{10}
+x \equiv 1, 4 \pmod{5} | x \equiv 1 \pmod 5
 # several unknowns
 (4,-2) | \begin{cases}x=-2\\y=4\end{cases}
 (4,-2) | \begin{aligned}x&=4\\y&=2\end{aligned}
@@ -351,6 +377,10 @@ P(2,-5) | Q(2,-5)
 (3,4) | 3+4i
 3, 1 | x+y=3, x-y=1
 0, 0 | x=0 \text{ or } y=0
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2\\3&4\end{pmatrix}^T
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | [1, 3; 2, 4]
+AB = 7 | AC = 7
+\angle A = 40 | \angle B = 40
 # antiderivatives
 x^3+C | x^3
 x^3 | x^3+C
@@ -369,6 +399,8 @@ f(x,y)=x+2y | f(a,b)=2a+b
 f(x,y)=x+2y | f(y,x)=x+2y
 a_n=2n+1 | a_k=2k-1
 a_n=2n+1 | b_n=2n+1
+f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}x & x\ge0\\-x & x< 0\end{cases}
+f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}-x & x>0\\x & x\le 0\end{cases}
 # ratios, counting, extremes
 5:7 | 7 to 5
 5:7 | 5 to 8
