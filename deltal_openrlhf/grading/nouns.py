@@ -13,6 +13,7 @@ _IRREGULAR = {
     "vertices": "vertex", "matrices": "matrix", "radii": "radius", "loaves": "loaf", "leaves": "leaf", "knives": "knife",
     "lives": "life", "buses": "bus", "boxes": "box", "classes": "class", "glasses": "glass", "dishes": "dish", "matches": "match",
 }  # fmt: skip
+_IRREGULAR_ENDINGS = ("fish", "children", "people", "men")
 _SINGULAR = frozenset(
     "way person man woman child boy girl student page apple book point solution team game day marble card ticket coin item piece number "
     "integer digit combination arrangement permutation triangle vertex edge face side root time step move ball car dog cat bird tree "
@@ -62,8 +63,8 @@ def counted(word: str) -> str | None:
     word = word.lower()
     if word in _SINGULAR:
         return word
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    if word in _IRREGULAR or word.endswith(_IRREGULAR_ENDINGS):
+        return _IRREGULAR.get(word, word)
     if not word.endswith("s") or word in _NO_NOUN or _NO_ENDING.search(word):
         return None
     if word.endswith("ies") and len(word) > 4:

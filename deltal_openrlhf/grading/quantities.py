@@ -30,6 +30,10 @@ def same_quantities(gold: str, pred: str, leaf: Same) -> bool | None:
     """Words, or a number or expression, perhaps with a unit or a percent sign."""
     if _BARE_NUMBERS.fullmatch(gold) and _BARE_NUMBERS.fullmatch(pred):
         return leaf(gold, pred)
+
+    def said(gold: str, pred: str) -> bool | None:
+        return leaf(gold, pred) if _words(gold) == _words(pred) else False
+
     if all(text.startswith(r"\text{") and not re.search(r"[\d=+*/^-]", text) for text in (gold, pred)):
         return False  # not the same text
     if (r"\ldots" in gold) != (r"\ldots" in pred):
@@ -45,9 +49,9 @@ def same_quantities(gold: str, pred: str, leaf: Same) -> bool | None:
     a, b = read(gold), read(pred)
     if (gold_percent and b.unit) or (pred_percent and a.unit):
         return False  # 5 % and 5 cm
-    verdict = _same_measures(gold, pred, a, b, leaf)
+    verdict = _same_measures(gold, pred, a, b, said)
     if not verdict and gold_percent != pred_percent:
-        return leaf(gold, f"({pred})/100") if pred_percent else leaf(f"({gold})/100", pred)
+        return said(gold, f"({pred})/100") if pred_percent else said(f"({gold})/100", pred)
     return verdict
 
 
@@ -71,7 +75,7 @@ def _same_measures(gold: str, pred: str, a: Quantity, b: Quantity, leaf: Same) -
     other, measured = (a, b) if b.unit else (b, a)
     if measured.certainty < (Certainty.BESIDE_NUMBERS if is_numeric(other.value) else Certainty.CERTAIN):
         return leaf(gold, pred)
-    return leaf(a.value, b.value) if _words(a.value) == _words(b.value) else False
+    return leaf(a.value, b.value)
 
 
 def _same_converted(a: Quantity, b: Quantity, leaf: Same) -> bool | None:

@@ -17,7 +17,7 @@ _WORDING = tuple(
         (r"(?:(?:°|\bdeg(?:rees?)?\b) ?)?\b(?:[Cc]elsius|[Cc]entigrade)\b", "degC"),
         (r"(?:(?:°|\bdeg(?:rees?)?\b) ?)?\b[Ff]ahrenheit\b", "degF"),
         (r"(?:\bdegrees? )[Kk]elvins?\b|\bdegK\b", "K"),
-        (r" ?\bper\b ?", "/"),
+        (r" ?\bper\b ?|(?<=\w) an? (?=[a-z]+$)", "/"),
         (r"\b(?:sq|square)[ -]", "square "),
         (r"\b(?:cu|cubic)[ -]", "cubic "),
         (r"\bms\^-", "m s^-"),  # nobody divides by milliseconds

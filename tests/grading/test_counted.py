@@ -15,6 +15,8 @@ EQUAL = r"""
 2,365,200 beats/lifetime | 2365200
 72 beats per minute | 72
 5 dollars per ticket | 5
+5 dollars a day | 5 dollars per day
+20 goldfish | 20
 30 students per class | 30
 5 people | 5
 24 children | 24
@@ -118,6 +120,8 @@ DIFFERENT = r"""
 5 | 5 extra
 5 | 5 others
 5 | 5 each
+5 | 5 a
+5 dollars a day | 5 dollars an hour
 5 | 5 apples each
 5 | 5 apiece
 5 | 5 plus
