@@ -4,7 +4,7 @@ import re
 
 _SIGN = r"(\\?\$|US ?\\?\$|USD|€|\\euro|EUR|£|\\pounds|GBP|¥|￥|₹|Rs\.?|INR)"
 _NUMBER = r"(\d[\d.,]*(?: ?\\?(?:thousand|million|billion|trillion|bn))?)"
-_BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}( ?/.{{1,40}}| per .{{1,40}})?")
+_BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}((?: ?/ ?| per )[a-z]{{3}}[^$]{{0,40}})?")
 _BEHIND = re.compile(rf"([-+]? ?){_NUMBER} ?(\\\$|€|\\euro|£|\\pounds|¥|￥|₹|¢)")
 _MARKS = ("$", "€", "£", "¥", "￥", "₹", "¢", "Rs", "INR", "USD", "EUR", "GBP", r"\euro", r"\pounds")
 _NAMES = {

@@ -77,6 +77,8 @@ Friday, March 5 | March 5th, 2021
 10.11_2 | 10.11
 \$15 per hour | 15 dollars per hour
 \$15/hour | 15
+$1/3$ | $1/3$.
+$5/x$. | 5/x
 """
 DIFFERENT = r"""
 3 | 3 pairs
