@@ -69,6 +69,14 @@ def _torch_adam(original: Callable, owner: Any) -> Callable:
     return get_train_ds_config
 
 
+def _gathered_one_by_one(original: Callable, owner: Any) -> Callable:
+    def _allgather_params_coalesced(self: Any, param_list: list, hierarchy: int = 0, quantize: bool = False) -> None:
+        for parameter in param_list:
+            original(self, [parameter], hierarchy, quantize)
+
+    return _allgather_params_coalesced
+
+
 def _small_kv_cache(original: Callable, owner: Any) -> staticmethod:
     """VLLM_CPU_KVCACHE_SPACE counts in whole GiB, all of it touched at start."""
 
@@ -101,6 +109,12 @@ PATCHES = (
         "build_shm_op",
         "a second extension compiled at first use (shared-memory collectives); gloo does without",
         _do_nothing,
+    ),
+    Patch(
+        "deepspeed.runtime.zero.partition_parameters",
+        "Init._allgather_params_coalesced",
+        "it starts to gather all parameters and waits for the last; NCCL keeps their order, gloo does not",
+        _gathered_one_by_one,
     ),
     Patch(
         "openrlhf.utils.distributed_util",
