@@ -11,7 +11,7 @@ from deltal_openrlhf.grading.unit_text import plain_text
 _MAX_CHARS = 120
 _TERM = re.compile(r" ?(\d{1,12}(?:\.\d{1,12})?) ?-?([A-Za-z]+|°|''|')(?: ?, ?(?:and )?| and | ?& ?)?")
 _AND_A_HALF = re.compile(r"^(\d{1,9}) and (?:a|one)[ -]half\b")
-_TWO_NUMBERS = re.compile(r"\d[^\d.]*[a-zA-Z'\"}°][^\d]*\d")
+_MAY_BE_COMPOUND = re.compile(r"-?\d[\d.]* ?(?:\\text|\^|[A-Za-z'\"-])[^+*/=()\[\]_<>|]*\d[^+*/=()\[\]_<>|]*")
 # What a unit says behind another one.
 _AFTER = {
     ("degree", "'"): "arcminute", ("degree", "minute"): "arcminute", ("arcminute", "second"): "arcsecond",
@@ -26,7 +26,7 @@ def in_one_unit(text: str) -> str:
         return text
     if " half" in text:
         text = _AND_A_HALF.sub(r"\1\\frac{1}{2}", text)
-    if not _TWO_NUMBERS.search(text):
+    if not _MAY_BE_COMPOUND.fullmatch(text):
         return text
     terms = _terms(plain_text(text.removeprefix("-")))
     if len(terms) < 2:
