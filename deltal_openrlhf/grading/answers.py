@@ -1,15 +1,7 @@
-r"""When two answers are the same: their structure here, single expressions by a `leaf` comparison that the caller gives.
+"""When two answers are the same: their structure here, single expressions by a `leaf` comparison that the caller gives.
 
-The conventions, where graders differ:
-
-- A list or set is compared in any order, a tuple in order, also where one side leaves its brackets out; (1, 2) and [1, 2] differ, and
-  {1, 2} is the list 1, 2.
-- "x = 4" is 4, if the other side names no variable; "x = 4" and "y = 4" differ. x < 3 is (-\infty, 3).
-- A unit, or the base of a number, that one side leaves out does not matter; two different ones do. A percent sign may be left out:
-  50 % is 50 and 1/2.
-- 1:2 is 1/2, and is not 2:4.
-- Text is compared without case. "(B)", "B." and "(B) 7" are the choice B if the gold answer is a letter.
-- A decimal is a number that has no finite decimal if it has six places or more and is that number rounded or cut off.
+docs/grading.md lists the conventions, kind by kind. They hold either way round, but for one: a small letter meets the gold choice D, and D
+does not meet a gold d, which may be a variable.
 """
 
 import re
@@ -57,7 +49,14 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
     if bodies is None:
         return False
     gold, pred, whole = bodies
-    return _comparison(with_progressions(leaf, whole))(gold, pred)
+    same = _comparison(with_progressions(leaf, whole))
+    if same_letters(gold, pred):
+        return True
+    chosen = choice(gold)  # of the whole answer only: in (A, b) the letters are names
+    if chosen:
+        return same_choice(*chosen, pred, same)
+    labelled = text_of_choice(pred)
+    return bool(labelled and same(gold, labelled)) or same(gold, pred)
 
 
 def _comparison(leaf: Same) -> Same:
@@ -71,18 +70,12 @@ def _comparison(leaf: Same) -> Same:
             return False
         if gold.isdecimal() and pred.isdecimal():
             return int(gold) == int(pred)
-        if same_text(gold, pred) or same_letters(gold, pred):
+        if same_text(gold, pred):
             return True
         gold, pred = in_one_unit(gold), in_one_unit(pred)
         dated = same_date(gold, pred)
         if dated is not None:
             return dated
-        chosen = choice(gold)
-        if chosen:
-            return same_choice(*chosen, pred, same)
-        labelled = text_of_choice(pred)
-        if labelled and same(gold, labelled):
-            return True
         gold, pred = _MEMBER.sub("", gold), _MEMBER.sub("", pred)
         if (r"\approx" in gold) != (r"\approx" in pred):
             shorter = _exact_side(gold), _exact_side(pred)

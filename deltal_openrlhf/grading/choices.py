@@ -4,13 +4,16 @@ import re
 
 from deltal_openrlhf.grading.leaves import Same
 
-_CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|([A-H])|([A-J])[).:]\s+(.*)", re.DOTALL)
+_CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|\(?([A-H])\)?|([A-J])[).:]\s+(.*)", re.DOTALL)
 _CHOSEN = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(([A-Za-z])\)(.*)|([A-Za-z])[).:]\s(.*)", re.DOTALL)
 _LABELLED = re.compile(r"(?:\([A-Ja-j]\)|[A-J][).:])\s+((?![-+*/^=<>,|&]\s|[+*/^=<>,|&]).+)", re.DOTALL)
 _FIRST_TEXT = re.compile(r"^\\text\s*\{\s*([^{}]*?)\s*\}")
 _OPTION = re.compile(r"^(?:option|choice|answer)\s*:?\s*", re.IGNORECASE)
 _ANOTHER = re.compile(r"^(?:,|and\b|or\b|/|&)|(?<![a-zA-Z])\([A-Ja-j]\)|^[A-J](?:[.:),;&]|\s*(?:and|or)\b|$)")
-_LETTERS = re.compile(r"\(?[A-J]\)?(?:(?:\s*[,;&]\s*(?:and\s)?|\s+and\s+|\s+)\s*\(?[A-J]\)?)+|[A-J]{2,10}")
+_BETWEEN_LETTERS = re.compile(r"[\s,;&]|\band\b")
+_LETTER = re.compile(r"[A-J]|\([A-J]\)")
+_LONGEST_LETTERS = 80
+"""Ten letters in brackets, with all that may stand between them."""
 
 
 def choice(gold: str) -> tuple[str, str | None] | None:
@@ -50,13 +53,14 @@ def same_letters(gold: str, pred: str) -> bool:
 
 def _letters(text: str) -> list[str] | None:
     text = _flat(text)
-    if not _LETTERS.fullmatch(text):
+    if len(text) > _LONGEST_LETTERS or len(text) < 2:
         return None
-    letters = re.findall("[A-J]", text)
-    joined = text.isalpha()  # BA may be a segment
-    return (
-        sorted(letters) if len(set(letters)) == len(letters) and not (joined and letters != sorted(letters)) else None
-    )
+    joined = text.isalpha()
+    parts = list(text) if joined else list(filter(None, _BETWEEN_LETTERS.split(text)))
+    if len(parts) < 2 or len(set(parts)) < len(parts) or not all(map(_LETTER.fullmatch, parts)):
+        return None
+    letters = [part.strip("()") for part in parts]
+    return sorted(letters) if not joined or letters == sorted(letters) else None  # BA may be a segment
 
 
 def _flat(text: str) -> str:

@@ -1,6 +1,7 @@
 r"""What an answer says about its letters: x = k\pi, k \in \mathbb{Z}; f(x) = x^2 for all real x; \{3k \mid k \in \mathbb{Z}\}."""
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from deltal_openrlhf.grading.congruences import as_family
@@ -65,11 +66,18 @@ def _without_clause(text: str, domains: dict[str, str]) -> str | None:
         body = flat[:start].strip(" ,;:(") if clause else ""
         if not clause or not body or body[-1] in "=+-*/^<>|\\":
             continue
+        if clause["listed"] and not _counts_by_one(clause[0]):
+            return None
         names = set(_letters(clause))
         if names <= letters_of(body):  # else x \in \mathbb{R}, the answer itself
             domains.update(dict.fromkeys(names, _domain(clause)))
             return body
     return None
+
+
+def _counts_by_one(listed: str) -> bool:
+    numbers = [int(number) for number in re.findall(r"-?\d+", listed)]
+    return all(after == before + 1 for before, after in pairwise(numbers))
 
 
 def _letters(clause: re.Match[str]) -> list[str]:

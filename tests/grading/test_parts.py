@@ -381,6 +381,9 @@ P(2,-5) | Q(2,-5)
 \begin{pmatrix}1&2\\3&4\end{pmatrix} | [1, 3; 2, 4]
 AB = 7 | AC = 7
 \angle A = 40 | \angle B = 40
+(A,b) | (a,b)
+x=A | x=a
+A:B | a:b
 # antiderivatives
 x^3+C | x^3
 x^3 | x^3+C
