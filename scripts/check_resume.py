@@ -78,7 +78,7 @@ FLAGS = """
 --algo.advantage.estimator group_norm --algo.kl.init_coef 0 --rollout.max_new_tokens 24 --rollout.n_samples_per_prompt {samples}
 --rollout.batch_size 4 --rollout.micro_batch_size 4 --train.batch_size 8 --train.micro_batch_size 2 --train.num_episodes {episodes}
 --ckpt.save_steps 1 --ckpt.load_enable --ckpt.path {out}/ckpt --ckpt.output_dir {out}/hf --deltal.save_rollouts 1
---deltal.stall_timeout 120
+--deltal.stall_timeout 240
 """
 AHEAD = "--train.async_enable --train.async_queue_size 2 --rollout.vllm_generate_batch_size 12".split()
 
