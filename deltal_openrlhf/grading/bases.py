@@ -43,8 +43,8 @@ def in_base(text: str) -> InBase | None:
     figures = [digit for digit in digits if digit not in "-."]
     if not 2 <= base <= 16 or max(int(digit, 16) for digit in figures) >= base:
         return None
-    if not any(map(str.isdecimal, figures)):
-        return None  # A_{12} is a name
+    if not any(map(str.isdecimal, figures)) and (base != 16 or len(figures) < 2):
+        return None  # A_{12} is a name, FF_{16} is not
     return InBase(_significant(digits), base, worded)
 
 

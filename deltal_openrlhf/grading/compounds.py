@@ -5,12 +5,12 @@ from fractions import Fraction
 from functools import lru_cache
 
 from deltal_openrlhf.grading.conversion import Powers, size
+from deltal_openrlhf.grading.halves import with_halves
 from deltal_openrlhf.grading.unit_names import names_of
 from deltal_openrlhf.grading.unit_text import plain_text
 
 _MAX_CHARS = 120
 _TERM = re.compile(r" ?(\d{1,12}(?:\.\d{1,12})?) ?-?([A-Za-z]+|°|''|')(?: ?, ?(?:and )?| and | ?& ?)?")
-_AND_A_HALF = re.compile(r"^(\d{1,9}) and (?:a|one)[ -]half\b")
 _MAY_BE_COMPOUND = re.compile(r"-?\d[\d.]* ?(?:\\text|\^|[A-Za-z'\"-])[^+*/=()\[\]_<>|]*\d[^+*/=()\[\]_<>|]*")
 # What a unit says behind another one.
 _AFTER = {
@@ -24,8 +24,7 @@ def in_one_unit(text: str) -> str:
     r"""The quantity in its first unit: \frac{9}{4}\text{hour} for 2 hours 15 minutes. Any other text as it is, also "2 hours, 3 hours"."""
     if len(text) > _MAX_CHARS:
         return text
-    if " half" in text:
-        text = _AND_A_HALF.sub(r"\1\\frac{1}{2}", text)
+    text = with_halves(text)
     if not _MAY_BE_COMPOUND.fullmatch(text):
         return text
     terms = _terms(plain_text(text.removeprefix("-")))

@@ -2,14 +2,37 @@ r"""Amounts of money: \$5, US\$ 5, 5 €, Rs. 5 as 5\text{ dollars} and so on, s
 
 import re
 
-_SIGN = r"(\\?\$|US ?\\?\$|USD|€|\\euro|EUR|£|\\pounds|GBP|¥|￥|₹|Rs\.?|INR)"
+_SIGN = r"(\\?\$|US ?\\?\$|USD|€|\\euro|EUR|£|\\pounds|GBP|¥|￥|₹|Rs\.?|INR|AUD|CAD|CHF|JPY|CNY|RMB)"
 _NUMBER = r"(\d[\d.,]*(?: ?\\?(?:thousand|million|billion|trillion|bn))?)"
 _BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}((?: ?/ ?| per )[a-z]{{3}}[^$]{{0,40}})?")
 _BEHIND = re.compile(rf"([-+]? ?){_NUMBER} ?(\\\$|€|\\euro|£|\\pounds|¥|￥|₹|¢)")
-_MARKS = ("$", "€", "£", "¥", "￥", "₹", "¢", "Rs", "INR", "USD", "EUR", "GBP", r"\euro", r"\pounds")
+_MARKS = (
+    "$",
+    "€",
+    "£",
+    "¥",
+    "￥",
+    "₹",
+    "¢",
+    "Rs",
+    "INR",
+    "USD",
+    "EUR",
+    "GBP",
+    "AUD",
+    "CAD",
+    "CHF",
+    "JPY",
+    "CNY",
+    "RMB",
+    r"\euro",
+    r"\pounds",
+)
 _NAMES = {
     "$": "dollars", "US$": "dollars", "USD": "dollars", "€": "euros", r"\euro": "euros", "EUR": "euros", "£": "GBP", r"\pounds": "GBP",
-    "GBP": "GBP", "¥": "¥", "￥": "¥", "₹": "rupees", "Rs": "rupees", "INR": "rupees", "¢": "cents",
+    "GBP": "GBP", "¥": "¥", "￥": "¥", "₹": "rupees", "Rs": "rupees", "INR": "rupees", "¢": "cents", "AUD": "AUD", "CAD": "CAD",
+    "CHF": "CHF",
+    "JPY": "yen", "CNY": "yuan", "RMB": "yuan",
 }  # fmt: skip
 
 

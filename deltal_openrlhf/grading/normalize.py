@@ -56,7 +56,7 @@ _MONEY = re.compile(
     r"(?:(?<![A-Za-z])(?:US|HK|NT|CA?|AU?|NZ|SG?)\s?(?=\\?\$\s?\.?\d))?\\?[$£€¥₹₩₽₱฿₺₫₴₪]"
     r"|\\(?:pounds|euro|yen|text(?:dollar|euro|sterling))(?![a-zA-Z])|^\s*(?:Rs\.?|INR|USD|EUR|GBP|CNY|RMB|JPY)\s*(?=-?\.?\d)"
 )
-_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
+_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))\s?(?=([a-zA-Z])?)")
 _DEGREE_O = re.compile(r"(?<=\d)\s*\^\s*\{\s*o\s*\}")
 _PRIMES = re.compile(r"\^\s*\{\s*(?:\\prime\s*){1,4}\}|\^\s*\\prime(?![a-zA-Z])")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)(?!,\d)")
@@ -123,7 +123,7 @@ def _plain_commands(text: str) -> str:
     text = _BLACKBOARD.sub(r"\\mathbb{\1}", text)
     text = _PRIMES.sub(lambda match: "'" * match[0].count("prime"), text)
     text = _COMMAND.sub(lambda match: _SYNONYMS.get(match[0], match[0]), text)
-    return _DEGREES.sub(lambda _: r"^\circ", text)
+    return _DEGREES.sub(lambda match: r"^\circ " if match[1] else r"^\circ", text)
 
 
 def _plain_style(match: re.Match[str]) -> str:

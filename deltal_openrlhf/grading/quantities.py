@@ -10,6 +10,7 @@ from deltal_openrlhf.grading.conversion import convert
 from deltal_openrlhf.grading.leaves import Same
 from deltal_openrlhf.grading.normalize import unwrap_command
 from deltal_openrlhf.grading.quantity import Certainty, Quantity, is_numeric, is_of_angle, read
+from deltal_openrlhf.grading.scales import abbreviated
 from deltal_openrlhf.grading.words import is_phrase
 
 _BARE_NUMBERS = re.compile(r"[\d\s.+*/()-]+")
@@ -72,10 +73,19 @@ def _same_measures(gold: str, pred: str, a: Quantity, b: Quantity, leaf: Same) -
         if not max(a.certainty, b.certainty) and (verdict := leaf(gold, pred)) is not False:
             return verdict  # 5m and m*5
         return _same_converted(a, b, leaf)
+    if a.unit is None and b.unit is None:
+        return _same_numbers(a.value, b.value, leaf)
     other, measured = (a, b) if b.unit else (b, a)
     if measured.certainty < (Certainty.BESIDE_NUMBERS if is_numeric(other.value) else Certainty.CERTAIN):
-        return leaf(gold, pred)
+        return _same_numbers(gold, pred, leaf)
     return leaf(a.value, b.value)
+
+
+def _same_numbers(gold: str, pred: str, leaf: Same) -> bool | None:
+    scaled = abbreviated(gold), abbreviated(pred)
+    if (scaled[0] and is_numeric(pred)) or (scaled[1] and is_numeric(gold)):
+        return leaf(scaled[0] or gold, scaled[1] or pred)
+    return leaf(gold, pred)
 
 
 def _same_converted(a: Quantity, b: Quantity, leaf: Same) -> bool | None:

@@ -11,6 +11,7 @@ from deltal_openrlhf.grading.units import MAX_CHARS, Unit, read_unit
 
 _VALUE = re.compile(r"(?:\\(?:frac|sqrt|pi|pm|binom)(?![a-zA-Z])|[-+*/^!(){}\[\].\d\s])+(?<=[\d)}\]!i])")
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_DEGREE_IN_SUM = re.compile(r"[\d)}]\^\\circ\s?[-+]")
 _NUMERIC_COMMAND = re.compile(r"\\(?:frac|sqrt|pi|pm|binom)(?![a-z])")
 _OF_ANGLE = re.compile(r"(?<![a-zA-Z])(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
@@ -93,10 +94,12 @@ def _certainty(value: str, words: str, unit: Unit, joined: bool) -> Certainty:
 
 
 def _expression_with_unit(text: str) -> Quantity:
-    r"""x \text{ cm}, (180-x)^\circ: behind an expression only degrees and what \text{} marks, and no noun."""
+    r"""x \text{ cm}, (180-x)^\circ, 180^\circ-x: behind an expression only degrees and what \text{} marks, and no noun."""
     start = text.find(r"\text") if r"\text" in text else text.find(r"^\circ")
     if start <= 0 or len(text) - start > 2 * MAX_CHARS or is_of_angle(text):
         return Quantity(text)
+    if _DEGREE_IN_SUM.search(text):
+        return Quantity(text.replace(r"^\circ", ""), read_unit("°"))
     value = text[:start].rstrip(" *")
     unit = read_unit(plain_text(text[start:]))
     whole = value and value[-1] not in "+-/^_({[=<>,|&" and _is_balanced(value)

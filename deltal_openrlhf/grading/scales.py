@@ -5,6 +5,8 @@ _SCALES = {
     "bn": 10**9, "trillion": 10**12,
 }  # fmt: skip
 
+_LETTERS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
+
 
 def scaled(value: str, words: str) -> tuple[str, str]:
     """(value, words) with the scales that stand first multiplied into the value."""
@@ -21,3 +23,9 @@ def scaled(value: str, words: str) -> tuple[str, str]:
         factor *= scale
         words = rest
     return (value if factor == 1 else f"({value})*{factor}"), words
+
+
+def abbreviated(text: str) -> str | None:
+    """5000 of 5k and 5K, which may be a product as well; None for any other text."""
+    number, factor = text[:-1], _LETTERS.get(text[-1:])
+    return f"{number}*{factor}" if factor and number.isascii() and number.replace(".", "", 1).isdecimal() else None

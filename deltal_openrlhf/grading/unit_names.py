@@ -24,12 +24,13 @@ _SYMBOLS |= {
     "kmh": "kilometer_per_hour", "kmph": "kilometer_per_hour", "kwh": "kilowatt_hour", "KWh": "kilowatt_hour",
     "MPH": "mile_per_hour", "wk": "week", "mmHg": "millimeter_Hg",
     "degC": "degree_Celsius", "degF": "degree_Fahrenheit", "GB": "gigabyte", "MB": "megabyte", "KB": "kilobyte", "kB": "kilobyte",
-    "TB": "terabyte", "dB": "decibel",
+    "TB": "terabyte", "dB": "decibel", "Å": "angstrom",
 }  # fmt: skip
 _MONEY = {
     "dollar": "dollar", "usd": "dollar", "buck": "dollar", "cent": "cent", "euro": "euro", "eur": "euro", "gbp": "pound_sterling",
     "yen": "yen", "jpy": "yen", "yuan": "yuan", "rmb": "yuan", "cny": "yuan", "rupee": "rupee", "inr": "rupee",
-    "rs": "rupee", "peso": "peso", "ruble": "ruble", "franc": "franc",
+    "rs": "rupee", "peso": "peso", "won": "won", "krw": "won", "aud": "AUD", "cad": "CAD", "chf": "franc",
+    "hkd": "HKD", "sgd": "SGD", "ruble": "ruble", "franc": "franc",
 }  # fmt: skip
 # What one spelling may mean.
 _AMBIGUOUS = {

@@ -7,6 +7,7 @@ _TERM = r"\s*(?:\\text\{[^{}]*\}|[A-Za-z]{1,12}|\\(?:Omega|mu)(?![a-zA-Z]))(?:\s
 _FRACTION = re.compile(rf"\\frac\s*\{{({_TERM}(?:\*?{_TERM})?)\}}\s*\{{({_TERM}(?:\*?{_TERM})?)\}}")
 _DEGREE = re.compile(r"\^?\s*\{?\s*\\circ|\^\s*\{?\s*o(?![a-zA-Z])\s*\}?")
 _MICRO = re.compile(r"\\mu\s*")
+_ANGSTROM = re.compile(r"\\(?:AA(?![a-zA-Z])|mathring\s*(?:A(?![a-zA-Z])|\{A\}))")
 _EXPONENT = re.compile(r"\^\s*\{\s*([-+]?\d{1,2})\s*\}")
 _SPACES = re.compile(r"\s*([*/^()])\s*|\s+")
 _ABBREVIATION = re.compile(r"(?<=[a-zA-Z])\.")
@@ -35,7 +36,7 @@ def plain_text(tail: str) -> str:
     tail = _TEXT.sub(lambda match: f" {match[1].strip()}", tail)
     tail = tail.replace('"', "''")
     if "\\" in tail or "^" in tail or "{" in tail:
-        tail = _MICRO.sub("µ", tail.replace(r"\Omega", "Ω"))
+        tail = _ANGSTROM.sub("Å", _MICRO.sub("µ", tail.replace(r"\Omega", "Ω")))
         tail = _EXPONENT.sub(r"^\1", _DEGREE.sub("°", tail))
         tail = tail.replace("{", "").replace("}", "")
     tail = _SPACES.sub(lambda match: match[1] or " ", _ABBREVIATION.sub("", tail)).strip()

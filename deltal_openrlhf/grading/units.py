@@ -18,7 +18,7 @@ _MAX_PARTS = 6
 _MAX_EXPONENT = 9
 
 _TOKEN = re.compile(
-    r" ?(?:(?P<power>square |cubic )?(?P<name>[A-Za-zµΩ_]+|[°¥]|''|')(?:\^(?P<exponent>[-+]?\d{1,2})|(?<=m)(?P<digit>[23])(?!\d))?"
+    r" ?(?:(?P<power>square |cubic )?(?P<name>[A-Za-zµΩÅ_]+|[°¥]|''|')(?:\^(?P<exponent>[-+]?\d{1,2})|(?<=m)(?P<digit>[23])(?!\d))?"
     r"|(?P<sign>[*/()-]))"
 )
 

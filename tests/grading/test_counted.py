@@ -38,6 +38,11 @@ EQUAL = r"""
 200000 | 2 hundred thousand
 3 million people | 3000000
 500000 | 5 lakh
+6 | half a dozen
+500000 | half a million
+8000 | 8k
+8000 | 8K
+2500000 | 2.5M
 7 percent | 7
 7 percent | 7\%
 62.5\% | 5/8
@@ -50,6 +55,7 @@ EQUAL = r"""
 €5 | 5 euros
 £31.00 | 31
 31 | 31 €
+31 | AUD 31
 25¢ | 25
 3 dollars and 50 cents | \$3.50
 \$32,\!348 | 32348
@@ -62,6 +68,7 @@ EQUAL = r"""
 101_2 | 101 \text{ (base 2)}
 101_2 | 101 \text{ in base } 2
 0101_2 | 101
+FF_{16} | (ff)_{16}
 4:30 PM | 16:30
 4:30 PM | 4:30 p.m.
 4:30 | 4:30 PM
@@ -158,6 +165,11 @@ DIFFERENT = r"""
 1 | 1 dozen
 5 \text{ if } x>0 | 5
 5 | 5k
+5k | 5000k
+5k | 5k+1000
+1/2 | half a dozen
+FF_{16} | FE_{16}
+A_{16} | A
 5 | 5 M
 3 apples | 4 apples
 3 apples | 3 oranges

@@ -34,6 +34,7 @@ v = 36 \text{ km/h} | 10 m/s
 3 eV | 3 electron volts
 1013 hPa | 101300 Pa
 60 dB | 60
+10 \AA | 1 nm
 4.4677 \times 10^{14} Hz | 4.4677 \times 10^{14}
 25^\circ\text{C} | 25 degrees Celsius
 20^\circ C | 20 °C
@@ -41,6 +42,11 @@ v = 36 \text{ km/h} | 10 m/s
 0^\circ\text{C} | 273.15 \text{ K}
 -40^\circ\text{C} | -40 °F
 1950^\circ C | 1950
+20^{\circ C} | 20 °C
+20\text{ °} | 20^\circ
+20\text{ °C} | 20 °C
+7 mm | 7
+7 mm | 0.7 cm
 18\text{ cm}^3 | 18 cm³
 18\text{ cm}^3 | 18 cubic centimeters
 12 cm^2 | 12 sq. cm
@@ -83,6 +89,8 @@ x \text{ cm} | x
 1 hour, 20 minutes, and 30 seconds | 4830 s
 1h30m | 90 minutes
 2 and a half hours | 2.5 hours
+half an hour | 30 minutes
+an hour and a half | 90 minutes
 -20^\circ 15' | -20.25^\circ
 12 \text{ cm}^2 | 12\ {\text{cm}}^2
 5 | 5~{\rm cm}
@@ -101,6 +109,7 @@ x \text{ cm} | x
 70^\circ | 70^{o}
 \frac{270}{7}\text{ degrees} | \frac{270}{7}^\circ
 (180-2x)^\circ | 180-2x
+180^\circ-2x | 180-2x
 \frac{\pi}{4} | \frac{\pi}{4}\text{ radians}
 60^\circ | \frac{\pi}{3}\text{ radians}
 \tan 15^\circ | 2-\sqrt{3}
@@ -124,6 +133,7 @@ DIFFERENT = r"""
 5 J/(kg K) | 5 J K/kg
 5 Hz | 5 rad/s
 5 Mm | 5 mm
+7 mm | 7 m^2
 5 kHz | 5 Hz
 100 W | 1 kW
 25^\circ\text{C} | 25^\circ\text{F}
@@ -191,6 +201,8 @@ x \text{ is} | x
 \tan 15^\circ | 2+\sqrt{5}
 \sin 30^\circ | \sin 30
 (180-2x)^\circ | 180-x
+180^\circ-2x | 180-x
+half an hour | 0.5 minutes
 """
 HOSTILE = [
     "5 m^9999999999", "5 m**m**m", "5 m^2^3", "5 ((((", '5 "__import__"', "5 __class__", "5 eval", "5 m^{99}", "5 km^-99",
