@@ -27,6 +27,7 @@ _EMPTY = re.compile(r"(?:the\s)?(?:empty|null)\sset", re.IGNORECASE)
 _ROW_BREAK = re.compile(r"\\\\\s?(?=[a-zA-Z](?:_\w)?\s?=)")
 _SEMICOLON = re.compile(r"[(\[\]][^,;()\[\]]*(?:;[^,;()\[\]]*)+[)\]\[]")
 _OUTWARD = re.compile(r"(?P<low>[\[\]])(?P<ends>[^\[\]]*,[^\[\]]*)(?P<high>[\[\]])")
+_MAPPING = re.compile(r"([fgh])\s?:\s?([a-z])\s?\\mapsto(?![a-z])\s?")
 _NOTE = re.compile(r"(?<=\d)(?:\s?\(\s?\\text\s?\{\s?([^{}()]+)\}|\s\(([a-z]{3,}))\s?\)$")
 
 
@@ -39,6 +40,8 @@ def plain_notation(text: str) -> str:
     if "{}" in text:
         text = text.replace("{}", "")  # {}^{10}C_3
     text = with_binomials(text)
+    if r"\mapsto" in text:
+        text = _MAPPING.sub(r"\1(\2) = ", text, count=1)
     if r"\{" in text:
         if text.replace(" ", "") == r"\{\}":
             return r"\emptyset"

@@ -14,6 +14,7 @@ from deltal_openrlhf.grading.values import constant_ratio
 
 _POINT = re.compile(r"[A-Z]'?(?:_\d)?\s?(?=\()")
 _SEGMENT = re.compile(r"\|([A-Z]{2})\||\\overline\s?\{([A-Z]{2})\}|m\s?(\\angle(?![a-z]).*)")
+_INVERSE = re.compile(r"\\frac\s?\{\s?([1-9]\d*)\s?\}\s?\{\s?([a-z])\s?\}|([1-9]\d*)\s?/\s?([a-z])")
 _SIGN = re.compile(r"=|<|>|\\(?:le|ge|ne)(?![a-z])")
 _MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne", "=": "="}
 
@@ -81,8 +82,9 @@ def same_relation(gold: Relation, pred: Relation, same: Same) -> bool | None:
         if _is_function(*names) or same(*names):
             equal = same(gold.sides[-1], pred.sides[-1])
             return equal and all_of((equal, solved(gold, same), solved(pred, same)))
-        named = all(map(is_name, names))
-        if named and not (names[0] in pred.sides[-1] and names[1] in gold.sides[-1]):  # x = y and y = x
+        swapped = names[0] in pred.sides[-1] and names[1] in gold.sides[-1]  # x = y and y = x
+        inverse = any(_INVERSE.fullmatch(found.sides[-1]) for found in (gold, pred))  # y = 6/x and xy = 6
+        if all(map(is_name, names)) and not swapped and not inverse:
             return False
     intervals = interval(gold), interval(pred)
     if intervals[0] and intervals[1]:
@@ -103,6 +105,8 @@ def _same_pair(gold: Relation, pred: Relation, same: Same) -> bool | None:
     mirrored = not either_way and pred.signs != gold.signs
     gold_difference, pred_difference = (f"({sides[0]})-({sides[1]})" for sides in (gold.sides, pred.sides))
     ratio = constant_ratio(gold_difference, pred_difference)
+    if ratio == 0 and gold.is_equation:
+        ratio = constant_ratio(_difference(gold), _difference(pred))
     if ratio is not None:
         return ratio != 0 and (either_way or (ratio < 0) == mirrored)
     sides = pred.sides[::-1] if mirrored else pred.sides
@@ -121,3 +125,10 @@ def _length(name: str) -> str:
 def _is_function(name: str, other: str) -> bool:
     """y and f(x)."""
     return {name, other} in ({"y", "f(x)"}, {"y", "y(x)"}, {"y", "g(x)"})
+
+
+def _difference(equation: Relation) -> str:
+    """y = 6/x as xy - 6, which has no solution with x = 0 either."""
+    left, right = equation.sides
+    inverse = _INVERSE.fullmatch(right)
+    return f"({left})*({inverse[2] or inverse[4]})-({inverse[1] or inverse[3]})" if inverse else f"({left})-({right})"

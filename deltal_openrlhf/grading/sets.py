@@ -16,7 +16,7 @@ from deltal_openrlhf.grading.relations import Relation, interval, relation
 from deltal_openrlhf.grading.structure import AND, OR, both_signs, braced_set, elements, group, split, split_at
 
 REALS = r"\mathbb{R}"
-_MARKS = re.compile(r"\\(?:mathbb|cup|setminus|backslash|smallsetminus|le|ge|ne)(?![a-zA-Z])|[<>]")
+_MARKS = re.compile(r"\\(?:mathbb|cup|cap|setminus|backslash|smallsetminus|le|ge|ne)(?![a-zA-Z])|[<>]")
 _WITHOUT = re.compile(r"\\(?:setminus|backslash|smallsetminus)(?![a-zA-Z])|(?<=\})\s*-\s*(?=\\\{)")
 _MEMBER = re.compile(r"([a-zA-Z](?:_\w)?)\s*\\in(?![a-z])\s*(.+)", re.DOTALL)
 _EITHER = re.compile(OR)
@@ -115,6 +115,12 @@ def _read(text: str) -> RealSet:
     parts = split(text, r"\cup")
     if len(parts) > 1:
         return _union([RealSet("", _points(part)) if braced_set(part) else _read(part) for part in parts])
+    parts = split(text, r"\cap")
+    if len(parts) > 1:
+        pieces = _read(parts[0]).pieces
+        for part in parts[1:]:
+            pieces = _intersection(pieces, _read(part).pieces)
+        return RealSet("", pieces)
     parts = split_at(text, _WITHOUT)[0]
     if len(parts) > 1:
         pieces = _read(parts[0]).pieces

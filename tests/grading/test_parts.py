@@ -99,6 +99,7 @@ x \in \mathbb{R}, x \ne 3 | x \ne 3
 (1,2) | ]1,2[
 [1,2) | [1;2[
 (-\infty,1)\cup(2,\infty) | ]-\infty,1[ \cup ]2,\infty[
+(1,3) | (-\infty,3) \cap (1,\infty)
 # finite sets
 \{2,5\}\cup\{3\} | \{2,3,5\}
 \{1,2\}\cup\{2,3\} | \{1,2,3\}
@@ -216,6 +217,8 @@ a_n=2n+1 | a_k=2k+1
 a_n=2^n | a_n=2^n, n\in\mathbb{N}
 f(x)=3x-2 | y=3x-2
 f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}-x, & \text{if } x \le 0\\x, & \text{if } 0 < x\end{cases}
+f(x)=3x-2 | f: x \mapsto 3x-2
+y = \frac{6}{x} | xy = 6
 # ratios, counting, extremes
 5:7 | 5 to 7
 5:7 | 5 \text{ to } 7
@@ -279,6 +282,9 @@ x=7 | y=7
 7 | |x-1| = 7
 7 | 7 = 2x
 x = 3 + 4 = 7 | x = 3 + 5 = 7
+y = \frac{6}{x} | xy = 5
+y = \frac{6}{x} | y = \frac{x}{6}
+y = \frac{6}{x} | \frac{y}{x} = 6
 # sets
 \mathbb{R} | (0,\infty)
 \mathbb{R} | \mathbb{Z}
