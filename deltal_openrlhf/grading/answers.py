@@ -16,7 +16,7 @@ from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.matrices import as_column, determinant, matrix, unit_vectors
 from deltal_openrlhf.grading.names import is_name
 from deltal_openrlhf.grading.normalize import normalize
-from deltal_openrlhf.grading.notation import plain_notation
+from deltal_openrlhf.grading.notation import is_empty, plain_notation
 from deltal_openrlhf.grading.parts import same_groups, same_in_any_order, same_lists
 from deltal_openrlhf.grading.progressions import with_progressions
 from deltal_openrlhf.grading.quantities import same_quantities
@@ -45,6 +45,8 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
     gold, pred = plain_notation(gold), plain_notation(pred)
     if "(" not in gold or "(" not in pred:
         gold, pred = with_called_binomials(gold), with_called_binomials(pred)
+    if r"\emptyset" in (gold, pred) and is_empty(gold) and is_empty(pred):
+        return True
     bodies = aligned(gold, pred)
     if bodies is None:
         return False

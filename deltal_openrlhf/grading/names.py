@@ -17,7 +17,7 @@ _WORDS = re.compile(rf"(?!(?:{_FUNCTIONS})\b)[A-Za-z][A-Za-z' -]*")
 # Letters with a mark above, in bold or with an index are names as wholes; so are f(2) and P(X = 2), and complex numbers between bars.
 _MARKED = re.compile(
     rf"\\(?:overline|bar|vec|hat|tilde|dot|widehat|overrightarrow|mathbb|mathcal|text(?!\s*\{{\s*(?:{_FUNCTIONS})))\s*(?:\{{[^{{}}]*\}}|[a-zA-Z])"
-    rf"{_INDEX}?|[a-zA-Z]{_INDEX}|(?<![a-zA-Z\\])[fghFGPEVQTS]'*\([^()]*\)|\|[zwuv]\||\\\|[a-z]\\\|"
+    rf"{_INDEX}?|[a-zA-Z]{_INDEX}|(?<![a-zA-Z\\])[fghFGPEVQTS]'*\([^()]*\)|\([fgh]\s?(?:\\circ|[-+*/])\s?[fgh]\)\([^()]*\)|\|[zwuv]\||\\\|[a-z]\\\|"
 )
 _FIGURE = re.compile(r"m?\s*\\angle(?![a-z])|\\(?:triangle|det|dim|deg|gcd|max|min|sup|inf)(?![a-z])")
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot)(?![a-z])")

@@ -23,6 +23,15 @@ _REALS_EXCEPT = re.compile(
     r"(?:[a-z]\s?=\s?)?([^a-z]+(?:\s?(?:,|and|or)\s?[^a-z]+)*)",
     re.IGNORECASE,
 )
+_SIGNED_REALS = re.compile(
+    r"(?:the\sset\sof\s)?(?:all\s|any\s|every\s)?(positive|negative|non-?negative|non-?positive|non-?zero)\sreals?(?:\snumbers?)?(?:\s[a-z])?",
+    re.IGNORECASE,
+)
+_SIGNED = {
+    "positive": r"(0,\infty)", "negative": r"(-\infty,0)", "nonnegative": r"[0,\infty)", "nonpositive": r"(-\infty,0]",
+    "nonzero": r"\mathbb{R}\setminus\{0\}",
+}  # fmt: skip
+_NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?solutions?(?: exists?)?", re.IGNORECASE)
 _EMPTY = re.compile(r"(?:the\s)?(?:empty|null)\sset", re.IGNORECASE)
 _ROW_BREAK = re.compile(r"\\\\\s?(?=[a-zA-Z](?:_\w)?\s?=)")
 _SEMICOLON = re.compile(r"[(\[\]][^,;()\[\]]*(?:;[^,;()\[\]]*)+[)\]\[]")
@@ -61,11 +70,19 @@ def plain_notation(text: str) -> str:
     return unit_vectors(text) if "\\" in text else text
 
 
+def is_empty(text: str) -> bool:
+    r"""\emptyset, and "no solution" for it."""
+    return text == r"\emptyset" or bool(_NO_SOLUTION.fullmatch(unwrap_command(text, r"\text")))
+
+
 def _named_set(text: str) -> str | None:
     if _REALS.fullmatch(text):
         return r"\mathbb{R}"
     if _EMPTY.fullmatch(text):
         return r"\emptyset"
+    signed = _SIGNED_REALS.fullmatch(text)
+    if signed:
+        return _SIGNED[signed[1].lower().replace("-", "")]
     excepted = _REALS_EXCEPT.fullmatch(text)
     return rf"\mathbb{{R}}\setminus\{{{excepted[1]}\}}" if excepted else None
 

@@ -59,6 +59,7 @@ x-3 | f^{-1}(x) = x-3
 PQ = 7 | |PQ| = 7
 PQ = 7 | \overline{PQ} = 7
 \angle PQR = 40 | m\angle PQR = 40^\circ
+7 | (f \circ g)(2) = 7
 # sets of real numbers
 \mathbb{R} | (-\infty, \infty)
 (-\infty, +\infty) | \mathbb{R}
@@ -100,6 +101,8 @@ x \in \mathbb{R}, x \ne 3 | x \ne 3
 [1,2) | [1;2[
 (-\infty,1)\cup(2,\infty) | ]-\infty,1[ \cup ]2,\infty[
 (1,3) | (-\infty,3) \cap (1,\infty)
+(0,\infty) | all positive real numbers
+\text{all nonnegative reals} | x \ge 0
 # finite sets
 \{2,5\}\cup\{3\} | \{2,3,5\}
 \{1,2\}\cup\{2,3\} | \{1,2,3\}
@@ -113,6 +116,7 @@ x \in \mathbb{R}, x \ne 3 | x \ne 3
 \{2,5\} | \{2,5,5\}
 \{1,2,3\} | \{n \in \mathbb{Z} \mid 0 < n < 4\}
 \{1,2,3\} | \{n \in \mathbb{Z}^+ : n \le 3\}
+\emptyset | \text{no solution}
 # families
 2k\pi | x = 2k\pi, k\in\mathbb{Z}
 x=2k\pi, k\in\mathbb{Z} | x = 2n\pi, n \in \mathbb{Z}
@@ -322,6 +326,9 @@ x \ne \pm 2 | x \ne 2, 3
 2, 5 | 2, 5, 5
 (1,2] | ]1,2[
 [1,2],[3,4] | [1,2[3,4]]
+[0,\infty) | all positive real numbers
+\emptyset | \text{infinitely many solutions}
+\emptyset | \text{one solution}
 # families
 3 | n=3k
 n=3k | 3
