@@ -22,7 +22,7 @@ _SYMBOLS |= {
     "ha": "hectare", "t": "metric_ton",
     "lm": "lumen", "lx": "lux", "cd": "candela", "sr": "steradian", "cc": "cubic_centimeter", "atm": "atmosphere",
     "kmh": "kilometer_per_hour", "kmph": "kilometer_per_hour", "kwh": "kilowatt_hour", "KWh": "kilowatt_hour",
-    "MPH": "mile_per_hour", "wk": "week", "mmHg": "millimeter_Hg",
+    "MPH": "mile_per_hour", "d": "day", "wk": "week", "mmHg": "millimeter_Hg",
     "degC": "degree_Celsius", "degF": "degree_Fahrenheit", "GB": "gigabyte", "MB": "megabyte", "KB": "kilobyte", "kB": "kilobyte",
     "TB": "terabyte", "dB": "decibel", "Å": "angstrom",
 }  # fmt: skip
@@ -44,7 +44,8 @@ _LONG_PREFIXES = ("kilo", "milli", "centi", "mega", "giga", "micro", "nano", "de
 _ORDINARY_WORDS = frozenset(
     "quarter fifth section link chain hand rod pole perch point dot count particle molecule circle bag blob candle shake shot stone jig "
     "scruple pond peck octet octave decade grade are gamma lambda sigma alpha zeta mil thou mas fur den kip kat pica tex rem minim "
-    "quad strain toe percent permille ppm pel pixel cup hogshead gravity score nit bel neper decibel pi".split()
+    "quad strain toe percent permille ppm pel pixel cup hogshead gravity score nit bel neper decibel pi bus mass has "
+    "ats cts ins gray".split()
 )
 
 _TWO_WORDS = frozenset({"nautical_mile", "light_year", "metric_ton", "fluid_ounce", "electron_volt"})
@@ -81,7 +82,7 @@ def _known_to_pint(word: str) -> tuple[str, ...]:
     from deltal_openrlhf.grading.conversion import registry
 
     for prefix, name, _ in registry().parse_unit_name(word):
-        if name in _ORDINARY_WORDS or word.rstrip("s") in _ORDINARY_WORDS:
+        if {name, word, word.removesuffix("s")} & _ORDINARY_WORDS:
             continue
         if not prefix or (prefix in _LONG_PREFIXES and word.startswith(prefix) and len(word) > len(prefix) + 2):
             return (prefix + name,)

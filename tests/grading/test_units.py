@@ -77,6 +77,7 @@ x \text{ cm} | x
 15000 \text{ kcal m}^{-2} \text{yr}^{-1} | 15000
 (3\text{ cm}, 4\text{ cm}) | (3, 4)
 3 days | 72 hours
+3 d | 72 h
 \frac{1}{2} hour | 30 minutes
 2 \text{ pounds} | 32 ounces
 3 L | 3000 cm^3
