@@ -59,7 +59,7 @@ _ROUNDS = 5
 
 
 def stated(text: str) -> str:
-    """The value that a sentence states; the text itself where it is none."""
+    """The value that a sentence states; the text itself where it is none. White space has to be single spaces."""
     first = text[:1]
     if first.isdigit() or first in "-($+.":
         return _without_end(text)
