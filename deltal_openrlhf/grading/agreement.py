@@ -12,7 +12,7 @@ from typing import NamedTuple
 from deltal_openrlhf.grading.arithmetic import OutsideDomain, Undecided, Undefined, Value
 from deltal_openrlhf.grading.evaluation import Evaluation, Node, Point
 from deltal_openrlhf.grading.identity import same_function
-from deltal_openrlhf.grading.points import Regimes
+from deltal_openrlhf.grading.points import Regimes, is_generic
 
 BITS = 200
 """Of every value; more where large and small numbers meet."""
@@ -87,7 +87,7 @@ class Agreement:
         """Where no point is defined for real numbers, and where i occurs, roots and logarithms of negative numbers are complex.
         further: where there is time for them."""
         for real in (False,) if self.regimes.is_imaginary else (True, False):
-            agreeing = alone = 0
+            agreeing = alone = too_large = 0
             for number, point in enumerate([*points, *further]):
                 try:
                     pair = self._pair_or_none(point, real)
@@ -96,24 +96,24 @@ class Agreement:
                         raise
                     break
                 if pair is None:
-                    continue
-                if pair.is_defined:
+                    too_large += 1
+                elif pair.is_defined:
                     if not pair.same():
                         return False
-                    agreeing += 1
+                    agreeing += is_generic(point)
                 elif pair.is_outside and (pair.x is not None or pair.y is not None):
                     alone += 1
-            if agreeing >= _FEWEST_POINTS:
-                return None if alone and self.regimes.has_signs else True
+            if agreeing >= max(_FEWEST_POINTS, too_large):
+                return None if alone and self.regimes.has_signs or self.regimes.is_deep else True
             if agreeing:
                 return None
         return None
 
     def pairs(self) -> Iterable[Pair]:
-        """At all points at which both are defined."""
+        """At generic points at which both are defined."""
         for point in self.regimes.points(self.draw):
-            pair = self._pair_or_none(point, not self.regimes.is_imaginary)
-            if pair and pair.is_defined:
+            pair = self._pair_or_none(point)
+            if pair and pair.is_defined and is_generic(point):
                 yield pair
 
     def _pair_or_none(self, point: Point, real: bool = True) -> Pair | None:

@@ -59,7 +59,8 @@ class Arithmetic:
         self.low, self.high = 0, 1
         self.is_exact = True
         self.context = _thread.context
-        self.context.prec = bits
+        if self.context.prec != bits:
+            self.context.prec = bits
 
     @property
     def noise(self) -> Value:

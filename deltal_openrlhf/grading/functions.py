@@ -78,8 +78,10 @@ def _floor(arithmetic: Arithmetic, x: Value) -> Value:
 
 
 def _comparable(arithmetic: Arithmetic, numbers: tuple[Value, ...]) -> list[Value]:
-    arithmetic.is_exact &= all(type(x) is Fraction for x in numbers)
-    return [arithmetic.as_real(x) for x in numbers]
+    if all(type(x) is Fraction for x in numbers):
+        return list(numbers)
+    arithmetic.is_exact = False
+    return [arithmetic.inexact(arithmetic.as_real(x)) for x in numbers]
 
 
 def _integers(numbers: tuple[Value, ...]) -> list[int]:

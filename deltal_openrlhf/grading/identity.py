@@ -4,23 +4,24 @@ What is not rational (roots, logarithms, \sin x, \pi, x^n, floors) counts as a v
 function has arguments that are the same rational function. So "equal" is a proof but for chance; "different" is one only where
 everything is rational.
 
-The chance: let s be the size of an expression: its degree plus the bits of its coefficients, at most 2^60 here. Two different
-rational functions of size s have the same value at a random point modulo a random prime of 127 bits with a probability below
-s/2^126 (Schwartz and Zippel: a polynomial of degree s has at most that share of roots) + s/2^119 (the prime divides all coefficients
-of the difference: there are 2^119 primes, and fewer than s of them do). That is below 2^-100 for what people write and never above
-2^-58. Prime and point are drawn anew for each pair: no answer can be written to meet them.
+The chance: let s be the size of an expression: its degree plus the bits of its coefficients, at most 2^45 here. Two different
+rational functions of size s have the same value at a random point modulo a random prime of 89 bits with a probability below
+s/2^88 (Schwartz and Zippel: a polynomial of degree s has at most that share of roots) + s/2^82 (the prime divides all coefficients
+of the difference: there are 2^82 primes, and fewer than s of them do). That is below 2^-65 for what people write and never above
+2^-36. Prime and point are drawn anew for each pair: no answer can be written to meet them.
 """
 
+import math
 import random
 from fractions import Fraction
 
 from deltal_openrlhf.grading.evaluation import Node
 
-_PRIME_BITS = 127
-_MAX_SIZE = 2**60
+_PRIME_BITS = 89
+_MAX_SIZE = 2**45
 _MAX_FACTORIAL = 10_000
 _REDRAWS = 3
-_SMALL_PRIMES = [n for n in range(3, 400) if all(n % d for d in range(2, n))]
+_SMALL_PRIMES = math.prod(n for n in range(3, 400) if all(n % d for d in range(2, n)))
 
 _EVEN = {"abs", "cos", "sec", "cosh"}
 _ODD = {"sin", "tan", "csc", "cot", "sinh", "tanh", "arcsin", "arctan", "arsinh", "artanh"}
@@ -47,6 +48,7 @@ class _Point:
         self.prime, self.draw = prime, draw
         self.variables: dict[str, int] = {}
         self.others: dict[tuple, int] = {}
+        self.factorials: dict[int, int] = {}
 
     def value(self, node: Node) -> int:
         """Raises ValueError where a denominator is 0."""
@@ -87,10 +89,12 @@ class _Point:
         return self.others.setdefault(key, self.draw.randrange(1, self.prime))
 
     def _factorial(self, n: int) -> int:
-        product = 1
-        for factor in range(2, n + 1):
-            product = product * factor % self.prime
-        return product
+        if n not in self.factorials:
+            product = 1
+            for factor in range(2, n + 1):
+                product = product * factor % self.prime
+            self.factorials[n] = product
+        return self.factorials[n]
 
 
 def _size(node: Node) -> int:
@@ -109,5 +113,5 @@ def _prime(draw: random.Random) -> int:
     while True:
         candidate = draw.getrandbits(_PRIME_BITS) | 1 | 1 << _PRIME_BITS - 1
         # Numbers that fool Fermat's test are so rare that no random one of this size is known.
-        if all(candidate % small for small in _SMALL_PRIMES) and pow(2, candidate - 1, candidate) == 1:
+        if math.gcd(candidate, _SMALL_PRIMES) == 1 and pow(2, candidate - 1, candidate) == 1:
             return candidate

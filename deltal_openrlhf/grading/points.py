@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from deltal_openrlhf.grading.arithmetic import Undecided, Undefined
 from deltal_openrlhf.grading.evaluation import Evaluation, Node, Point
+from deltal_openrlhf.grading.jumps import jumps
 
 _INTEGER_LETTERS = set("ijklmnNMK")
 """Whole numbers by convention where they stand in a floor or are the exponent of something that is no positive number."""
@@ -18,8 +19,15 @@ _BENT = {"abs", "sqrt", "root", "arcsin", "arccos", "arctan", "arcosh", "artanh"
 _SIGNED = {"abs", "max", "min"}
 _OF_INTEGERS = {"factorial", "binom", "gcd", "lcm"}
 _BESIDE = (Fraction(0), Fraction(1, 1009), Fraction(-1, 1009), Fraction(1), Fraction(-1))
+_UNPREDICTABLE = {"gcd", "lcm"}
+"""Where these cross the end of a regime cannot be foreseen."""
 _MOST_JUMPS = 6
 _MOST_VARIABLES = 12
+
+
+def is_generic(point: Point) -> bool:
+    """Not one where powers and products say nothing."""
+    return not any(value in (0, 1, -1) for value in point.values())
 
 
 class Regimes:
@@ -31,7 +39,7 @@ class Regimes:
         self.naturals: set[str] = set()
         self.numbers: set[Fraction] = set()
         self.jumps: list[tuple[str, Node]] = []
-        self.is_bent = self.is_discrete = self.is_imaginary = self.has_signs = self.has_calls = False
+        self.is_bent = self.is_discrete = self.is_deep = self.is_imaginary = self.has_signs = self.has_calls = False
         for tree in trees:
             self._look(tree)
         self.integers |= self.naturals
@@ -74,6 +82,7 @@ class Regimes:
                 self.integers |= inside[1] - self._rounded(exponent)
         if operation in _BENT and names:
             self.is_bent = True
+            self.is_deep |= any(_holds(part, _UNPREDICTABLE) for part in parts)
             targets = parts[-1:] if operation not in ("max", "min") else _differences(parts)
             self.jumps.extend((operation, target) for target in targets if (operation, target) not in self.jumps)
         return names
@@ -93,7 +102,7 @@ class Regimes:
             raise Undecided
         yield self._point(names, draw)
         patterns = self._patterns(names, draw)
-        sizes = (1, 1, 2, 3) if self.is_bent or self.is_discrete else (1, 1, 1, 2)
+        sizes = (0, 1, 1, 2, 3, 5) if self.is_bent or self.is_discrete else (0, 1, 1, 2)
         for _ in range(3 if len(names) == 1 else 2 if self.is_bent or self.is_discrete else 1):
             for pattern in patterns:
                 yield {name: self._value(name, draw, pattern[name], draw.choice(sizes)) for name in names}
@@ -102,8 +111,8 @@ class Regimes:
         for operation, target in self.jumps[:_MOST_JUMPS]:
             yield from self._beside_jumps(operation, target, names, draw)
 
-    def _point(self, names: list[str], draw: random.Random) -> Point:
-        return {name: self._value(name, draw, 0, 1) for name in names}
+    def _point(self, names: list[str], draw: random.Random, pattern: int = 0) -> Point:
+        return {name: self._value(name, draw, pattern, 1) for name in names}
 
     def _patterns(self, names: list[str], draw: random.Random) -> list[dict[str, int]]:
         """Which variables are negative, and odd if they are whole: all ways for few of them, else some."""
@@ -115,11 +124,13 @@ class Regimes:
         return [{name: draw.randrange(4) for name in names} for _ in range(16)]
 
     def _value(self, name: str, draw: random.Random, pattern: int, size: int) -> Fraction:
-        """A number of about 10^(size - 1); pattern: 1 for an odd one or one below 1, plus 2 for a negative one."""
+        """A number of about 10^(size - 1), or close to 1 for size 0. pattern: 1 for an odd number or one below 1, plus 2 if negative."""
         negative = pattern & 2 and name not in self.naturals
         if name in self.integers:
             # Factorials and powers of larger ones are out of range.
-            value = Fraction(2 * draw.randint(1, (4, 6, 40)[size - 1]) + (pattern & 1))
+            value = Fraction(2 * draw.randint(1, (3, 4, 6, 40, 400, 400)[size]) + (pattern & 1))
+        elif size == 0:
+            value = 1 + Fraction(draw.randint(1, 99) * (-1 if pattern & 1 else 1), 10007)
         else:
             value = Fraction(draw.randint(1000, 9999), draw.choice((997, 991, 983, 977)))
             value = value * 10 ** (size - 1) if not pattern & 1 else value / 10**size
@@ -133,8 +144,9 @@ class Regimes:
             point = {name: self._value(name, draw, draw.randrange(4), 1) for name in others}
             yield point | {name: Fraction(n if i == 0 else draw.randint(0, 8)) for i, name in enumerate(whole)}
         if len(whole) > 1:
-            for n in (1, 2, 3, 6):
+            for n in (1, 2, 3, 6, -2, -7, 12, 60):
                 for factor in (1, 2, 3):
+                    n = n if not self.naturals else abs(n)
                     point = {name: self._value(name, draw, 0, 1) for name in others}
                     values = {name: Fraction(n * factor) for name in whole}
                     values[draw.choice(whole)] = Fraction(n)
@@ -149,9 +161,10 @@ class Regimes:
         numbers = [Fraction(0), *(numbers if len(numbers) <= 6 else draw.sample(numbers, 6))]
         for name in names:
             for number in numbers:
-                for value in (number, -number, number + draw.choice(_BESIDE[1:]), 2 * number):
-                    if self._allows(name, value):
-                        yield self._point(names, draw) | {name: value}
+                for value in (number, number + draw.choice(_BESIDE[1:]), 2 * number):
+                    for signed in (value, -value):
+                        if self._allows(name, signed):
+                            yield self._point(names, draw, draw.randrange(4)) | {name: signed}
 
     def _allows(self, name: str, value: Fraction) -> bool:
         if name in self.naturals and value < 0 or abs(value) > 10**12:
@@ -161,42 +174,20 @@ class Regimes:
     def _beside_jumps(self, operation: str, target: Node, names: list[str], draw: random.Random) -> Iterator[Point]:
         inside = sorted(Regimes(target).variables)
         for name in draw.sample(inside, min(2, len(inside))):
-            point = self._point(names, draw)
-            for value in _jumps(operation, target, name, point):
-                if name in self.integers:
-                    value = Fraction(value.__floor__())
-                for step in _BESIDE:
-                    if self._allows(name, value + step):
-                        yield point | {name: value + step}
+            for size in (1, 4) if len(names) > 1 and (self.is_discrete or self.has_signs) else (1,):
+                point = {other: self._value(other, draw, draw.randrange(4), size) for other in names}
+                for value in jumps(target, name, point, operation in ("floor", "ceil")):
+                    if name in self.integers:
+                        value = Fraction(value.__floor__())
+                    for step in _BESIDE:
+                        if self._allows(name, value + step):
+                            yield point | {name: value + step}
 
 
-def _jumps(operation: str, target: Node, name: str, point: Point) -> list[Fraction]:
-    """Values of the variable `name` where the target is 0, or for a floor whole; at its extreme too."""
-    ordinates = []
-    for x in (0, 1, 2):
-        try:
-            value = Evaluation(point | {name: Fraction(x)}, 100, real=True).value(target)
-        except (Undefined, Undecided):
-            return []
-        if not isinstance(value, Fraction):
-            return []
-        ordinates.append(value)
-    below, between, above = ordinates
-    square = (below - 2 * between + above) / 2
-    slope = between - below - square
-    levels = [Fraction(0)]
-    if operation in ("floor", "ceil"):
-        levels = [Fraction(below.__floor__() + step) for step in (0, 1, 5)]
-    if square == 0:
-        return [(level - below) / slope for level in levels] if slope else []
-    extreme = -slope / (2 * square)
-    found = [extreme]
-    for level in levels:
-        under_root = extreme**2 - (below - level) / square
-        if under_root > 0:
-            width = Fraction(float(under_root) ** 0.5).limit_denominator(10**6)
-            found += [extreme - width, extreme + width]
-    return found
+def _holds(node: Node, operations: set[str]) -> bool:
+    if not isinstance(node, tuple) or node[0] == "var":
+        return False
+    return node[0] in operations or any(_holds(part, operations) for part in node[1:])
 
 
 def _differences(parts: list[Node]) -> list[Node]:

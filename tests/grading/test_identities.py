@@ -42,6 +42,10 @@ i^n | 1
 \max(a,b) | \frac{a+b}{2}
 \min(x,0) | 0
 \max(x,1000) | x
+\max(x,1000) | \max(|x|,1000)
+\max(x,\sqrt{2}) | x
+|V|^{2016} | |V|^{2066}
+\lfloor \frac{\lfloor |n|/100 \rfloor}{4} \rfloor | \lfloor \frac{\lfloor (|n|+1)/100 \rfloor}{4} \rfloor
 |\sin x| | \sin x
 \lfloor n/3 \rfloor | \lfloor (n-1)/3 \rfloor
 \lfloor n/100 \rfloor | \lfloor (n+1)/100 \rfloor
@@ -131,7 +135,7 @@ EQUAL = r"""
 (-1)^{-n} | (-1)^n
 (-2)^n | (-1)^n \cdot 2^n
 (-1)^n \cdot (-1)^m | (-1)^{n+m}
-\cos(n\pi)+0\cdot(-1)^n | (-1)^n
+\cos n\pi | (-1)^n
 i^{4n} | 1
 \frac{1+(-1)^n}{2}+\frac{1-(-1)^n}{2} | 1
 2^{n+1} | 2 \cdot 2^n
@@ -248,6 +252,7 @@ n!! | (n!)!
 \log x | \ln x
 \sec^{-1} x | \cos x
 f^{-1}(x) | \frac{x}{f}
+\lfloor \frac{\gcd(a,b)}{1000} \rfloor | 0
 \sqrt{x+10} | \sqrt{|x+10|}
 \ln|x| | \ln x
 """
