@@ -7,14 +7,17 @@ import re
 from deltal_openrlhf.grading.domains import Stated, stated
 from deltal_openrlhf.grading.letters import letters_of, renamed
 from deltal_openrlhf.grading.sets import whole_members
+from deltal_openrlhf.grading.structure import elements, split
 
 _DEFINITION = re.compile(r"([a-zA-Z]'*(?:_(?:\w|\{\w+\}))?)\s?\(([a-zA-Z](?:\s?,\s?[a-zA-Z])*)\)\s?=")
-_SEQUENCE = re.compile(r"([a-zA-Z])_(?:\{\s?([a-zA-Z])\s?\}|([a-zA-Z]))\s?=")
+_SEQUENCE = re.compile(r"([a-zA-Z])_(\{\s?[nkmijr]\s?\}|[nkmijr])\s?=")
 _CONSTANT = re.compile(r"\+\s?(?:[CcKkD](?:_\d|_\{\d\})?|(?:\\text\s?\{)?\s?const(?:ant)?\.?\s?\}?)$")
 _PLAIN_CONSTANT = re.compile(r"\+\s?C$")
 _INTEGRATED = set("xtuyzs")
 """Letters of which one is the variable of an antiderivative: A + C may be a sum of two names."""
+_VARIABLES = set("xtyzsun")
 _INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
+_NO_NUMBER = re.compile(rf"[,:]|\\(?:cup|cap|begin|approx)(?![a-z])|{_INEQUALITY.pattern}")
 _PARAMETERS = set("knmlpqjt")
 
 
@@ -36,13 +39,20 @@ def aligned(gold: str, pred: str) -> tuple[str, str, set[str]] | None:
                 return None
         elif not _may_be_left_out(letter, *((one, domains[0]) if domains[1] is None else (other, domains[1]))):
             return None
-    whole = {
-        letter
-        for said in (one, other)
-        for letter, domain in said.domains.items()
-        if domain[:1] == "Z" and len(domain) == 1
-    }
-    return one.body, other.body, whole
+    whole = {letter for said in (one, other) for letter, domain in said.domains.items() if domain == "Z"}
+    return one.body, other.body, {letter for letter in whole if _is_family(one, letter) and _is_family(other, letter)}
+
+
+def _is_family(said: Stated, letter: str) -> bool:
+    r"""Whether numbers are given for each value of the letter: not f(k) = k, not the point (k, k+1), whose parts belong together."""
+    parts = elements(said.body) or [said.body]
+    if letter == said.bound or (len(parts) > 1 and "=" in "".join(parts)):
+        return False
+    for part in parts:
+        *names, value = split(part, "=")
+        if len(names) > 1 or letter in letters_of("".join(names)) or _NO_NUMBER.search(value):
+            return False
+    return True
 
 
 def _listed(said: Stated) -> Stated:
@@ -59,16 +69,20 @@ def _bound_names(one: Stated, other: Stated) -> dict[str, str]:
     """other's bound letters -> those of one."""
     if one.bound and other.bound:
         return {other.bound: one.bound} if one.bound != other.bound else {}
-    definitions = _DEFINITION.match(one.body), _DEFINITION.match(other.body)
-    if definitions[0] and definitions[1] and definitions[0][1] == definitions[1][1]:
-        names = [re.findall("[a-zA-Z]", match[2]) for match in definitions if match]
-        if len(names[0]) == len(names[1]) == len(set(names[1])) and names[0] != names[1]:
-            return dict(zip(names[1], names[0], strict=True))
-    sequences = _SEQUENCE.match(one.body), _SEQUENCE.match(other.body)
-    if sequences[0] and sequences[1] and sequences[0][1] == sequences[1][1]:
-        index = [match[2] or match[3] for match in sequences if match]
-        return {index[1]: index[0]} if index[0] != index[1] else {}
+    for pattern in (_DEFINITION, _SEQUENCE):
+        heads = [pattern.match(body) for body in (one.body, other.body)]
+        if heads[0] and heads[1] and heads[0][1] == heads[1][1]:
+            letters = [re.findall("[a-zA-Z]", head[2]) for head in heads if head]
+            bodies = [body[head.end() :] for body, head in zip((one.body, other.body), heads, strict=True) if head]
+            same_count = len(letters[0]) == len(letters[1]) == len(set(letters[1]))
+            if same_count and all(map(_are_variables, letters, bodies)):
+                return {old: new for old, new in zip(letters[1], letters[0], strict=True) if old != new}
     return {}
+
+
+def _are_variables(letters: list[str], body: str) -> bool:
+    """Whether f of these letters is defined: P(A) = 1/4 and S_B = 5 say something about A and B."""
+    return set(letters) <= letters_of(body) or set(letters) <= _VARIABLES
 
 
 def _renamed(said: Stated, names: dict[str, str]) -> Stated:

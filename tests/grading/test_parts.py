@@ -218,6 +218,9 @@ f(n)=n+1 | f(n)=n+1 \text{ for all positive integers } n
 f(x)=3x-2 | 3x-2
 f(x,y)=x+2y | f(a,b)=a+2b
 a_n=2n+1 | a_k=2k+1
+a_n=2n+1 | a_{k}=2k+1
+f(x)=3 | f(t)=3
+P(x)=x^2-1 | P(X)=X^2-1
 a_n=2^n | a_n=2^n, n\in\mathbb{N}
 f(x)=3x-2 | y=3x-2
 f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}-x, & \text{if } x \le 0\\x, & \text{if } 0 < x\end{cases}
@@ -340,6 +343,16 @@ x=2k\pi, k\in\mathbb{Z} | 0
 \frac{\pi}{2}+k\pi, k\in\mathbb{Z} | \frac{\pi}{3}+k\pi, k\in\mathbb{Z}
 2k+1, k\in\mathbb{N} | 2k-1, k\in\mathbb{N}
 2k+1 | 2k-1
+f(n)=n+1 \text{ for all integers } n | f(n)=n+2 \text{ for all integers } n
+f(x)=x+1, x \in \mathbb{Z} | f(x)=x+2, x \in \mathbb{Z}
+(k,k+1), k\in\mathbb{Z} | (k,k+2), k\in\mathbb{Z}
+x=k, y=k+1, k\in\mathbb{Z} | x=k, y=k+2, k\in\mathbb{Z}
+a_n=2n+1, n\in\mathbb{Z} | a_n=2n-1, n\in\mathbb{Z}
+(2k\pi,\pi+2k\pi), k\in\mathbb{Z} | (2k\pi,3\pi+2k\pi), k\in\mathbb{Z}
+2k\pi<x<\pi+2k\pi, k\in\mathbb{Z} | 2k\pi<x<3\pi+2k\pi, k\in\mathbb{Z}
+\begin{pmatrix}k\\k+1\end{pmatrix}, k\in\mathbb{Z} | \begin{pmatrix}k\\k+2\end{pmatrix}, k\in\mathbb{Z}
+k:k+1, k\in\mathbb{Z} | k:k+2, k\in\mathbb{Z}
+\max(k,k+1), k\in\mathbb{Z} | \max(k,k+2), k\in\mathbb{Z}
 2k | 2n
 k^2, k\in\mathbb{Z} | (k+1)^3, k\in\mathbb{Z}
 \{3k \mid k\in\mathbb{Z}\} | \{3k \mid k\in\mathbb{N}\}
@@ -411,6 +424,14 @@ f(x)=3x-2 | f(t)=3t+2
 f(x)=3x-2 | g(x)=3x-2
 f(x)=3x-2 | f(t)=3x-2
 f(x)=3x-2 | f(x)=3x-2, x>0
+P(A)=\frac14 | P(B)=\frac14
+f(a)=3 | f(b)=3
+S_A=5 | S_B=5
+v_x=5 | v_y=5
+F_x=2x | F_y=2y
+a_n=5 | a_k=5
+S_a=5 | S_b=5
+f(x,y)=x-y | f(y,x)=x-y
 f(x,y)=x+2y | f(a,b)=2a+b
 f(x,y)=x+2y | f(y,x)=x+2y
 a_n=2n+1 | a_k=2k-1
