@@ -30,6 +30,10 @@ def _hyperbolic(name: str) -> Callable[[Arithmetic, Value], Value]:
     return function
 
 
+def _reciprocal(function: Callable[[Arithmetic, Value], Value]) -> Callable[[Arithmetic, Value], Value]:
+    return lambda arithmetic, x: arithmetic.over(Fraction(1), function(arithmetic, x))
+
+
 def _inverse(name: str) -> Callable[[Arithmetic, Value], Value]:
     """arcsin and its like."""
 
@@ -97,11 +101,14 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "cos": _cos,
     "tan": lambda arithmetic, x: arithmetic.over(_sin(arithmetic, x), _cos(arithmetic, x)),
     "cot": lambda arithmetic, x: arithmetic.over(_cos(arithmetic, x), _sin(arithmetic, x)),
-    "sec": lambda arithmetic, x: arithmetic.over(Fraction(1), _cos(arithmetic, x)),
-    "csc": lambda arithmetic, x: arithmetic.over(Fraction(1), _sin(arithmetic, x)),
+    "sec": _reciprocal(_cos),
+    "csc": _reciprocal(_sin),
     "sinh": _hyperbolic("sinh"),
     "cosh": _hyperbolic("cosh"),
     "tanh": _hyperbolic("tanh"),
+    "coth": _reciprocal(_hyperbolic("tanh")),
+    "sech": _reciprocal(_hyperbolic("cosh")),
+    "csch": _reciprocal(_hyperbolic("sinh")),
     "arcsin": _inverse("asin"),
     "arccos": _inverse("acos"),
     "arctan": lambda arithmetic, x: arithmetic.context.atan(arithmetic.inexact(x)),

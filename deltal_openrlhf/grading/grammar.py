@@ -15,7 +15,6 @@ _INVERSES = {
     "sin": "arcsin", "cos": "arccos", "tan": "arctan", "sinh": "arsinh", "cosh": "arcosh", "tanh": "artanh",
 }  # fmt: skip
 _FUNCTION_LETTERS = set("fghFGH")
-_DEGREE = ("frac", "pi", Fraction(180))
 
 
 class Malformed(Undecided):
@@ -30,7 +29,6 @@ class Parser:
         self.position = 0
         self.depth = 0
         self.in_bars = False
-        self.in_functions = 0
         self.factors = 0
         self.variables: set[str] = set()
 
@@ -130,11 +128,7 @@ class Parser:
                 raise Undecided  # n!! is no factorial of a factorial
         if self._peek() in ("^", "**"):
             self._take()
-            if self._peek() == r"\circ" and self.in_functions:
-                self._take()
-                base = ("times", base, _DEGREE)
-            else:
-                base = ("power", base, self._exponent())
+            base = ("power", base, self._exponent())
             if self._peek() in ("^", "**", "!") or (self._peek() == "(" and _is_function_letter(base[1])):
                 raise Undecided  # f^{-1}(x)
         return base
@@ -248,9 +242,7 @@ class Parser:
                 if name not in _INVERSES:
                     raise Undecided  # the inverse function or the reciprocal
                 name, power = _INVERSES[name], None
-        self.in_functions += 1
         argument = self._atom() if self._peek() in ("(", "{", "[") else self._bare_argument()
-        self.in_functions -= 1
         if name == "log":
             if base is None:
                 self.variables.add(UNKNOWN_BASE)

@@ -23,8 +23,8 @@ _MAX_FACTORIAL = 10_000
 _REDRAWS = 3
 _SMALL_PRIMES = math.prod(n for n in range(3, 400) if all(n % d for d in range(2, n)))
 
-_EVEN = {"abs", "cos", "sec", "cosh"}
-_ODD = {"sin", "tan", "csc", "cot", "sinh", "tanh", "arcsin", "arctan", "arsinh", "artanh"}
+_EVEN = {"abs", "cos", "sec", "cosh", "sech"}
+_ODD = {"sin", "tan", "csc", "cot", "sinh", "tanh", "coth", "csch", "arcsin", "arctan", "arsinh", "artanh"}
 _ANY_ORDER = {"gcd", "lcm", "max", "min"}
 
 

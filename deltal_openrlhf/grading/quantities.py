@@ -23,7 +23,8 @@ _WORD = re.compile("[a-zA-Z]{2,}")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _CHINESE = re.compile("[\u4e00-\u9fff]+")
 _MATH_WORDS = frozenset(
-    "sqrt sin cos tan sinh cosh tanh arcsin arccos arctan log ln exp gcd lcm max min sup inf det deg dim arg pi frac infty".split()
+    "sqrt sin cos tan sinh cosh tanh coth sech csch arcsin arccos arctan arsinh arcosh artanh "
+    "arcsinh arccosh arctanh log ln exp gcd lcm max min sup inf det deg dim arg pi frac infty".split()
 )
 
 

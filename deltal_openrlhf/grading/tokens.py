@@ -7,7 +7,8 @@ from deltal_openrlhf.grading.arithmetic import Undecided
 MAX_TEXT = 400
 
 FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arsinh", "arcosh", "artanh",
+    "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch",
+    "arcsin", "arccos", "arctan", "arsinh", "arcosh", "artanh",
     "ln", "exp", "log",
 }  # fmt: skip
 OF_SEVERAL = {"gcd", "lcm", "max", "min"}

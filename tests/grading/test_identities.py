@@ -119,7 +119,6 @@ x^{2305843009213693951} | x
 \frac{2}{2} | 0.999999999
 1/8 | 0.1250001
 \tan^{-1} 2 | \frac{1}{\tan 2}
-\sin 30^\circ | \sin 30
 \log_2 x | \log_3 x
 f(2) | f(3)
 C_1 | C_2
@@ -184,14 +183,16 @@ n \cdot (n-1)! | n!
 \sin(a+b) | \sin a\cos b+\cos a\sin b
 \cos 3x | 4\cos^3 x-3\cos x
 \sin(\pi-x) | \sin x
-\sin 30^\circ | \frac{1}{2}
-\tan 15^\circ | 2-\sqrt{3}
+\tan \frac{\pi}{12} | 2-\sqrt{3}
 \tan^{-1} 1 | \frac{\pi}{4}
 \arcsin x+\arccos x | \frac{\pi}{2}
 \cos\frac{\pi}{5} | \frac{1+\sqrt{5}}{4}
-\sin 18^\circ | \frac{\sqrt{5}-1}{4}
+\sin \frac{\pi}{10} | \frac{\sqrt{5}-1}{4}
 \arccos(\frac{\sqrt{2}}{2}\cdot\sqrt{2}) | 0
 \cosh^2 x-\sinh^2 x | 1
+\operatorname{sech}^2 x | 1-\tanh^2 x
+\operatorname{arcsinh} x | \ln(x+\sqrt{x^2+1})
+\sinh^{-1} x | \operatorname{arsinh} x
 \tanh x | \frac{e^{2x}-1}{e^{2x}+1}
 e^{x+y} | e^x e^y
 e^{-x} | \frac{1}{e^x}
