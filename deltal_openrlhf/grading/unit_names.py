@@ -38,7 +38,7 @@ _AMBIGUOUS = {
     "pound": ("pound", "pound_sterling"), "C": ("coulomb", "degree_Celsius"), "F": ("farad", "degree_Fahrenheit"),
     "ounce": ("ounce", "fluid_ounce"), "¥": ("yen", "yuan"),
 }  # fmt: skip
-_AMBIGUOUS |= {"deg": _AMBIGUOUS["°"], "degree": _AMBIGUOUS["°"], "lb": _AMBIGUOUS["pound"], "oz": _AMBIGUOUS["ounce"]}
+_AMBIGUOUS |= {"deg": _AMBIGUOUS["°"], "degree": _AMBIGUOUS["°"], "oz": _AMBIGUOUS["ounce"]}
 _LONG_PREFIXES = ("kilo", "milli", "centi", "mega", "giga", "micro", "nano", "deci", "deca", "hecto", "tera", "pico")
 # Units to pint, other things in answers: five fifths, three quarters, four hands.
 _ORDINARY_WORDS = frozenset(
