@@ -26,7 +26,7 @@ from deltal_openrlhf.grading.structure import Group, elements, group, split, uni
 from deltal_openrlhf.grading.systems import same_solutions, solutions
 from deltal_openrlhf.grading.words import same_text
 
-_MEMBER = re.compile(r"^(?:[a-zA-Z]|\([a-z](?:\s?,\s?[a-z]){1,3}\))\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
+_MEMBER = re.compile(r"^([a-zA-Z]|\([a-z](?:\s?,\s?[a-z]){1,3}\))\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
 _APPROXIMATION = re.compile(r"\s*\(\s*\\approx[^()]*\)\s*$")
 _OTHER_RELATIONS = re.compile(r"\\(?:in|equiv|approx|sim|mid|parallel|perp)(?![a-z])")
 _Groups = tuple[Group | None, Group | None]
@@ -78,6 +78,9 @@ def _comparison(leaf: Same) -> Same:
         dated = same_date(gold, pred)
         if dated is not None:
             return dated
+        members = _MEMBER.match(gold), _MEMBER.match(pred)
+        if members[0] and members[1] and members[0][1] != members[1][1]:
+            return False
         gold, pred = _MEMBER.sub("", gold), _MEMBER.sub("", pred)
         if (r"\approx" in gold) != (r"\approx" in pred):
             shorter = _exact_side(gold), _exact_side(pred)

@@ -130,6 +130,8 @@ def unit_vectors(text: str, *, plain: bool = False) -> str:
         if axis in coordinates:
             return text
         coordinates[axis] = f"{factor}1" if factor in ("", "+", "-") else factor
+    if len(coordinates) == 1 and r"\text" in text:
+        return text  # 5 k
     size = max(coordinates) + 1
     return f"({','.join(coordinates.get(axis, '0') for axis in range(size))})" if size > 1 else text
 

@@ -7,13 +7,16 @@ from deltal_openrlhf.grading.structure import group
 from deltal_openrlhf.grading.tokens import GREEK
 
 _FUNCTIONS = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|lg|exp|sqrt"
+_OPERATIONS = (
+    r"not|no|never|neither|nor|twice|half|double|triple|thrice|minus|plus|times|squared|cubed|negative|reciprocal|wrong"
+)
 _INDEX = r"(?:_(?:\{(?:[^{}]|\{[^{}]*\})*\}|\w))"
 _NAME = re.compile(
     rf"(?:[a-zA-Z]|\\(?!frac|pi(?![a-z])|(?:{_FUNCTIONS})(?![a-z]))[a-zA-Z]+|\\text\{{(?!\s*(?:{_FUNCTIONS})\s*\}})[^{{}}]*\}}){_INDEX}?'*"
     r"(?:\^\{?-1\}?(?=\())?(?P<argument>\([^()=]*\))?(?:\\text\{[^{}]*\})?"
 )
 _MATRIX_POWER = re.compile(r"[A-Z]\^(?:\{?(?:-1|T|t|\*|\\top|\\text\{T\})\}?)")
-_WORDS = re.compile(rf"(?!(?:{_FUNCTIONS})\b)[A-Za-z][A-Za-z' -]*")
+_WORDS = re.compile(rf"(?!(?:{_FUNCTIONS})\b)(?!.*\b(?:{_OPERATIONS})\b)[A-Za-z][A-Za-z' -]*")
 # Letters with a mark above, in bold or with an index are names as wholes; so are f(2) and P(X = 2), and complex numbers between bars.
 _MARKED = re.compile(
     rf"\\(?:overline|bar|vec|hat|tilde|dot|widehat|overrightarrow|mathbb|mathcal|text(?!\s*\{{\s*(?:{_FUNCTIONS})))\s*(?:\{{[^{{}}]*\}}|[a-zA-Z])"
@@ -22,6 +25,7 @@ _MARKED = re.compile(
 _FIGURE = re.compile(r"m?\s*\\angle(?![a-z])|\\(?:triangle|det|dim|deg|gcd|max|min|sup|inf)(?![a-z])")
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot)(?![a-z])")
 _OPERATORS = re.compile(r"[\s+\-*/|:,()\[\]{}]|\\(?:frac|cap|cup|parallel|circ|star|odot|oplus|otimes)(?![a-z])|\\\|")
+_LOWER_WORD = re.compile(r"(?<![a-zA-Z\\])[a-z]{3,}")
 _FIGURE_LETTER = re.compile(rf"\\(?:{'|'.join(sorted(GREEK))})(?![a-zA-Z])|[A-Z]'?")
 _LINEAR_TERM = r"\d*\s*\*?\s*[a-zA-Z](?:_\w)?"
 _LINEAR_FORM = re.compile(rf"{_LINEAR_TERM}(?:\s*[+-]\s*{_LINEAR_TERM})+")
@@ -56,8 +60,8 @@ def names_a_quantity(side: str) -> bool:
     without_angles = _ANGLE.sub("A", marked)
     letters = _OPERATORS.sub("", without_angles)
     unknowns = _FIGURE_LETTER.sub("", letters)
-    if unknowns and not unknowns.isalpha():
-        return False  # numbers, powers, roots
+    if (unknowns and not unknowns.isalpha()) or _LOWER_WORD.search(marked):
+        return False  # numbers, powers, roots; words that do something to an unknown
     if not unknowns:
         return bool(letters)
     return without_angles == marked and len(set(unknowns)) + (len(unknowns) < len(letters)) > 1

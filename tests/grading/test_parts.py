@@ -19,6 +19,7 @@ EQUAL = r"""
 \frac{3}{5} | \sin A = \frac{3}{5}
 \frac{3}{5} | \cos\theta = \frac35
 7 | \text{Perimeter} = 7
+7 | number of ways = 7
 7 | g(3) = 7
 7 | a_{10} = 7
 7 | x_{\max} = 7
@@ -276,6 +277,9 @@ DIFFERENT = r"""
 7 | \lfloor x \rfloor = 7
 7 | a + a = 7
 7 | x \ne 7
+7 | not x = 7
+7 | twice the number = 7
+x \in [0,1] | y \in [0,1]
 7 | x < 7
 7 | x > 7
 7 | x \ge 7
