@@ -26,6 +26,8 @@ _SYMBOLS |= {
     "degC": "degree_Celsius", "degF": "degree_Fahrenheit", "GB": "gigabyte", "MB": "megabyte", "KB": "kilobyte", "kB": "kilobyte",
     "TB": "terabyte", "dB": "decibel", "Å": "angstrom",
 }  # fmt: skip
+_ANY_CASE = frozenset(("cm", "km", "kg", "ft", "lb", "lbs", "oz", "hr", "hrs", "yd", "kmh", "kmph"))
+"""Symbols that are no others in capitals: Km and KG, but not MM, Nm and MS."""
 _MONEY = {
     "dollar": "dollar", "usd": "dollar", "buck": "dollar", "cent": "cent", "euro": "euro", "eur": "euro", "gbp": "pound_sterling",
     "yen": "yen", "jpy": "yen", "yuan": "yuan", "rmb": "yuan", "cny": "yuan", "rupee": "rupee", "inr": "rupee",
@@ -70,8 +72,8 @@ def names_of(word: str) -> tuple[str, ...]:
         return (_MONEY[singular],)
     if singular == GENERIC:
         return (GENERIC,)
-    if len(word) > 1 and lower in _SYMBOLS and word[0].lower() != "m":
-        return (_SYMBOLS[lower],)  # Km, KG, Ft; but Mm and MS are not mm and ms
+    if lower in _ANY_CASE:
+        return (_SYMBOLS[lower],)
     if len(word) < 3 or not lower.isalpha() or (word != lower and word != word.capitalize()):
         return ()
     return _known_to_pint(lower)

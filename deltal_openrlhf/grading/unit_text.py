@@ -21,6 +21,8 @@ _WORDING = tuple(
         (r" ?\bper\b ?|(?<=\w) an? (?=[a-z]+$)", "/"),
         (r"\b(?:sq|square)[ -]", "square "),
         (r"\b(?:cu|cubic)[ -]", "cubic "),
+        (r"\b(N|kg)m\b", r"\1*m"),
+        (r"\b(J|N|Pa)s\b", r"\1*s"),
         (r"\bms\^-", "m s^-"),  # nobody divides by milliseconds
         (r" squared\b", "^2"),
         (r" cubed\b", "^3"),

@@ -25,6 +25,9 @@ v = 36 \text{ km/h} | 10 m/s
 5 \text{ N m} | 5\,\mathrm{N}-\mathrm{m}
 350 \pi \mathrm{N}-\mathrm{m} | 350\pi
 5 J | 5 N·m
+5\text{ Nm} | 5 N·m
+10 kgm/s | 10 kg·m·s⁻¹
+5 KM | 5000 m
 5\,\mathrm{kg\cdot m/s^2} | 5 \text{ newtons}
 5 J/(kg K) | 5 J kg^{-1} K^{-1}
 10 kg m/s | 10\ \text{kg}\cdot\text{m/s}
@@ -134,6 +137,8 @@ DIFFERENT = r"""
 5 J/(kg K) | 5 J K/kg
 5 Hz | 5 rad/s
 5 Mm | 5 mm
+5\text{ Nm} | 5\text{ nm}
+5 lb | £5
 7 mm | 7 m^2
 5 kHz | 5 Hz
 100 W | 1 kW
