@@ -33,6 +33,11 @@ _NO_ENDING = re.compile(r"(?:ss|us|is|teenths|tieths|illions)$")
 _BEFORE = frozenset(
     "different distinct possible total unique separate individual valid such whole full complete".split()
 )
+_ADJECTIVES = frozenset(
+    "real complex rational natural positive nonnegative integer prime odd even ordered red blue green yellow white black brown pink purple "
+    "small large big new".split()
+)
+"""Harmless where the other side has no noun; two nouns are compared with them."""
 _AFTER = frozenset("old total altogether long tall high wide deep away apart overall left remaining".split())
 _PHRASES_AFTER = re.compile(r" (?:in (?:all|total)|of [a-z]{3,20})$")
 _NUMBER_WORDS = frozenset(
@@ -53,11 +58,18 @@ def without_harmless(words: str) -> str:
         del parts[0]
     while len(parts) > 1 and parts[-1] in _AFTER:
         del parts[-1]
-    return " ".join(parts)
+    adjectives = len(parts) - 1 if all(part in _ADJECTIVES for part in parts[:-1]) else 0
+    return "_".join(parts) if adjectives else " ".join(parts)
 
 
 def counted(word: str) -> str | None:
-    """The singular of a noun that a number may count; None for any other word."""
+    """The singular of a noun that a number may count, with its adjectives; None for any other word."""
+    adjectives, joint, word = word.rpartition("_")
+    singular = _singular(word)
+    return adjectives + joint + singular if singular else None
+
+
+def _singular(word: str) -> str | None:
     if not 3 <= len(word) <= 20 or not word.isascii() or not word.isalpha() or not word[1:].islower():
         return None
     word = word.lower()

@@ -19,6 +19,7 @@ _WORDING = tuple(
         (r"(?:(?:°|\bdeg(?:rees?)?\b) ?)?\b[Ff]ahrenheit\b", "degF"),
         (r"(?:\bdegrees? )[Kk]elvins?\b|\bdegK\b", "K"),
         (r" ?\bper\b ?|(?<=\w) an? (?=[a-z]+$)", "/"),
+        (r"\bUS (?=dollars?\b)", ""),
         (r"\b(?:sq|square)[ -]", "square "),
         (r"\b(?:cu|cubic)[ -]", "cubic "),
         (r"\b(N|kg)m\b", r"\1*m"),

@@ -17,6 +17,9 @@ EQUAL = r"""
 5 dollars per ticket | 5
 5 dollars a day | 5 dollars per day
 20 goldfish | 20
+3 real solutions | 3
+2 small red balls | 2
+20 U.S. dollars | \$20
 30 students per class | 30
 5 people | 5
 24 children | 24
@@ -174,6 +177,10 @@ A_{16} | A
 3 apples | 4 apples
 3 apples | 3 oranges
 3 apples | 3 kg
+3 real solutions | 3 complex solutions
+2 red balls | 2 blue balls
+3 prime | 3
+3 red pairs | 3
 5\% | 0.5
 25\% | 2.5
 25\% | 0.25\%
