@@ -21,6 +21,7 @@ _OPERATIONS = FUNCTIONS | {
     "minus": lambda _, a: -a,
     "power": Arithmetic.power,
     "root": Arithmetic.root,
+    "bracket": lambda _, a: a,
     "apply": Arithmetic.times,  # f(2) may be a product: what differs as one is no identity of functions either
 }
 

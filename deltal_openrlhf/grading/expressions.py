@@ -27,6 +27,7 @@ class Expression:
         self.text = text
         self.tree = folded(parser.parse())
         self.variables = parser.variables
+        self.has_brackets = parser.has_brackets
         self.is_number = bool(_PLAIN_NUMBER.fullmatch(text))
         self.decimals = len(text) - text.index(".") - 1 if self.is_number and "." in text else 0
 

@@ -28,7 +28,7 @@ class Parser:
         self.tokens = tokens_of(text)
         self.position = 0
         self.depth = 0
-        self.in_bars = False
+        self.in_bars = self.has_brackets = False
         self.factors = 0
         self.variables: set[str] = set()
 
@@ -166,9 +166,14 @@ class Parser:
                 raise Undecided  # a number in another base
             return Fraction(token)
         if token in ("(", "["):
+            start = self.position
             node = self._sum()
             self._take(_CLOSING[token])
-            return node
+            inside = self.tokens[start : self.position]
+            if token == "(" or self._peek() in ("^", "**") or "(" in inside or "[" in inside:
+                return node
+            self.has_brackets = True
+            return "bracket", node  # [n/2], a floor to some
         if token == "{":
             self.position -= 1
             return self._braced()

@@ -20,6 +20,7 @@ _NORMALIZATION = NormalizationConfig(basic_latex=True, units=False, malformed_op
 # What this parser leaves out (f' is f to it), and what sympy takes for polynomials (gcd(a, b) is 1).
 _LOST = ("'", r"\sim", r"\{")
 _MISREAD = re.compile(r"\\(?:gcd|text\{\s*(?:gcd|lcm)\s*\})")
+_BRACKET = re.compile(r"(?<!\\sqrt)\[")
 _BARE_FUNCTION = re.compile(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|pi|exp|infty)(?![a-zA-Z])")
 
 
@@ -41,6 +42,8 @@ def same_expression(gold: str, pred: str) -> bool:
 
     math-verify compares up to 15 digits or 6 places. What it calls equal is refused where more digits show a difference.
     """
+    if len(_BRACKET.findall(gold)) != len(_BRACKET.findall(pred)):
+        return False  # [x] may be the floor of x
     if any(gold.count(sign) != pred.count(sign) for sign in _LOST) or _MISREAD.search(gold + pred):
         return False
     a, b = _parse_gold(gold), _parse(pred)

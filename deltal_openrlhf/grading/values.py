@@ -9,6 +9,7 @@ compared with \ln(x^2); but it is where |x| says that signs matter.
 """
 
 import hashlib
+import itertools
 import random
 import re
 from fractions import Fraction
@@ -18,6 +19,7 @@ from deltal_openrlhf.grading.arithmetic import Undecided
 from deltal_openrlhf.grading.decimals import is_decimal_of
 from deltal_openrlhf.grading.evaluation import Node
 from deltal_openrlhf.grading.expressions import Expression, expression_of
+from deltal_openrlhf.grading.folding import folded
 from deltal_openrlhf.grading.grammar import UNKNOWN_BASE, Malformed
 from deltal_openrlhf.grading.sizes import apart
 
@@ -48,7 +50,7 @@ def constant_ratio(gold: str, pred: str) -> float | None:
     """gold / pred where that is the same real number everywhere, 0 where it is not; None where this path cannot tell."""
     try:
         a, b = expression_of(gold), expression_of(pred)
-        if UNKNOWN_BASE in a.variables | b.variables:
+        if len(_readings(a, b)) > 1:
             return None
         if not a.variables or a.variables != b.variables:
             return 0.0 if a.variables and b.variables else None
@@ -62,12 +64,9 @@ def _same(a: Expression, b: Expression) -> bool | None:
         return True
     if isinstance(a.tree, Fraction) and isinstance(b.tree, Fraction):
         return _stands_for(a, b) or _stands_for(b, a)
-    if a.variables or b.variables:
-        if UNKNOWN_BASE not in a.variables | b.variables:
-            return Agreement(a.tree, b.tree, _draw(a, b)).verdict()
-        trees = [(_with_base(a.tree, base), _with_base(b.tree, base)) for base in _BASES]
-        verdicts = {Agreement(*pair, _draw(a, b)).verdict() for pair in trees}
-        return verdicts.pop() if len(verdicts) == 1 else None  # whatever the base
+    if a.variables or b.variables or a.has_brackets or b.has_brackets:
+        verdicts = {Agreement(*trees, _draw(a, b)).verdict() for trees in _readings(a, b)}
+        return verdicts.pop() if len(verdicts) == 1 else None
     verdict = Agreement(a.tree, b.tree, _draw(a, b)).verdict()
     if verdict is None:
         return False if apart(a.tree, b.tree) else None
@@ -107,13 +106,25 @@ def _ratio(a: Node, b: Node, draw: random.Random) -> float | None:
     return float(ratio) if ratio is not None and agreeing > 3 and hasattr(ratio, "man_exp") else None
 
 
-def _with_base(node: Node, base: Node) -> Node:
-    """With a number for the base of a bare log."""
+def _readings(a: Expression, b: Expression) -> list[tuple[Node, Node]]:
+    """The trees, with either base of a bare log, and with [x] for x and for the floor of x."""
+    has_log, has_brackets = UNKNOWN_BASE in a.variables | b.variables, a.has_brackets or b.has_brackets
+    if not (has_log or has_brackets):
+        return [(a.tree, b.tree)]
+    readings = itertools.product(_BASES if has_log else _BASES[:1], (False, True) if has_brackets else (False,))
+    return [(folded(_read(a.tree, *reading)), folded(_read(b.tree, *reading))) for reading in readings]
+
+
+def _read(node: Node, base: Node, is_floor: bool) -> Node:
     if node == ("var", UNKNOWN_BASE):
         return base
     if not isinstance(node, tuple) or node[0] == "var":
         return node
-    return node[0], *(_with_base(part, base) for part in node[1:])
+    operation, *parts = node
+    parts = [_read(part, base, is_floor) for part in parts]
+    if operation == "bracket":
+        return ("floor", *parts) if is_floor else parts[0]
+    return operation, *parts
 
 
 def _draw(a: Expression, b: Expression) -> random.Random:

@@ -120,6 +120,8 @@ x^{2305843009213693951} | x
 1/8 | 0.1250001
 \tan^{-1} 2 | \frac{1}{\tan 2}
 \log_2 x | \log_3 x
+[x] | x+2
+[\frac{7}{2}] | 2
 f(2) | f(3)
 C_1 | C_2
 e^{ix} | \cos x-i\sin x
@@ -234,6 +236,10 @@ x^{10^{12}}\cdot x | x^{10^{12}+1}
 \frac{1}{x}+\frac{1}{y} | \frac{x+y}{xy}
 \frac{x+\sin y}{z} | \frac{\sin y}{z}+\frac{x}{z}
 2f(x+1) | f(1+x)\cdot 2
+[x+1] | [1+x]
+[x+1]^2 | (x+1)^2
+[a(b+c)]d | abd+acd
+[3] | 3
 a_1+a_2 | a_2+a_1
 1/3 | 0.3333333
 2/3 | 0.666667
@@ -253,6 +259,8 @@ n!! | (n!)!
 \log x | \ln x
 \sec^{-1} x | \cos x
 f^{-1}(x) | \frac{x}{f}
+[x] | x
+[\frac{n}{2}] | \lfloor n/2 \rfloor
 \lfloor \frac{\gcd(a,b)}{1000} \rfloor | 0
 \sqrt{x+10} | \sqrt{|x+10|}
 \ln|x| | \ln x
