@@ -15,14 +15,16 @@ _COUNTERS = (
     "颗粒箱盒瓶杯袋包间层级台艘所家户支片圈步场行列项句笔本匹"
 )
 _ANSWER = re.compile(
-    r"^(?:(?:所以|因此|故|则|综上所述?|最终|最后|正确|即|于是)[，,：:]?)*(?:(?:的|正确)?(?:答案|结果|选项|值|解)(?:应该|应)?(?:是|为|等于|[:：=])|答\s*[:：]|应?选择?(?:选项)?[:：]?"
+    r"^(?:(?:所以|因此|故|则|综上所述?|最终|最后|正确|即|于是)[，,：:]?)*(?:(?:的|正确)?(?:答案|结果|选项|值|解)(?:应该|应)?(?:是|为|选|等于|[:：=])|答\s*[:：]|选项|应?选择?(?:选项)?[:：]?"
     r"(?=\s*[(（]?[A-J])|(?:一|总)?共(?:有|是|需要?)?(?=\d)|等于|[大]?约(?=[\d\\$])|有(?=\d))*\s*[:：]?"
 )
+_IN_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*[\u3400-\u9fff][^{}]*)\}")
 _JOINED = re.compile(r"(?<=[\w)}\]$.%'])\s*(和|或|与|及|以及)\s*(?=[\w({\[\\$.+-])")
-_MANY_AFTER = re.compile(r"(?<=[\d}])\s*([万亿])")
-_WITH_UNIT = re.compile(rf"(?<=[\d}})%$])\s*(平方|立方)?({_UNIT})(?:(?:/|每)\s*({_UNIT}))?(?=[^\u3400-\u9fff]|$)")
+_SPACE = r"(?:\s|~|\\[,;:! ])*"
+_MANY_AFTER = re.compile(rf"(?<=[\d}}]){_SPACE}([万亿])")
+_WITH_UNIT = re.compile(rf"(?<=[\d}})%$]){_SPACE}(平方|立方)?({_UNIT})(?:(?:/|每)\s*({_UNIT}))?(?=[^\u3400-\u9fff]|$)")
 _COUNTED = re.compile(
-    rf"(?<=[\d}})$])\s*[{_COUNTERS}](?<!次(?=方))(?!半|多|以|左|分|百|千|万|亿|月)[\u3400-\u9fff]{{0,4}}(?=[^\u3400-\u9fff/]|$)"
+    rf"(?<=[\d}})$]){_SPACE}[{_COUNTERS}](?<!次(?=方))(?!半|多|以|左|分|百|千|万|亿|月)[\u3400-\u9fff]{{0,4}}(?=[^\u3400-\u9fff/]|$)"
 )
 _PARTS = re.compile(r"(\d+)分之(\d+)|百分之(\d+(?:\.\d+)?)")
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -36,12 +38,13 @@ def without_chinese(text: str) -> str:
     """The text with Chinese units, counters, numerals and phrases as LaTeX."""
     if not _CHINESE.search(text):
         return text
-    text = _ANSWER.sub("", text, count=1)
+    text = _ANSWER.sub("", _IN_TEXT.sub(r"\1", text), count=1)
     numeral = _NUMERAL_ANSWER.fullmatch(text.strip())
     if numeral:
         value = str(_value(numeral[1]))
         return rf"\frac{{{_value(numeral[3])}}}{{{value}}}" if numeral[2] else value
     text = _PARTS.sub(lambda m: rf"\frac{{{m[2]}}}{{{m[1]}}}" if m[1] else rf"{m[3]}\%", text)
+    text = re.sub(r"负(?=\d)", "-", text)
     text = _JOINED.sub(lambda m: r" \text{ or } " if m[1] == "或" else r" \text{ and } ", text)
     text = _MANY_AFTER.sub(lambda m: rf" \times 10^{{{_MANY[m[1]]}}}", text)
     text = _COUNTED.sub("", text)

@@ -5,7 +5,9 @@ import re
 from deltal_openrlhf.grading.leaves import Same
 
 _CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|\(?([A-H])\)?|([A-J])[).:]\s+(.*)", re.DOTALL)
-_CHOSEN = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(([A-Za-z])\)(.*)|([A-Za-z])[).:]\s(.*)", re.DOTALL)
+_CHOSEN = re.compile(
+    r"\(?([A-Za-z])\)?[.:]?|\(([A-Za-z])\)(.*)|([A-Za-z])(?:[).:]\s|\s-\s(?=(?:[Aa]n?\s)?[A-Za-z]{3}))(.*)", re.DOTALL
+)
 _LABELLED = re.compile(r"(?:\([A-Ja-j]\)|[A-J][).:])\s+((?![-+*/^=<>,|&]\s|[+*/^=<>,|&]).+)", re.DOTALL)
 _FIRST_TEXT = re.compile(r"^\\text\s*\{\s*([^{}]*?)\s*\}")
 _OPTION = re.compile(r"^(?:option|choice|answer)\s*:?\s*", re.IGNORECASE)

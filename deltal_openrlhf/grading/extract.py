@@ -31,7 +31,7 @@ _ASSIGNED = re.compile(r"[a-zA-Z]\w{0,3}\s*(?:=|<|>|\\(?:le|ge|in)(?![a-z]))\s*\
 _LETTER = re.compile(r"\(?[A-J]\)?[.:]?")
 _ANSWER_LINE = re.compile(r"(?<![^\W_])answer[*_]{0,2}\s*[:：][*_\s]*([^\n*_\s][^\n]*)", re.IGNORECASE)
 _EMPTY = re.compile(
-    r"(?:[\s{}$.?_…]|\\[ ,;:!_]|\\(?:boxed|fbox|text|mathrm|q?quad|[lc]?dots|square|Box|phantom)(?![a-zA-Z])"
+    r"(?:[\s{}$.?_…]|\\(?:[ ,;:!_]|\Z)|\\phantom\s*\{[^{}]*\}|\\(?:boxed|fbox|text|mathrm|q?quad|[lc]?dots|square|Box)(?![a-zA-Z])"
     r"|(?:(?:your|the|final|my)\ )*answer(?:\ here)?)*",
     re.IGNORECASE,
 )

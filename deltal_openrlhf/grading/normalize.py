@@ -28,6 +28,7 @@ _SIZES = re.compile(
     r"|underline(?=\s*\{)|uu?line(?=\s*\{)|ensuremath(?=\s*\{)|smash(?=\s*\{)|math(?:op|bin|rel|ord|strut)(?=\s*\{)"
     r"|textcolor\s*(?:\[\w*\]\s*)?\{[^{}]*\}|colorbox\s*\{[^{}]*\}|color\s*(?:\[\w*\]\s*)?\{[^{}]*\}"
     r"|[hvm]space\*?\s*\{[^{}]*\}|[hm]?(?:skip|kern)\s*-?[\d.]+\s*(?:em|ex|pt|mu|cm|mm|in)|[hv]?phantom\s*\{[^{}]*\}|(?:tag|label)\s*\{[^{}]*\}"
+    r"|(?:begin|end)\s*\{(?:equation|displaymath|math)\*?\}"
     r")(?![a-zA-Z])"
 )
 _SPACED_LETTERS = re.compile(r"(?<=[a-zA-Z])\\,(?=[a-zA-Z])")  # \pi\,r is not \pir
@@ -41,6 +42,7 @@ _STYLED = re.compile(
     r"\s*(?:\{([^{}]*)\}|\{)"
 )
 _SWITCHED = re.compile(r"\{\s*\\(rm|bf|it|sf|tt)\s+([^{}]*)\}")  # {\rm e}
+_UPRIGHT = re.compile(r"\\(?:mathrm\s+(?=[ei])|math(?:bf|it|sf)\s+)([a-zA-Z\d])(?![a-zA-Z])")  # \mathrm e
 _BOLD = ("mathbf", "mathit", "mathsf", "mathtt", "mathnormal", "bm", "boldsymbol", "pmb", "bold")
 _OPERATORS = set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp gcd max min det deg".split())
 _SYNONYMS = {
@@ -67,7 +69,17 @@ _INFINITY = re.compile(r"(?<![a-zA-Z\\])(?:[iI]nfinity|inf|oo)(?![a-zA-Z])")
 _MIXED = re.compile(r"(?<![\d.^_/}])(\d+) (\d+)/(\d+)(?![\d.^])")
 _BLACKBOARD = re.compile(r"\\mathbb\s*([A-Z])")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]")
-_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"))
+_WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("**", "**"),
+    ("```", "```"),
+    ("`", "`"),
+    ('"', '"'),
+    ("'", "'"),
+)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _ENDS = " ,;:\\"
 
@@ -81,7 +93,7 @@ def normalize(text: str) -> str:
         return text.lstrip("0") or "0"
     if not text.isascii():
         text = without_chinese(in_latex(text))
-    text = _unwrap(text)
+    text = _unwrap(text.lstrip("# "))
     if "\\" in text:
         text = _plain_commands(text)
     if '"' in text:
@@ -118,6 +130,7 @@ def _plain_commands(text: str) -> str:
     text = _THIN_SPACES.sub("", _SPACED_LETTERS.sub(" ", text))
     text = _BOX.sub("", text)
     text = _FRACTIONS.sub(lambda _: r"\frac", text)
+    text = _UPRIGHT.sub(r" \1", text)
     text = _SWITCHED.sub(r"\\math\1{\2}", text)
     text = _STYLED.sub(_plain_style, text)
     text = _BLACKBOARD.sub(r"\\mathbb{\1}", text)

@@ -27,24 +27,27 @@ _LEADS = [
     re.compile(r"ans(?:wer)?\.?\s+(?=" + _VALUE + ")", re.IGNORECASE),
     re.compile(
         r"(?:there\s+(?:are|is|were|will\s+be|exist)|(?:we|you)\s+(?:get|have|obtain|find|conclude)(?:\s+that)?(?=\s+(?:\d|\$|\\))"
+        r"|(?:i|we)\s+(?:choose|pick|select)(?=\s+\(?[A-J]\b)"
         r"|(?:it|this|that|which)(?:\s+(?:is|equals|gives|would\s+be)|'s)|giving|a\s+total\s+of|in\s+total|exactly|precisely|only"
         r"|about|approximately|approx\.?|roughly|around|nearly|almost|ca\.)[,:]?\s+(?=\S)",
         re.IGNORECASE,
     ),
     re.compile(r"(?:=|\\(?:approx|simeq|cong|sim|rightarrow|Rightarrow|therefore|implies)(?![a-zA-Z])|:)\s*(?=\S)"),
 ]
+_VERB = r"\b(?:is|are|was|were|equals?|has|have|had)\b"
 _NAMED = re.compile(
-    r"([A-Za-z][A-Za-z' \\{},]{2,100}?)(?:\s*:|\s+(?:is|are|was|were|equals?|has|have|had|gets|got|makes|made|earns|earned|costs?|needs"
+    r"([A-Za-z][\w' \\{}(),^]{2,100}?)(?:\s*:|\s+(?:is|are|was|were|equals?|has|have|had|gets|got|makes|made|earns|earned|costs?|needs"
     r"|takes|took|gives|contains|pays|paid|spends|spent|(?:would|will|should|must)\s+be)(?:\s+(?:equal\s+to|exactly|about|approximately"
     r"|only|just|a\s+total\s+of))?)\s+(?=" + _VALUE + ")"
 )
+_SYMBOL = re.compile(r"([A-Za-z\\][\w\\(){}^|']{0,30})\s+(?:is(?:\s+equal\s+to)?|equals)\s+(?=" + _VALUE + ")")
 _NO_NAME = re.compile(
     r"(?i)\b(?:not|no|never|either|neither|nor|or|if|unless|when|least|most|more|less|fewer|than|between|false|wrong|incorrect|instead"
-    r"|cannot|think|guess|maybe|perhaps|and|option|choice|note|step|case)\b|n't"
+    r"|cannot|think|guess|maybe|perhaps|option|choice|note|step|case|question|exercise|page)\b|n't|" + _VERB
 )
 _ENDS = re.compile(
-    r"\s*\(?\b(?:(?:is|are)\s+(?:(?:the|my|our)\s+)?(?:(?:final|correct|right)\s+)?(?:answers?|result|solution|option|choice|correct|right)"
-    r"|(?:in\s+)?total|altogether|in\s+all|overall|approximately|approx\.?|exactly)\)?[.!]?\s*$",
+    r"\s*(?:\\text\s*\{\s*)?\(?\b(?:(?:is|are)\s+(?:(?:the|my|our)\s+)?(?:(?:final|correct|right)\s+)?(?:answers?|result|solution|option|choice|correct|right)"
+    r"|(?:in\s+)?total|altogether|in\s+all|overall|approximately|approx\.?|exactly)\)?\s*\}?[.!]?\s*$",
     re.IGNORECASE,
 )
 _PROSE = re.compile(
@@ -53,7 +56,7 @@ _PROSE = re.compile(
 )
 _REASON = re.compile(r"(?i)\W*(?:and\s+)?(?:because|since|as|which)\b")
 _CONTRAST = re.compile(r",\s*not\b[^,.;]*")
-_DENIED = re.compile(r"(?i)\b(?:not|wrong|incorrect|false|answer\s+is)\b|n't")
+_DENIED = re.compile(r"(?i)\b(?:not|wrong|incorrect|false|than|answer\s+is)\b|n't")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{3,}")
 _ROUNDS = 5
 
@@ -67,7 +70,10 @@ def stated(text: str) -> str:
         return text
     value = without_lead(text)
     plain = _LEADING_TEXT.sub(r"\1 ", value)
-    named = _NAMED.match(plain) if plain[:1].isalpha() else None
+    symbol = _SYMBOL.match(plain)
+    if symbol and not _NO_NAME.search(symbol[1]):
+        return f"{symbol[1]} = {_without_end(plain[symbol.end() :])}"
+    named = _NAMED.match(plain)
     if named and not _NO_NAME.search(named[1]):
         name = re.sub(r"\\[a-zA-Z]+|[^A-Za-z' ]", " ", named[1])
         return rf"\text{{{' '.join(name.split())}}} = {_without_end(plain[named.end() :])}"

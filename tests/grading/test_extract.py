@@ -72,6 +72,8 @@ def test_last_marked_answer(response, answer):
         (r"\boxed{7} in \boxed{}", "7"),
         (r"\boxed{7} in \boxed{\text{ }}", "7"),
         (r"\boxed{7} in \boxed{...}", "7"),
+        (r"\boxed{7} in \boxed{\ }", "7"),
+        (r"\boxed{7} in \boxed{\phantom{0}}", "7"),
         (r"\boxed{7} in \boxed{\text{your answer}}", "7"),
         ("<answer>7</answer> in <answer></answer>", "7"),
         (r"\boxed{7}, as <answer>\boxed{}</answer>", "7"),

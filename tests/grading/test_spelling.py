@@ -26,6 +26,13 @@ EQUAL = r"""
 37 | 37, because 36 + 1 = 37
 37 | 37. This is the largest one.
 37 | \text{The answer is } \boxed{37}
+37 | The remainder is equal to 37
+37 | The sum of 30 and 7 is 37
+37 | g(2) is 37
+37 | \text{approximately } 37
+37 | 37\text{ (approximately)}
+37 | ### Answer: 37
+37 | \begin{equation*}37\end{equation*}
 2, 9 | The solutions are x = 2 and x = 9
 C | The correct option is (C).
 C | C is the correct answer.
@@ -45,6 +52,9 @@ C | 故选：Ｃ
 40^\circ | 40度
 40^\circ | 40º
 7\text{ cm}^2 | 7平方厘米
+-7 | 负7
+C | 答案选C
+7\text{ m}^3 | 7\,\text{立方米}
 80 \text{ km/h} | 80千米/时
 6 | 6种方法
 70000 | 7万
@@ -60,6 +70,7 @@ x^2 | 𝑥²
 80 | US\$80
 e^7 | \mathrm{e}^7
 e^7 | {\rm e}^7
+2e | 2\mathrm e
 2\pi i | 2\pi\mathrm{i}
 1B7_{16} | \mathrm{1B7}_{16}
 7 | \textcolor{red}{7}
@@ -110,6 +121,9 @@ DIFFERENT = r"""
 37 | It is false that the sum is 37
 37 | The difference between 37 and 30
 37 | I think it is 38
+37 | Ann is 36 and Bob is 37
+37 | 37, which is less than the answer
+37 | Question: 37
 C | C is not correct
 C | The answer is C or D
 rhombus | The answer is not a rhombus

@@ -23,6 +23,7 @@ diverges | The series is divergent
 convergent | it converges
 infinitely many | There are infinitely many solutions
 infinitely many | an infinite number of points
+no solution | The system has no solution
 no solution | \text{There are no solutions}
 scalene | The triangle is scalene
 cannot be determined | It can't be determined
@@ -33,6 +34,7 @@ k n | nk
 C | (C) 14
 C | C: Both A and B are carriers
 C | C. A linear function
+C | C - A linear function
 C | \text{Option (C)}
 14 | \textbf{(C)}\ 14
 14 | \text{(C) }14
@@ -79,6 +81,8 @@ infinitely many | infinitely many pairs and one triple
 infinitely many | finitely many
 no solution | no solution but x = 1
 no solution | 0
+no solution | The first has no solution and the second has one
+C | D - A linear function
 ellipse | eclipse
 the first player | the second player
 C | D: A linear function
