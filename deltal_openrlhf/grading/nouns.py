@@ -17,7 +17,8 @@ _IRREGULAR_ENDINGS = ("fish", "children", "people", "men")
 _SINGULAR = frozenset(
     "way person man woman child boy girl student page apple book point solution team game day marble card ticket coin item piece number "
     "integer digit combination arrangement permutation triangle vertex edge face side root time step move ball car dog cat bird tree "
-    "flower egg cookie orange question problem member player worker teacher box bag bottle gallon row column term value".split()
+    "flower egg cookie orange question problem member player worker teacher box bag bottle gallon row column term value cup "
+    "slice pack".split()
 )
 _NO_NOUN = frozenset(
     # other numbers
