@@ -6,28 +6,7 @@ _SIGN = r"(\\?\$|US ?\\?\$|USD|€|\\euro|EUR|£|\\pounds|GBP|¥|￥|₹|Rs\.?|I
 _NUMBER = r"(\d[\d.,]*(?: ?\\?(?:thousand|million|billion|trillion|bn))?)"
 _BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}((?: ?/ ?| per )[a-z]{{3}}[^$]{{0,40}})?")
 _BEHIND = re.compile(rf"([-+]? ?){_NUMBER} ?(\\\$|€|\\euro|£|\\pounds|¥|￥|₹|¢)")
-_MARKS = (
-    "$",
-    "€",
-    "£",
-    "¥",
-    "￥",
-    "₹",
-    "¢",
-    "Rs",
-    "INR",
-    "USD",
-    "EUR",
-    "GBP",
-    "AUD",
-    "CAD",
-    "CHF",
-    "JPY",
-    "CNY",
-    "RMB",
-    r"\euro",
-    r"\pounds",
-)
+_MARK = re.compile(r"[$€£¥￥₹¢]|Rs|INR|USD|EUR|GBP|AUD|CAD|CHF|JPY|CNY|RMB|\\euro|\\pounds")
 _NAMES = {
     "$": "dollars", "US$": "dollars", "USD": "dollars", "€": "euros", r"\euro": "euros", "EUR": "euros", "£": "GBP", r"\pounds": "GBP",
     "GBP": "GBP", "¥": "¥", "￥": "¥", "₹": "rupees", "Rs": "rupees", "INR": "rupees", "¢": "cents", "AUD": "AUD", "CAD": "CAD",
@@ -38,7 +17,7 @@ _NAMES = {
 
 def money_in_words(text: str) -> str:
     r"""The amount with its currency behind it, where the whole text is one amount; any other text as it is."""
-    if not any(mark in text for mark in _MARKS):
+    if not _MARK.search(text):
         return text
     match = _BEFORE.fullmatch(text.rstrip(" ."))
     if match:
