@@ -24,6 +24,11 @@ _GREEK_NAMES = {"LAMDA": "lambda"}
 
 def _table() -> dict[str, str]:
     table = _SIGNS | dict.fromkeys(_SPACES, " ") | dict.fromkeys(_NOTHING, "")
+    # Units and Roman numerals in one sign.
+    for code in (*range(0x3380, 0x33E0), *range(0x2160, 0x2180)):
+        plain = unicodedata.normalize("NFKC", chr(code))
+        if plain.isascii() and plain.isalnum():
+            table[chr(code)] = re.sub(r"(.+)(\d)", r" \\text{\1}^\2", plain) if plain[-1].isdigit() else plain
     # Fullwidth and small ASCII, and letters and digits in mathematical alphabets.
     for code in (*range(0xFF01, 0xFF5F), *range(0xFE50, 0xFE6C), *range(0x1D400, 0x1D800)):
         plain = unicodedata.normalize("NFKC", chr(code))
@@ -38,6 +43,10 @@ def _table() -> dict[str, str]:
         if len(words) == 4:  # GREEK SMALL LETTER PHI
             name = _GREEK_NAMES.get(words[3], words[3].lower())
             table[chr(code)] = rf"\{name.title() if words[1] == 'CAPITAL' else name} "
+    for code in (*range(0x1D6A8, 0x1D7CC), 0x3D1, 0x3D5, 0x3F5):
+        plain = unicodedata.normalize("NFKC", chr(code))
+        if plain in table:
+            table[chr(code)] = table[plain]
     return table
 
 

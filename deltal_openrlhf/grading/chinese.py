@@ -24,7 +24,7 @@ _SPACE = r"(?:\s|~|\\[,;:! ])*"
 _MANY_AFTER = re.compile(rf"(?<=[\d}}]){_SPACE}([万亿])")
 _WITH_UNIT = re.compile(rf"(?<=[\d}})%$]){_SPACE}(平方|立方)?({_UNIT})(?:(?:/|每)\s*({_UNIT}))?(?=[^\u3400-\u9fff]|$)")
 _COUNTED = re.compile(
-    rf"(?<=[\d}})$]){_SPACE}[{_COUNTERS}](?<!次(?=方))(?!半|多|以|左|分|百|千|万|亿|月)[\u3400-\u9fff]{{0,4}}(?=[^\u3400-\u9fff/]|$)"
+    rf"(?<=[\d}})$]){_SPACE}[{_COUNTERS}](?<!次(?=方))(?!半|多|以|左|分|百|千|万|亿|月)[\u3400-\u9fff]{{0,4}}(?=[\s,;.:)}}\]$]|$)"
 )
 _PARTS = re.compile(r"(\d+)分之(\d+)|百分之(\d+(?:\.\d+)?)")
 _CHINESE = re.compile(r"[\u3400-\u9fff]")

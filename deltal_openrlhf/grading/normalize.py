@@ -105,9 +105,10 @@ def normalize(text: str) -> str:
     text = _TIMES.sub("*", text)
     text = text.replace(">=", r"\ge ").replace("<=", r"\le ").replace("!=", r"\ne ")
     text = text.replace("{,}", ",").replace(r"{\ }", " ")
-    text = _SPACES.sub(" ", without_repetition(text))
+    text = without_repetition(text)
     if "..." in text:
-        text = re.sub(r"\.{3,}", r"\\ldots ", text)
+        text = re.sub(r"\.{3,}", r" \\ldots ", text)
+    text = _SPACES.sub(" ", text)
     text = _without_stops(text)
     text = in_digits(_without_stops(stated(text)))
     if text.startswith("{"):

@@ -12,6 +12,9 @@ _ORDINALS = {
     "first": "one", "second": "two", "third": "three", "fifth": "five", "eighth": "eight", "ninth": "nine", "twelfth": "twelve",
 }  # fmt: skip
 _PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4}
+_POSITIVE = re.compile(r"^(?:positive|plus)\s+(?=[\d\\.a-z])", re.IGNORECASE)
+_AND_A_HALF = re.compile(r"(-?\d+)\s+and\s+(?:a|one)[\s-]half\b")
+_TWICE = re.compile(r"([\w,. -]{1,100}?)\s\(([\w,. -]{1,100})\)")
 _NEGATIVE = re.compile(r"^(?:negative|minus)\s+(?=[\d\\.a-z])", re.IGNORECASE)
 _ORDINAL = re.compile(r"(?:the\s+)?(\d{1,9})\s?\^?\s?\{?\s?(?:\\text\s?\{\s?)?(st|nd|rd|th)\s?\}{0,2}", re.IGNORECASE)
 _NO_NOUN = re.compile(
@@ -31,7 +34,12 @@ _GOES_ON = re.compile(r"(?<![\d.])(\d{0,30})\.(\d{2,60})\s*(?:\.{3,}|\\[lc]?dots
 
 def in_digits(text: str) -> str:
     """Number words, ordinals and signs in words as digits, where they are the whole answer or stand before what is counted."""
-    text = _NEGATIVE.sub("-", text)
+    text = _POSITIVE.sub("", _NEGATIVE.sub("-", text))
+    if "half" in text:
+        text = _AND_A_HALF.sub(r"\1\\frac{1}{2}", text)
+    if text.endswith(")") and (twice := _TWICE.fullmatch(text)):  # 5 (five)
+        values = in_digits(twice[1]), in_digits(twice[2])
+        return values[0] if values[0] == values[1] else text
     if text[-1:] in "tdhTDH}":
         ordinal = _ORDINAL.fullmatch(text)
         if ordinal:

@@ -54,7 +54,9 @@ _PROSE = re.compile(
     r"(?i:[.,;:!]?\s+(?:and\s+)?(?:so|which|because|since|as\s+(?:required|desired|expected|needed)|is\s+(?:the|our|my)|this|that|the|we"
     r"|it|therefore|thus|hence)\b|\s+\((?:since|because|as)\b)|\.\s+(?=[A-Z][a-z])"
 )
-_REASON = re.compile(r"(?i)\W*(?:and\s+)?(?:because|since|as|which)\b")
+_REASON = re.compile(r"(?i)\W*(?:because|since)\b")
+_RELATIVE = re.compile(r"(?i)\W*(?:and\s+)?(?:as|which)\b")
+_LETTER = re.compile(r"\(?[A-J]\)?")
 _CONTRAST = re.compile(r",\s*not\b[^,.;]*")
 _DENIED = re.compile(r"(?i)\b(?:not|wrong|incorrect|false|than|answer\s+is)\b|n't")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{3,}")
@@ -118,9 +120,9 @@ def _without_end(text: str) -> str:
     if " " not in text or text.replace(" ", "").isdigit():
         return text
     prose = _PROSE.search(text)
-    if prose and is_value(text[: prose.start()]):
+    if prose and (is_value(text[: prose.start()]) or _LETTER.fullmatch(text[: prose.start()])):
         tail = _CONTRAST.sub("", text[prose.start() :])
-        if not _DENIED.search(tail) and (_REASON.match(tail) or not re.search(r"\d", tail)):
+        if _REASON.match(tail) or not _DENIED.search(tail) and (_RELATIVE.match(tail) or not re.search(r"\d", tail)):
             return text[: prose.start()]
     end = _ENDS.search(text)
     return text[: end.start()].rstrip() if end and end.start() else text

@@ -103,9 +103,9 @@ def _says(bare: str, full: str) -> bool:
     """Whether `full` says `bare` of a subject: the limit does not exist, it is an ellipse, infinitely many solutions."""
     if bare in _COUNTED:
         before, found, after = full.partition(bare)
-        subject, behind = before.split(), after.split()
-        has = subject in ([], ["there", "are"], ["there", "is"]) or len(subject) <= 5 and subject[-1] in ("has", "have")
-        return bool(found) and has and len(behind) <= 2 and not _NO_SUBJECT & {*subject, *behind}
+        ahead, behind = before.split(), after.split()
+        has = ahead in ([], ["there", "are"], ["there", "is"]) or len(ahead) <= 5 and ahead[-1] in ("has", "have")
+        return bool(found) and has and len(behind) <= 2 and not _NO_SUBJECT & {*ahead, *behind}
     if full in (f"it {bare}", f"this {bare}"):
         return True
     for verb in _VERBS:

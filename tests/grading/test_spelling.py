@@ -33,6 +33,12 @@ EQUAL = r"""
 37 | 37\text{ (approximately)}
 37 | ### Answer: 37
 37 | \begin{equation*}37\end{equation*}
+37 | 37 (thirty-seven)
+37 | positive 37
+5/2 | 2 and a half
+\pi/7 | 𝜋/7
+7\text{ m}^2 | 7㎡
+C | C because the others are too small
 2, 9 | The solutions are x = 2 and x = 9
 C | The correct option is (C).
 C | C is the correct answer.
@@ -124,12 +130,14 @@ DIFFERENT = r"""
 37 | Ann is 36 and Bob is 37
 37 | 37, which is less than the answer
 37 | Question: 37
+37 | 37 (thirty-eight)
 C | C is not correct
 C | The answer is C or D
 rhombus | The answer is not a rhombus
 7 | 8元
 7 | 7万
 7 | 7个半
+76 | 7个6
 7\text{ cm} | 7平方厘米
 7\text{ cm} | 7米
 C | 选D
