@@ -115,6 +115,8 @@ def _comparison(leaf: Same) -> Same:
         if max(map(len, ratios)) > 1:
             if len(ratios[0]) == len(ratios[1]):
                 return all_of(map(same, *ratios))
+            if max(map(len, ratios)) > 2:
+                return False
             gold, pred = (f"({ratio[0]})/({ratio[1]})" if len(ratio) == 2 else ratio[0] for ratio in ratios)
         if bool(_OTHER_RELATIONS.search(gold)) != bool(_OTHER_RELATIONS.search(pred)):
             return False

@@ -39,7 +39,7 @@ def aligned(gold: str, pred: str) -> tuple[str, str, set[str]] | None:
                 return None
         elif not _may_be_left_out(letter, *((one, domains[0]) if domains[1] is None else (other, domains[1]))):
             return None
-    whole = {letter for said in (one, other) for letter, domain in said.domains.items() if domain == "Z"}
+    whole = {letter for letter, domain in one.domains.items() if domain == "Z" == other.domains.get(letter)}
     return one.body, other.body, {letter for letter in whole if _is_family(one, letter) and _is_family(other, letter)}
 
 

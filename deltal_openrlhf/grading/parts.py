@@ -1,13 +1,16 @@
 """Lists, sets, tuples, intervals and matrices, compared part by part."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.number import number
-from deltal_openrlhf.grading.structure import Group, group, split, union
+from deltal_openrlhf.grading.structure import OR, Group, group, split, union
 
+_UNORDERED = re.compile(rf"^\\?\{{|=|{OR}")
+"""In a list that says that it has no order: a set, x = 1, 2, and 1 or 2."""
 _MOST_EACH_WITH_EACH = 16
 """Elements of which each is compared with each. More are compared in the order of their values, so that the time stays linear."""
 
@@ -20,7 +23,7 @@ def same_lists(
     if _has_equations(golds) != _has_equations(preds):
         return False  # x + y = 3, x - y = 1 does not say what x and y are
     tuples = [
-        Group("()", found) if found and not text.startswith(("{", r"\{")) else group(text)
+        Group("()", found) if found and not _UNORDERED.search(text) else group(text)
         for text, found in ((gold, gold_list), (pred, pred_list))
     ]
     if not (gold_list and pred_list) and tuples[0] and tuples[1]:

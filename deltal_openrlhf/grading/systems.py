@@ -5,6 +5,7 @@ import re
 from deltal_openrlhf.grading.leaves import Same
 from deltal_openrlhf.grading.names import is_name, names_a_quantity
 from deltal_openrlhf.grading.relations import relation
+from deltal_openrlhf.grading.sets import is_set
 from deltal_openrlhf.grading.structure import OR, braced_set, elements, group
 
 Solution = dict[str, str]
@@ -100,7 +101,10 @@ def same_solutions(
         if gold_solutions[0].keys() != pred_solutions[0].keys():
             return False
         return same(_as_tuples(gold_solutions), _as_tuples(pred_solutions))
-    if any("=" in part for part in elements(pred if gold_solutions else gold) or []):
+    other = pred if gold_solutions else gold
+    if is_set(other):
+        return False  # m = 1, n = 4 is not 1 < x < 4
+    if any("=" in part for part in elements(other) or []):
         return False  # x + y = 3, x - y = 4 does not say what x and y are
     return same(
         _as_answer(gold_solutions) if gold_solutions else gold, _as_answer(pred_solutions) if pred_solutions else pred

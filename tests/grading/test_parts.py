@@ -136,7 +136,7 @@ x=2k+1, k\in\mathbb{Z} | x=2k-1, k \in \mathbb{Z}
 \{2n \mid n\in\mathbb{N}\} | \{2k \mid k\in\mathbb{N}\}
 (2t, 3t), t \in \mathbb{R} | (2s, 3s), s \in \mathbb{R}
 x=2k\pi, k\in\mathbb{Z} | x = 2k\pi, k = 0, \pm 1, \pm 2, \ldots
-30^\circ + 90^\circ k | 120^\circ + 90^\circ n, n \in \mathbb{Z}
+30^\circ + 90^\circ k, k\in\mathbb{Z} | 120^\circ + 90^\circ n, n \in \mathbb{Z}
 x \equiv 3 \pmod{5} | x \equiv 3 (mod 5)
 x \equiv 3 \pmod{5} | x \equiv -2 \pmod 5
 x \equiv 3 \pmod{5} | x = 5k+3, k\in\mathbb{Z}
@@ -358,6 +358,7 @@ a_n=2n+1, n\in\mathbb{Z} | a_n=2n-1, n\in\mathbb{Z}
 k:k+1, k\in\mathbb{Z} | k:k+2, k\in\mathbb{Z}
 \max(k,k+1), k\in\mathbb{Z} | \max(k,k+2), k\in\mathbb{Z}
 2k | 2n
+2k+1 | x=2k-1, k\in\mathbb{Z}
 k^2, k\in\mathbb{Z} | (k+1)^3, k\in\mathbb{Z}
 \{3k \mid k\in\mathbb{Z}\} | \{3k \mid k\in\mathbb{N}\}
 \{3k \mid k\in\mathbb{Z}\} | \{6k \mid k\in\mathbb{Z}\}
@@ -382,6 +383,11 @@ x=4,y=-2 | x=4,y=-2,z=0
 x=2,y=1 | x+y=3, x-y=1
 (1,2),(3,4) | x=1, y=4 \text{ or } x=3, y=2
 x=4,y=-2 | 4
+m=1, n=4 | 1<x<4
+m=1, n=4 | \{x \mid 1<x<4\}
+(3,8) | x=3 \text{ or } x=8
+(3,8) | 3 \text{ or } 8
+\langle 1,2,3\rangle | n=1,2,3
 f(x)=\begin{cases}x&x>0\\-x&x\le0\end{cases} | f(x)=\begin{cases}x&x>0\\x&x\le0\end{cases}
 x_1=3, x_2=8 | x_1=8, x_2=3
 (8,3) | x_1=3, x_2=8
@@ -446,6 +452,7 @@ f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}-x & x>0\\
 5:7 | 7 to 5
 5:7 | 5 to 8
 5:7 | 5 to 7 to 9
+5 | 5:7:9
 \binom{8}{3} | C_8^4
 \binom{8}{3} | C_3^8
 \binom{8}{3} | P_8^3
