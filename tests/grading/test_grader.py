@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
-from deltal_openrlhf.grading.lanes import LEAST, REMEMBERED, Deadlines, kind_of, slow_kind
+from deltal_openrlhf.grading.lanes import LEAST, REMEMBERED, Deadlines, Lanes, kind_of, slow_kind
 
 pytestmark = pytest.mark.timeout(60)
 SYMBOLIC = (r"\sum_{k=1}^{3} kx", "6x")  # only a worker decides it
@@ -97,17 +97,23 @@ def test_a_killed_worker_is_no_grade_to_remember():
 
 
 def test_good_answers_do_not_wait_for_slow_ones():
-    bombs = [("2", f"{number}^{{7^{{9^9}}}}") for number in range(3, 30)]
+    bombs = [
+        ("2", f"{number}^{{7^{{9^9}}}}") for number in range(3, 30)
+    ]  # more than five seconds for the one worker that takes them
     with Grader(workers=2, deadline=2.0).start() as grader:
         slow = [grader.submit(*bomb) for bomb in bombs]
-        waits = []
-        for number in range(1, 21):
-            start = time.perf_counter()
-            assert grader.grade(*symbolic(number)).equal
-            waits.append(time.perf_counter() - start)
-        assert not slow[-1].done()  # the good ones came in between
-        assert sorted(waits)[len(waits) // 2] < 0.5
+        assert grader.grade(*symbolic(1)).equal
+        assert not slow[-1].done()  # it came in between
         assert {future.result().status for future in slow} == {"timeout"}
+
+
+def test_the_lanes():
+    lanes = Lanes()
+    for job, slow in (("a", True), ("b", False), ("c", True), ("d", False)):
+        lanes.put(job, slow)
+    assert [lanes.take(slow_too=False), lanes.take(slow_too=True), lanes.take(slow_too=False)] == ["b", "a", "d"]
+    lanes.close()
+    assert [lanes.take(slow_too=False), lanes.take(slow_too=True), lanes.take(slow_too=True)] == [None, "c", None]
 
 
 def test_a_kind_that_times_out_gets_less_time_and_others_do_not():
