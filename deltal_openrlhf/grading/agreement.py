@@ -21,8 +21,10 @@ _CONSTANT_BITS = 600
 _MOST_BITS = 4000
 _MOST_BITS_AT_POINTS = 1200
 """Points that take more are left out."""
-_MOST_WORK = 3000
+_MOST_WORK = 4000
 """Operations of 200 bits that a pair may take: some milliseconds."""
+_START = 3
+"""What a point takes before its first operation."""
 _FEWEST_POINTS = 4
 
 
@@ -142,7 +144,7 @@ class Agreement:
                     values.append(None)
                     is_outside |= isinstance(error, OutsideDomain)
                 finally:
-                    self.work += evaluation.operations * (bits / BITS) ** 1.5
+                    self.work += _START + evaluation.operations * (bits / BITS) ** 1.5
                 if self.work > _MOST_WORK:
                     raise Undecided
             if all(isinstance(value, Fraction) for value in values) and all(e.is_exact for e in evaluations):

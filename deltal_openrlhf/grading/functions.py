@@ -49,12 +49,10 @@ def _inverse(name: str) -> Callable[[Arithmetic, Value], Value]:
     return function
 
 
-def _factorial(arithmetic: Arithmetic, x: Value) -> Value:
-    if abs(x) > _MAX_FACTORIAL:
+def _factorial(_: Arithmetic, x: Value) -> Value:
+    if not (type(x) is Fraction and x.denominator == 1 and x <= _MAX_FACTORIAL):
         raise Undecided
-    if type(x) is Fraction and x.denominator == 1:
-        return Fraction(math.factorial(x.numerator))  # a ValueError below 0
-    return arithmetic.context.gamma(arithmetic.inexact(x) + 1)
+    return Fraction(math.factorial(x.numerator))  # a ValueError below 0
 
 
 def _binom(arithmetic: Arithmetic, n: Value, k: Value) -> Value:

@@ -1,5 +1,6 @@
 """Where the argument of a floor, an absolute value or a root makes it jump or bend."""
 
+import math
 from fractions import Fraction
 
 from deltal_openrlhf.grading.arithmetic import Undecided, Undefined
@@ -51,6 +52,6 @@ def _after(start: Fraction, target: Node, name: str, point: Point, is_rounded: b
     for level in levels:
         under_root = extreme**2 - (below - level) / square
         if under_root > 0:
-            width = Fraction(float(under_root) ** 0.5).limit_denominator(10**6)
+            width = Fraction(math.isqrt((under_root * 10**12).__floor__()), 10**6)
             found += [extreme - width, extreme + width]
     return found

@@ -15,7 +15,7 @@ import re
 from fractions import Fraction
 
 from deltal_openrlhf.grading.agreement import BITS, Agreement
-from deltal_openrlhf.grading.arithmetic import Undecided
+from deltal_openrlhf.grading.arithmetic import Undecided, Value
 from deltal_openrlhf.grading.decimals import is_decimal_of
 from deltal_openrlhf.grading.evaluation import Node
 from deltal_openrlhf.grading.expressions import Expression, expression_of
@@ -98,12 +98,19 @@ def _ratio(a: Node, b: Node, draw: random.Random) -> float | None:
         if ratio is None:
             if isinstance(here, Fraction):
                 same = Agreement(a, ("times", here, b), draw).verdict()
-                return None if same is None else float(here) if same else 0.0
+                return _in_range(here) if same else None if same is None else 0.0
             ratio = here
-        elif abs(here - ratio) > abs(ratio) * 2.0**-40:
+        elif abs(ratio.context.convert(here) - ratio) > abs(ratio) * 2.0**-40:
             return 0.0
         agreeing += 1
-    return float(ratio) if ratio is not None and agreeing > 3 and hasattr(ratio, "man_exp") else None
+    return _in_range(ratio) if agreeing > 3 and hasattr(ratio, "man_exp") else None
+
+
+def _in_range(ratio: Value) -> float | None:
+    try:
+        return float(ratio) or None
+    except OverflowError:
+        return None
 
 
 def _readings(a: Expression, b: Expression) -> list[tuple[Node, Node]]:

@@ -312,6 +312,10 @@ def test_threads_do_not_share_a_precision():
         (r"(y)-(\sin^2 x)", r"(2y)-(2-2\cos^2 x)", 0.5),
         (r"(y)-(\lfloor x/2 \rfloor)", r"(y)-(\lfloor x/3 \rfloor)", 0),
         ("(x)-(y)", "(x)-(z)", 0),
+        (r"\cos(\max(0,k))", r"\cos(\max(0,k))+0", 1),
+        ("(x)-(1)", "(10^{400}x)-(10^{400})", None),
+        ("(10^{400}x)-(10^{400})", "(x)-(1)", None),
+        (r"(y)-(\arcsin(x+2^k))", r"(2y)-(2\arcsin(x+2^k))", 0.5),
         ("(x)-(1)", "(2)-(2)", None),
     ],
 )
