@@ -10,7 +10,7 @@ from typing import Any
 
 from deltal_openrlhf.host import job_store
 
-_BEGUN, _LAST = "begun", "alive"
+_LAST = "alive"
 SAY_EVERY = 5.0
 """Seconds between two signs of a process."""
 
@@ -33,14 +33,5 @@ class Pulse:
 
 
 def last_sign() -> str | None:
-    """What was done last, and when; each time something else. None before the first sign."""
+    """What was done last, and the second in which it was done. None before the first sign."""
     return job_store.get(_LAST)
-
-
-def begin_training() -> None:
-    """From here on the run has a state that can be saved."""
-    job_store.put(_BEGUN, "begun")
-
-
-def training_has_begun() -> bool:
-    return job_store.get(_BEGUN) is not None

@@ -1,12 +1,12 @@
 """Short texts that all processes of a run share, on every node: keys of this job in Ray's key-value store."""
 
-import ray
-
 _NAMESPACE = "deltal_openrlhf"
 
 
 def put(name: str, value: str) -> None:
     """Nothing without Ray: checks and tests use workers and controllers in one process."""
+    import ray
+
     if ray.is_initialized():
         from ray.experimental import internal_kv
 
@@ -15,6 +15,8 @@ def put(name: str, value: str) -> None:
 
 def get(name: str) -> str | None:
     """None for a name that nobody has put, and without Ray."""
+    import ray
+
     if not ray.is_initialized():
         return None
     from ray.experimental import internal_kv
@@ -24,4 +26,6 @@ def get(name: str) -> str | None:
 
 
 def _key(name: str) -> bytes:
+    import ray
+
     return f"{ray.get_runtime_context().get_job_id()}/{name}".encode()

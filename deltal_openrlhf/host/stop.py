@@ -25,11 +25,7 @@ class StopAsked(Exception):
 
 
 class Stopped(Exception):
-    """A run that stopped because it was told to. Its text says what was saved."""
-
-
-class NotSaved(Stopped):
-    """One that lost finished steps. Its text says why."""
+    """A run that stopped because it was told to. Its text says what was saved, or why nothing was."""
 
 
 def ask_to_stop(why: str, no_save: str | None = None) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from openrlhf.utils.logging_utils import init_logger
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host import alive, stop
+from deltal_openrlhf.host import kept_steps, stop
+from deltal_openrlhf.host.kept_steps import Steps
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.host.stop import Attention, AttentiveQueue, NotSaved, StopAsked, Stopped
+from deltal_openrlhf.host.stop import Attention, AttentiveQueue, StopAsked, Stopped
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ppo_trainer import BasePPOTrainer
@@ -39,10 +40,12 @@ class StoppableMixin(BasePPOTrainer):
     """
 
     args: Arguments
-    _finished: tuple[int, dict] | None = None
-    """The last finished step of this run and its client states."""
-    _saved = _evaluated = 0
-    """The last step that was saved, and that was evaluated."""
+    best_eval_metric_value: float
+    _steps = Steps()
+    _states: dict
+    """The client states of the last finished step."""
+    _evaluated = 0
+    """The last step that was evaluated."""
     rollout_queue: Any
     """Of the asynchronous controller only."""
     _updating = False
@@ -54,12 +57,12 @@ class StoppableMixin(BasePPOTrainer):
 
     def init_checkpoint_states(self) -> dict:
         states = super().init_checkpoint_states()
-        self._saved = states.get("global_step", 0)
+        step = states.get("global_step", 0)
+        self._say(begun=step, finished=step, saved=step)
         return states
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        """As the host. Raises Stopped, once everything is saved, when the driver asks for it; NotSaved where it may not save."""
-        alive.begin_training()
+        """As the host. Raises Stopped when the driver asks for it, once the last finished step is saved, if it may be."""
         self.attention.alive("training begins", now=True)
         if hasattr(self, "rollout_queue"):
             self.rollout_queue = AttentiveQueue(self.rollout_queue, self.attention)
@@ -92,16 +95,29 @@ class StoppableMixin(BasePPOTrainer):
     def save_logs_and_checkpoints(
         self, global_step: int, logs_dict: dict | None = None, client_states: dict | None = None
     ) -> None:
+        self._states = client_states or {}
+        self._say(finished=global_step)
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
-        self._finished, self._updating = (global_step, client_states or {}), False
-        if global_step % self.args.ckpt.save_steps == 0:
-            self._saved = global_step
+        self._updating = False
+        if self._saves_by_itself(global_step):
+            self._say(saved=global_step)
         self.attention.alive(f"step {global_step}", now=True)
         self.attention.check(now=True)
 
     def save_best_checkpoint(self, eval_metrics: dict, global_step: int, client_states: dict | None = None) -> None:
+        best = self.best_eval_metric_value
         super().save_best_checkpoint(eval_metrics, global_step, client_states)
+        if self.best_eval_metric_value != best and not self.args.ckpt.disable_ds:
+            self._say(saved=global_step)
         self._evaluated = global_step
+
+    def _say(self, **changed: int) -> None:
+        self._steps = self._steps._replace(**changed)
+        kept_steps.say(self._steps)
+
+    def _saves_by_itself(self, step: int) -> bool:
+        """Whether the host has saved a checkpoint after this step."""
+        return step % self.args.ckpt.save_steps == 0 and not self.args.ckpt.disable_ds
 
     def _finish(self) -> Stopped:
         """Save what is not saved yet, and close the trackers."""
@@ -112,20 +128,19 @@ class StoppableMixin(BasePPOTrainer):
         return stopped
 
     def _save(self) -> Stopped:
-        ckpt = self.args.ckpt
-        if self._finished is None:
-            kept = f"; checkpoint global_step{self._saved} in {ckpt.path} is the last" if self._saved else ""
-            return Stopped(f"no step was finished, so nothing was saved{kept}")
-        step, states = self._finished
+        ckpt, steps = self.args.ckpt, self._steps
+        if steps.finished == steps.begun:
+            return Stopped(str(steps))
         if ckpt.disable_ds:
-            return NotSaved(f"step {step} was the last; no checkpoint was saved (--ckpt.disable_ds)")
-        told = ""
-        if step != self._saved:
+            return Stopped(f"{steps} (--ckpt.disable_ds)")
+        step, told = steps.finished, ""
+        if not self._saves_by_itself(step):
             if reason := stop.save_forbidden():
-                return NotSaved(f"step {step} was the last; no checkpoint was saved: {reason}")
+                return Stopped(f"{steps}: {reason}")
             # The host saves after every save_steps steps, and would log once more.
             with rebound(ckpt, "save_steps", 1), rebound(self.args.logger, "logging_steps", math.inf):
-                super().save_logs_and_checkpoints(step, {}, states)
+                super().save_logs_and_checkpoints(step, {}, self._states)
+            self._say(saved=step)
             told = " although --ckpt.save_steps is -1" if ckpt.save_steps == math.inf else ""
         if self.args.eval.dataset and step % self.args.eval.steps == 0 and step != self._evaluated:
             told += f", without the evaluation after step {step}"

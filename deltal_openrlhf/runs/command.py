@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from deltal_openrlhf.runs.redaction import redacted
 
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit status after Ctrl-C, and after SIGTERM or SIGUSR1."""
+FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
+"""Exit status after a failure, after Ctrl-C, and after SIGTERM or SIGUSR1."""
 _TERMINATE = (signal.SIGTERM, signal.SIGUSR1)
 
 

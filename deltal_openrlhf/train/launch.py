@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import process, remote_code
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.runs.command import FAILED
 from deltal_openrlhf.runs.leftovers import Leftovers
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import config_files, gpus
@@ -35,7 +36,7 @@ PROG = "deltal train"
 def main(argv: list[str] | None = None) -> None:
     """Run the host's PPO command line.
 
-    Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1) or 1 (anything else, and a stop that lost steps).
+    Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1, see signals.exit_status) or 1 (anything else).
     """
     argv = sys.argv[1:] if argv is None else argv
     run = _Run()
@@ -158,7 +159,7 @@ class _Run:
         self.signals.watch(args.deltal.grace, self.console.say if self.console else _say, LastSave(args))
         if args.deltal.stall_timeout:
             self.stall = StallWatch(
-                args.deltal.stall_timeout, alive.last_sign, lambda why: self.signals.interrupt(why, 1)
+                args.deltal.stall_timeout, alive.last_sign, lambda why: self.signals.interrupt(why, FAILED)
             )
 
     def guarded(self, run: Callable[[], Any]) -> int:
@@ -175,7 +176,7 @@ class _Run:
         except KeyboardInterrupt:
             why, code = self.signals.verdict()
         except BaseException as error:  # noqa: BLE001 - reported below and turned into the exit code
-            why, code = reason(error, self.console.log_path if self.console else None), 1
+            why, code = reason(error, self.console.log_path if self.console else None), FAILED
             if self.signals.came:
                 why, code = self.signals.stopped(error, why)
             elif isinstance(error, AssertionError) and hasattr(self, "start") and not self.ray_started:

@@ -2,7 +2,7 @@
 
     before training begins   the run ends at once: there is nothing to save
     later                    the controllers are told (host/stop.py); they save and end within --deltal.grace seconds
-                             exit status 1 where finished steps are lost, so that no scheduler starts the same again for ever
+                             exit_status() says which exit codes follow
     a second signal          the run ends at once; one that comes with the first does not count, since a scheduler and a shell that
                              passes it on both send it
     Ctrl-C                   the run ends at once
@@ -17,27 +17,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from deltal_openrlhf.host import kept_steps
+from deltal_openrlhf.host.kept_steps import Steps
 from deltal_openrlhf.host.process import STOP_SIGNALS
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.runs.command import INTERRUPTED, TERMINATED
+from deltal_openrlhf.runs.command import FAILED, INTERRUPTED, TERMINATED
 
-FAILED = 1
+if TYPE_CHECKING:
+    from deltal_openrlhf.train.last_save import LastSave
 
 Say = Callable[[str], None]
 
-
-class Saving(Protocol):
-    """As last_save.py's."""
-
-    def forbidden(self) -> str | None: ...
-
-    def saved(self) -> str | None: ...
-
-
 TOGETHER = 1.0
 """Seconds after the first signal in which others are the same one."""
+ANSWER_WITHIN = 5.0
+"""Seconds that Ray has to tell which steps were saved."""
+
+
+def exit_status(steps: Steps | None) -> int:
+    """The exit status of a run that was told to stop, however it ended. steps: None where nobody knows what was saved.
+
+    TERMINATED, with which a scheduler starts the run again, unless the run has finished steps and saved none of them: the next start
+    would begin where this one did, and could lose the same steps for ever.
+    """
+    return FAILED if steps is None or steps.all_lost else TERMINATED
 
 
 class Signals:
@@ -45,14 +50,13 @@ class Signals:
 
     def __init__(self) -> None:
         self._why: str | None = None
-        self._code = INTERRUPTED
+        self._code: int | None = None
         self._raised = False
         self._first: signal.Signals | None = None
         self._since = 0.0
         self._told = threading.Event()
         self._ended = threading.Event()
         self._watched = False
-        self._kept: str | None = None
         self._install()
 
     # ── In the main thread ──
@@ -75,14 +79,13 @@ class Signals:
         finally:
             self._install()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        if (
-            self._why is not None
-        ):  # what the handler raised got lost in a callback, or where Ray takes any error for a slow start
+        # What the handler raised got lost in a callback, or where Ray takes any error for a slow start.
+        if self._why is not None:
             raise KeyboardInterrupt
 
-    def watch(self, grace: float, say: Say, saving: Saving) -> None:
+    def watch(self, grace: float, say: Say, last_save: "LastSave") -> None:
         """From now on a signal lets the run save first. grace: seconds for that. say: gets a line when it comes. Needs Ray."""
-        threading.Thread(target=self._follow, args=(grace, say, saving), daemon=True, name="stop").start()
+        threading.Thread(target=self._follow, args=(grace, say, last_save), daemon=True, name="stop").start()
         self._watched = True
 
     def end(self) -> None:
@@ -91,25 +94,41 @@ class Signals:
         self._ended.set()
 
     def verdict(self) -> tuple[str, int]:
-        """Why a run was interrupted, and its exit status."""
-        return self._why or "interrupted", self._code
+        """Why a run was interrupted, and its exit status. Needs Ray, if the run has started it."""
+        if self._why is None:
+            return "interrupted", INTERRUPTED
+        return self._with_steps(self._why) if self._code is None else (self._why, self._code)
 
     def stopped(self, error: BaseException, reason: str) -> tuple[str, int]:
-        """Why a run ended that was told to stop, and its exit status.
+        """Why a run ended that was told to stop, and its exit status. Needs Ray.
 
         error: what it ended with: what the controllers say, or, with its reason, another one.
         """
-        from deltal_openrlhf.host.stop import NotSaved, Stopped
+        from deltal_openrlhf.host.stop import Stopped
 
         cause = getattr(error, "cause", error)  # what Ray wraps
-        if not isinstance(cause, Stopped):
-            return f"{self._name()}: nothing was saved: {reason}", FAILED
-        return f"{self._name()}: {cause}", FAILED if isinstance(cause, NotSaved) else TERMINATED
+        if isinstance(cause, Stopped):
+            return f"{self._name()}: {cause}", exit_status(self._steps())
+        return self._with_steps(f"{self._name()}: {reason}")
 
     @property
     def came(self) -> bool:
         """Whether the run was told to stop."""
         return self._first is not None
+
+    def _with_steps(self, why: str) -> tuple[str, int]:
+        steps = self._steps()
+        return f"{why}; {steps or 'Ray does not say which steps were saved'}", exit_status(steps)
+
+    def _steps(self) -> Steps | None:
+        """None where Ray does not answer."""
+        if not self._watched:
+            return Steps()
+        answers: list[Steps] = []
+        asking = threading.Thread(target=lambda: answers.append(kept_steps.said() or Steps()), daemon=True)
+        asking.start()
+        asking.join(ANSWER_WITHIN)
+        return answers[0] if answers else None
 
     def _install(self) -> None:
         """Once more after ray.init: below Python, Ray's C++ takes SIGTERM for a crash, and aborts three seconds after it."""
@@ -119,7 +138,8 @@ class Signals:
             signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._why = self._why or "interrupted"
+        if self._why is None:
+            self._why, self._code = "interrupted", INTERRUPTED
         raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -132,13 +152,13 @@ class Signals:
         if self._first is None:
             self._first, self._since = signal.Signals(number), time.monotonic()
             if not self._watched:
-                self._interrupted(f"{self._name()} in the start: no step was done, so nothing was saved")
+                self._interrupted(f"{self._name()} in the start")
             self._told.set()
         elif time.monotonic() - self._since > TOGETHER:
             self._interrupted(f"a second signal ({signal.Signals(number).name}): ended without saving")
 
     def _interrupted(self, why: str) -> None:
-        self._why, self._code, self._raised = why, TERMINATED, True
+        self._why, self._raised = why, True
         raise KeyboardInterrupt
 
     def _name(self) -> str:
@@ -146,32 +166,26 @@ class Signals:
 
     # ── In a thread ──
 
-    def interrupt(self, why: str, code: int) -> None:
-        """End the run from another thread, which then has nothing else to say."""
+    def interrupt(self, why: str, code: int | None = None) -> None:
+        """End the run from another thread, which then has nothing else to say. code: by exit_status where it is None."""
         if self._why is None and not self._ended.is_set():
             self._why, self._code = why, code
             # Not SIGINT, which a shell lets its background jobs ignore.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    def _follow(self, grace: float, say: Say, saving: Saving) -> None:
-        from deltal_openrlhf.host import alive, stop
+    def _follow(self, grace: float, say: Say, last_save: "LastSave") -> None:
+        from deltal_openrlhf.host import stop
 
         self._told.wait()
         name = self._name()
         # Also where Ray or the disk does not answer any more.
-        timer = threading.Timer(grace, self._too_late, (grace,))
+        timer = threading.Timer(grace, self.interrupt, (f"{name}: not ended within {grace:g} s (--deltal.grace)",))
         timer.daemon = True
         timer.start()
-        if not alive.training_has_begun():
-            self.interrupt(f"{name} in the start: no step was done, so nothing was saved", TERMINATED)
+        if kept_steps.said() is None:
+            self.interrupt(f"{name} in the start")
             return
-        self._kept = saving.saved()
-        no_save = saving.forbidden()
+        no_save = last_save.forbidden()
         stop.ask_to_stop(name, no_save)
         does = f"ends without a save ({no_save})" if no_save else "saves a checkpoint and ends"
         say(f"{name}: the run {does}, within {grace:g} s (--deltal.grace); a second signal ends it at once")
-
-    def _too_late(self, grace: float) -> None:
-        kept = f"checkpoint {self._kept} is the last" if self._kept else "the run has saved no other checkpoint"
-        why = f"{self._name()}: not saved within {grace:g} s (--deltal.grace); {kept}"
-        self.interrupt(why, TERMINATED if self._kept else FAILED)

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from support.controllers import Disk, run
 
-from deltal_openrlhf.host import stop, stoppable
+from deltal_openrlhf.host import kept_steps, stop, stoppable
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.host.stop import Attention, AttentiveQueue, NotSaved, StopAsked, Stopped
+from deltal_openrlhf.host.stop import Attention, AttentiveQueue, StopAsked, Stopped
 from deltal_openrlhf.host.stoppable import StoppableMixin
 
 PROMPTS = 16
@@ -104,6 +104,13 @@ class Host:
             eval=SimpleNamespace(dataset=None, steps=float("inf")),
         )
         self.events: list[str] = []
+        self.resumed_step, self.best_eval_metric_value = 0, 0.0
+
+    def init_checkpoint_states(self):
+        return {"global_step": self.resumed_step}
+
+    def save_best_checkpoint(self, metrics, step, states=None):
+        self.best_eval_metric_value = max(metrics["accuracy"], self.best_eval_metric_value)
 
     def fit(self):
         for step in (1, 2):
@@ -138,21 +145,60 @@ def say_after(controller: Controller, event: str) -> None:
     controller.attention.asked = lambda now=False: "SIGTERM" if event in controller.events else None  # type: ignore
 
 
-def test_an_update_is_finished_and_saved_once_without_a_sync_and_without_a_second_line_in_the_log():
+def saying(controller: Controller, monkeypatch) -> list:
+    """What the driver hears from now on; the controller's events get it too."""
+    said: list = []
+
+    def say(steps):
+        said.append(tuple(steps))
+        controller.events.append(f"said {steps.finished} and {steps.saved}")
+
+    monkeypatch.setattr(kept_steps, "say", say)
+    return said
+
+
+def test_the_driver_hears_of_a_step_before_its_save_and_of_the_save_after_it(monkeypatch):
+    controller = Controller(2)
+    saying(controller, monkeypatch)
+    assert controller.init_checkpoint_states() == {"global_step": 0}
+    controller.fit()
+    saves = [event for event in controller.events if event.startswith(("said", "save"))]
+    assert saves == ["said 0 and 0", "said 1 and 0", "said 2 and 0", "save 2", "said 2 and 2"]
+
+
+@pytest.mark.parametrize(("disable_ds", "saved"), [(False, 7), (True, 6)])
+def test_a_checkpoint_of_the_best_step_counts_as_one(disable_ds, saved, monkeypatch):
+    controller = Controller(100, disable_ds=disable_ds)
+    controller.resumed_step = 6
+    said = saying(controller, monkeypatch)
+    controller.init_checkpoint_states()
+    controller.save_logs_and_checkpoints(7, {}, {"global_step": 7})
+    controller.save_best_checkpoint({"accuracy": 0.5}, 7)
+    controller.save_logs_and_checkpoints(8, {}, {"global_step": 8})
+    controller.save_best_checkpoint({"accuracy": 0.4}, 8)
+    assert (said[0], said[-1]) == ((6, 6, 6), (6, 8, saved))
+
+
+def test_an_update_is_finished_and_saved_once_without_a_sync_and_without_a_second_line_in_the_log(monkeypatch):
     for save_steps in (1, 5):
         controller = Controller(save_steps)
         say_after(controller, "update 2")
         controller.args.eval = SimpleNamespace(dataset="e", steps=2)
-        closed = []
-        controller.wandb_logger = SimpleNamespace(close=lambda closed=closed: closed.append(1))
+        said = saying(controller, monkeypatch)
+        controller.wandb_logger = SimpleNamespace(close=lambda said=said: said.append("closed"))
         with pytest.raises(
             Stopped, match="^checkpoint global_step2 is saved in ckpt, without the evaluation after step 2; "
         ):
             controller.fit()
         first = ["update 1", "broadcast", "log 1", *["save 1"] * (save_steps == 1)]
-        assert controller.events == [*first, "update 2", "log 2", "save 2"]
+        events = [event for event in controller.events if not event.startswith("said")]
+        assert events == [*first, "update 2", "log 2", "save 2"]
         assert (controller.args.ckpt.save_steps, controller.args.logger.logging_steps) == (save_steps, 1)
-        assert closed == [1]
+        assert said[-3:] == [
+            (0, 2, int(save_steps == 1)),
+            (0, 2, 2),
+            "closed",
+        ]  # a tracker that hangs costs no exit code
 
 
 def test_a_run_that_saves_nothing_by_itself_is_saved_nevertheless():
@@ -168,7 +214,7 @@ def test_a_run_that_saves_nothing_by_itself_is_saved_nevertheless():
 def test_without_checkpoints_of_its_own_it_says_that_nothing_was_saved():
     controller = Controller(1, disable_ds=True)
     say_after(controller, "update 1")
-    with pytest.raises(NotSaved, match=r"^step 1 was the last; no checkpoint was saved \(--ckpt.disable_ds\)$"):
+    with pytest.raises(Stopped, match=r"^step 1 was the last; no checkpoint was saved \(--ckpt.disable_ds\)$"):
         controller.fit()
 
 
@@ -177,7 +223,7 @@ def test_a_folder_that_another_run_has_is_left_alone(monkeypatch):
     controller = Controller(float("inf"))
     say_after(controller, "update 2")
     with pytest.raises(
-        NotSaved, match="^step 2 was the last; no checkpoint was saved: --ckpt.path ckpt: another run is writing there$"
+        Stopped, match="^step 2 was the last; no checkpoint was saved: --ckpt.path ckpt: another run is writing there$"
     ):
         controller.fit()
     assert controller.events[-1] == "log 2"

@@ -188,23 +188,21 @@ def test_a_run_that_saves_nothing_locks_its_folder_when_it_is_told_to_stop(tmp_p
 def test_a_run_that_saves_nothing_leaves_the_checkpoints_of_another_alone(tmp_path, model):
     latest = tmp_path / "ckpt" / "_actor" / "latest"
     latest.parent.mkdir(parents=True)
-    latest.write_text("global_step40")
     args = arguments(tmp_path, model, save_steps=-1)
+    begun_before = LastSave(args)
+    latest.write_text("global_step40")  # it has ended, and its lock is free
     says = f"--ckpt.path {tmp_path}/ckpt holds global_step40 of another run; take another folder"
-    assert LastSave(args).forbidden() == disk.last_save_fails(args) == says
+    assert begun_before.forbidden() == LastSave(args).forbidden() == disk.last_save_fails(args) == says
     for flags in ({"save_steps": 5}, {"save_steps": -1, "load_enable": True}):
         asked = arguments(tmp_path, model, **flags)
         assert LastSave(asked).forbidden() is disk.last_save_fails(asked) is None
 
 
-def test_what_a_run_has_saved_itself(tmp_path):
-    latest = tmp_path / "ckpt" / "_actor" / "latest"
-    latest.parent.mkdir(parents=True)
-    latest.write_text("global_step4")  # of a run before
-    last_save = LastSave(arguments(tmp_path))
-    assert last_save.saved() is None
-    latest.write_text("global_step8")
-    assert last_save.saved() == "global_step8"
+def test_a_run_that_saves_by_itself_needs_no_disk_to_be_told_to_stop(tmp_path, monkeypatch):
+    last_saves = [LastSave(arguments(tmp_path, **flags)) for flags in ({"save_steps": 5}, {"load_enable": True})]
+    for name in ("existing", "newest", "lock_one"):
+        monkeypatch.setattr(disk, name, lambda *given: pytest.fail("the disk does not answer"))
+    assert [last_save.forbidden() for last_save in last_saves] == [None, None]
 
 
 def test_a_last_save_that_cannot_succeed_is_said_at_the_start(tmp_path, model, monkeypatch):

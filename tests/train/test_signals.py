@@ -1,5 +1,6 @@
 """Signals in the driver of a run: real ones, in a process of its own; the controllers and Ray are simulated, except in the last test."""
 
+import json
 import os
 import re
 import signal
@@ -13,24 +14,23 @@ import pytest
 from support import commands
 
 FAKE = """
-import sys, threading, time
+import json, sys, threading, time
 from types import SimpleNamespace
-from deltal_openrlhf.host import alive, stop
-from deltal_openrlhf.train import launch
+from deltal_openrlhf.host import job_store, stop
+from deltal_openrlhf.train import launch, signals
 from deltal_openrlhf.train.stall import StallWatch
 
-phase = sys.argv[1]
-run, asked = launch._Run(), threading.Event()
-alive.training_has_begun = lambda: phase != "loads"
+phase, steps = sys.argv[1], json.loads(sys.argv[2])
+run, asked, for_ever = launch._Run(), threading.Event(), threading.Event()
+job_store.get = lambda name: for_ever.wait() if phase == "Ray hangs" else steps and json.dumps(steps)
+signals.ANSWER_WITHIN = 0.5
 stop.ask_to_stop = lambda why, no_save: (print("asked:", why, *filter(None, [no_save]), flush=True), asked.set())
-saving = SimpleNamespace(
-    forbidden=lambda: "the folder is taken" if phase == "may not save" else None,
-    saved=lambda: "global_step2" if phase == "hangs later" else None,
-)
+forbidden = {"may not save": lambda: "the folder is taken", "disk hangs": for_ever.wait}
+last_save = SimpleNamespace(forbidden=forbidden.get(phase, lambda: None))
 
 def work():
     if phase != "begins":
-        run.signals.watch(0.5 if phase.startswith("hangs") else 60, lambda line: print(line, flush=True), saving)
+        run.signals.watch(0.5 if "hangs" in phase else 60, lambda line: print(line, flush=True), last_save)
     print("ready", flush=True)
     if phase == "loses":
         with run.signals.kept():
@@ -43,10 +43,10 @@ def work():
         raise stop.Stopped("checkpoint global_step3 is saved in ckpt")
     if phase == "may not save":
         asked.wait()
-        raise stop.NotSaved("step 3 was the last; no checkpoint was saved: the folder is taken")
+        raise stop.Stopped("step 3 was the last; no checkpoint was saved: the folder is taken")
     if phase == "dies":
         asked.wait()
-        raise OSError("no space left in ckpt")
+        raise OSError("disk")
     if phase == "ends":
         asked.wait()
         return
@@ -85,43 +85,54 @@ def ended(process: subprocess.Popen, *sent: signal.Signals) -> tuple[int, list[s
 
 
 TERM, USR1, INT = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
-STOPPED = "deltal train: stopped: "
+STOPPED, SECOND = "deltal train: stopped: ", "a second signal (SIGUSR1): ended without saving; "
+
+
+OWN, EARLIER, LOST, NONE, RESUMED = (0, 3, 3), (0, 3, 2), (0, 3, 0), (0, 0, 0), (2, 2, 2)
+"""What the controllers have said: the step that the run began from, the last one finished, and the last one saved."""
+LATE = "SIGTERM: not ended within 0.5 s (--deltal.grace); "
 
 
 @pytest.mark.parametrize(
-    ("phase", "sent", "code", "last"),
+    ("phase", "steps", "sent", "code", "last"),
     [
-        ("begins", [TERM], 143, "SIGTERM in the start: no step was done, so nothing was saved"),
-        ("loads", [USR1], 143, "SIGUSR1 in the start: no step was done, so nothing was saved"),
-        ("saves", [TERM], 143, "SIGTERM: checkpoint global_step3 is saved in ckpt"),
-        ("may not save", [TERM], 1, "SIGTERM: step 3 was the last; no checkpoint was saved: the folder is taken"),
-        ("dies", [TERM], 1, "SIGTERM: nothing was saved: OSError: no space left in ckpt"),
-        ("hangs", [TERM], 1, "SIGTERM: not saved within 0.5 s (--deltal.grace); the run has saved no other checkpoint"),
+        ("begins", None, [TERM], 143, "SIGTERM in the start; no step was finished, so nothing was saved"),
+        ("loads", None, [USR1], 143, "SIGUSR1 in the start; no step was finished, so nothing was saved"),
+        ("saves", OWN, [TERM], 143, "SIGTERM: checkpoint global_step3 is saved in ckpt"),
+        ("may not save", LOST, [TERM], 1, "SIGTERM: step 3 was the last; no checkpoint was saved: the folder is taken"),
+        ("dies", LOST, [TERM], 1, "SIGTERM: OSError: disk; step 3 was the last; no checkpoint was saved"),
+        ("dies", EARLIER, [TERM], 143, "SIGTERM: OSError: disk; step 3 was the last; the last checkpoint is of step 2"),
+        ("hangs", LOST, [TERM], 1, f"{LATE}step 3 was the last; no checkpoint was saved"),
+        ("hangs", OWN, [TERM], 143, f"{LATE}step 3 was the last, and is saved"),
         (
-            "hangs later",
+            "hangs",
+            RESUMED,
             [TERM],
             143,
-            "SIGTERM: not saved within 0.5 s (--deltal.grace); checkpoint global_step2 is the last",
+            f"{LATE}no step was finished, so nothing was saved; the last checkpoint is of step 2",
         ),
-        ("waits", [TERM, USR1], 143, "a second signal (SIGUSR1): ended without saving"),
-        ("waits", [INT], 130, "interrupted"),
-        ("loses", [INT], 130, "interrupted"),
-        ("ends", [TERM], 0, None),
+        ("disk hangs", LOST, [TERM], 1, f"{LATE}step 3 was the last; no checkpoint was saved"),
+        ("Ray hangs", OWN, [TERM], 1, f"{LATE}Ray does not say which steps were saved"),
+        ("waits", EARLIER, [TERM, USR1], 143, f"{SECOND}step 3 was the last; the last checkpoint is of step 2"),
+        ("waits", LOST, [TERM, USR1], 1, f"{SECOND}step 3 was the last; no checkpoint was saved"),
+        ("waits", NONE, [INT], 130, "interrupted"),
+        ("loses", NONE, [INT], 130, "interrupted"),
+        ("ends", OWN, [TERM], 0, None),
     ],
 )
-def test_what_a_signal_does(phase, sent, code, last):
-    with driver(FAKE, phase) as process:
+def test_what_a_signal_does(phase, steps, sent, code, last):
+    with driver(FAKE, phase, json.dumps(steps)) as process:
         returned, out, error = ended(process, *sent)
     assert (returned, error) == (code, STOPPED + last if last else "")
     told = f"asked: {sent[0].name}" + " the folder is taken" * (phase == "may not save")
-    is_told = phase not in ("begins", "loads") and INT not in sent
+    is_told = phase not in ("begins", "loads", "disk hangs", "Ray hangs") and INT not in sent
     assert [line for line in out if line.startswith("asked")] == [told] * is_told
     assert (SAYS in out) is (TERM in sent and phase in ("saves", "dies", "waits", "ends"))
     assert any("ends without a save (the folder is taken)" in line for line in out) is (phase == "may not save")
 
 
 def test_a_run_that_stands_still_ends_with_its_reason():
-    with driver(FAKE, "stalls") as process:
+    with driver(FAKE, "stalls", "null") as process:
         returned, _, error = ended(process)
     assert returned == 1
     assert error == (
@@ -167,7 +178,7 @@ def work():
     with run.signals.kept():
         ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, object_store_memory=2**27, logging_level="ERROR",
             log_to_driver=False, runtime_env={"worker_process_setup_hook": process.SETUP_HOOK})
-    run.signals.watch(60, lambda line: None, SimpleNamespace(saved=lambda: None, forbidden=lambda: None))
+    run.signals.watch(60, lambda line: None, SimpleNamespace(forbidden=lambda: None))
     ref = ray.remote(num_cpus=0)(Controller).remote().fit.remote()
     while not os.path.exists("ready"):
         time.sleep(0.1)
