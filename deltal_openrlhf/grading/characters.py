@@ -18,12 +18,14 @@ _SIGNS = {
     "«": "", "»": "", "￥": "¥", "￡": "£",
 }  # fmt: skip
 _SPACES = "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
-_NOTHING = "\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff\u200e\u200f✓✔✅☑"
+_NOTHING = "\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff\u200e\u200f✓✔✅☑∎■"
 _GREEK_NAMES = {"LAMDA": "lambda"}
 
 
 def _table() -> dict[str, str]:
     table = _SIGNS | dict.fromkeys(_SPACES, " ") | dict.fromkeys(_NOTHING, "")
+    for zero in (0x660, 0x6F0, 0x966, 0x9E6, 0xE50):  # Arabic, Persian, Hindi, Bengali, Thai
+        table |= {chr(zero + digit): str(digit) for digit in range(10)}
     # Units and Roman numerals in one sign.
     for code in (*range(0x3380, 0x33E0), *range(0x2160, 0x2180)):
         plain = unicodedata.normalize("NFKC", chr(code))

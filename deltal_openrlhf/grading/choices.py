@@ -10,7 +10,7 @@ _CHOSEN = re.compile(
 )
 _LABELLED = re.compile(r"(?:\([A-Ja-j]\)|[A-J][).:])\s+((?![-+*/^=<>,|&]\s|[+*/^=<>,|&]).+)", re.DOTALL)
 _FIRST_TEXT = re.compile(r"^\\text\s*\{\s*([^{}]*?)\s*\}")
-_OPTION = re.compile(r"^(?:option|choice|answer)\s*:?\s*", re.IGNORECASE)
+_OPTION = re.compile(r"^(?:option|choice|answer|statement|graph|figure|plan|player|team)\s*:?\s*", re.IGNORECASE)
 _ANOTHER = re.compile(r"^(?:,|and\b|or\b|/|&)|(?<![a-zA-Z])\([A-Ja-j]\)|^[A-J](?:[.:),;&]|\s*(?:and|or)\b|$)")
 _BETWEEN_LETTERS = re.compile(r"[\s,;&]|\band\b")
 _LETTER = re.compile(r"[A-J]|\([A-J]\)")

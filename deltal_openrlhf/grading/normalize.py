@@ -24,11 +24,11 @@ _DOUBLED = re.compile(rf"(?<!\\)\\\\(?=(?:{_KNOWN})(?![a-zA-Z])|[%${{}}])")
 _ENVIRONMENT = re.compile(r"(?<!\\)\\begin")
 _SIZES = re.compile(
     r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\.?|\\(?:(?:display|text|script|scriptscript)style|(?:no)?limits|tiny|scriptsize"
-    r"|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge|boldmath|strut|mathstrut|noindent|centering|allowbreak|nobreak|protect|null"
+    r"|footnotesize|small|normalsize|[lL]arge|LARGE|[hH]uge|boldmath|(?:bf|rm|it|sf|tt|em)(?!\s*\{)|strut|mathstrut|noindent|centering|allowbreak|nobreak|protect|null"
     r"|underline(?=\s*\{)|uu?line(?=\s*\{)|ensuremath(?=\s*\{)|smash(?=\s*\{)|math(?:op|bin|rel|ord|strut)(?=\s*\{)"
-    r"|textcolor\s*(?:\[\w*\]\s*)?\{[^{}]*\}|colorbox\s*\{[^{}]*\}|color\s*(?:\[\w*\]\s*)?\{[^{}]*\}"
+    r"|(?:text|math)color\s*(?:\[\w*\]\s*)?\{[^{}]*\}|colorbox\s*\{[^{}]*\}|color\s*(?:\[\w*\]\s*)?\{[^{}]*\}"
     r"|[hvm]space\*?\s*\{[^{}]*\}|[hm]?(?:skip|kern)\s*-?[\d.]+\s*(?:em|ex|pt|mu|cm|mm|in)|[hv]?phantom\s*\{[^{}]*\}|(?:tag|label)\s*\{[^{}]*\}"
-    r"|(?:begin|end)\s*\{(?:equation|displaymath|math)\*?\}"
+    r"|(?:begin|end)\s*\{(?:equation|displaymath|math|center)\*?\}"
     r")(?![a-zA-Z])"
 )
 _SPACED_LETTERS = re.compile(r"(?<=[a-zA-Z])\\,(?=[a-zA-Z])")  # \pi\,r is not \pir
@@ -70,16 +70,9 @@ _MIXED = re.compile(r"(?<![\d.^_/}])(\d+) (\d+)/(\d+)(?![\d.^])")
 _BLACKBOARD = re.compile(r"\\mathbb\s*([A-Z])")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]")
 _WRAPPERS = (
-    ("$$", "$$"),
-    ("$", "$"),
-    (r"\(", r"\)"),
-    (r"\[", r"\]"),
-    ("**", "**"),
-    ("```", "```"),
-    ("`", "`"),
-    ('"', '"'),
-    ("'", "'"),
-)
+    ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\\(", r"\\)"), (r"\\[", r"\\]"), ("**", "**"), ("```", "```"), ("`", "`"),
+    ('"', '"'), ("'", "'"),
+)  # fmt: skip
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _ENDS = " ,;:\\"
 

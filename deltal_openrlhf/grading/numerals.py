@@ -16,7 +16,9 @@ _POSITIVE = re.compile(r"^(?:positive|plus)\s+(?=[\d\\.a-z])", re.IGNORECASE)
 _AND_A_HALF = re.compile(r"(-?\d+)\s+and\s+(?:a|one)[\s-]half\b")
 _TWICE = re.compile(r"([\w,. -]{1,100}?)\s\(([\w,. -]{1,100})\)")
 _NEGATIVE = re.compile(r"^(?:negative|minus)\s+(?=[\d\\.a-z])", re.IGNORECASE)
-_ORDINAL = re.compile(r"(?:the\s+)?(\d{1,9})\s?\^?\s?\{?\s?(?:\\text\s?\{\s?)?(st|nd|rd|th)\s?\}{0,2}", re.IGNORECASE)
+_ORDINAL = re.compile(
+    r"(?:the\s+)?(\d{1,9})[\s-]?\^?\s?\{?\s?(?:\\text\s?\{\s?)?(st|nd|rd|th)\s?\}{0,2}", re.IGNORECASE
+)
 _NO_NOUN = re.compile(
     r"(?:to|of|or|and|by|in|at|point|squared|cubed|times|plus|minus|over|less|more|than|is|are|if|as|per|divided|choose|mod|half|side)\b"
 )

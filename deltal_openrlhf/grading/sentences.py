@@ -26,7 +26,7 @@ _LEADS = [
     re.compile(_ANSWER + _IS + r"(?=\S)", re.IGNORECASE),
     re.compile(r"ans(?:wer)?\.?\s+(?=" + _VALUE + ")", re.IGNORECASE),
     re.compile(
-        r"(?:there\s+(?:are|is|were|will\s+be|exist)|(?:we|you)\s+(?:get|have|obtain|find|conclude)(?:\s+that)?(?=\s+(?:\d|\$|\\))"
+        r"(?:there\s+(?:are|is|were|will\s+be|exist)|(?:i|we|you)\s+(?:get|got|have|obtain|find|conclude)(?:\s+that)?(?=\s+(?:\d|\$|\\))"
         r"|(?:i|we)\s+(?:choose|pick|select)(?=\s+\(?[A-J]\b)"
         r"|(?:it|this|that|which)(?:\s+(?:is|equals|gives|would\s+be)|'s)|giving|a\s+total\s+of|in\s+total|exactly|precisely|only"
         r"|about|approximately|approx\.?|roughly|around|nearly|almost|ca\.)[,:]?\s+(?=\S)",
@@ -56,6 +56,7 @@ _PROSE = re.compile(
 )
 _REASON = re.compile(r"(?i)\W*(?:because|since)\b")
 _RELATIVE = re.compile(r"(?i)\W*(?:and\s+)?(?:as|which)\b")
+_ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
 _LETTER = re.compile(r"\(?[A-J]\)?")
 _CONTRAST = re.compile(r",\s*not\b[^,.;]*")
 _DENIED = re.compile(r"(?i)\b(?:not|wrong|incorrect|false|than|answer\s+is)\b|n't")
@@ -120,7 +121,7 @@ def _without_end(text: str) -> str:
     if " " not in text or text.replace(" ", "").isdigit():
         return text
     prose = _PROSE.search(text)
-    if prose and (is_value(text[: prose.start()]) or _LETTER.fullmatch(text[: prose.start()])):
+    if prose and (is_value(_ASSIGNED.sub("", text[: prose.start()])) or _LETTER.fullmatch(text[: prose.start()])):
         tail = _CONTRAST.sub("", text[prose.start() :])
         if _REASON.match(tail) or not _DENIED.search(tail) and (_RELATIVE.match(tail) or not re.search(r"\d", tail)):
             return text[: prose.start()]

@@ -35,6 +35,13 @@ EQUAL = r"""
 37 | \begin{equation*}37\end{equation*}
 37 | 37 (thirty-seven)
 37 | positive 37
+37 | I got 37
+37 | n = 37, because 36 is too small
+37 | ٣٧
+37 | \\[37\\]
+37 | \bf 37
+37 | \mathcolor{red}{37}
+C | Player C
 5/2 | 2 and a half
 \pi/7 | 𝜋/7
 7\text{ m}^2 | 7㎡
@@ -130,6 +137,7 @@ DIFFERENT = r"""
 37 | Ann is 36 and Bob is 37
 37 | 37, which is less than the answer
 37 | Question: 37
+37 | n = 37, so the answer is 38
 37 | 37 (thirty-eight)
 C | C is not correct
 C | The answer is C or D
