@@ -8,6 +8,10 @@ from pathlib import Path
 from deltal_openrlhf.runs.redaction import redacted
 
 _FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)$')
+_GONE = re.compile(
+    r"Connection closed by peer \[\S+\]:\d+|(?:Read|Write) error \[\S+\]:\d+: (?:Connection reset by peer|Broken pipe)"
+)
+"""What gloo says of a process that is gone."""
 _LOG_WITHIN = 2.0
 """Seconds until a worker's last words are in the log."""
 
@@ -43,9 +47,9 @@ def _lost_process(text: str, last: str) -> str | None:
     """What the end of a remote traceback means where it is only that another process is gone; None of other errors."""
     if "EngineDeadError: " in last:
         return "vLLM's process EngineCore died: it was killed or crashed"
-    lost, task = re.search(r"Connection closed by peer \[\S+\]:\d+", last), re.search(r"ray::([\w.]+)\(\)", text)
-    if lost and task:
-        return f"the process that {task[1]} exchanges tensors with died: it was killed or crashed ({lost[0]})"
+    lost, tasks = _GONE.search(last), re.findall(r"ray::([\w.]+)\(\)", text)
+    if lost and tasks:  # the last task is the innermost one
+        return f"the process that {tasks[-1]} exchanges tensors with died: it was killed or crashed ({lost[0]})"
     return None
 
 

@@ -36,6 +36,7 @@ class RayTaskError(Exception):
     """Stands for Ray's, which is known by its name."""
 
 
+OUTER = "\x1b[36mray::PPOTrainerAsync.fit()\x1b[39m (pid=8, ip=192.0.2.2, actor_id=2, repr=<a.D object at 0x7f>)\n"
 TASK = '\x1b[36mray::{}()\x1b[39m (pid=7, ip=192.0.2.2, actor_id=1, repr=<a.B object at 0x7e>)\n  File "a.py", line 7, in b\n    c()\n'
 ENGINE = "EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause."
 GLOO = (
@@ -58,9 +59,15 @@ GLOO = (
             "the process that PolicyModelActor.broadcast_to_vllm exchanges tensors with died: it was killed or crashed (Connection closed "
             "by peer [127.0.0.1]:23709)",
         ),
+        (
+            "PolicyModelActor.broadcast_to_vllm",
+            "RuntimeError: [/gloo/tcp/pair.cc:537] Read error [127.0.0.1]:37285: Connection reset by peer. This is typically",
+            "the process that PolicyModelActor.broadcast_to_vllm exchanges tensors with died: it was killed or crashed (Read error "
+            "[127.0.0.1]:37285: Connection reset by peer)",
+        ),
         ("PolicyModelActor.fit", "ValueError: Connection closed", "ValueError: Connection closed"),
     ],
 )
 def test_an_error_that_only_says_that_another_process_is_gone_is_said_in_words(task, last, said):
     """The texts are those of runs whose engine was killed, in generation and in weight sync."""
-    assert reasons.reason(RayTaskError(TASK.format(task) + last)) == said
+    assert reasons.reason(RayTaskError(OUTER + TASK.format(task) + last)) == said
