@@ -19,12 +19,18 @@ class StallWatch:
     """Looks whether the processes of the run give signs of life (host/alive.py)."""
 
     def __init__(
-        self, timeout: float, sign: Callable[[], str | None], stalled: Callable[[str], None], every: float = 5.0
+        self,
+        timeout: float,
+        sign: Callable[[], str | None],
+        stalled: Callable[[str], None],
+        every: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """timeout: seconds without a new sign until stalled() gets the reason. sign: gives the last one. every: seconds between looks."""
-        self._timeout, self._sign, self._stalled = timeout, sign, stalled
+        """timeout: seconds of the clock without a new sign until stalled() gets the reason. sign: gives the last one. every: seconds
+        between looks."""
+        self._timeout, self._sign, self._stalled, self._clock = timeout, sign, stalled, clock
         self._last: str | None = None
-        self._since = time.monotonic()
+        self._since = clock()
         self._done = False
         self._watch = Watch(self._look, min(every, timeout), "stall")
 
@@ -35,10 +41,10 @@ class StallWatch:
     def _look(self) -> None:
         if self._done:
             return
-        sign = self._sign()
+        now, sign = self._clock(), self._sign()  # in this order: Ray may answer late
         if sign != self._last:
-            self._last, self._since = sign, time.monotonic()
-        elif time.monotonic() - self._since > self._timeout:
+            self._last, self._since = sign, self._clock()
+        elif now - self._since > self._timeout:
             self._done = True
             print(f"nothing was done for {duration(self._timeout)}; the stacks of all workers:", file=sys.stderr)
             found = workers_stacks()
