@@ -20,7 +20,7 @@ _POINT = re.compile(
 )
 _REALS_EXCEPT = re.compile(
     r"(?:the\sset\sof\s)?(?:all|any)\sreals?(?:\snumbers?)?(?:\s[a-z])?,?\s(?:except(?:\sfor)?|other than|but|excluding|without)\s"
-    r"(?:[a-z]\s?=\s?)?([^a-z]+(?:\s?(?:,|and|or)\s?[^a-z]+)*)",
+    r"(?:[a-z]\s?=\s?)?((?:[^a-z]|and(?![a-z])|or(?![a-z]))+)",
     re.IGNORECASE,
 )
 _SIGNED_REALS = re.compile(
