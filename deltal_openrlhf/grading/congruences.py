@@ -6,7 +6,7 @@ from deltal_openrlhf.grading.letters import letters_of
 from deltal_openrlhf.grading.structure import AND, OR, both_signs, split_at
 
 _MODULUS = re.compile(
-    r"\s*(?:\\pmod\s?|\(?\s?(?:\\(?:bmod|mod)(?![a-z])|\\text\s?\{\s?mod\s?\}|mod\s)\s?)\{?\s?(?P<modulus>\d{1,9})\s?\}?\s?\)?$"
+    r"\s?(?:\\pmod\s?|\(?\s?(?:\\(?:bmod|mod)(?![a-z])|\\text\s?\{\s?mod\s?\}|mod\s)\s?)\{?\s?(?P<modulus>\d{1,9})\s?\}?\s?\)?$"
 )
 _RESIDUE = re.compile(r"(?:(?P<name>[a-zA-Z])\s?\\equiv\s?)?(?P<residue>[-+\d\s]+|\\pm\s?\d+)")
 _SEPARATOR = re.compile(f"{OR}|{AND}|,")
