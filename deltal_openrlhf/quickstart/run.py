@@ -15,6 +15,7 @@ from deltal_openrlhf.data.countdown import same_problem
 from deltal_openrlhf.host.whole_checkpoints import newest
 from deltal_openrlhf.quickstart import evaluate, sizes, stages, task, training
 from deltal_openrlhf.quickstart.given import GivenModel
+from deltal_openrlhf.quickstart.stages import Stage
 from deltal_openrlhf.quickstart.training import Training
 from deltal_openrlhf.runs import metrics_file
 from deltal_openrlhf.runs.files import write_atomically
@@ -28,7 +29,7 @@ FORMAT = 1
 """Part of all settings: raise it when a stage's code changes what it makes."""
 
 Record = dict[str, Any]
-"""What stages.run_stage returns."""
+"""What Stage.run returns."""
 
 
 class QuickStart:
@@ -37,7 +38,6 @@ class QuickStart:
     def __init__(self, args: argparse.Namespace, device: str, given: GivenModel | None) -> None:
         """device: cpu or cuda. given: the model of --model."""
         self.args, self.out = args, Path(args.out)
-        self._done: list[str] = []
         self.checkpoint = self.out / "checkpoint"
         self.size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
         self.problems = self.size.task.held_out(task.HELD_OUT)
@@ -55,68 +55,51 @@ class QuickStart:
             device=device,
         )
         # On the CPU without --model these are the settings of all runs before: they resume.
-        self.start_settings = {"format": FORMAT, "seed": args.seed} | ({"device": device} if device != "cpu" else {})
+        of_start = {"format": FORMAT, "seed": args.seed} | ({"device": device} if device != "cpu" else {})
         if given is None:
-            self.start_settings["supervised_steps"] = self.size.steps
+            of_start["supervised_steps"] = self.size.steps
         else:
-            self.start_settings |= {"model": given.folder, "weights": given.identity, "prompts": given.prompts}
-        of_training = {"loss": self.training.loss, "steps": args.steps, "control": args.shuffle_rewards}
-        self.train_settings = {**self.start_settings, **of_training}
+            of_start |= {"model": given.folder, "weights": given.identity, "prompts": given.prompts}
+        of_training = {**of_start, "loss": self.training.loss, "steps": args.steps, "control": args.shuffle_rewards}
+        self.start = Stage(self.out / "start.json", "supervised start", of_start, makes=self.training.start)
+        self.before = Stage(self.out / "before.json", "accuracy before", of_start)
+        name = f"training with {' '.join(self.training.loss)}"
+        self.trained = Stage(self.out / "train.json", name, of_training, makes=self.checkpoint / "config.json")
+        self.after = Stage(self.out / "after.json", "accuracy after", of_training)
 
     def run(self) -> None:
         """All stages and the report. Raises TrainingFailed."""
         measured = "about 6 minutes on 2 cores, " if self.size is sizes.CPU and not self.training.given else ""
         print(f"quickstart: {measured}all of it in {self.out}", flush=True)
-        records = [] if self.training.given else [self._supervised_start()]
-        before = self._evaluation("before", self.training.start, self.start_settings)
+        records = [] if self.training.given else [self.start.run(self._supervised_start)]
+        before = self.before.run(lambda: self._evaluation(self.training.start))
         accuracy = self._accuracy(before)
         print(f"  held-out accuracy {accuracy.value:.3f}", flush=True)
-        trained = self._stage(
-            "train.json",
-            f"training with {' '.join(self.training.loss)}",
-            self.train_settings,
-            lambda: self._train(accuracy),
-            self.checkpoint / "config.json",
-        )
-        after = self._evaluation("after", self.checkpoint, self.train_settings)
+        trained = self.trained.run(lambda: self._train(accuracy))
+        after = self.after.run(lambda: self._evaluation(self.checkpoint))
         self._report([*records, before, trained, after])
 
     def kept(self) -> str:
         """After an interruption: what the same command does not do again."""
-        done = list(self._done)
+        of_all = [*([] if self.training.given else [self.start]), self.before, self.trained, self.after]
+        done = [stage.name for stage in of_all if stage.record()]
         checkpoint = newest(self.out / "ckpt" / "_actor")
-        if checkpoint and stages.read_record(self.out / BEGUN) == self.train_settings:
+        is_begun = stages.read_record(self.out / BEGUN) == self.trained.settings
+        if checkpoint and is_begun and self.trained.name not in done:
             done.append(f"{checkpoint} of the training")
         if not done:
             return "no stage was finished, so the same command begins anew"
         return f"kept in {self.out}: {', '.join(done)}; the same command resumes after that"
 
-    def _stage(self, file: str, name: str, *given: Any) -> Record:
-        record = stages.run_stage(self.out / file, name, *given)
-        self._done.append(name)
-        return record
+    def _supervised_start(self) -> dict:
+        return stages.in_child(supervised_start, self.size, self.args.seed, self.training.start)
 
-    def _supervised_start(self) -> Record:
-        start = self.training.start
-        return self._stage(
-            "start.json",
-            "supervised start",
-            self.start_settings,
-            lambda: stages.in_child(supervised_start, self.size, self.args.seed, start),
-            start,
-        )
-
-    def _evaluation(self, name: str, folder: Path, settings: dict[str, Any]) -> Record:
+    def _evaluation(self, folder: Path) -> dict:
         how = self.training.max_new_tokens, self.training.kind, self.training.device
-        return self._stage(
-            f"{name}.json",
-            f"accuracy {name}",
-            settings,
-            lambda: stages.in_child(evaluate.evaluate, folder, self.problems, *how),
-        )
+        return stages.in_child(evaluate.evaluate, folder, self.problems, *how)
 
     def _train(self, before: Estimate) -> dict:
-        _set_aside_other_settings(self.out, self.train_settings)
+        _set_aside_other_settings(self.out, self.trained.settings)
         training.write_prompts(self.training, chance=before.value if self.training.control else None)
         training.train(training.command(self.training))
         return {}

@@ -5,6 +5,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,25 +16,40 @@ from deltal_openrlhf.runs.files import write_atomically
 T = TypeVar("T")
 
 
-def run_stage(path: Path, name: str, settings: dict, work: Callable[[], dict], makes: Path | None = None) -> dict:
-    """The record of a stage: {"settings", "result", "seconds", "peak_memory_gb"}, from `path` or from work().
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
 
-    settings: everything that the result depends on, also the settings of earlier stages. work: returns the result, as JSON.
-    makes: a folder that work leaves; without it the stage is not done.
+    path: of its record. settings: everything that the result depends on, also the settings of earlier stages. makes: what its work leaves
+    besides; without it the stage is not done.
     """
-    record = read_record(path)
-    if record is not None and record["settings"] == settings and (makes is None or makes.exists()):
-        print(f"{name}: done before ({record['seconds']:.0f} s), kept", flush=True)
+
+    path: Path
+    name: str
+    settings: dict[str, Any]
+    makes: Path | None = None
+
+    def record(self) -> dict | None:
+        """{"settings", "result", "seconds", "peak_memory_gb"}; None where the stage is not done with these settings."""
+        record = read_record(self.path)
+        is_done = record is not None and record["settings"] == self.settings
+        return record if is_done and (self.makes is None or self.makes.exists()) else None
+
+    def run(self, work: Callable[[], dict]) -> dict:
+        """Its record, with work() if it is not done. work: returns the result, as JSON."""
+        record = self.record()
+        if record is not None:
+            print(f"{self.name}: done before ({record['seconds']:.0f} s), kept", flush=True)
+            return record
+        print(f"{self.name} ...", flush=True)
+        start = time.monotonic()
+        with PeakMemory() as memory:
+            result = work()
+        seconds = time.monotonic() - start
+        record = {"settings": self.settings, "result": result, "seconds": seconds, "peak_memory_gb": memory.gigabytes}
+        write_atomically(self.path, json.dumps(record))
+        print(f"{self.name}: {seconds:.0f} s", flush=True)
         return record
-    print(f"{name} ...", flush=True)
-    start = time.monotonic()
-    with PeakMemory() as memory:
-        result = work()
-    seconds = time.monotonic() - start
-    record = {"settings": settings, "result": result, "seconds": seconds, "peak_memory_gb": memory.gigabytes}
-    write_atomically(path, json.dumps(record))
-    print(f"{name}: {seconds:.0f} s", flush=True)
-    return record
 
 
 def read_record(path: Path) -> dict | None:

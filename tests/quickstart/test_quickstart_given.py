@@ -273,11 +273,11 @@ def test_settings_of_runs_on_a_gpu_are_others(tmp_path, monkeypatch):
     """A start that a CPU made is not taken on a GPU, and without a GPU the settings are those of all earlier runs."""
     seen = []
 
-    def stop(path, name, settings, work, makes=None):
-        seen.append(settings)
+    def stop(stage, work):
+        seen.append(stage.settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deltal_openrlhf.quickstart.stages.run_stage", stop)
+    monkeypatch.setattr("deltal_openrlhf.quickstart.stages.Stage.run", stop)
     for device in ("cpu", "cuda"):
         monkeypatch.setattr(command_line, "_device", lambda device=device: device)
         assert command_line.main(["--out", str(tmp_path), "--seed", "3"]) == 130

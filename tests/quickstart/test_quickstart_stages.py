@@ -27,6 +27,7 @@ from deltal_openrlhf.quickstart import (
     task,
     training,
 )
+from deltal_openrlhf.quickstart.stages import Stage
 from deltal_openrlhf.runs.command import Terminated
 from deltal_openrlhf.statistics.estimate import Estimate
 
@@ -70,16 +71,19 @@ def test_stages_are_skipped_repeated_and_resumed(tmp_path, capsys):
         calls.append(1)
         return {"n": len(calls)}
 
-    first = stages.run_stage(path, "x", {"seed": 0}, work)
+    def run(seed, makes=None, work=work):
+        return Stage(path, "x", {"seed": seed}, makes).run(work)
+
+    first = run(0)
     assert first["result"] == {"n": 1} and first["peak_memory_gb"] > 0.05
-    assert stages.run_stage(path, "x", {"seed": 0}, work) == first
-    assert stages.run_stage(path, "x", {"seed": 1}, work)["result"] == {"n": 2}
+    assert run(0) == first
+    assert run(1)["result"] == {"n": 2}
     made = tmp_path / "folder"
-    assert stages.run_stage(path, "x", {"seed": 1}, work, made)["result"] == {"n": 3}
+    assert run(1, made)["result"] == {"n": 3}
     made.mkdir()
-    assert stages.run_stage(path, "x", {"seed": 1}, work, made)["result"] == {"n": 3}
+    assert run(1, made)["result"] == {"n": 3}
     with pytest.raises(RuntimeError):
-        stages.run_stage(path, "x", {"seed": 2}, lambda: (_ for _ in ()).throw(RuntimeError))
+        run(2, work=lambda: (_ for _ in ()).throw(RuntimeError))
     assert json.loads(path.read_text())["settings"] == {"seed": 1}
 
 
@@ -161,6 +165,9 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
     assert trainings[2][-2:] == ["--loss_agg", "token-mean"]
 
 
+LOSS = "--loss_agg deltal --alpha 1.0"
+
+
 @pytest.mark.parametrize(
     ("interrupted_in", "kept"),
     [
@@ -168,6 +175,7 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
         ("accuracy before", "supervised start"),
         ("training", "supervised start, accuracy before"),
         ("training, after a save", "supervised start, accuracy before, global_step5 of the training"),
+        ("accuracy after", f"supervised start, accuracy before, training with {LOSS}"),
     ],
 )
 def test_an_interrupted_run_says_what_it_has_kept(interrupted_in, kept, tmp_path, monkeypatch, capsys):
@@ -179,14 +187,19 @@ def test_an_interrupted_run_says_what_it_has_kept(interrupted_in, kept, tmp_path
         if function is run.supervised_start and interrupted_in != "supervised start":
             (tmp_path / "start").mkdir()
             return {}
-        if function is evaluate.evaluate and interrupted_in != "accuracy before":
+        is_after = function is evaluate.evaluate and arguments[0] == tmp_path / "checkpoint"
+        if function is evaluate.evaluate and not is_after and interrupted_in != "accuracy before":
             return {"correct": [[1, 0]] * task.HELD_OUT, "lengths": [1.0]}
         raise Terminated("SIGTERM")
 
     def train(arguments):
-        if interrupted_in == "training, after a save":
+        if interrupted_in in ("training, after a save", "accuracy after"):
             saved.parent.mkdir(parents=True)
             saved.write_text("global_step5")
+        if interrupted_in == "accuracy after":
+            (tmp_path / "checkpoint").mkdir()
+            (tmp_path / "checkpoint" / "config.json").write_text("{}")
+            return
         raise Terminated("SIGTERM")
 
     monkeypatch.setattr(stages, "in_child", in_child)
@@ -194,6 +207,13 @@ def test_an_interrupted_run_says_what_it_has_kept(interrupted_in, kept, tmp_path
     assert command_line.main(["--out", str(tmp_path)]) == 143
     if kept.startswith("supervised"):
         kept = f"kept in {tmp_path}: {kept}; the same command resumes after that"
+    assert capsys.readouterr().err == f"quickstart: interrupted by SIGTERM; {kept}\n"
+
+    def at_once(self, work):
+        raise Terminated("SIGTERM")
+
+    monkeypatch.setattr(Stage, "run", at_once)  # a second start, ended before it comes to a stage
+    assert command_line.main(["--out", str(tmp_path)]) == 143
     assert capsys.readouterr().err == f"quickstart: interrupted by SIGTERM; {kept}\n"
 
 
