@@ -8,7 +8,8 @@ fully_reshardable form). Learning rate, betas and weight decay are not in it: th
 
 Load only checkpoints that you made yourself: Megatron-Core and torch unpickle `.metadata` (and Transformer Engine's extra states).
 
-Errors that one rank sees are raised on all ranks. A rank that dies leaves the others waiting until torch.distributed's timeout.
+An error of the disk on one rank is raised on all ranks. A rank that dies, or that runs out of memory while the others gather, leaves them
+waiting until torch.distributed's timeout.
 """
 
 import json
@@ -104,7 +105,7 @@ def _write(shards: dict, folder: str) -> None:
     """Megatron-Core's torch_dist files, as dist_checkpointing.save writes them, but by this process and with errors raised on all ranks.
 
     Megatron-Core 0.16.1 spawns a manager and forks a writer for each file, out of a process that may have threads (Ray, NCCL), and
-    waits forever for a writer that died. What rank 0 raises in writing common.pt or metadata.json leaves the other ranks in a collective.
+    waits forever for a writer that died. If its rank 0 cannot write common.pt or metadata.json, its other ranks stay in a collective.
     """
     sharded, common = save_preprocess(shards)
     of_rank_0(lambda: torch.save(common, os.path.join(folder, "common.pt")))

@@ -1,4 +1,4 @@
-"""Errors of one rank while DeepSpeed saves: it writes between barriers, in which the other ranks would wait for the one that raised."""
+"""Disk errors of one rank while DeepSpeed saves: it writes between barriers, in which the others would wait for the one that raised."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,7 +9,10 @@ from deltal_openrlhf.host.rebind import rebound
 
 @contextmanager
 def raised_at_the_end(engine: Any) -> Iterator[None]:
-    """Inside, what writes an engine's files keeps its error and returns: the rank reaches the barriers. The first is raised at the end."""
+    """Inside, what writes an engine's files keeps its error and returns: the rank reaches the barriers. The first is raised at the end.
+
+    It is raised too where something else raises on the way. What gathers the states before they are written is not covered.
+    """
     errors: list[Exception] = []
 
     def keeping(write: Callable) -> Callable:
@@ -25,6 +28,8 @@ def raised_at_the_end(engine: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name in ((files, "makedirs"), (files, "save"), (engine, "_copy_recovery_script")):
             stack.enter_context(rebound(owner, name, keeping(getattr(owner, name))))
-        yield
-    if errors:
-        raise errors[0]
+        try:
+            yield
+        finally:
+            if errors:
+                raise errors[0]
