@@ -210,6 +210,8 @@ class Deltal(Protocol):
     trust_remote_code: bool
     resumed: str | None
     """No flag: the tag of the checkpoint from which the run resumes, once the driver has chosen and checked it."""
+    start: str
+    """No flag: names this start of the command. Checkpoints of policy and critic belong together if the same start saved both."""
     skip_long_prompts: bool
     data: Fingerprint | None
     """No flag: the rows that the run trains on; None where they were not checked."""

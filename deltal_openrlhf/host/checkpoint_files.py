@@ -14,8 +14,7 @@ _DELETED = ".deleted"
 def begin(folder: Path) -> None:
     """Make room for a save: an empty STAGING, without what a killed one left."""
     give_up(folder)
-    for left in folder.glob(f"{_DELETED}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    _empty(folder)
     (folder / STAGING).mkdir(parents=True, exist_ok=True)
 
 
@@ -25,15 +24,17 @@ def give_up(folder: Path) -> None:
 
 
 def publish(folder: Path, tag: str) -> None:
-    """Put the checkpoint that was written aside in its place, in one step, once all of it is on the disk."""
+    """Put the checkpoint that was written aside in its place, once all of it is on the disk. One of the same tag makes room."""
     staging, final = folder / STAGING, folder / tag
     sync(staging / tag)
-    shutil.rmtree(final, ignore_errors=True)
+    if final.is_dir():
+        _set_aside(final)
     os.replace(staging / tag, final)
     for path in staging.iterdir():  # DeepSpeed's zero_to_fp32.py
         os.replace(path, folder / path.name)
     shutil.rmtree(staging, ignore_errors=True)
-    _sync_one(folder)
+    sync_one(folder)
+    _empty(folder)
 
 
 def old_ones(
@@ -65,24 +66,37 @@ def old_ones(
 
 def delete(checkpoint: Path) -> None:
     """Remove a checkpoint; after a kill it is there, or it is not. FileNotFoundError where another process is removing it."""
-    aside = checkpoint.with_name(f"{_DELETED}_{checkpoint.name}")
-    os.replace(checkpoint, aside)
-    shutil.rmtree(aside)
+    shutil.rmtree(_set_aside(checkpoint))
 
 
 def sync(folder: Path) -> None:
     """Wait until everything in the folder is on the disk."""
     for path, _, files in os.walk(folder):
-        for place in (*(os.path.join(path, name) for name in files), path):
-            _sync_one(place)
+        for name in files:
+            sync_one(os.path.join(path, name))
+        sync_one(path)
 
 
-def _sync_one(path: str | Path) -> None:
+def sync_one(path: str | Path) -> None:
+    """Wait until the file, or the names in the folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    """Give it the name of one that is being deleted, in one step."""
+    aside = checkpoint.with_name(f"{_DELETED}_{checkpoint.name}")
+    os.replace(checkpoint, aside)
+    return aside
+
+
+def _empty(folder: Path) -> None:
+    """Remove what was set aside."""
+    for left in folder.glob(f"{_DELETED}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:

@@ -3,8 +3,8 @@
     checksums.write(folder, sizes, checksums.of(folder, parts))     # after the files, before the checkpoint gets its name
     fault = checksums.fault(folder)                                 # "FILE: its checksum differs", None for a whole one
 
-CRC-32, because the enemy is a bad disk and not a person: it is several times faster than sha256 (scripts/bench_checksums.py), and finds
-every burst of up to 32 bits. Files are summed in chunks shorter than its period, so any two flipped bits in a chunk are found too; of all
+CRC-32 guards against disk faults, not tampering. It is several times faster than sha256 (scripts/bench_checksums.py), and finds every burst
+of up to 32 bits. Files are summed in chunks shorter than its period, so any two flipped bits in a chunk are found too; of all
 other damage one in 2^32 is missed. Chunks also let threads and ranks share one large file.
 """
 
@@ -23,6 +23,9 @@ from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress
 
 NAME = "checksums.json"
+LABEL = "checksums"
+LONG = 5.0
+"""Seconds of a comparison after which it says how far it is."""
 CHUNK = 2**28
 THREADS = min(8, len(os.sched_getaffinity(0)))
 _BLOCK = 2**22
@@ -71,11 +74,11 @@ def are_in(folder: Path) -> bool:
     return (folder / NAME).exists()
 
 
-def fault(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
+def fault(folder: Path, rank: int = 0, ranks: int = 1, label: str = LABEL) -> str | None:
     """What is wrong with the checkpoint in the folder, in a few words with the file; None if nothing is.
 
-    Of `ranks` ranks each looks at its share; the checkpoint is whole if none finds a fault. Rank 0 says how far it is. Without checksums
-    only a lost end is found.
+    Of `ranks` ranks each looks at its share; the checkpoint is whole if none finds a fault. If it takes long, rank 0 says how far it is, in
+    a line that begins with the label. Without checksums only a lost end is found.
     """
     if not folder.is_dir():
         return "it is not there"
@@ -100,7 +103,7 @@ def fault(folder: Path, rank: int = 0, ranks: int = 1) -> str | None:
     mib = [-(-size // _MIB) for size in read]
     try:
         if rank == 0:
-            with Progress(f"deltal train: checksums of {folder}", "MiB", mib[-1]) as progress:
+            with Progress(f"{label} of {folder}", "MiB", mib[-1], after=LONG) as progress:
                 found = of(folder, parts, lambda number: progress.update(mib[number]))
         else:
             found = of(folder, parts)

@@ -69,9 +69,8 @@ class DeltaLStrategy(DeepspeedStrategy):
         prepared = super().prepare(*models)
         self.pulse.alive("a model is ready")
         for one in prepared if isinstance(prepared, list) else [prepared]:
-            self.pulse.follow(
-                one[0] if isinstance(one, tuple) else one
-            )  # the model, or with its optimizer and schedule
+            # The model, or with its optimizer and schedule.
+            self.pulse.follow(one[0] if isinstance(one, tuple) else one)
         return prepared
 
     def get_ds_train_config(self, *args: Any, **kwargs: Any) -> dict:
@@ -176,7 +175,7 @@ class DeltaLStrategy(DeepspeedStrategy):
         """Save aside, put in place, move `latest`, and only then delete old ones. (The host deletes first.)
 
         max_num, max_mem: checkpoints that are kept, and their GiB. given: save_latest, metric_value and metric_key, as the host's.
-        An error of one rank is raised on all.
+        An error of the disk on one rank is raised on all. One in a collective, such as a lack of memory while states are gathered, is not.
         """
         folder, save_latest = Path(save_dir), given.pop("save_latest", True)
         staging = folder / checkpoint_files.STAGING
@@ -198,7 +197,7 @@ class DeltaLStrategy(DeepspeedStrategy):
             of_rank_0(lambda: named(lambda: self._describe(staging / tag, client_state or {})))
             on_all_ranks(lambda: named(lambda: self._write_checksums(staging / tag)))
             of_rank_0(lambda: named(publish))
-        except OSError:
+        except Exception:  # on all ranks, unless one has died: its part can never come
             if self.is_rank_0():
                 checkpoint_files.give_up(folder)
             raise
@@ -221,6 +220,7 @@ class DeltaLStrategy(DeepspeedStrategy):
 
     def _describe(self, folder: Path, client_state: dict) -> None:
         """Readable without torch, before a resumed run starts anything."""
+        write_atomically(folder / whole_checkpoints.SAVED_BY, self.args.deltal.start)
         for name, file in (("deltal", SAVED_LOSS), ("run", saved_run.FILE)):
             if name in client_state:
                 write_atomically(folder / file, json.dumps(client_state[name]))
@@ -239,8 +239,10 @@ class DeltaLStrategy(DeepspeedStrategy):
     def _delete_old(self, folder: Path, tag: str, max_num: int, max_mem: float) -> None:
         """Once all models of the run have this checkpoint; the last one to save deletes for all. So they always have one in common."""
         models = whole_checkpoints.loaded_together(self.args, folder)
-        if not all((model / tag).is_dir() for model in models):
+        if not whole_checkpoints.is_saved(models, tag):
             return
+        for model in models:
+            checkpoint_files.sync_one(model)  # `latest` of the other model too
         with suppress(FileNotFoundError):  # the other model was saved at the same moment, and deletes too
             for model in models:
                 for old in checkpoint_files.old_ones(model, tag, max_num, max_mem, self._read_ckpt_metric):

@@ -8,11 +8,13 @@ from typing import NamedTuple
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import checksums
 
-_STEP = re.compile(r"global_step(\d+)$")
+_STEP = re.compile(r"(?:best_)?global_step(\d+)")
+SAVED_BY = "saved_by.txt"
+"""Within a checkpoint of each model: which start of the run saved it. A run that resumed before this step saves it again."""
 
 
 class Fault(NamedTuple):
-    """Why a checkpoint cannot be used. is_partial: it was saved for one of two models only, and nothing is broken."""
+    """Why a checkpoint cannot be used. is_partial: one of two models lacks it, or has that of another start; nothing is broken."""
 
     text: str
     is_partial: bool = False
@@ -35,16 +37,19 @@ class Choice(NamedTuple):
             f"BROKEN CHECKPOINT in {folder}: {', '.join(self.broken)}; resuming from {self.tag}, the newest whole one"
         )
         partial = (
-            f"checkpoint of one model only in {folder}: {', '.join(self.partial)}, as left by a run that ends between its two saves; "
-            f"resuming from {self.tag}, which both models have"
+            f"checkpoint of one model without the other in {folder}: {', '.join(self.partial)}, as left by a run that ends between its "
+            f"two saves; resuming from {self.tag}, which both models have"
         )
         unknown = f"checkpoint {self.tag} in {folder} was saved without {checksums.NAME}: a flipped bit in it would not be noticed"
         return [loud] * bool(self.broken) + [partial] * bool(self.partial) + [unknown] * (not self.has_checksums)
 
 
 def step_of(tag: str) -> int | None:
-    """The PPO step of a checkpoint, by its name: 8 of global_step8 and of best_global_step8; None for other names."""
-    found = _STEP.search(tag)
+    """The PPO step of a checkpoint, by its name: 8 of global_step8 and of best_global_step8; None for other names.
+
+    Other names are no checkpoints of a run: .deleted_global_step6 was left by a kill.
+    """
+    found = _STEP.fullmatch(tag)
     return int(found[1]) if found else None
 
 
@@ -90,20 +95,41 @@ def loaded_together(args: Arguments, folder: Path) -> list[Path]:
     return [one for one in both if one.is_dir()] or [folder]
 
 
-def fault_in(folders: Sequence[Path], rank: int = 0, ranks: int = 1) -> Callable[[str], Fault | None]:
-    """For choose: a checkpoint is whole if it is in each of these folders. rank, ranks: as in checksums.fault."""
+def is_saved(folders: Sequence[Path], tag: str) -> bool:
+    """Whether each of these folders has this checkpoint as its newest one, saved by the same start of the run."""
+    return all(newest(folder) == tag for folder in folders) and _are_of_one_start(folders, tag)
+
+
+def fault_in(
+    folders: Sequence[Path], rank: int = 0, ranks: int = 1, label: str = checksums.LABEL
+) -> Callable[[str], Fault | None]:
+    """For choose: a checkpoint is whole if each of these folders has it, of one start. rank, ranks, label: as in checksums.fault."""
 
     def fault(tag: str) -> Fault | None:
         there = [folder for folder in folders if (folder / tag).is_dir()]
         if there and len(there) < len(folders):
             lacking = next(folder for folder in folders if folder not in there)
             return Fault(f"{lacking.name} has none", is_partial=True)
-        found = ((folder, checksums.fault(folder / tag, rank, ranks)) for folder in folders)
-        return next(
-            (Fault(f"{folder.name}: {wrong}" if len(folders) > 1 else wrong) for folder, wrong in found if wrong), None
-        )
+        for folder in folders:
+            if wrong := checksums.fault(folder / tag, rank, ranks, label):
+                return Fault(f"{folder.name}: {wrong}" if len(folders) > 1 else wrong)
+        if not _are_of_one_start(folders, tag):
+            return Fault("the two models were saved by different starts", is_partial=True)
+        return None
 
     return fault
+
+
+def _are_of_one_start(folders: Sequence[Path], tag: str) -> bool:
+    return len({_saved_by(folder / tag) for folder in folders}) == 1
+
+
+def _saved_by(checkpoint: Path) -> str | None:
+    """None for a checkpoint of the stock host or of an older version."""
+    try:
+        return (checkpoint / SAVED_BY).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
 
 
 def _before(folder: Path, tag: str) -> list[str]:

@@ -164,6 +164,7 @@ def arguments(case: Case) -> SimpleNamespace:
             allow_changed_loss=False,
             sgd=False,
             resumed=None,
+            start="",
         ),
         train=space(
             seed=1,

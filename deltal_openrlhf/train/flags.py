@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import uuid
 from typing import NoReturn
 
 from deltal_openrlhf import backends
@@ -30,6 +31,8 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     _add_stopping_flags(parser)
     _add_measurement_flags(parser)
     _add_backend_flags(parser)
+    # No flag: names this start of the command in the checkpoints that it saves.
+    parser.set_defaults(**{"deltal.start": uuid.uuid4().hex})
 
 
 def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:

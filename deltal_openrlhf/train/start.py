@@ -156,7 +156,8 @@ def _check_resumed(args: Arguments, settings: LossSettings, backend: Backend) ->
     """The checkpoint from which the run resumes, None if there is none. Raises ValueError if none is whole, or if it does not fit."""
     folders = whole_checkpoints.loaded_together(args, Path(args.ckpt.path, "_actor"))
     tags = whole_checkpoints.tags_in(folders[0]) if args.ckpt.load_enable else []
-    choice = whole_checkpoints.choose(folders[0], tags, whole_checkpoints.fault_in(folders))
+    fault = whole_checkpoints.fault_in(folders, label="deltal train: checksums")
+    choice = whole_checkpoints.choose(folders[0], tags, fault)
     if choice is None:
         return None
     check_resumed_backend(args, choice.tag)

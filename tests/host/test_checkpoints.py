@@ -1,12 +1,13 @@
 """Checkpoints of the real DeepSpeed engine: the new one is whole before an old one goes, whatever ends the save."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support.damage import flip_a_bit
 
-from deltal_openrlhf.host import checkpoint_size, checksums
+from deltal_openrlhf.host import checkpoint_files, checkpoint_size, checksums, whole_checkpoints
 from deltal_openrlhf.parity import Case, run_on_ranks
 
 
@@ -72,7 +73,10 @@ def _saves(rank, folder):
     after = parameters(trainer.actor)
     out["loaded"] = [states["global_step"], all(bool((after[n] == before[n]).all()) for n in before)]
     out |= _damaged(strategy, engine, folder, save)
-    return out | {"critic": _killed_between_two_models(strategy, Path(folder, "two"), save)}
+    out["critic"] = _killed_between_two_models(strategy, Path(folder, "two"), save)
+    out["overtaken"] = _overtaken(strategy, Path(folder, "overtaken"), save)
+    out["no latest"] = _without_latest(Path(folder, "no latest"), save)
+    return out
 
 
 def _on_a_full_disk(strategy, engine, folder, save):
@@ -145,6 +149,48 @@ def _killed_between_two_models(strategy, folder, save):
     return out
 
 
+def _chosen(both):
+    """The checkpoint that a run resumes from if it is killed now; None if it would not start."""
+    with suppress(ValueError):
+        return whole_checkpoints.choose(
+            both[0], whole_checkpoints.tags_in(both[0]), whole_checkpoints.fault_in(both)
+        ).tag
+
+
+def _overtaken(strategy, folder, save):
+    """What is chosen after each save of step 8 by a run that resumed from 6, since a run before it saved one model's step 8."""
+    both = [folder / "_actor", folder / "_critic"]
+    strategy.args.deltal.start = "first"
+    for one, tag in ((both[0], "global_step6"), (both[1], "global_step6"), (both[0], "global_step8")):
+        save(tag, folder=str(one), max_num=1)
+    strategy.args.deltal.start, out = "second", [_chosen(both)]
+    for one in both[::-1]:
+        save("global_step8", folder=str(one), max_num=1)
+        out.append(_chosen(both))
+    return [*out, *(_folders(model) for model in both)]
+
+
+def _without_latest(folder, save):
+    """What is chosen once both have step 8, but the policy's `latest` could not be written."""
+    from deltal_openrlhf.host import strategy as module
+    from deltal_openrlhf.host.rebind import rebound
+
+    both = [folder / "_actor", folder / "_critic"]
+    for one in both:
+        save("global_step6", folder=str(one), max_num=1)
+    write = module.write_atomically
+
+    def full(path, text):
+        if path.name == "latest":
+            raise OSError("no space left on device")
+        write(path, text)
+
+    with rebound(module, "write_atomically", full), suppress(OSError):
+        save("global_step8", folder=str(both[0]), max_num=1)
+    save("global_step8", folder=str(both[1]), max_num=1)
+    return _chosen(both)
+
+
 @pytest.fixture(scope="module")
 def saves(tmp_path_factory):
     return run_on_ranks(1, _saves, str(tmp_path_factory.mktemp("ckpt")), timeout=110)[0]
@@ -192,6 +238,28 @@ def test_policy_and_critic_always_have_one_in_common(saves):
     ]
     for actor, critic in saves["critic"][1::2]:  # both were saved: the old ones are gone
         assert actor == critic
+
+
+def test_a_step_that_an_earlier_start_saved_for_one_model_does_not_count_as_saved(saves):
+    assert saves["overtaken"] == ["global_step6", "global_step6", "global_step8", ["global_step8"], ["global_step8"]]
+
+
+def test_nothing_is_deleted_before_latest_of_both_models_names_the_new_one(saves):
+    assert saves["no latest"] == "global_step6"
+
+
+def test_a_step_that_is_saved_again_is_in_its_place_before_the_old_files_are_removed(tmp_path, monkeypatch):
+    (tmp_path / "global_step8").mkdir()
+    (tmp_path / ".saving" / "global_step8").mkdir(parents=True)
+    (tmp_path / ".saving" / "global_step8" / "new").touch()
+    seen = []
+    monkeypatch.setattr(
+        checkpoint_files.shutil,
+        "rmtree",
+        lambda path, **given: seen.append((tmp_path / "global_step8" / "new").exists()),
+    )
+    checkpoint_files.publish(tmp_path, "global_step8")
+    assert seen and all(seen)  # so a kill while gigabytes are removed finds the new one there
 
 
 def test_the_worst_metric_goes_first_and_the_newest_never(saves):

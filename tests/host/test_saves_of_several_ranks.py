@@ -15,13 +15,26 @@ from deltal_openrlhf.parity.spawn import RankPool
 
 EARLIER, TAG = "global_step1", "global_step2"
 FAILED = (
-    *("room", "a rank's part", "all parts", "DeepSpeed's folder", "DeepSpeed's script", "the average", "run.json"),
+    *(
+        "room",
+        "a rank's part",
+        "all parts",
+        "torch's file",
+        "DeepSpeed's folder",
+        "DeepSpeed's script",
+        "the average",
+        "run.json",
+    ),
     *("a share of the checksums", "checksums.json", "the place", "an old one"),
 )
 
 
 def _cannot(*given, **options):
     raise OSError(errno.EIO, "the disk is gone")
+
+
+def _torch_cannot(*given, **options):
+    raise RuntimeError("unexpected pos 64 vs 0")  # what its writer says of any failed write
 
 
 def _writers(engine):
@@ -33,6 +46,7 @@ def _writers(engine):
         "room": ([0], checkpoint_files, "begin"),
         "a rank's part": ([1], files, "save"),
         "all parts": ([0, 1], files, "save"),
+        "torch's file": ([1], files, "save"),
         "DeepSpeed's folder": ([0], files, "makedirs"),
         "DeepSpeed's script": ([0], engine, "_copy_recovery_script"),
         "the average": ([0], ema, "save_file"),
@@ -75,7 +89,7 @@ def _saves(rank, folder):
     for name, (ranks, owner, function) in _writers(engine).items():
         with ExitStack() as stack:
             if rank in ranks:
-                stack.enter_context(rebound(owner, function, _cannot))
+                stack.enter_context(rebound(owner, function, _torch_cannot if name == "torch's file" else _cannot))
             found[name] = save(TAG)
     found["nothing"] = save("global_step3")
     return found | _unseen(rank, strategy, engine, folder, save)
@@ -119,6 +133,35 @@ def _choices(rank, folder):
     return found
 
 
+class _NotPickled(Exception):
+    def __init__(self):
+        super().__init__("holds a function")
+        self.function = lambda: None
+
+
+class _NotUnpickled(Exception):
+    def __init__(self, file, line):
+        super().__init__(f"{file}, line {line}")
+
+
+def _raised(rank):
+    """What this rank raises for an error of rank 1, and whether the ranks are in step afterwards."""
+    from deltal_openrlhf.host.collectives import everyones, on_all_ranks
+
+    found = []
+    for error in (_NotPickled(), _NotUnpickled("a.pt", 3), FileExistsError(errno.EEXIST, "it is there", "a.pt")):
+
+        def step(error=error):
+            if rank == 1:
+                raise error
+
+        try:
+            on_all_ranks(step)
+        except Exception as raised:
+            found.append(f"{type(raised).__name__}: {raised}")
+    return [*found, everyones(rank)]
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     broken = tmp_path_factory.mktemp("broken")
@@ -132,6 +175,7 @@ def outcomes(tmp_path_factory):
     with RankPool(2) as pool:
         return {
             "saves": pool.call(_saves, str(tmp_path_factory.mktemp("ckpt")), timeout=100),
+            "raised": pool.call(_raised, timeout=60),
             "choices": pool.call(_choices, str(broken), timeout=60),
         }
 
@@ -141,11 +185,27 @@ def test_what_one_rank_cannot_write_both_raise(outcomes, what):
     first, second = (found[what] for found in outcomes["saves"])
     assert first == second
     said, is_aside, checkpoints, latest = first
-    assert said == "OSError: [Errno 5] the disk is gone"
+    if what == "torch's file":
+        assert said == "RuntimeError: unexpected pos 64 vs 0"
+    else:
+        assert said == "OSError: [Errno 5] the disk is gone"
     if what == "an old one":
         assert (checkpoints, latest) == ([EARLIER, TAG], TAG)
     else:
         assert (is_aside, checkpoints, latest) == (False, [EARLIER], EARLIER)
+
+
+def test_an_error_that_cannot_be_sent_to_other_ranks_is_named_there(outcomes):
+    same = "FileExistsError: [Errno 17] it is there: 'a.pt'"
+    assert outcomes["raised"] == [
+        [
+            "RuntimeError: _NotPickled: holds a function",
+            "RuntimeError: _NotUnpickled: a.pt, line 3",
+            same,
+            [0, 1],
+        ],
+        ["_NotPickled: holds a function", "_NotUnpickled: a.pt, line 3", same, [0, 1]],
+    ]
 
 
 def test_the_next_save_is_whole(outcomes):
