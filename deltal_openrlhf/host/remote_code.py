@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host.models import models_of_run
+from deltal_openrlhf.host.worker_groups import models_of_run
 from deltal_openrlhf.models.remote_code import check
 from deltal_openrlhf.standins.on_import import on_import
 from deltal_openrlhf.standins.patch import Patch

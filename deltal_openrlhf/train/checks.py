@@ -6,7 +6,8 @@ from typing import Any
 from deltal_openrlhf import backends, cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend, Layout
-from deltal_openrlhf.train.gpus import ranks, worker_groups
+from deltal_openrlhf.host.worker_groups import worker_groups
+from deltal_openrlhf.train.gpus import ranks
 
 
 def check_other_backends(args: Arguments, defaults: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import glob
 from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host.models import models_of_run
+from deltal_openrlhf.host.worker_groups import models_of_run
 from deltal_openrlhf.train.data_flags import is_path
 
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")

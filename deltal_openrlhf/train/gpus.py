@@ -4,6 +4,7 @@ import os
 from typing import NamedTuple
 
 from deltal_openrlhf.arguments import Arguments, WorkerGroup
+from deltal_openrlhf.host.worker_groups import worker_groups
 
 
 class NotThere(ValueError):
@@ -20,20 +21,6 @@ class Request(NamedTuple):
 
     def describe(self) -> str:
         return f"{self.gpus} for {', '.join(self.models)} ({self.flags})"
-
-
-def worker_groups(args: Arguments) -> dict[str, WorkerGroup]:
-    """The groups of training workers that the host will start, by name: args.actor and those of the others that are in use.
-
-    Asks for what decides it, so that it holds before the host has filled in its own values (critic model, agent as reward) and after.
-    """
-    in_use = {
-        "actor": True,
-        "ref": args.algo.kl.init_coef > 0,
-        "critic": args.algo.advantage.estimator == "gae",
-        "reward": not (args.reward.remote_url or args.train.agent_func_path),
-    }
-    return {name: getattr(args, name) for name, used in in_use.items() if used}
 
 
 def ranks(group: WorkerGroup) -> int:

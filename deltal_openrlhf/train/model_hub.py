@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host.models import models_of_run
+from deltal_openrlhf.host.worker_groups import models_of_run
 
 
 def ask_modelscope(args: Arguments) -> list[str]:

@@ -9,8 +9,8 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.schedule import WITH_LEAST_RATE
 from deltal_openrlhf.host.settings import longest_response
+from deltal_openrlhf.host.worker_groups import worker_groups
 from deltal_openrlhf.models.positions import num_positions
-from deltal_openrlhf.train.gpus import worker_groups
 
 STEPS_ALONE = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
