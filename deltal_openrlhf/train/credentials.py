@@ -4,11 +4,15 @@ import argparse
 import os
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.runs.errors import first_line
+from deltal_openrlhf.runs.packages import installed_version
 from deltal_openrlhf.runs.redaction import Address, Key
 
 HIDING: dict[str, type[str]] = {"logger.wandb.key": Key, "reward.remote_url": Address}
 """By the dest of the flag: what its value becomes."""
 WANDB_KEY, FROM_ENVIRONMENT = "WANDB_API_KEY", "env"
+CHECKED_AGAINST = "0.31.0"
+"""The version of wandb whose private functions are known. OpenRLHF takes any version."""
 
 
 def hide(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +26,14 @@ def hide(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def resolve_wandb_key(args: Arguments) -> None:
-    """Put the key in the place of `env`. Raises ValueError for one that wandb would refuse after minutes, or that is not there."""
+def resolve_wandb_key(args: Arguments) -> list[str]:
+    """Put the key in the place of `env`. A line if its form could not be checked.
+
+    Raises ValueError for a key that wandb would refuse after minutes, that is not there, or that could not be looked up.
+    """
     given = args.logger.wandb.key = args.logger.wandb.key or None  # "$UNSET" is no key
     if given is None or os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
-        return
+        return []
     if given == FROM_ENVIRONMENT:
         key = os.environ.get(WANDB_KEY) or _of_netrc()
         if not key:
@@ -34,17 +41,24 @@ def resolve_wandb_key(args: Arguments) -> None:
                 f"--logger.wandb.key is {FROM_ENVIRONMENT}, but {WANDB_KEY} is not set and `wandb login` has saved no key here"
             )
         args.logger.wandb.key = given = Key(key)
-    if fault := _fault(given):
+    try:
+        fault = _fault(given)
+    except ImportError as error:
+        return [f"--logger.wandb.key: its form was not checked: {_lacks(error)}"]
+    if fault:
         remedy = f"{FROM_ENVIRONMENT} (with {WANDB_KEY}, or after `wandb login`)"
         raise ValueError(f"--logger.wandb.key: wandb refuses it: {fault}; allowed are {remedy} and a key")
+    return []
+
+
+def _lacks(error: ImportError) -> str:
+    return f"{first_line(error)} (wandb is {installed_version('wandb')}, known is {CHECKED_AGAINST})"
 
 
 def _fault(key: str) -> str | None:
     """What wandb's own check says of the form of a key: it takes keys with a prefix, and tokens, of many lengths."""
-    try:
-        from wandb.sdk.lib.wbauth import check_api_key
-    except ImportError:  # another version: it says so itself, in the controller
-        return None
+    from wandb.sdk.lib.wbauth import check_api_key
+
     fault = check_api_key(str(key))
     return fault and fault.rstrip(".")
 
@@ -55,8 +69,11 @@ def _of_netrc() -> str | None:
         from wandb.errors import AuthenticationError
         from wandb.sdk.lib.urls import DEFAULT_BASE_URL
         from wandb.sdk.lib.wbauth import read_netrc_auth
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise ValueError(
+            f"--logger.wandb.key is {FROM_ENVIRONMENT}, {WANDB_KEY} is not set, and the key of `wandb login` cannot be looked up: "
+            f"{_lacks(error)}; set {WANDB_KEY}"
+        ) from error
     try:
         return read_netrc_auth(host=os.environ.get("WANDB_BASE_URL") or DEFAULT_BASE_URL)
     except AuthenticationError as error:

@@ -100,14 +100,14 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
         raise ValueError(
             "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh"
         )
-    resolve_wandb_key(args)
+    notes = resolve_wandb_key(args)
     settings = LossSettings.from_args(args)
     numbers.check_numbers(args)
     numbers.check_loss_flags(args)
     backend = backends.load(args.backend)
     checks.check_other_backends(args, defaults)
     # Before the backend's checks: that there is no GPU says more than what a loss cannot do.
-    notes = fit_device(args, backend, on_cpu) if is_real else []
+    notes += fit_device(args, backend, on_cpu) if is_real else []
     layout = backend.check(args, defaults, on_cpu)
     if layout is not None:
         # The host sends the same responses to this many ranks, one after the other.

@@ -130,7 +130,7 @@ def test_a_key_is_taken_where_wandb_takes_it(key, is_taken, monkeypatch):
     except AuthenticationError:
         assert not is_taken
     try:
-        credentials.resolve_wandb_key(wandb_flags(key))
+        assert credentials.resolve_wandb_key(wandb_flags(key)) == []
         assert is_taken
     except ValueError as error:
         assert not is_taken and key not in str(error)
@@ -160,3 +160,24 @@ def test_the_key_is_that_of_the_variable_or_of_wandb_login(server, monkeypatch, 
         credentials.resolve_wandb_key(args)
         assert args.logger.wandb.key == wanted
         assert isinstance(args.logger.wandb.key, Key)
+
+
+def test_another_version_of_wandb_is_named_where_its_functions_are_missing(monkeypatch):
+    """A key that is given is used unchecked, with a line; one that is not given is not said to be missing."""
+    from wandb.sdk.lib import wbauth
+
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delattr(wbauth, "check_api_key")
+    monkeypatch.delattr(wbauth, "read_netrc_auth")
+    monkeypatch.setattr(credentials, "installed_version", {"wandb": "0.99.0"}.get)
+    args = wandb_flags(KEY)
+    (line,) = credentials.resolve_wandb_key(args)
+    assert args.logger.wandb.key == KEY and KEY not in line
+    assert line.startswith(
+        "--logger.wandb.key: its form was not checked: cannot import name 'check_api_key' from 'wandb."
+    )
+    with pytest.raises(
+        ValueError, match=r"cannot be looked up: .*'read_netrc_auth' from 'wandb\..*0\.99\.0.*; set WANDB_API_KEY$"
+    ):
+        credentials.resolve_wandb_key(wandb_flags("env"))
