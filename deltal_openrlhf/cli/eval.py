@@ -10,7 +10,7 @@ from pathlib import Path
 from deltal_openrlhf import cpu
 from deltal_openrlhf.evaluation import compare
 from deltal_openrlhf.evaluation.run import LOG, PROG, EngineFailed, Request, Sampling, evaluate
-from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS
+from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.host.process import prepare
 from deltal_openrlhf.models.remote_code import TRUST_HELP

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS, extract_answer
+from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import number_text
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable

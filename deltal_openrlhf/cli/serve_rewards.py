@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS
+from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.rewards.token import VARIABLE, read_token
 from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted
 

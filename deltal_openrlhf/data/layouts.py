@@ -14,7 +14,7 @@ r"""The layouts in which math problems are published: a row in, the problem's te
 
 from typing import Any
 
-from deltal_openrlhf.grading.extract import extract_answer
+from deltal_openrlhf.grading.reading.extract import extract_answer
 
 PROBLEM_COLUMNS = ("problem", "question", "prompt", "messages")
 ANSWER_COLUMNS = ("final_answer", "answer")

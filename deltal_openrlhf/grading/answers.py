@@ -6,25 +6,25 @@ does not meet a gold d, which may be a variable.
 
 import re
 
-from deltal_openrlhf.grading.bound import aligned
-from deltal_openrlhf.grading.choices import choice, same_choice, same_letters, text_of_choice
-from deltal_openrlhf.grading.clock import same_time
-from deltal_openrlhf.grading.compounds import in_one_unit
-from deltal_openrlhf.grading.counting import with_called_binomials
-from deltal_openrlhf.grading.dates import same_date
 from deltal_openrlhf.grading.leaves import Same, all_of
-from deltal_openrlhf.grading.matrices import as_column, determinant, matrix, unit_vectors
-from deltal_openrlhf.grading.names import is_name
-from deltal_openrlhf.grading.normalize import normalize
-from deltal_openrlhf.grading.notation import is_empty, plain_notation
-from deltal_openrlhf.grading.parts import same_groups, same_in_any_order, same_lists
-from deltal_openrlhf.grading.progressions import with_progressions
-from deltal_openrlhf.grading.quantities import same_quantities
-from deltal_openrlhf.grading.relations import Relation, interval, relation, same_relation, solved
-from deltal_openrlhf.grading.sets import is_set, real_set, same_sets
-from deltal_openrlhf.grading.structure import Group, elements, group, split, union
-from deltal_openrlhf.grading.systems import same_solutions, solutions
-from deltal_openrlhf.grading.words import same_text
+from deltal_openrlhf.grading.parts.bound import aligned
+from deltal_openrlhf.grading.parts.compare import same_groups, same_in_any_order, same_lists
+from deltal_openrlhf.grading.parts.counting import with_called_binomials
+from deltal_openrlhf.grading.parts.matrices import as_column, determinant, matrix, unit_vectors
+from deltal_openrlhf.grading.parts.names import is_name
+from deltal_openrlhf.grading.parts.notation import is_empty, plain_notation
+from deltal_openrlhf.grading.parts.progressions import with_progressions
+from deltal_openrlhf.grading.parts.relations import Relation, interval, relation, same_relation, solved
+from deltal_openrlhf.grading.parts.sets import is_set, real_set, same_sets
+from deltal_openrlhf.grading.parts.structure import Group, elements, group, split, union
+from deltal_openrlhf.grading.parts.systems import same_solutions, solutions
+from deltal_openrlhf.grading.quantities.clock import same_time
+from deltal_openrlhf.grading.quantities.compare import same_quantities
+from deltal_openrlhf.grading.quantities.compounds import in_one_unit
+from deltal_openrlhf.grading.quantities.dates import same_date
+from deltal_openrlhf.grading.reading.choices import choice, same_choice, same_letters, text_of_choice
+from deltal_openrlhf.grading.reading.normalize import normalize
+from deltal_openrlhf.grading.reading.words import same_text
 
 _MEMBER = re.compile(r"^([a-zA-Z]|\([a-z](?:\s?,\s?[a-z]){1,3}\))\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
 _APPROXIMATION = re.compile(r"\s*\(\s*\\approx[^()]*\)\s*$")

@@ -17,11 +17,11 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.extract import balanced
 from deltal_openrlhf.grading.labels import MAX_CHARS
 from deltal_openrlhf.grading.lanes import Deadlines, Lanes, kind_of, slow_kind
 from deltal_openrlhf.grading.process import Worker
-from deltal_openrlhf.grading.values import same_value
+from deltal_openrlhf.grading.reading.extract import balanced
+from deltal_openrlhf.grading.values.compare import same_value
 
 STATUSES = ("equal", "different", "unparsable", "too_long", "timeout", "worker_died")
 

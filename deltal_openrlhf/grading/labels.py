@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.extract import extract_answer
-from deltal_openrlhf.grading.normalize import normalize
-from deltal_openrlhf.grading.values import same_value
+from deltal_openrlhf.grading.reading.extract import extract_answer
+from deltal_openrlhf.grading.reading.normalize import normalize
+from deltal_openrlhf.grading.values.compare import same_value
 
 MAX_CHARS = 2000
 """Length above which no answer is graded."""

@@ -19,7 +19,7 @@ import signal
 import sys
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.values import same_value
+from deltal_openrlhf.grading.values.compare import same_value
 
 ANSWERS_PER_CHILD = 2000
 RENEW = 3
@@ -29,7 +29,7 @@ _TAKING = 2**64 - 1
 
 
 def main(memory_mb: int) -> None:
-    from deltal_openrlhf.grading import symbolic
+    from deltal_openrlhf.grading.values import symbolic
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that owns this one
@@ -100,7 +100,7 @@ def _read_line() -> bytes:
 
 def grade(golds: list[str], pred: str) -> str:
     """ "equal" if one of the golds is, else "different"; "unparsable" where text was all that could be compared."""
-    from deltal_openrlhf.grading.symbolic import Unparsable, same_expression
+    from deltal_openrlhf.grading.values.symbolic import Unparsable, same_expression
 
     def leaf(gold: str, candidate: str) -> bool | None:
         verdict = same_value(gold, candidate)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from deltal_openrlhf.grading.extract import first_turn, without_unfinished_thought
+from deltal_openrlhf.grading.reading.extract import first_turn, without_unfinished_thought
 
 MAX_ANSWER_CHARS = 200
 """Six numbers of four digits with all their parentheses take about 60. Also bounds nesting and the size of any integer."""

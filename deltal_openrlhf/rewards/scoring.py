@@ -9,9 +9,9 @@ import re
 import threading
 from concurrent.futures import Future
 
-from deltal_openrlhf.grading.extract import extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import check_golds, golds_of
+from deltal_openrlhf.grading.reading.extract import extract_answer
 from deltal_openrlhf.rewards.countdown import last_answer, score
 
 # No answer to a math problem starts like this, a set such as {1, 2} included.

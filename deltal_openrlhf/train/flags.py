@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from deltal_openrlhf import backends
 from deltal_openrlhf.aggregation import MODES, SCOPES
-from deltal_openrlhf.grading.extract import FALLBACK_HELP, FALLBACKS
+from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
 from deltal_openrlhf.runs.command import nearest
 from deltal_openrlhf.runs.redaction import redacted

@@ -3,7 +3,7 @@ r"""Words, signs and bases behind a number: what leaves its value as it is, and 
 import pytest
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.values import same_value
+from deltal_openrlhf.grading.values.compare import same_value
 
 EQUAL = r"""
 7 years old | 7

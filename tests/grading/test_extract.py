@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from deltal_openrlhf.grading.extract import balanced, extract_answer
+from deltal_openrlhf.grading.reading.extract import balanced, extract_answer
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.normalize import normalize
-from deltal_openrlhf.grading.values import same_value
+from deltal_openrlhf.grading.reading.normalize import normalize
+from deltal_openrlhf.grading.values.compare import same_value
 
 EQUAL = r"""
 37 | So, the final answer is: 37.

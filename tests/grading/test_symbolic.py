@@ -2,8 +2,8 @@
 
 import pytest
 
-from deltal_openrlhf.grading.normalize import normalize
-from deltal_openrlhf.grading.symbolic import same_expression
+from deltal_openrlhf.grading.reading.normalize import normalize
+from deltal_openrlhf.grading.values.symbolic import same_expression
 
 DIFFERENT = [
     (r"\gcd(a,b)", "1"),

@@ -3,7 +3,7 @@
 import pytest
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.values import same_value
+from deltal_openrlhf.grading.values.compare import same_value
 
 EQUAL = r"""
 \text{Isosceles} | isosceles

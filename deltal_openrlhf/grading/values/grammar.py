@@ -1,0 +1,320 @@
+"""The grammar of short expressions, by recursive descent."""
+
+from fractions import Fraction
+
+from deltal_openrlhf.grading.values.arithmetic import Undecided
+from deltal_openrlhf.grading.values.evaluation import Node
+from deltal_openrlhf.grading.values.tokens import FUNCTIONS, GREEK, OF_SEVERAL, tokens_of
+
+UNKNOWN_BASE = r"\log"
+"""The base of a bare log, which is 10 or e: a variable."""
+_MAX_DEPTH = 40
+_ROUNDING = {r"\lfloor": ("floor", r"\rfloor"), r"\lceil": ("ceil", r"\rceil")}
+_CLOSING = {"(": ")", "[": "]", r"\{": r"\}", "{": "}"}
+_INVERSES = {
+    "sin": "arcsin", "cos": "arccos", "tan": "arctan", "sinh": "arsinh", "cosh": "arcosh", "tanh": "artanh",
+}  # fmt: skip
+_FUNCTION_LETTERS = set("fghFGH")
+
+
+class Malformed(Undecided):
+    """It ends in the middle of an expression: \\frac{3}, 2+."""
+
+
+class Parser:
+    """Of one text. `variables`: the names of those that occurred."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = tokens_of(text)
+        self.position = 0
+        self.depth = 0
+        self.in_bars = self.has_brackets = False
+        self.factors = 0
+        self.variables: set[str] = set()
+
+    def parse(self) -> Node:
+        """The tree of the whole text. Raises Undecided, or Malformed, where this grammar does not read it."""
+        tree = self._sum()
+        if self.position != len(self.tokens):
+            raise Undecided
+        return tree
+
+    def _peek(self) -> str | None:
+        return self.tokens[self.position] if self.position < len(self.tokens) else None
+
+    def _take(self, wanted: str | None = None) -> str:
+        token = self._peek()
+        if token is None:
+            raise Malformed
+        if wanted is not None and token != wanted:
+            raise Undecided
+        self.position += 1
+        return token
+
+    def _sum(self) -> Node:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise Undecided
+        node = None
+        while True:
+            token = self._peek()
+            negative = False
+            if token in ("+", "-"):
+                self._take()
+                negative = token == "-"
+            elif node is not None:
+                break
+            term = self._product()
+            term = ("minus", term) if negative else term
+            node = term if node is None else ("plus", node, term)
+        self.depth -= 1
+        return node
+
+    def _product(self) -> Node:
+        node = self._implicit()
+        divided = False
+        while self._peek() in ("*", "/"):
+            sign = self._take()
+            start = self.position
+            right = self._signed_implicit()
+            # a/bc may mean a/(bc) or (a/b)c; 1/2x too.
+            if sign == "/" and self.factors > 1 and self.tokens[start : start + 1] != ["("]:
+                raise Undecided
+            if divided and sign == "/":
+                raise Undecided
+            divided = divided or sign == "/"
+            node = ("times" if sign == "*" else "over", node, right)
+        return node
+
+    def _signed_implicit(self) -> Node:
+        if self._peek() == "-":
+            self._take()
+            return "minus", self._implicit()
+        return self._implicit()
+
+    def _implicit(self) -> Node:
+        """Factors without a sign between them. A whole number before a fraction of numbers is a mixed number: 2\\frac{1}{3} = 7/3."""
+        node = self._power()
+        factors = 1
+        while self._starts_factor(self._peek()):
+            bare = (self._peek() or "")[0] in ".0123456789"
+            right = self._power()
+            if bare and isinstance(right, Fraction) and isinstance(node, Fraction):
+                raise Malformed  # "2 3"
+            part = _fraction_of_integers(right)
+            if part is not None and isinstance(node, Fraction) and factors == 1:
+                if node.denominator != 1 or not 0 < part < 1:
+                    raise Undecided
+                node = node + part
+            else:
+                node = ("times", node, right)
+            factors += 1
+        self.factors = factors
+        return node
+
+    def _starts_factor(self, token: str | None) -> bool:
+        if token is None or token in (r"\rfloor", r"\rceil", r"\}", r"\{"):
+            return False
+        if token == "|":
+            return not self.in_bars
+        return token[0] == "\\" or token in ("(", "{") or token[0].isalnum() or token[0] == "."
+
+    def _power(self) -> Node:
+        base = self._atom()
+        if self._peek() == "!":
+            self._take()
+            base = ("factorial", base)
+            if self._peek() == "!":
+                raise Undecided  # n!! is no factorial of a factorial
+        if self._peek() in ("^", "**"):
+            self._take()
+            base = ("power", base, self._exponent())
+            if self._peek() in ("^", "**", "!") or (self._peek() == "(" and _is_function_letter(base[1])):
+                raise Undecided  # f^{-1}(x)
+        return base
+
+    def _exponent(self) -> Node:
+        if self._peek() == "{":
+            return self._braced()
+        if self._peek() == "-":
+            self._take()
+            return "minus", self._atom()
+        return self._atom()
+
+    def _braced(self) -> Node:
+        self._take("{")
+        node = self._sum()
+        self._take("}")
+        return node
+
+    def _argument(self, whole_number: bool = False) -> Node:
+        r"""The argument of \frac, \sqrt, \binom: {...}, or one digit or letter: \frac12. \sqrt10 means the root of 10."""
+        if self._peek() == "{":
+            return self._braced()
+        token = self._take()
+        if token.isdigit() and not whole_number:
+            if len(token) > 1:
+                self.tokens[self.position - 1 : self.position] = [token[0], token[1:]]
+            return Fraction(token[0])
+        self.position -= 1
+        return self._atom()
+
+    def _atom(self) -> Node:
+        token = self._take()
+        if token[0].isdigit() or token[0] == ".":
+            if self._peek() == "_":
+                raise Undecided  # a number in another base
+            return Fraction(token)
+        if token in ("(", "["):
+            start = self.position
+            node = self._sum()
+            self._take(_CLOSING[token])
+            inside = self.tokens[start : self.position]
+            if token == "(" or self._peek() in ("^", "**") or "(" in inside or "[" in inside:
+                return node
+            self.has_brackets = True
+            return "bracket", node  # [n/2], a floor to some
+        if token == "{":
+            self.position -= 1
+            return self._braced()
+        if token == "|":
+            if self.in_bars:
+                raise Undecided
+            self.in_bars = True
+            node = self._sum()
+            self.in_bars = False
+            self._take("|")
+            return "abs", node
+        if token in _ROUNDING:
+            operation, closing = _ROUNDING[token]
+            node = self._sum()
+            self._take(closing)
+            return operation, node
+        name = token.lstrip("\\")
+        if token == r"\frac":
+            over = self._argument()
+            under = self._argument()
+            return "frac", over, under
+        if token == r"\binom":
+            return "binom", self._argument(), self._argument()
+        if token == r"\sqrt":
+            if self._peek() == "[":
+                self._take()
+                root = self._sum()
+                self._take("]")
+                return "root", root, self._argument(whole_number=True)
+            return "sqrt", self._argument(whole_number=True)
+        if token == r"\pi":
+            return "pi"
+        if token[0] == "\\":
+            if name in FUNCTIONS:
+                return self._function(name)
+            if name in OF_SEVERAL:
+                return name, *self._arguments()
+            if token == r"\abs":
+                return "abs", *self._arguments(one=True)
+            if name not in GREEK:
+                raise Undecided
+        elif not token.isalpha():
+            raise Undecided
+        return self._variable(name)
+
+    def _arguments(self, one: bool = False) -> list[Node]:
+        r"""(a, b), \{a, b\}, {(a, b)}, the arguments of \gcd and \max."""
+        opening = self._take()
+        if opening not in _CLOSING:
+            raise Undecided
+        if self._peek() == r"\{" or (opening == "{" and self._peek() in _CLOSING):
+            nodes = self._arguments(one)
+        else:
+            nodes = [self._sum()]
+            while self._peek() == "," and not one:
+                self._take()
+                nodes.append(self._sum())
+        self._take(_CLOSING[opening])
+        return nodes
+
+    def _function(self, name: str) -> Node:
+        base: Node | None = None
+        if name == "log" and self._peek() == "_":
+            self._take()
+            base = self._argument(whole_number=self._peek() == "10")
+        power = None
+        if self._peek() == "^":
+            self._take()
+            power = self._exponent()
+            if power == ("minus", Fraction(1)):
+                if name not in _INVERSES:
+                    raise Undecided  # the inverse function or the reciprocal
+                name, power = _INVERSES[name], None
+        argument = self._atom() if self._peek() in ("(", "{", "[") else self._bare_argument()
+        if name == "log":
+            if base is None:
+                self.variables.add(UNKNOWN_BASE)
+                base = ("var", UNKNOWN_BASE)
+            node: Node = ("log", base, argument)
+        else:
+            node = ("power", "e", argument) if name == "exp" else (name, argument)
+        return node if power is None else ("power", node, power)
+
+    def _bare_argument(self) -> Node:
+        r"""What \sin stands before without brackets: 2x, \pi n, \frac{x}{2}, up to another function. Else its end is convention."""
+        first = self._peek() or ""
+        node = self._power()
+        if first[:1].isdigit() or self._is_letter(first):
+            while self._is_letter(self._peek()):
+                node = ("times", node, self._power())
+        following = self.tokens[self.position : self.position + 2]
+        if following[:1] == ["/"]:
+            following.pop(0)
+            if not following or not _is_function(following[0]):
+                raise Undecided
+        elif self._starts_factor(self._peek()) and not _is_function(following[0]):
+            raise Undecided
+        return node
+
+    def _is_letter(self, token: str | None) -> bool:
+        letter = token is not None and (token.isalpha() or token[1:] in GREEK or token == r"\pi")
+        return letter and token not in ("e", "i")
+
+    def _variable(self, name: str) -> Node:
+        if self._peek() == "_":
+            self._take()
+            if self._peek() == "{":
+                end = self.tokens.index("}", self.position) if "}" in self.tokens[self.position :] else None
+                if end is None:
+                    raise Undecided
+                name += "_" + "".join(self.tokens[self.position + 1 : end])
+                self.position = end + 1
+            else:
+                name += "_" + self._take()
+        while self._peek() == "'":
+            name += self._take()
+        if name in ("e", "i"):
+            return name
+        self.variables.add(name)
+        node = "var", name
+        if self._peek() == "(" and (name[0] in _FUNCTION_LETTERS or name[-1] == "'" or self._is_call()):
+            return "apply", node, self._atom()
+        return node
+
+    def _is_call(self) -> bool:
+        """P(2), \\delta(t), which may be a function's value or a product."""
+        inside = self.tokens[self.position + 1 : self.position + 3]
+        return len(inside) == 2 and inside[1] == ")" and inside[0][-1].isalnum()
+
+
+def _is_function(token: str) -> bool:
+    return token[0] == "\\" and token[1:] in FUNCTIONS
+
+
+def _is_function_letter(node: Node) -> bool:
+    return isinstance(node, tuple) and node[0] == "var" and node[1][0] in _FUNCTION_LETTERS
+
+
+def _fraction_of_integers(node: Node) -> Fraction | None:
+    if not (isinstance(node, tuple) and node[0] == "frac"):
+        return None
+    over, under = node[1:]
+    whole = all(isinstance(part, Fraction) and part.denominator == 1 for part in (over, under))
+    return over / under if whole and under else None
