@@ -17,10 +17,13 @@ DATA_COMMANDS = {
 }
 
 
-def missing_models(args: Arguments) -> list[str]:
-    """One line for each model of the run that is named by a path at which there is no folder."""
+def missing_models(args: Arguments, *, of_workers: bool = True) -> list[str]:
+    """One line for each model of the run that is named by a path at which there is no folder.
+
+    of_workers: also those that only workers read, which are all but the policy.
+    """
     missing = [(flag, name) for flag, name in models_of_run(args) if is_path(name) and not Path(name).is_dir()]
-    return [f"--{flag} {name}: no such folder" for flag, name in missing]
+    return [f"--{flag} {name}: no such folder" for flag, name in missing if of_workers or flag.startswith("actor.")]
 
 
 def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:

@@ -1,13 +1,14 @@
 """A run whose workers are on other machines: it joins a Ray cluster, from a machine without a GPU. What only they read may be there alone.
 
-The driver reads and checks every row, so the data has to be here too. Workers, which hold GPUs, read the models and the user's reward or
-agent file.
+Workers, which hold GPUs, read weights, critic and reward models, and the user's reward or agent file. The driver needs the data and the
+policy's configuration and tokenizer. So does the host's controller, which holds no GPU: Ray may place it on any node.
 """
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.train.data_files import missing_files, missing_models
 from deltal_openrlhf.train.user_files import check_user_files
 
+NEEDED = "this machine needs the model's configuration and tokenizer (not its weights), and so does every node of the cluster"
 NOT_CHECKED = "on this machine, which has no GPU; not checked, every node with GPUs needs it"
 
 

@@ -11,7 +11,6 @@ from deltal_openrlhf.host.data_fingerprint import FLAGS as DECIDE_ON_ROWS
 from deltal_openrlhf.host.data_fingerprint import fingerprint
 from deltal_openrlhf.host.data_sets import longest_prompt
 from deltal_openrlhf.runs.errors import first_line
-from deltal_openrlhf.train.data_flags import is_path
 from deltal_openrlhf.train.data_loading import FLAGS, load, names_of, path_of
 from deltal_openrlhf.train.data_rows import RowCheck, Rows
 
@@ -32,7 +31,7 @@ class RunData:
     unread: list[str]
 
     def fingerprint(self) -> Fingerprint | None:
-        """Of the training rows; None where a dry run could not tell which these are, or how they are rendered."""
+        """Of the training rows; None only in a dry run that could not tell which these are, or how they are rendered."""
         rows = self.sets.get("data.prompt_dataset")
         if rows is None or not rows.digest.rows or (rows.long is None and self.args.deltal.skip_long_prompts):
             return None
@@ -141,8 +140,7 @@ def _tokenizer(args: Arguments) -> Any:
             else:
                 tokenizer = AutoTokenizer.from_pretrained(name, use_fast=not args.data.disable_fast_tokenizer, **how)
     except Exception as error:  # noqa: BLE001 - missing file, broken JSON, no network, unknown class: each raises its own kind
-        # In a real start a path leads nowhere only where the workers are elsewhere.
-        if not Path(name).is_dir() and (args.dry_run or is_path(name)):
+        if args.dry_run and not Path(name).is_dir():
             return None
         raise ValueError(
             f"--actor.model_name_or_path {name}: the tokenizer cannot be loaded: {first_line(error)}"

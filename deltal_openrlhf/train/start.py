@@ -116,18 +116,17 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     check_reward_source(args)
     check_save_rollouts(args)
     check_data_flags(args)
+    if missing := missing_models(args, of_workers=not has_workers_elsewhere):
+        raise ValueError(f"{missing[0]}; {elsewhere.NEEDED}" if has_workers_elsewhere else missing[0])
     if has_workers_elsewhere:
         notes += elsewhere.notes(args)
-    elif missing := missing_models(args):
-        raise ValueError(missing[0])
     checks.check_placement(args)
     if needs_gpus_here:
         gpus.check(args, torch.cuda.device_count(), "this machine")
     if is_real and args.use_ms:
         notes += model_hub.ask_modelscope(args)
     remote_code.check_models(args)
-    if not missing_models(args):
-        backend.check_model(args)
+    backend.check_model(args)
     numbers.check_positions(args)
     if is_real and (missing := missing_files(args, of_workers=not has_workers_elsewhere)):
         raise ValueError(missing[0])

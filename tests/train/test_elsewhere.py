@@ -1,5 +1,6 @@
-"""A start that reads models elsewhere: on the nodes of a cluster, from a machine without a GPU, and on ModelScope."""
+"""A start whose workers are on the nodes of a cluster, from a machine without a GPU, and one whose model is on ModelScope."""
 
+import re
 import sys
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import transformers
 from support.run_data import arguments, save_tokenizer, write
 
 from deltal_openrlhf.train import start
-from deltal_openrlhf.train.elsewhere import NOT_CHECKED
+from deltal_openrlhf.train.elsewhere import NEEDED, NOT_CHECKED
 
 
 @pytest.fixture
@@ -34,16 +35,22 @@ def checked(tmp_path, monkeypatch):
     return check
 
 
-def test_what_only_workers_read_may_be_on_their_nodes_alone(checked):
-    lines = checked(model="/nodes/model", reward="/nodes/reward.py")
-    assert f"--actor.model_name_or_path /nodes/model: no such folder, {NOT_CHECKED}" in lines
+@pytest.fixture
+def model(tmp_path):
+    return save_tokenizer(tmp_path / "model")
+
+
+def test_what_only_workers_read_may_be_on_their_nodes_alone(checked, model):
+    critic = "--algo.advantage.estimator", "gae", "--critic.model_name_or_path", "/nodes/critic"
+    lines = checked(*critic, model=model, reward="/nodes/reward.py")
+    assert f"--critic.model_name_or_path /nodes/critic: no such folder, {NOT_CHECKED}" in lines
     assert f"--reward.remote_url: not there: /nodes/reward.py, {NOT_CHECKED}" in lines
-    assert "--data.prompt_dataset: the tokenizer is not here: prompts were not measured" in lines
+    assert any("the longest of 4 tokens" in line for line in lines)  # of the model, its tokenizer is here, and no more
 
 
-def test_a_reward_file_that_needs_what_the_nodes_have_is_not_refused(checked, tmp_path):
+def test_a_reward_file_that_needs_what_the_nodes_have_is_not_refused(checked, model, tmp_path):
     (tmp_path / "reward.py").write_text("import package_of_the_nodes\n")
-    (line,) = (line for line in checked(model="/nodes/model") if "package_of_the_nodes" in line)
+    (line,) = (line for line in checked(model=model) if "package_of_the_nodes" in line)
     assert line.startswith("--reward.remote_url ") and line.endswith(NOT_CHECKED)
 
 
@@ -52,17 +59,21 @@ def test_a_reward_file_that_needs_what_the_nodes_have_is_not_refused(checked, tm
     [
         ({"gpus": 2}, "--actor.model_name_or_path /nodes/model: no such folder$"),  # some of the workers may be here
         ({"on_cpu": True}, "--actor.model_name_or_path /nodes/model: no such folder$"),
+        (
+            {},
+            f"--actor.model_name_or_path /nodes/model: no such folder; {re.escape(NEEDED)}$",
+        ),  # no worker reads the rows
         ({"cluster": "local"}, "torch was built for GPUs and sees none"),  # a cluster of this machine alone
     ],
 )
-def test_where_the_workers_are_here_all_has_to_be(where, says, checked):
+def test_a_policy_without_its_tokenizer_here_is_refused(where, says, checked):
     with pytest.raises(ValueError, match=says):
         checked(model="/nodes/model", **where)
 
 
-def test_the_driver_reads_the_data_itself(checked):
+def test_the_driver_reads_the_data_itself(checked, model):
     with pytest.raises(ValueError, match="^--eval.dataset: not there: /nodes/test.jsonl"):
-        checked("--eval.dataset", "/nodes/test.jsonl", model="/nodes/model")
+        checked("--eval.dataset", "/nodes/test.jsonl", model=model)
 
 
 def test_modelscope_is_asked_by_the_checks_too(checked, tmp_path, monkeypatch):
