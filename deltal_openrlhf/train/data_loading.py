@@ -19,8 +19,6 @@ from deltal_openrlhf.train import data_lines
 
 FLAGS = {"data.prompt_dataset": "data.prompt_split", "eval.dataset": "eval.split"}
 """The flag that names data sets, and that of their split."""
-TYPED_FILES = (".parquet", ".arrow")
-"""Here a column of dates is one."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,8 @@ def _check_columns(args: Arguments, flag: str, path: Path, rows: Dataset) -> Non
                 f"--data.{which} is {key}, but --{flag} {path} has the columns {', '.join(rows.column_names)}"
             )
         kind = str(getattr(rows.features[key], "dtype", ""))
-        if path.suffix not in TYPED_FILES and kind.startswith(("timestamp", "date", "time")):
+        # Of a set that was made from JSON. Elsewhere a column of dates is meant as one.
+        if rows.info.builder_name == "json" and kind.startswith(("timestamp", "date", "time")):
             raise ValueError(
                 f"--{flag} {path}: {key} is read as {kind}, since it holds nothing but texts such as 2024-01-31; parquet keeps them as text"
             )

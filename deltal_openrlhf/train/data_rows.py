@@ -85,7 +85,7 @@ class RowCheck:
         for number, row in enumerate(rows, start):
             self._check_row(number, row)
         texts = self._texts(start, rows)
-        kept = self._measured(found, start, texts) if measured else range(len(texts))
+        kept = self._measured(found, start, texts) if measured else range(len(rows))
         if texts:
             prompt = self.args.data.input_key
             found.digest.add((self._source(rows[i]), rows[i][prompt], self._label(rows[i])) for i in kept)

@@ -14,6 +14,7 @@ from support.run_data import REWARDS, arguments, save_processor, save_tokenizer,
 from deltal_openrlhf.train import data_rows, run_data
 
 GOOD = {"input": "1+1=", "label": "2"}
+DATED = {"input": "a", "label": "2024-01-31"}
 LONG = {"input": "123456789", "label": "3"}  # 9 bytes, of which 8 are allowed
 MATH = str(REWARDS / "math_reward.py")
 COUNTDOWN = str(REWARDS / "countdown_reward.py")
@@ -105,7 +106,7 @@ def test_invalid_utf_8_is_named_with_file_and_line(read, tmp_path):
             "--data.label_key is lable, but --data.prompt_dataset .* has the columns input, label",
         ),
         ([GOOD], ("--data.input_key", "prompt"), "--data.input_key is prompt, but"),
-        ([{"input": "a", "label": "2024-01-31"}], (), "label is read as timestamp"),
+        ([DATED], (), "label is read as timestamp"),
         (
             [{"input": [{"role": "user", "content": "a"}], "label": "1"}],
             (),
@@ -154,6 +155,20 @@ def test_labels_without_a_form_in_json_suit_a_file_and_no_service(model, tmp_pat
             ValueError, match=r"row 1: label has no form in JSON \(.*\), in which a reward service gets"
         ):
             run_data.read(arguments(model, *flags, reward="http://127.0.0.1:1/get_reward"))
+
+
+def test_a_column_of_dates_is_refused_only_where_json_made_it_of_texts(model, tmp_path):
+    """Folders: of JSON lines, of parquet, and one that save_to_disk has written."""
+    typed = datasets.Dataset.from_list([{**DATED, "label": date(2024, 1, 31)}])
+    for name in ("lines", "parquet"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "lines" / "train.jsonl", DATED)
+    typed.to_parquet(tmp_path / "parquet" / "train.parquet")
+    typed.save_to_disk(tmp_path / "saved")
+    for name in ("parquet", "saved"):
+        assert train(run_data.read(arguments(model, "--data.prompt_dataset", str(tmp_path / name)))).total == 1
+    with pytest.raises(ValueError, match="lines: label is read as timestamp"):
+        run_data.read(arguments(model, "--data.prompt_dataset", str(tmp_path / "lines")))
 
 
 def test_a_bad_row_of_the_second_file_is_named_by_that_file(model, tmp_path):
@@ -287,6 +302,21 @@ def test_a_dry_run_checks_what_is_here(read):
     ]
     with pytest.raises(ValueError, match="line 1: label is null"):
         read({"input": "a", "label": None}, flags=["--dry-run"], tokenizer="hub/model")
+
+
+def test_a_dry_run_counts_rows_whose_chat_template_is_not_here(read):
+    data = read(GOOD, GOOD, flags=["--dry-run", "--data.apply_chat_template"], tokenizer="hub/model")
+    assert data.lines() == [
+        "--data.prompt_dataset: 2 prompts",
+        "--data.prompt_dataset: the tokenizer is not here: prompts were not measured",
+    ]
+    assert data.fingerprint() is None
+
+
+def test_a_real_start_has_the_tokenizer_and_so_a_fingerprint(read):
+    with pytest.raises(ValueError, match="--actor.model_name_or_path /nodes/model: the tokenizer cannot be loaded"):
+        read(GOOD, flags=["--deltal.skip_long_prompts"], tokenizer="/nodes/model")
+    assert read(GOOD, flags=["--deltal.skip_long_prompts"]).fingerprint() is not None
 
 
 def test_an_evaluation_set_is_whole_and_a_training_set_is_cut(read, tmp_path):
