@@ -46,29 +46,59 @@ def test_whatever_differs_but_the_order_is_noticed(right, change):
 
 
 COMMAND = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 
-with open(Path(sys.argv[1]) / "responses.jsonl", "a") as file:
-    for number in range(600):
-        time.sleep(0.001)
+signal.alarm(60)
+out = Path(sys.argv[1])
+with open(out / "responses.jsonl", "a") as file:
+    for number in range(int(sys.argv[2])):
+        seen = out / f"seen {(out / 'responses.jsonl').read_bytes().count(10)}"
+        while not seen.exists() or seen.stat().st_size < 2:
+            time.sleep(0.01)
         print("response", number, file=file, flush=True)
-time.sleep(5)
+if sys.argv[3] == "goes on":
+    signal.pause()
 """
+"""It writes that many responses, each once the script has looked twice, and then does nothing until it is killed, or ends."""
 KILL = """
-import random
 from pathlib import Path
 import check_eval_resume
-out = Path(data["out"])
-result = [check_eval_resume.kill_once([*data["words"], str(out)], out, random.Random(seed)) for seed in data["seeds"]]
+
+class Chance:
+    def __init__(self, early):
+        self.early = early
+
+    def random(self):
+        return 0.0 if self.early else 1.0
+
+    def randint(self, least, most):
+        return 4
+
+    def uniform(self, least, most):
+        return 0.0
+
+def responses_in(out, count=check_eval_resume.responses_in):
+    number = count(out)
+    with open(out / f"seen {number}", "a") as file:
+        file.write(".")
+    return number
+
+check_eval_resume.responses_in = responses_in
+out, result = Path(data["out"]), []
+for early, *words in data["runs"]:
+    try:
+        result.append(check_eval_resume.kill_once([*data["words"], str(out), *words], out, Chance(early)))
+    except RuntimeError as error:
+        result.append(str(error))
 """
 
 
 def test_it_is_killed_within_its_responses_and_resumed(tmp_path):
-    """Both seeds kill after a number of responses."""
+    """Before the first response, after 4 more, after 4 more again, and too late."""
     (tmp_path / "command.py").write_text(COMMAND)
-    given = {"out": str(tmp_path), "words": [sys.executable, str(tmp_path / "command.py")], "seeds": [9, 0]}
-    first, second = in_scripts(KILL, given)
-    assert first["exit"] == second["exit"] == -9
-    assert 0 == first["responses before"] < first["responses"] <= second["responses before"] < second["responses"]
-    assert first["responses"] < 600
+    runs = [(True, "0", "goes on"), (False, "5", "goes on"), (False, "5", "goes on"), (False, "3", "ends")]
+    given = {"out": str(tmp_path), "words": [sys.executable, str(tmp_path / "command.py")], "runs": runs}
+    *kills, too_late = in_scripts(KILL, given)
+    assert [tuple(kill.values()) for kill in kills] == [(0, 0, -9), (0, 4, -9), (4, 8, -9)]
+    assert too_late.startswith("the evaluation ended by itself: ")

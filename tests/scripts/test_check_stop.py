@@ -9,9 +9,9 @@ RUN = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 
-out, ends = Path(sys.argv[1]), sys.argv[2]
+out, last, ends = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 hf, actor = out / "hf", out / "ckpt" / "_actor"
-step = 0
+phase, step = "start", 0
 
 def save(step):
     (actor / "latest").write_text(f"global_step{step}")
@@ -19,39 +19,54 @@ def save(step):
 def told(*_):
     if ends != "a step is lost":
         save(step)
-    print("deltal train: stopped: SIGTERM: saved" if ends != "without a reason" else "ended", flush=True)
+    print(f"deltal train: stopped: SIGTERM in {phase}" if ends != "without a reason" else "ended", flush=True)
     os._exit(1 if ends == "another exit code" else 143)
 
+def until_seen():
+    seen = out / f"seen {phase}"
+    while phase == last or not seen.exists() or seen.stat().st_size < 3:
+        time.sleep(0.01)
+
+signal.alarm(90)
 signal.signal(signal.SIGTERM, told)
 for folder in (hf / "rollouts", actor):
     folder.mkdir(parents=True, exist_ok=True)
 if ends == "a process is left":
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print("deltal train: starting", flush=True)
-time.sleep(0.25)
-for number in range(1, 20):
-    time.sleep(0.25)
-    (hf / "rollouts" / f"step_{number:06d}.jsonl").touch()
-    time.sleep(0.25)
-    (actor / ".saving").mkdir()
-    with open(hf / "metrics.jsonl", "a") as file:
-        file.write(json.dumps({"step": number, "of": "made up"}) + "\\n")
-    step = number
-    time.sleep(0.25)
-    (actor / ".saving").rmdir()
+until_seen()
+phase = "update"
+(hf / "rollouts" / "step_000001.jsonl").touch()
+until_seen()
+phase, step = "save", 1
+(actor / ".saving").mkdir()
+(hf / "metrics.jsonl").write_text(json.dumps({"step": 1, "of": "made up"}) + "\\n")
+until_seen()
+phase = "rollout"
+(actor / ".saving").rmdir()
+until_seen()
 """
+"""It stays in a phase until the script has looked at it three times, and in the last one until it is told to stop."""
 STOP = """
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import check_stop
-check_stop.PHASES = dict.fromkeys(check_stop.PHASES, 0.1)
+check_stop.PHASES = dict.fromkeys(check_stop.PHASES, 0.0)
+
+class Moment(check_stop.Moment):
+    def __init__(self, out, *given):
+        super().__init__(out, *given)
+        with open(out / f"seen {self.phase}", "a") as file:
+            file.write(".")
+
+check_stop.Moment = Moment
 check_stop.psutil.wait_procs = lambda family, timeout, wait=check_stop.psutil.wait_procs: wait(family, timeout=1)
 
 def stopped(run):
     phase, ends = run
     out = Path(data["out"]) / f"{phase} {ends}"
-    return check_stop.stop_once([*data["words"], str(out), ends], out, phase, random.Random(0))
+    return check_stop.stop_once([*data["words"], str(out), phase, ends], out, phase, random.Random(0))
 
 with ThreadPoolExecutor() as threads:
     result = list(threads.map(stopped, data["runs"]))
@@ -74,7 +89,7 @@ def stops(tmp_path_factory) -> dict[tuple[str, str], dict]:
 def test_the_signal_is_sent_in_the_phase(stops, phase):
     found = stops[phase, "right"]
     assert (found["steps before"], found["saved"], found["exit"]) == (*RIGHT[phase], 143)
-    assert found["last line"] == "deltal train: stopped: SIGTERM: saved"
+    assert found["last line"] == f"deltal train: stopped: SIGTERM in {phase}"
     assert found["right"]
 
 
