@@ -140,7 +140,7 @@ def test_the_kinds_that_are_known_are_bounded():
     ("text", "kind"),
     [
         (r"7^{7^{9^9}}", "power"), ("9**9**9", "power"), ("3^{100000}", "power"), ("1e99999", "power"), ("7" * 50, "digits"),
-        ("((9!)!)!", "factorial"), (r"\binom{10^9}{5}", "factorial"), (r"\int_0^1 x dx", "calculus"), ("(" * 9 + "1" + ")" * 9, "deep"),
+        ("((9!)!)!", "factorial"), (r"\binom{10^9}{5}", "factorial"), (r"\int_0^1 x dx", None), ("(" * 9 + "1" + ")" * 9, "deep"),
         ("x+" * 200 + "1", "long"), (r"\frac{x^{2}+1}{3}", None), ("2^{100}", None), ("3e8", None), (r"\frac{\sqrt{x^{2}+1}}{2}", None),
     ],
 )  # fmt: skip

@@ -40,23 +40,22 @@ class Unparsable(Exception):
 def same_expression(gold: str, pred: str) -> bool:
     """Whether two expressions of normalised LaTeX are equal. Raises Unparsable where one of them is no expression.
 
-    math-verify compares up to 15 digits or 6 places. What it calls equal is refused where more digits show a difference.
+    math-verify compares up to 15 digits or 6 places. Where more digits show a difference it is not asked, which also saves the time in
+    which it simplifies.
     """
     if len(_BRACKET.findall(gold)) != len(_BRACKET.findall(pred)):
         return False  # [x] may be the floor of x
     if any(gold.count(sign) != pred.count(sign) for sign in _LOST) or _MISREAD.search(gold + pred):
         return False
-    a, b = _parse_gold(gold), _parse(pred)
-    return bool(verify(a, b, allow_set_relation_comp=True, timeout_seconds=None)) and (a == b or not apart(a, b))
+    a, b = _parse(gold), _parse(pred)
+    if a != b and apart(a, b):
+        return False
+    return bool(verify(a, b, allow_set_relation_comp=True, timeout_seconds=None))
 
 
-@lru_cache(maxsize=256)
-def _parse_gold(text: str) -> Any:
-    """The gold answers of a group of responses are the same."""
-    return _parse(text)
-
-
+@lru_cache(maxsize=512)
 def _parse(text: str) -> Any:
+    """The gold answers of a group of responses are the same, and so are many answers."""
     text = _BARE_FUNCTION.sub(r"\\\1", text.replace("**", "^").replace("*", r"\cdot "))
     latex = normalize_latex(text, config=_NORMALIZATION)
     try:
