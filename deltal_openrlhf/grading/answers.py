@@ -10,6 +10,8 @@ from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.parts.bound import aligned
 from deltal_openrlhf.grading.parts.compare import same_groups, same_in_any_order, same_lists
 from deltal_openrlhf.grading.parts.counting import with_called_binomials
+from deltal_openrlhf.grading.parts.cycles import same_permutation
+from deltal_openrlhf.grading.parts.logic import same_formula
 from deltal_openrlhf.grading.parts.matrices import as_column, determinant, matrix, unit_vectors
 from deltal_openrlhf.grading.parts.names import is_name
 from deltal_openrlhf.grading.parts.notation import is_empty, plain_notation
@@ -22,8 +24,10 @@ from deltal_openrlhf.grading.quantities.clock import same_time
 from deltal_openrlhf.grading.quantities.compare import same_quantities
 from deltal_openrlhf.grading.quantities.compounds import in_one_unit
 from deltal_openrlhf.grading.quantities.dates import same_date
+from deltal_openrlhf.grading.quantities.wordings import same_wording
 from deltal_openrlhf.grading.reading.choices import choice, same_choice, same_letters, text_of_choice
 from deltal_openrlhf.grading.reading.normalize import normalize
+from deltal_openrlhf.grading.reading.opposites import are_opposed
 from deltal_openrlhf.grading.reading.words import same_text
 
 _MEMBER = re.compile(r"^([a-zA-Z]|\([a-z](?:\s?,\s?[a-z]){1,3}\))\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
@@ -37,6 +41,8 @@ _MOST_COMPARISONS = 2000
 
 def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
     """Whether `pred` answers as `gold` does; None where `leaf` could not tell."""
+    if are_opposed(gold, pred):
+        return False
     gold, pred = normalize(gold), normalize(pred)
     if gold.isdecimal() and pred.isdecimal():
         return int(gold) == int(pred)
@@ -52,6 +58,9 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
         return False
     gold, pred, whole = bodies
     same = _comparison(with_progressions(leaf, whole))
+    said = same_wording(gold, pred, same)
+    if said is not None:
+        return said
     if same_letters(gold, pred):
         return True
     chosen = choice(gold)  # of the whole answer only: in (A, b) the letters are names
@@ -86,6 +95,10 @@ def _comparison(leaf: Same) -> Same:
             shorter = _exact_side(gold), _exact_side(pred)
             if shorter != (gold, pred):
                 return same(*shorter)
+        for compare in (same_permutation, same_formula):
+            verdict = compare(gold, pred)
+            if verdict is not None:
+                return verdict
         unknowns = solutions(gold), solutions(pred)
         if any(unknowns):
             return same_solutions(gold, pred, *unknowns, same)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from deltal_openrlhf.grading.leaves import Same, all_of
-from deltal_openrlhf.grading.parts.structure import OR, Group, group, split, union
+from deltal_openrlhf.grading.parts.structure import OR, Group, compact, equations, group, split, union
 from deltal_openrlhf.grading.values.number import number
 
 _UNORDERED = re.compile(rf"^\\?\{{|=|{OR}")
@@ -21,7 +21,9 @@ def same_lists(
     """Lists in any order; a list without brackets against a tuple in order."""
     golds, preds = gold_list or union(gold), pred_list or union(pred)
     if _has_equations(golds) != _has_equations(preds):
-        return False  # x + y = 3, x - y = 1 does not say what x and y are
+        golds, preds = equations(gold), equations(pred)  # y = \pm 2x and 2x \pm y = 0
+        # x + y = 3, x - y = 1 does not say what x and y are
+        return same_in_any_order(golds, preds, same) if golds and preds else False
     tuples = [
         Group("()", found) if found and not _UNORDERED.search(text) else group(text)
         for text, found in ((gold, gold_list), (pred, pred_list))
@@ -39,7 +41,7 @@ def same_in_any_order(gold: Sequence[str], pred: Sequence[str], same: Same) -> b
     """Whether each element of one is an element of the other, as often. Elements of the same text are taken out first."""
     if len(gold) != len(pred):
         return False
-    texts = Counter(map(_compact, gold)), Counter(map(_compact, pred))
+    texts = Counter(map(compact, gold)), Counter(map(compact, pred))
     both = texts[0] & texts[1]
     gold, left = _without(gold, both.copy()), _without(pred, both.copy())
     if len(left) > _MOST_EACH_WITH_EACH:
@@ -57,14 +59,10 @@ def same_in_any_order(gold: Sequence[str], pred: Sequence[str], same: Same) -> b
     return True
 
 
-def _compact(text: str) -> str:
-    return "".join(text.split())
-
-
 def _without(elements: Sequence[str], taken: Counter[str]) -> list[str]:
     left = []
     for element in elements:
-        key = _compact(element)
+        key = compact(element)
         if taken[key] > 0:
             taken[key] -= 1
         else:
@@ -75,9 +73,9 @@ def _without(elements: Sequence[str], taken: Counter[str]) -> list[str]:
 def _order(element: str) -> tuple[float, str]:
     value = number(element)
     try:
-        return (math.inf if value is None else float(value)), _compact(element)
+        return (math.inf if value is None else float(value)), compact(element)
     except OverflowError:
-        return math.inf, _compact(element)
+        return math.inf, compact(element)
 
 
 def same_groups(gold: Group, pred: Group, same: Same) -> bool | None:

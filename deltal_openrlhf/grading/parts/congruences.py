@@ -9,12 +9,23 @@ _MODULUS = re.compile(
     r"\s?(?:\\pmod\s?|\(?\s?(?:\\(?:bmod|mod)(?![a-z])|\\text\s?\{\s?mod\s?\}|mod\s)\s?)\{?\s?(?P<modulus>\d{1,9})\s?\}?\s?\)?$"
 )
 _RESIDUE = re.compile(r"(?:(?P<name>[a-zA-Z])\s?\\equiv\s?)?(?P<residue>[-+\d\s]+|\\pm\s?\d+)")
+_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
+_WHOLE = re.compile(r"[-+]?\d{1,15}")
+_PARITY = re.compile(r"([a-z])(?: is(?: an?)?)? (odd|even)(?: (?:integer|number))?")
+_RESTATED = re.compile(r",?\s(?:i\.\s?e\.|that is),?\s")
 _SEPARATOR = re.compile(f"{OR}|{AND}|,")
 _PARAMETERS = "kmnjlpq"
 
 
 def as_family(text: str) -> tuple[str, str] | None:
-    """(the family, its parameter) of one residue class or several with one modulus; None for anything else."""
+    """(the family, its parameter) of one residue class or several with one modulus, said once or again; None for anything else."""
+    families = {_family(said) for said in _RESTATED.split(text, maxsplit=2)}
+    return families.pop() if len(families) == 1 else None
+
+
+def _family(text: str) -> tuple[str, str] | None:
+    if ("odd" in text or "even" in text) and (parity := _PARITY.fullmatch(" ".join(_TEXT.sub(r" \1 ", text).split()))):
+        text = rf"{parity[1]} \equiv {int(parity[2] == 'odd')} \pmod 2"
     if "mod" not in text or r"\equiv" not in text:
         return None
     found = []
@@ -29,5 +40,17 @@ def as_family(text: str) -> tuple[str, str] | None:
         return None
     name, modulus_text = names.pop(), moduli.pop()
     parameter = next(letter for letter in _PARAMETERS if letter not in letters_of(name))
-    residues = [sign.replace(" ", "") for _, residue, _ in found for sign in both_signs(residue)]
-    return f"{name} = " + ", ".join(f"{modulus_text}{parameter}+({residue})" for residue in residues), parameter
+    signed = [sign.replace(" ", "") for _, residue, _ in found for sign in both_signs(residue)]
+    if not all(map(_WHOLE.fullmatch, signed)) or not int(modulus_text):
+        return None
+    coarsest, residues = _coarsest(int(modulus_text), {int(residue) % int(modulus_text) for residue in signed})
+    return f"{name} = " + ", ".join(f"{coarsest}{parameter}+({residue})" for residue in sorted(residues)), parameter
+
+
+def _coarsest(modulus: int, residues: set[int]) -> tuple[int, set[int]]:
+    """The smallest modulus with which the classes are the same numbers: 1 and 3 modulo 4 are 1 modulo 2."""
+    for parts in range(len(residues), 1, -1):
+        fewer = {residue % (modulus // parts) for residue in residues} if modulus % parts == 0 else residues
+        if len(fewer) * parts == len(residues) and modulus > parts:
+            return modulus // parts, fewer
+    return modulus, residues

@@ -11,12 +11,14 @@ from deltal_openrlhf.grading.parts.structure import AND, braced_set, group, spli
 _TAIL = 90
 """Length of the end of an answer in which a clause about its letters is looked for, in characters."""
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
-_HINT = re.compile(r"\\(?:in|ldots|forall)(?![a-z])|integer|real|rational|number|for (?:all|any|every|each) ")
+_HINT = re.compile(
+    r"\\(?:in|ldots|forall)(?![a-z])|integer|real|rational|number|constant|parameter|for (?:all|any|every|each) "
+)
 _LETTERS = r"[a-zA-Z](?:\s?,\s?[a-zA-Z])*"
 _SIGN = r"(?:\\mathbb\{)?(?P<sign>[ZNQRC])\}?(?P<part>(?:[_^]\{?\s?(?:\+|-|\*|>\s?0|\\ge\s?0)\s?\}?)?)"
 _WORDS = (
-    r"(?:(?:positive|negative|non-?negative|non-?zero|whole|natural|rational|real|complex)\s){0,2}"
-    r"(?:integers?|numbers?|reals?|rationals?|real(?=\s[a-zA-Z]))"
+    r"(?:(?:positive|negative|non-?negative|non-?zero|whole|natural|rational|real|complex|arbitrary)\s){0,2}"
+    r"(?:integers?|numbers?|constants?|parameters?|reals?|rationals?|real(?=\s[a-zA-Z]))"
 )
 _CLAUSE = re.compile(
     r"[\s,;:(]*(?:(?:for|where|with|when|and|if)\s)?\s?(?:\\forall(?![a-z])\s?)?(?:(?:all|any|every|each|some|an?|arbitrary)\s){0,2}\s?(?:"
@@ -63,7 +65,7 @@ def _without_clause(text: str, domains: dict[str, str]) -> str | None:
         if flat[start - 1].isalpha() and flat[start].isalpha():
             continue
         clause = _CLAUSE.fullmatch(flat, start)
-        body = flat[:start].strip(" ,;:(") if clause else ""
+        body = flat[:start].rstrip(" ,;:(").lstrip(" ,;:") if clause else ""
         if not clause or not body or body[-1] in "=+-*/^<>|\\":
             continue
         if clause["listed"] and not _counts_by_one(clause[0]):

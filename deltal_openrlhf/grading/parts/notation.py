@@ -4,6 +4,7 @@ import re
 
 from deltal_openrlhf.grading.parts.counting import with_binomials
 from deltal_openrlhf.grading.parts.matrices import unit_vectors
+from deltal_openrlhf.grading.parts.polar import with_named_coordinates, without_cis
 from deltal_openrlhf.grading.parts.structure import split_at
 from deltal_openrlhf.grading.parts.systems import without_environments
 from deltal_openrlhf.grading.reading.normalize import unwrap_command
@@ -37,6 +38,15 @@ _ROW_BREAK = re.compile(r"\\\\\s?(?=[a-zA-Z](?:_\w)?\s?=)")
 _SEMICOLON = re.compile(r"[(\[\]][^,;()\[\]]*(?:;[^,;()\[\]]*)+[)\]\[]")
 _OUTWARD = re.compile(r"(?P<low>[\[\]])(?P<ends>[^\[\]]*,[^\[\]]*)(?P<high>[\[\]])")
 _MAPPING = re.compile(r"([fgh])\s?:\s?([a-z])\s?\\mapsto(?![a-z])\s?")
+_CONDITION = (
+    r"[^()=,]{1,30}(?:<|>|\\(?:le|ge|ne|in)(?![a-z]))[^()=]{1,30}?|[a-z]\s?\\in(?![a-z])\s?[(\[][^()\[\]=]{1,30}[)\]]"
+)
+_DOMAIN = re.compile(
+    r"(?<=[^=<>\s,])\s?,?\s?"
+    rf"(?:\(\s?(?:(?:\\text\s?\{{\s?)?(?:for|if|when|where|with)(?![a-z])\s?\}}?\s?)?({_CONDITION})\s?\)"
+    rf"|(?:\\text\s?\{{\s?)?(?<![a-z\\])(?:for|if|when|where|with)(?![a-z])\s?\}}?\s?({_CONDITION}))$"
+)
+"""(x > 0) and "for x > 0" at the end of an equation."""
 _NOTE = re.compile(r"(?<=\d)(?:\s?\(\s?\\text\s?\{\s?([^{}()]+)\}|\s\(([a-z]{3,}))\s?\)$")
 
 
@@ -63,6 +73,10 @@ def plain_notation(text: str) -> str:
         text = r"\cup ".join(map(_interval, text.split(r"\cup")))
     if "eal" in text or "set" in text:
         text = _named_set(re.sub(r"\\text\s?\{([^{}]*)\}", r"\1", text)) or text
+    if "cis" in text or "coordinates" in text or " form" in text:
+        text = with_named_coordinates(without_cis(text))
+    if "=" in text and (domain := _DOMAIN.search(text)):
+        text = f"{text[: domain.start()]}, {domain[1] or domain[2]}"
     if "oint" in text and (point := _POINT.match(text)):
         text = text[point.end() :]
     if text.endswith(")"):

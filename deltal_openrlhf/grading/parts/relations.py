@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 from deltal_openrlhf.grading.leaves import Same, all_of
+from deltal_openrlhf.grading.parts.letters import letters_of
 from deltal_openrlhf.grading.parts.names import is_name, names_a_quantity
 from deltal_openrlhf.grading.parts.structure import Group, elements, group, split_at
 from deltal_openrlhf.grading.values.compare import constant_ratio
@@ -15,8 +16,9 @@ from deltal_openrlhf.grading.values.compare import constant_ratio
 _POINT = re.compile(r"[A-Z]'?(?:_\d)?\s?(?=\()")
 _SEGMENT = re.compile(r"\|([A-Z]{2})\||\\overline\s?\{([A-Z]{2})\}|m\s?(\\angle(?![a-z]).*)")
 _INVERSE = re.compile(r"\\frac\s?\{\s?([1-9]\d*)\s?\}\s?\{\s?([a-z])\s?\}|([1-9]\d*)\s?/\s?([a-z])")
+_CALLED = re.compile(r"([a-zA-Z]'*)\s?\(([a-z])\)")
 _SIGN = re.compile(r"=|<|>|\\(?:le|ge|ne)(?![a-z])")
-_MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne", "=": "="}
+MIRRORED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne", "=": "="}
 
 
 class Relation(NamedTuple):
@@ -60,7 +62,7 @@ def interval(inequality: Relation) -> tuple[str, Group] | None:
     if not set(signs) <= {"<", ">", r"\le", r"\ge"}:
         return None
     if len(sides) == 2 and not is_name(sides[0]):
-        sides, signs = sides[::-1], [_MIRRORED[signs[0]]]
+        sides, signs = sides[::-1], [MIRRORED[signs[0]]]
     if len(sides) == 2 and is_name(sides[0]):
         below = signs[0] in ("<", r"\le")
         bracket = {"<": ")", r"\le": "]", ">": "(", r"\ge": "["}[signs[0]]
@@ -68,7 +70,7 @@ def interval(inequality: Relation) -> tuple[str, Group] | None:
         return sides[0], Group(f"({bracket}" if below else f"{bracket})", ends)
     if len(sides) == 3 and is_name(sides[1]):
         if set(signs) <= {">", r"\ge"}:
-            sides, signs = sides[::-1], [_MIRRORED[sign] for sign in signs[::-1]]
+            sides, signs = sides[::-1], [MIRRORED[sign] for sign in signs[::-1]]
         if set(signs) <= {"<", r"\le"}:
             kind = ("(" if signs[0] == "<" else "[") + (")" if signs[1] == "<" else "]")
             return sides[1], Group(kind, [sides[0], sides[2]])
@@ -79,7 +81,7 @@ def same_relation(gold: Relation, pred: Relation, same: Same) -> bool | None:
     """Whether two relations say the same. `same` compares two answers."""
     names = [_length(found.sides[0]) for found in (gold, pred)]
     if gold.is_equation and pred.is_equation and all(map(names_a_quantity, names)):
-        if _is_function(*names) or same(*names):
+        if _is_function(*names) or _with_argument(gold, pred) or same(*names):
             equal = same(gold.sides[-1], pred.sides[-1])
             return equal and all_of((equal, solved(gold, same), solved(pred, same)))
         swapped = names[0] in pred.sides[-1] and names[1] in gold.sides[-1]  # x = y and y = x
@@ -94,14 +96,22 @@ def same_relation(gold: Relation, pred: Relation, same: Same) -> bool | None:
         return kinds and all_of(map(same, intervals[0][1].parts, intervals[1][1].parts))
     if len(gold.sides) == len(pred.sides) == 2:
         return _same_pair(gold, pred, same)
+    gold, pred = _ascending(gold), _ascending(pred)
     return gold.signs == pred.signs and all_of(map(same, gold.sides, pred.sides))
+
+
+def _ascending(chain: Relation) -> Relation:
+    """3 > 2 > 1 as 1 < 2 < 3."""
+    if chain.signs[0] in (">", r"\ge") and set(chain.signs) <= {">", r"\ge", "="}:
+        return Relation(chain.sides[::-1], [MIRRORED[sign] for sign in chain.signs[::-1]])
+    return chain
 
 
 def _same_pair(gold: Relation, pred: Relation, same: Same) -> bool | None:
     """Two relations with one sign each, by the differences of their sides."""
-    if pred.signs[0] not in (gold.signs[0], _MIRRORED[gold.signs[0]]):
+    if pred.signs[0] not in (gold.signs[0], MIRRORED[gold.signs[0]]):
         return False
-    either_way = gold.signs[0] == _MIRRORED[gold.signs[0]]  # = and \ne
+    either_way = gold.signs[0] == MIRRORED[gold.signs[0]]  # = and \ne
     mirrored = not either_way and pred.signs != gold.signs
     gold_difference, pred_difference = (f"({sides[0]})-({sides[1]})" for sides in (gold.sides, pred.sides))
     ratio = constant_ratio(gold_difference, pred_difference)
@@ -125,6 +135,15 @@ def _length(name: str) -> str:
 def _is_function(name: str, other: str) -> bool:
     """y and f(x)."""
     return {name, other} in ({"y", "f(x)"}, {"y", "y(x)"}, {"y", "g(x)"})
+
+
+def _with_argument(gold: Relation, pred: Relation) -> bool:
+    """y(t) = 2t and y = 2t."""
+    for full, bare in ((gold, pred), (pred, gold)):
+        called = _CALLED.fullmatch(full.sides[0])
+        if called and called[1] == bare.sides[0]:
+            return all(called[2] in letters_of(found.sides[-1]) for found in (full, bare))
+    return False
 
 
 def _difference(equation: Relation) -> str:

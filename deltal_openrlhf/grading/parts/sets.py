@@ -10,8 +10,9 @@ from fractions import Fraction
 from typing import NamedTuple, NoReturn
 
 from deltal_openrlhf.grading.leaves import Same, all_of
+from deltal_openrlhf.grading.parts.absolute import absolute_intervals
 from deltal_openrlhf.grading.parts.names import is_name
-from deltal_openrlhf.grading.parts.relations import Relation, interval, relation
+from deltal_openrlhf.grading.parts.relations import MIRRORED, Relation, interval, relation
 from deltal_openrlhf.grading.parts.structure import AND, OR, both_signs, braced_set, elements, group, split, split_at
 from deltal_openrlhf.grading.values.number import number
 
@@ -166,8 +167,22 @@ def _of_relation(found: Relation) -> RealSet:
         return RealSet(sides[0], _points(rf"\{{{sides[1]}\}}"))
     named = interval(found)
     if named is None:
-        raise _NoSet
+        return _of_absolute(found)
     return RealSet(named[0], (_piece(named[1].kind, *named[1].parts),))
+
+
+def _of_absolute(found: Relation) -> RealSet:
+    """|x - 1| < 3, and 0 < |x - 1| < 3 from both of its signs."""
+    pieces: tuple[Piece, ...] = (_ALL,)
+    variable = ""
+    for left, sign, right in zip(found.sides, found.signs, found.sides[1:], strict=False):
+        if "|" in right:
+            left, sign, right = right, MIRRORED[sign], left
+        if "|" in right or not (read := absolute_intervals(left, sign, right)):
+            raise _NoSet
+        variable = read[0]
+        pieces = _intersection(pieces, _merged([_piece(*brackets_and_ends) for brackets_and_ends in read[1]]))
+    return RealSet(variable, pieces)
 
 
 def _union(sets: Sequence[RealSet]) -> RealSet:

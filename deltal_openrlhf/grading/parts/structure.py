@@ -10,6 +10,9 @@ _BRACKET = re.compile(r"[()\[\]{}]")
 OR = r"\\text\{\s*,?\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])|\\(?:vee|lor)(?![a-zA-Z])"
 AND = r"\\text\{\s*,?\s*and\s*\}|(?<![a-zA-Z\\])and(?![a-zA-Z])|\\(?:wedge|land)(?![a-zA-Z])|;"
 _OR_AND = re.compile(f"{OR}|{AND}")
+_UNSOLVED = re.compile(r"^[-+\d]|\^|\\(?:frac|sqrt|log|ln|sin|cos|tan)(?![a-zA-Z])|^\|[a-z]\|")
+r"""In the left side of an equation that does not give a value: 4y = \pm 3x."""
+_SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _MEMBERS_ONLY = re.compile(r"[^|:]*")
 
 
@@ -18,6 +21,11 @@ class Group(NamedTuple):
 
     kind: str
     parts: list[str]
+
+
+def compact(text: str) -> str:
+    """Without spaces, but for those between digits: 1 2 is not 12."""
+    return _SPACES.sub("", text) if " " in text else text
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -49,18 +57,28 @@ def elements(text: str) -> list[str] | None:
     if inner == r"\emptyset":
         return None  # the set that holds the empty set
     if inner is not None and _MEMBERS_ONLY.fullmatch(inner):
-        return list({member.replace(" ", ""): member for member in _list(inner)}.values())
+        return list({compact(member): member for member in _list(inner)}.values())
     if text.startswith("{") and closing_braces(text).get(0) == len(text) - 1:
         text = text[1:-1].strip()
     parts = _list(text)
     return parts if len(parts) > 1 else None
 
 
+def equations(text: str) -> list[str]:
+    r"""Those that a list holds, with their left sides: of y = \pm 2x, y = 2x and y = -2x. Empty where one part is no equation."""
+    parts = _parts(text)
+    return parts if all("=" in part for part in parts) else []
+
+
 def _list(text: str) -> list[str]:
+    return _without_repeated_name(_parts(text))
+
+
+def _parts(text: str) -> list[str]:
     parts: list[str] = []
     for part in split(_OR_AND.sub(",", text), ","):
         parts.extend(both_signs(part))
-    return _without_repeated_name([part for part in parts if part])
+    return [part for part in parts if part]
 
 
 def both_signs(text: str) -> list[str]:
@@ -79,7 +97,7 @@ def _without_repeated_name(parts: list[str]) -> list[str]:
         return parts
     sides = [split(part, "=") for part in parts]
     named = [side for side in sides if len(side) == 2]
-    one_name = len({side[0] for side in named}) == 1 and len(sides[0]) == 2
+    one_name = len({side[0] for side in named}) == 1 and len(sides[0]) == 2 and not _UNSOLVED.search(sides[0][0])
     return [side[-1] for side in sides] if one_name and len(named) in (1, len(parts)) else parts
 
 
@@ -100,7 +118,7 @@ def union(text: str) -> list[str]:
     parts: dict[str, str] = {}
     for part in split(text, r"\cup"):
         for member in (elements(part) or [part]) if braced_set(part) else [part]:
-            parts.setdefault(member.replace(" ", ""), member)
+            parts.setdefault(compact(member), member)
     return list(parts.values())
 
 

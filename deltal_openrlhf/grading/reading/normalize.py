@@ -44,7 +44,10 @@ _STYLED = re.compile(
 _SWITCHED = re.compile(r"\{\s*\\(rm|bf|it|sf|tt)\s+([^{}]*)\}")  # {\rm e}
 _UPRIGHT = re.compile(r"\\(?:mathrm\s+(?=[ei])|math(?:bf|it|sf)\s+)([a-zA-Z\d])(?![a-zA-Z])")  # \mathrm e
 _BOLD = ("mathbf", "mathit", "mathsf", "mathtt", "mathnormal", "bm", "boldsymbol", "pmb", "bold")
-_OPERATORS = set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp gcd max min det deg".split())
+_OPERATORS = set(
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth sech csch arsinh arcosh artanh arcsinh arccosh arctanh ln log exp"
+    " gcd max min det deg".split()
+)
 _SYNONYMS = {
     r"\leq": r"\le", r"\leqslant": r"\le", r"\leqq": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", r"\geqq": r"\ge", r"\neq": r"\ne",
     r"\div": "/", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\lvert": "|", r"\rvert": "|", r"\vert": "|",
@@ -68,6 +71,7 @@ _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _INFINITY = re.compile(r"(?<![a-zA-Z\\])(?:[iI]nfinity|inf|oo)(?![a-zA-Z])")
 _MIXED = re.compile(r"(?<![\d.^_/}])(\d+) (\d+)/(\d+)(?![\d.^])")
 _BLACKBOARD = re.compile(r"\\mathbb\s*([A-Z])")
+_BIG_O = re.compile(r"\\(?:mathcal|text)\s?(?:\{\s?O\s?\}|O)(?=\s?\()")
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]")
 _WRAPPERS = (
     ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\\(", r"\\)"), (r"\\[", r"\\]"), ("**", "**"), ("```", "```"), ("`", "`"),
@@ -127,6 +131,7 @@ def _plain_commands(text: str) -> str:
     text = _UPRIGHT.sub(r" \1", text)
     text = _SWITCHED.sub(r"\\math\1{\2}", text)
     text = _STYLED.sub(_plain_style, text)
+    text = _BIG_O.sub("O", text)
     text = _BLACKBOARD.sub(r"\\mathbb{\1}", text)
     text = _PRIMES.sub(lambda match: "'" * match[0].count("prime"), text)
     text = _COMMAND.sub(lambda match: _SYNONYMS.get(match[0], match[0]), text)
