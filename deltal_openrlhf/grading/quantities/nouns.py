@@ -27,10 +27,10 @@ _NO_NOUN = frozenset(
     "fours fives sixes sevens eights nines tens elevens twelves bases powers percents multiples doubles triples decades "
     # other words in s
     "minus plus less others is was has does goes as this us yes its his hers ours theirs always sometimes perhaps besides "
-    "afterwards upwards downwards backwards forwards versus unless towards regardless nevertheless equals exceeds divides gives makes "
+    "sideways versus unless regardless nevertheless equals exceeds divides gives makes "
     "remains becomes means shows sums cos modulus minuses pluses negatives opposites inverses reciprocals logs squares cubes".split()
 )
-_NO_ENDING = re.compile(r"(?:ss|us|is|teenths|tieths|illions)$")
+_NO_ENDING = re.compile(r"(?:ss|us|is|teenths|tieths|illions|wards)$")
 _BEFORE = frozenset(
     "different distinct possible total unique separate individual valid such whole full complete".split()
 )

@@ -51,9 +51,10 @@ _ENDS = re.compile(
     re.IGNORECASE,
 )
 _PROSE = re.compile(
-    r"(?i:[.,;:!]?\s+(?:and\s+)?(?:so|which|because|since|as\s+(?:required|desired|expected|needed)|is\s+(?:the|our|my)|this|that|the|we"
-    r"|it|therefore|thus|hence)\b|\s+\((?:since|because|as)\b)|\.\s+(?=[A-Z][a-z])"
+    r"(?i:[.,;:!]?\s+(?:and\s+)?(?:so|which|because|since|as\s+(?:required|desired|expected|needed)|is\s+(?:the|our|my)|therefore|thus|hence)\b"
+    r"|[.,;:!]\s+(?:and\s+)?(?:this|that|the|we|it)\b|\s+and\s+(?:this|that|the|we|it)\b|\s+\((?:since|because|as)\b)|\.\s+(?=[A-Z][a-z])"
 )
+_UNFINISHED = re.compile(r"(?<![a-zA-Z])(?:to|of|in|on|at|by|if|as|is|or)$")  # 5 m/s to
 _REASON = re.compile(r"(?i)\W*(?:because|since)\b")
 _RELATIVE = re.compile(r"(?i)\W*(?:and\s+)?(?:as|which)\b")
 _ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
@@ -121,9 +122,16 @@ def _without_end(text: str) -> str:
     if " " not in text or text.replace(" ", "").isdigit():
         return text
     prose = _PROSE.search(text)
-    if prose and (is_value(_ASSIGNED.sub("", text[: prose.start()])) or _LETTER.fullmatch(text[: prose.start()])):
+    if prose and _is_whole(text[: prose.start()]):
         tail = _CONTRAST.sub("", text[prose.start() :])
         if _REASON.match(tail) or not _DENIED.search(tail) and (_RELATIVE.match(tail) or not re.search(r"\d", tail)):
             return text[: prose.start()]
     end = _ENDS.search(text)
     return text[: end.start()].rstrip() if end and end.start() else text
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a value or a choice ends where the text does."""
+    if _UNFINISHED.search(text) or text.count("{") != text.count("}"):
+        return False
+    return is_value(_ASSIGNED.sub("", text)) or bool(_LETTER.fullmatch(text))

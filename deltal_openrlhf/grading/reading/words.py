@@ -19,6 +19,8 @@ _SHORT_WORDS = set(
     "a all an and any are day dne do for if in is it its no not odd of on one or out red set six ten the to top two yes".split()
 )
 _SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)|(?<=[_^])\{(?=[\da-zA-Z]\})|(?<=[_^]\{[\da-zA-Z])\}")
+_BETWEEN_WORDS = re.compile(r"(?<=[a-zA-Z]{2}) +(?=[a-zA-Z])|(?<=[a-zA-Z]) +(?=[a-zA-Z]{2})")
+_BETWEEN_LETTERS = re.compile(r"(?<=[a-zA-Z]) +(?=[a-zA-Z])")
 
 _ARTICLES = ("a", "an", "the")
 _SHORT_ANSWER = re.compile(
@@ -49,7 +51,13 @@ def same_text(gold: str, pred: str) -> bool:
             return not _OPPOSITE[answered[1].lower()] & set(_tokens(answered[2]))
     if is_phrase(gold) and is_phrase(pred):
         return _same_words(a, b)
-    return _SPACES.sub("", a) == _SPACES.sub("", b)
+    return _compact(gold) == _compact(pred)
+
+
+def _compact(text: str) -> str:
+    r"""Without \text{} and spaces, except those of which words are made: m s in \text{} is not ms, and a bc is no text."""
+    text = _TEXT.sub(lambda match: _BETWEEN_LETTERS.sub("~", match[1]), text) if r"\text" in text else text
+    return _SPACES.sub("", _BETWEEN_WORDS.sub("~", text))
 
 
 def is_phrase(text: str) -> bool:
