@@ -154,7 +154,7 @@ class Grader:
                 return None
             kind = kind_of(pair[1])
             slow = any(slow_kind(text) for text in (*pair[0], pair[1])) or self._deadlines.times_out(kind)
-            job = self._waiting[pair] = _Job(pair, kind, [future])
+            job = self._waiting[pair] = _Job(pair, kind, slow, [future])
         self._lanes.put(job, slow)
         return None
 
@@ -189,12 +189,12 @@ class Grader:
                     return
                 if self._is_wanted(job):
                     golds, pred = job.pair
-                    deadline = self._deadlines.of(job.kind)
+                    deadline = self._deadlines.of(job.kind, job.slow)
                     status = worker.grade(golds, pred, deadline)
                     if status is None:  # killed while it had nothing to do
                         worker = Worker(self.memory_mb)
                         status = worker.grade(golds, pred, deadline) or "worker_died"
-                    self._deadlines.saw(job.kind, status == "timeout")
+                    self._deadlines.saw(job.kind, job.slow, status == "timeout")
                     self._resolve(self._done(job, status), status)
                 if worker.process.returncode is not None:
                     worker = None
@@ -248,4 +248,5 @@ _Pair = tuple[tuple[str, ...], str]
 class _Job(NamedTuple):
     pair: _Pair
     kind: str
+    slow: bool
     futures: "list[Future[Grade]]"

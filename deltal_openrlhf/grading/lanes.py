@@ -21,6 +21,8 @@ REMEMBERED = 1000
 """Kinds that have timed out, of which the latest are known."""
 LEAST = 1 / 32
 """Share of the deadline that is left to a kind that always times out."""
+_MOST_LOST = 8
+"""Time-outs that count: so many answers in time give a kind its whole deadline back."""
 
 
 def slow_kind(text: str) -> str | None:
@@ -47,26 +49,31 @@ def kind_of(text: str) -> str:
 class Deadlines:
     """Seconds that an answer may take, by its kind: half of what it was after each time-out, twice after each answer in time.
 
-    Never less than LEAST of `deadline`. Thread-safe.
+    So for the slow lane as a whole, where the answers of all kinds wait for each other. Never less than LEAST of `deadline`. Thread-safe.
     """
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self._lost: OrderedDict[str, int] = OrderedDict()
+        self._lane = 0
         self._lock = threading.Lock()
 
-    def of(self, kind: str) -> float:
-        return self.deadline * max(LEAST, 0.5 ** self._lost.get(kind, 0))
+    def of(self, kind: str, slow: bool) -> float:
+        lost = max(self._lost.get(kind, 0), self._lane if slow else 0)
+        return self.deadline * max(LEAST, 0.5**lost)
 
     def times_out(self, kind: str) -> bool:
         """Whether the last answers of this kind did."""
         return kind in self._lost
 
-    def saw(self, kind: str, timed_out: bool) -> None:
+    def saw(self, kind: str, slow: bool, timed_out: bool) -> None:
+        change = 1 if timed_out else -1
         with self._lock:
-            lost = self._lost.pop(kind, 0) + (1 if timed_out else -1)
+            if slow:
+                self._lane = min(max(self._lane + change, 0), _MOST_LOST)
+            lost = self._lost.pop(kind, 0) + change
             if lost > 0:
-                self._lost[kind] = min(lost, 10)
+                self._lost[kind] = min(lost, _MOST_LOST)
                 if len(self._lost) > REMEMBERED:
                     self._lost.popitem(last=False)
 

@@ -59,10 +59,10 @@ def symbolic(number: int) -> tuple[str, str]:
 def test_a_bomb_takes_its_deadline_and_nothing_else():
     with Grader(workers=1, deadline=1.0).start() as grader:
         (worker,) = [process.pid for process in family() if process.ppid() == os.getpid()]
-        for number, bomb in enumerate((BOMB, "(10^6)!!"), 1):  # of two kinds
+        for number, (bomb, deadline) in enumerate([(BOMB, 1.0), ("(10^6)!!", 0.5)], 1):  # both of the slow lane
             start = time.perf_counter()
             assert grader.grade("2", bomb) == Grade(False, "timeout")
-            assert 0.9 < time.perf_counter() - start < 2
+            assert 0.9 * deadline < time.perf_counter() - start < deadline + 1
             assert grader.grade(*symbolic(number)).equal  # the next one is graded as ever
         # A new child did it; the process that imported the parsers is the same.
         assert [process.pid for process in family() if process.ppid() == os.getpid()] == [worker]
@@ -118,21 +118,29 @@ def test_the_lanes():
 def test_a_kind_that_times_out_gets_less_time_and_others_do_not():
     deadlines = Deadlines(3.0)
     for expected in (3.0, 1.5, 0.75):
-        assert deadlines.of("power") == expected
-        deadlines.saw("power", timed_out=True)
+        assert deadlines.of("0+a", slow=False) == expected
+        deadlines.saw("0+a", slow=False, timed_out=True)
     for _ in range(20):
-        deadlines.saw("power", timed_out=True)
-    assert deadlines.of("power") == 3.0 * LEAST and deadlines.times_out("power")
-    assert deadlines.of("long") == 3.0 and not deadlines.times_out("long")
-    for _ in range(10):
-        deadlines.saw("power", timed_out=False)
-    assert deadlines.of("power") == 3.0 and not deadlines.times_out("power")
+        deadlines.saw("0+a", slow=False, timed_out=True)
+    assert deadlines.of("0+a", slow=False) == 3.0 * LEAST and deadlines.times_out("0+a")
+    assert deadlines.of("0-a", slow=False) == 3.0 and not deadlines.times_out("0-a")
+    for _ in range(8):
+        deadlines.saw("0+a", slow=False, timed_out=False)
+    assert deadlines.of("0+a", slow=False) == 3.0 and not deadlines.times_out("0+a")
+
+
+def test_slow_kinds_share_the_time_of_their_lane():
+    deadlines = Deadlines(3.0)
+    deadlines.saw("power", slow=True, timed_out=True)
+    assert (deadlines.of("long", slow=True), deadlines.of("0+a", slow=False)) == (1.5, 3.0)
+    deadlines.saw("long", slow=True, timed_out=False)
+    assert (deadlines.of("long", slow=True), deadlines.of("power", slow=True)) == (3.0, 1.5)
 
 
 def test_the_kinds_that_are_known_are_bounded():
     deadlines = Deadlines(1.0)
     for number in range(3 * REMEMBERED):
-        deadlines.saw(f"kind {number}", timed_out=True)
+        deadlines.saw(f"kind {number}", slow=False, timed_out=True)
     assert not deadlines.times_out("kind 0") and deadlines.times_out(f"kind {3 * REMEMBERED - 1}")
 
 
