@@ -41,16 +41,29 @@ _ADJECTIVES = frozenset(
 """Harmless where the other side has no noun; two nouns are compared with them."""
 _AFTER = frozenset("old total altogether long tall high wide deep away apart overall left remaining".split())
 _PHRASES_AFTER = re.compile(r" (?:in (?:all|total)|of [a-z]{3,20})$")
+_PURPOSE = re.compile(
+    r"((?:[a-z]+ ){0,3}(?:ways?|methods?|possibilit(?:y|ies)|combinations?|arrangements?|permutations?"
+    r"|choices|outcomes|solutions?|routes|paths))"
+    r" (?:to|of|for|that|in which) ([a-z /]{2,70})"
+)
 _NUMBER_WORDS = frozenset(
     "two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy eighty ninety hundred thousand "
     "million billion dozen half third quarter them these those which each every".split()
 )
+
+_QUALIFIERS = _NUMBER_WORDS - {"them", "these", "those"} | frozenset(
+    "without with except if when unless otherwise or nor not but and per more less fewer least most than exactly only twice".split()
+)
+"""Words behind a noun that may change how many there are."""
 
 
 def without_harmless(words: str) -> str:
     """The words without what may stand around a noun or a unit: different ways, years old, dollars in total, cups of flour."""
     if " " not in words:
         return words
+    purpose = _PURPOSE.fullmatch(words)
+    if purpose and not _QUALIFIERS.intersection(purpose[2].replace("/", " ").split()):
+        words = purpose[1]
     phrase = _PHRASES_AFTER.search(words)
     if phrase and phrase[0].split()[-1] not in _NUMBER_WORDS:
         words = words[: phrase.start()]

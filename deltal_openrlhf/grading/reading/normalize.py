@@ -12,7 +12,7 @@ from deltal_openrlhf.grading.reading.chinese import without_chinese
 from deltal_openrlhf.grading.reading.extract import closing_braces
 from deltal_openrlhf.grading.reading.money import money_in_words
 from deltal_openrlhf.grading.reading.numerals import in_digits, without_repetition
-from deltal_openrlhf.grading.reading.sentences import stated
+from deltal_openrlhf.grading.reading.sentences import stated, without_heading
 
 # \\frac, as JSON and Python write \frac. A row of a matrix may begin with any other command.
 _KNOWN = (
@@ -90,7 +90,7 @@ def normalize(text: str) -> str:
         return text.lstrip("0") or "0"
     if not text.isascii():
         text = without_chinese(in_latex(text))
-    text = _unwrap(text.lstrip("# "))
+    text = _unwrap(without_heading(text).lstrip("# "))
     if "\\" in text:
         text = _plain_commands(text)
     if '"' in text:

@@ -6,6 +6,12 @@ are. What is said of something else is an equation with that name: "The area is 
 
 import re
 
+_HEADING = re.compile(
+    r"(?:#{1,6}\s{0,4})?[*_]{0,3}(?:(?:the|my)\s)?(?:(?:final|correct)\s)?(?:answer|result|solution)\s{0,4}:?[*_]{0,3}"
+    r":?[ \t]{0,8}\n\s*(?=\S)",
+    re.IGNORECASE,
+)
+_FENCED = re.compile(r"```(?:\w{1,12})?\n([^`]*)\n```")
 _MARKUP = re.compile(r"^(\*{1,2}|_{1,2}|`)([^*_`\n]{1,200})\1(?=[\s:]|$)")
 _LEADING_TEXT = re.compile(r"^\\text\s*\{([^{}]*)\}\s*")
 _VALUE = r"(?:[-+]|\\pm)?\s*(?:\\?[$€£¥₹]\s*)?(?:\d|\.\d|\\(?:[dt]?frac|sqrt|pi|binom|infty|left|\{|\()|[(\[{]{1,3}\s*[-+]?[\d\\]|\$)"
@@ -32,7 +38,7 @@ _LEADS = [
         r"|about|approximately|approx\.?|roughly|around|nearly|almost|ca\.)[,:]?\s+(?=\S)",
         re.IGNORECASE,
     ),
-    re.compile(r"(?:=|\\(?:approx|simeq|cong|sim|rightarrow|Rightarrow|therefore|implies)(?![a-zA-Z])|:)\s*(?=\S)"),
+    re.compile(r"(?:=>?|\\(?:approx|simeq|cong|sim|rightarrow|Rightarrow|therefore|implies)(?![a-zA-Z])|:)\s*(?=\S)"),
 ]
 _VERB = r"\b(?:is|are|was|were|equals?|has|have|had)\b"
 _NAMED = re.compile(
@@ -40,7 +46,10 @@ _NAMED = re.compile(
     r"|takes|took|gives|contains|pays|paid|spends|spent|(?:would|will|should|must)\s+be)(?:\s+(?:equal\s+to|exactly|about|approximately"
     r"|only|just|a\s+total\s+of))?)\s+(?=" + _VALUE + ")"
 )
-_SYMBOL = re.compile(r"([A-Za-z\\][\w\\(){}^|']{0,30})\s+(?:is(?:\s+equal\s+to)?|equals)\s+(?=" + _VALUE + ")")
+_SYMBOL = re.compile(
+    r"([A-Za-z\\][\w\\(){}^|']{0,30})\s+(?:(?:is|(?:must|should|has\s+to)\s+be)(?:\s+equal\s+to)?|equals|(?:must|has\s+to)\s+equal)\s+"
+    r"(?=" + _VALUE + ")"
+)
 _NO_NAME = re.compile(
     r"(?i)\b(?:not|no|never|either|neither|nor|or|if|unless|when|least|most|more|less|fewer|than|between|false|wrong|incorrect|instead"
     r"|cannot|think|guess|maybe|perhaps|option|choice|note|step|case|question|exercise|page)\b|n't|" + _VERB
@@ -62,6 +71,9 @@ _LETTER = re.compile(r"\(?[A-J]\)?")
 _CONTRAST = re.compile(r",\s*not\b[^,.;]*")
 _DENIED = re.compile(r"(?i)\b(?:not|wrong|incorrect|false|than|answer\s+is)\b|n't")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{3,}")
+_CONTRAST_WITH = re.compile(
+    r",?\s(?:\\text\s?\{\s?)?\(?\s?(?:and\s)?(?:not|rather\sthan|instead\sof)\s?\}?\s(?P<other>[^()]{1,40}|[^()]{0,40}\([^()]{1,40}\))\)?$"
+)
 _ROUNDS = 5
 
 
@@ -82,6 +94,16 @@ def stated(text: str) -> str:
         name = re.sub(r"\\[a-zA-Z]+|[^A-Za-z' ]", " ", named[1])
         return rf"\text{{{' '.join(name.split())}}} = {_without_end(plain[named.end() :])}"
     return _without_end(value)
+
+
+def without_heading(text: str) -> str:
+    """Without a line above that says only that the answer follows, and without a fence around it."""
+    if "\n" not in text:
+        return text
+    heading = _HEADING.match(text)
+    text = text[heading.end() :] if heading else text
+    fenced = _FENCED.fullmatch(text)
+    return fenced[1] if fenced else text
 
 
 def without_lead(text: str) -> str:
@@ -121,6 +143,9 @@ def _without_end(text: str) -> str:
     """Without what follows a value: "42, because ...", "42 is the answer", "42 in total"."""
     if " " not in text or text.replace(" ", "").isdigit():
         return text
+    contrast = _CONTRAST_WITH.search(text)
+    if contrast and is_value(contrast["other"]) and _is_number(text[: contrast.start()]):
+        return text[: contrast.start()]  # 15 (not 16)
     prose = _PROSE.search(text)
     if prose and _is_whole(text[: prose.start()]):
         tail = _CONTRAST.sub("", text[prose.start() :])
@@ -135,3 +160,8 @@ def _is_whole(text: str) -> bool:
     if _UNFINISHED.search(text) or text.count("{") != text.count("}"):
         return False
     return is_value(_ASSIGNED.sub("", text)) or bool(_LETTER.fullmatch(text))
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is one value: of an interval or a list, 3 may be left out."""
+    return _is_whole(text) and not re.search(r"[(),\[\]]", text)

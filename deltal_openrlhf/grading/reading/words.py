@@ -34,7 +34,34 @@ _SAYINGS = {
     "is convergent": "converges", "divergent": "diverges", "convergent": "converges", "no solutions": "no solution",
     "infinite number of": "infinitely many", "infinite number": "infinitely many",
 }  # fmt: skip
-_VERBS = ("is", "are", "does not exist", "diverges", "converges")
+_VERBS = (
+    "is", "are", "was", "were", "will be", "would be", "must be", "falls on", "does not exist", "diverges", "converges",
+)  # fmt: skip
+_EXISTENCE = ("has", "have", "had", "there are", "there is")
+_QUANTITIES = ("infinitely many ", "no ")
+_WINS = (
+    "wins",
+    "won",
+    "will win",
+    "can win",
+    "can always win",
+    "always wins",
+    "wins the game",
+    "has a winning strategy",
+    "is the winner",
+)
+_DAYS = frozenset(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september october november "
+    "december".split()
+)
+_KINDS = {
+    "triangle": "isosceles equilateral scalene acute obtuse", "angle": "acute obtuse reflex",
+    "function": "even odd linear quadratic cubic exponential logarithmic constant periodic injective surjective bijective",
+    "number": "prime composite rational irrational even odd", "integer": "even odd prime composite", "variable": "discrete continuous",
+    "sequence": "arithmetic geometric convergent divergent", "series": "arithmetic geometric convergent divergent",
+    "events": "independent dependent", "lines": "parallel perpendicular skew",
+}  # fmt: skip
+"""Nouns that may be left out behind what says which kind they are."""
 _COUNTED = ("infinitely many", "no solution")
 _NO_SUBJECT = set("but if unless when only not no never left right either neither or nor and".split())
 
@@ -90,7 +117,7 @@ def _same_words(gold: str, pred: str) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    text = re.sub(r"\bcan(?:'t|not)\b", "can not", text.lower())
+    text = re.sub(r"\bcan(?:'t|not)\b", "can not", text.lower()).replace("an infinite number of", "infinitely many")
     tokens = re.sub(r"n't\b", " not", text).replace("-", " ").replace("'", "").split()
     tokens = [token.strip(",.;:!?") for token in tokens]
     return tokens[1:] if len(tokens) > 1 and tokens[0] in _ARTICLES else tokens
@@ -113,14 +140,41 @@ def _says(bare: str, full: str) -> bool:
         before, found, after = full.partition(bare)
         ahead, behind = before.split(), after.split()
         has = ahead in ([], ["there", "are"], ["there", "is"]) or len(ahead) <= 5 and ahead[-1] in ("has", "have")
-        return bool(found) and has and len(behind) <= 2 and not _NO_SUBJECT & {*ahead, *behind}
-    if full in (f"it {bare}", f"this {bare}"):
+        ends = len(behind) <= 2 or behind[:2] == ["solutions", "to"] and len(behind) <= 5
+        return bool(found) and has and ends and not _NO_SUBJECT & {*ahead, *behind}
+    if full in (f"it {bare}", f"this {bare}", f"{bare} exist") or _is_kind(full, bare):
         return True
+    if full.startswith(f"{bare} ") and full.removeprefix(f"{bare} ") in _WINS:
+        return len(bare.split()) <= 3 and not _NO_SUBJECT & set(bare.split())
     for verb in _VERBS:
         subject, found, rest = f" {full} ".partition(f" {verb} ")
-        words = rest.split()
-        words = words[1:] if words[:1] and words[0] in _ARTICLES else words
-        said = " ".join(words) if verb in ("is", "are") else verb
-        if found and said == bare and len(subject.split()) <= 5 and not _NO_SUBJECT & set(subject.split()):
+        said = (
+            " ".join(_without_article(rest.split()))
+            if verb.split()[-1] in ("is", "are", "was", "were", "be", "on")
+            else verb
+        )
+        if found and _is_said(said, bare) and _may_be_subject(subject):
             return bool(said)
-    return False
+    for verb in _EXISTENCE:
+        subject, found, rest = f" {full} ".partition(f" {verb} ")
+        if found and rest.strip() == bare and bare.startswith(_QUANTITIES) and _may_be_subject(subject):
+            return True
+    return bare in _DAYS and full.startswith(("on ", "in ")) and _without_article(full.split()[1:]) == [bare]
+
+
+def _is_said(said: str, bare: str) -> bool:
+    return said == bare or _is_kind(said, bare) or _is_kind(bare, said) or (bare in _DAYS and said == f"on {bare}")
+
+
+def _is_kind(full: str, bare: str) -> bool:
+    """Isosceles triangle and isosceles."""
+    adjective, _, noun = full.rpartition(" ")
+    return adjective == bare and bare in _KINDS.get(noun, "").split()
+
+
+def _may_be_subject(words: str) -> bool:
+    return len(words.split()) <= 5 and not _NO_SUBJECT & set(words.split())
+
+
+def _without_article(words: list[str]) -> list[str]:
+    return words[1:] if words[:1] and words[0] in _ARTICLES else words
