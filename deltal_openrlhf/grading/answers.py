@@ -6,20 +6,24 @@ does not meet a gold d, which may be a variable.
 
 import re
 
-from deltal_openrlhf.grading.leaves import Same, all_of
+from deltal_openrlhf.grading.leaves import Same, all_of, any_of
 from deltal_openrlhf.grading.parts.bound import aligned
 from deltal_openrlhf.grading.parts.compare import same_groups, same_in_any_order, same_lists
+from deltal_openrlhf.grading.parts.constants import with_constants_of
 from deltal_openrlhf.grading.parts.counting import with_called_binomials
 from deltal_openrlhf.grading.parts.cycles import same_permutation
+from deltal_openrlhf.grading.parts.flats import same_flat
 from deltal_openrlhf.grading.parts.logic import same_formula
 from deltal_openrlhf.grading.parts.matrices import as_column, determinant, matrix, unit_vectors
 from deltal_openrlhf.grading.parts.names import is_name
 from deltal_openrlhf.grading.parts.notation import is_empty, plain_notation
+from deltal_openrlhf.grading.parts.piecewise import as_cases, cases, same_cases
 from deltal_openrlhf.grading.parts.progressions import with_progressions
 from deltal_openrlhf.grading.parts.relations import Relation, interval, relation, same_relation, solved
 from deltal_openrlhf.grading.parts.sets import is_set, real_set, same_sets
 from deltal_openrlhf.grading.parts.structure import Group, elements, group, split, union
 from deltal_openrlhf.grading.parts.systems import same_solutions, solutions
+from deltal_openrlhf.grading.parts.vectors import combined
 from deltal_openrlhf.grading.quantities.clock import same_time
 from deltal_openrlhf.grading.quantities.compare import same_quantities
 from deltal_openrlhf.grading.quantities.compounds import in_one_unit
@@ -53,6 +57,9 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
         gold, pred = with_called_binomials(gold), with_called_binomials(pred)
     if r"\emptyset" in (gold, pred) and is_empty(gold) and is_empty(pred):
         return True
+    flats = same_flat(gold, pred)
+    if flats is not None:
+        return flats
     bodies = aligned(gold, pred)
     if bodies is None:
         return False
@@ -61,6 +68,9 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
     said = same_wording(gold, pred, same)
     if said is not None:
         return said
+    named = with_constants_of(gold, pred)
+    if named != [(gold, pred)]:
+        return any_of(same(*pair) for pair in named)
     if same_letters(gold, pred):
         return True
     chosen = choice(gold)  # of the whole answer only: in (A, b) the letters are names
@@ -99,6 +109,11 @@ def _comparison(leaf: Same) -> Same:
             verdict = compare(gold, pred)
             if verdict is not None:
                 return verdict
+        functions = cases(gold), cases(pred)
+        if any(functions):
+            functions = functions[0] or as_cases(gold, functions[1]), functions[1] or as_cases(pred, functions[0])
+            if functions[0] and functions[1]:
+                return same_cases(functions[0], functions[1], same)
         unknowns = solutions(gold), solutions(pred)
         if any(unknowns):
             return same_solutions(gold, pred, *unknowns, same)
@@ -160,7 +175,11 @@ def _same_relations(
 
 
 def _groups(text: str) -> _Groups:
-    return matrix(text), group(text)
+    found = matrix(text), group(text)
+    vector = None if any(found) else combined(text)
+    if vector is None:
+        return found
+    return (None, vector) if vector.kind == "()" else (vector, None)
 
 
 def _same_groups(gold: _Groups, pred: _Groups, same: Same) -> bool | None:

@@ -446,7 +446,7 @@ f(x,y)=x+2y | f(a,b)=2a+b
 f(x,y)=x+2y | f(y,x)=x+2y
 a_n=2n+1 | a_k=2k-1
 a_n=2n+1 | b_n=2n+1
-f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}x & x\ge0\\-x & x< 0\end{cases}
+f(x)=\begin{cases}x & x>0\\1-x & x\le 0\end{cases} | f(x)=\begin{cases}x & x\ge0\\1-x & x< 0\end{cases}
 f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}-x & x>0\\x & x\le 0\end{cases}
 # ratios, counting, extremes
 5:7 | 7 to 5

@@ -39,8 +39,15 @@ def aligned(gold: str, pred: str) -> tuple[str, str, set[str]] | None:
                 return None
         elif not _may_be_left_out(letter, *((one, domains[0]) if domains[1] is None else (other, domains[1]))):
             return None
-    whole = {letter for letter, domain in one.domains.items() if domain == "Z" == other.domains.get(letter)}
+    whole = {letter for letter in one.domains.keys() | other.domains.keys() if _is_whole(letter, one, other)}
     return one.body, other.body, {letter for letter in whole if _is_family(one, letter) and _is_family(other, letter)}
+
+
+def _is_whole(letter: str, one: Stated, other: Stated) -> bool:
+    """Whether both say so, or one does of multiples of pi or of angles, which nobody numbers otherwise."""
+    domains = one.domains.get(letter), other.domains.get(letter)
+    angles = all(r"\pi" in said.body or r"^\circ" in said.body for said in (one, other))
+    return domains == ("Z", "Z") or angles and domains in (("Z", None), (None, "Z"))
 
 
 def _is_family(said: Stated, letter: str) -> bool:

@@ -112,7 +112,7 @@ def _builder(inner: str) -> Stated | None:
         head = membership["in"]
         domains[head] = _domain_of(membership)
     said = []
-    for condition in split_at(rest, _CONDITION)[0]:
+    for condition in [rest] if _MEMBERSHIP.fullmatch(rest) else split_at(rest, _CONDITION)[0]:
         membership = _MEMBERSHIP.fullmatch(condition)
         if membership:
             domains.update(dict.fromkeys(_letters_in(membership["in"]), _domain_of(membership)))

@@ -121,7 +121,7 @@ def unit_vectors(text: str, *, plain: bool = False) -> str:
     if "\1" not in marked:
         return text
     coordinates: dict[int, str] = {}
-    for term in _terms(marked):
+    for term in terms(marked):
         factors = term.split("\1")
         if len(factors) != 2 or factors[1][1:].strip():
             return text  # a product of vectors, or a term without one
@@ -136,7 +136,7 @@ def unit_vectors(text: str, *, plain: bool = False) -> str:
     return f"({','.join(coordinates.get(axis, '0') for axis in range(size))})" if size > 1 else text
 
 
-def _terms(text: str) -> list[str]:
+def terms(text: str) -> list[str]:
     """The terms of a sum, each with its sign."""
     terms, depth, start = [], 0, 0
     for position, character in enumerate(text):

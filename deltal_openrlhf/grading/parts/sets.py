@@ -25,6 +25,8 @@ _BOTH = re.compile(rf"{AND}|,")
 _POSITIVE = re.compile(r"\\mathbb\{R\}[_^]\{?\s?(?:\+|>\s?0)\s?\}?")
 _UNEQUAL = re.compile(r"\\ne(?![a-zA-Z])")
 _MOST_PIECES = 50
+_LARGEST = 1e300
+"""Of ends: larger ones are no floats."""
 _MOST_MEMBERS = 200
 _LEAST = {"Z": None, "Z+": 1, "Z0": 0, "N": 1}
 """Domain of whole numbers -> its least one."""
@@ -55,7 +57,7 @@ class _NoSet(Exception):
 
 
 _LOWEST, _HIGHEST = End(-math.inf, r"-\infty", False), End(math.inf, r"\infty", False)
-_ALL = Piece(_LOWEST, _HIGHEST)
+ALL = Piece(_LOWEST, _HIGHEST)
 
 
 def is_set(text: str) -> bool:
@@ -130,7 +132,7 @@ def _read(text: str) -> RealSet:
             pieces = _intersection(pieces, _complement(removed))
         return RealSet("", pieces)
     if text == REALS:
-        return RealSet("", (_ALL,))
+        return RealSet("", (ALL,))
     if _POSITIVE.fullmatch(text):
         return RealSet("", (Piece(End(Fraction(0), "0", False), _HIGHEST),))
     sides = split_at(text, _UNEQUAL)[0]
@@ -173,7 +175,7 @@ def _of_relation(found: Relation) -> RealSet:
 
 def _of_absolute(found: Relation) -> RealSet:
     """|x - 1| < 3, and 0 < |x - 1| < 3 from both of its signs."""
-    pieces: tuple[Piece, ...] = (_ALL,)
+    pieces: tuple[Piece, ...] = (ALL,)
     variable = ""
     for left, sign, right in zip(found.sides, found.signs, found.sides[1:], strict=False):
         if "|" in right:
@@ -216,7 +218,7 @@ def _end(text: str, included: bool) -> End:
         end = _LOWEST if text[0] == "-" else _HIGHEST
         return end if not included else _fail()
     value = number(text)
-    if value is None:
+    if value is None or not -_LARGEST < value < _LARGEST:
         raise _NoSet
     return End(value, text, included)
 

@@ -20,6 +20,8 @@ _ROW = re.compile(r"\\\\(?:\[[^\]]{0,20}\])?")
 _SIGN = r"(=|<|>|\\(?:le|ge|ne)(?![a-z]))"
 _ALIGNED_SIGN = re.compile(rf"&?\s?{_SIGN}\s?&?")
 _WHERE = re.compile(r"^(?:\\text\s?\{\s?(?:if|for|when|where)\s?\}|(?:if|for|when|where)(?![a-z]))")
+_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
+_PARITY = re.compile(r"([a-z])(?: is(?: an?)?)? (odd|even)(?: (?:integer|number))?")
 _ORDERS = (("x", "y", "z", "w"), ("m", "b"), ("r", r"\theta", "z"), (r"\rho", r"\theta", r"\phi"))
 _OR = re.compile(OR)
 
@@ -48,8 +50,16 @@ def _pieces(environment: re.Match[str]) -> str:
     rows = [[cell.strip(" ,;.") for cell in row.split("&")] for row in _ROW.split(environment[2]) if row.strip()]
     if environment[1] == "array" or any(len(row) != 2 or not all(row) for row in rows):
         return environment[0]
-    pieces = [f"({value},{_WHERE.sub('', condition).strip()})" for value, condition in rows]
+    pieces = [f"({value},{_condition(condition)})" for value, condition in rows]
     return rf"\{{{','.join(pieces)}\}}"
+
+
+def _condition(text: str) -> str:
+    """Without "if", and a parity as "n even"."""
+    condition = _WHERE.sub("", text).strip()
+    flat = " ".join(_TEXT.sub(r" \1 ", condition).split())
+    parity = _PARITY.fullmatch(re.sub(r"^(?:if|for|when|where) ", "", flat))
+    return f"{parity[1]} {parity[2]}" if parity else condition
 
 
 def solutions(text: str) -> list[Solution] | None:
