@@ -21,7 +21,10 @@ EQUAL = r"""
 (10\ 2\ 7) | (2\ 7\ 10)
 \sigma = (1\ 4\ 2) | (4\ 2\ 1)
 \{(1\ 2), (1\ 3)\} | \{(3\ 1), (2\ 1)\}
+(a\ c\ b) | (b\ a\ c)
 # logic
+r_1 \land r_2 | r_2 \land r_1
+R(x) \to S | \lnot R(x) \lor S
 r \land \lnot s | \neg s \wedge r
 r \land \lnot s | r \text{ and not } s
 \lnot(r \land s) | \lnot r \lor \lnot s
@@ -104,7 +107,12 @@ DIFFERENT = r"""
 (1\ 23) | (12\ 3)
 (1\ 1) | (1)
 \{1 2, 3\} | \{12, 3\}
+(a\ c\ b) | (a\ b\ c)
+(a\ b)(c\ d) | (a\ c)(b\ d)
 # logic
+r_1 \land r_2 | r_1 \lor r_2
+R(x) \land S | R(x) \lor S
+\forall x (R \land S) | \forall x (R \lor S)
 r \land \lnot s | r \lor \lnot s
 r \land \lnot s | \lnot r \land s
 r \to s | s \to r

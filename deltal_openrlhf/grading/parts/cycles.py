@@ -4,6 +4,8 @@ import re
 
 _CYCLE = re.compile(r"\(\s*([\d\s,]+?)\s*\)")
 _CYCLES = re.compile(r"(?:\(\s*\d[\d\s,]*\)\s*(?:\*|\\circ(?![a-z]))?\s*)+")
+_LETTERS = re.compile(r"(?:\(\s*[a-z](?:\s+[a-z])+\s*\)\s*)+")
+"""(a b c), which is a product only beside another kind of expression."""
 _SPACED = re.compile(r"\d\s+\d")
 _NOTE = re.compile(r"\s*\(?(?:as a|in|is a|a)?\s*(?:(?:disjoint|single|3-)?\s*cycles?)(?:\s(?:notation|form))?\)?$")
 
@@ -16,6 +18,9 @@ def same_permutation(gold: str, pred: str) -> bool | None:
     if "(" not in gold + pred or "=" in gold + pred:
         return None
     gold, pred = _without_note(gold), _without_note(pred)
+    if _LETTERS.fullmatch(gold) and _LETTERS.fullmatch(pred):
+        numbers = {letter: f" {ord(letter)} " for letter in set(filter(str.isalpha, gold + pred))}
+        gold, pred = ("".join(numbers.get(character, character) for character in text) for text in (gold, pred))
     if not (_is_spaced(gold) or _is_spaced(pred)):
         return None
     permutations = _permutation(gold), _permutation(pred)

@@ -12,7 +12,7 @@ _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _TOKEN = re.compile(
     rf"\s*(?:(?P<connective>{_CONNECTIVE.pattern})|(?P<negation>\\sim(?![a-z])|~)|(?P<bar>\\(?:overline|bar)\s?\{{)"
     r"|(?P<word>and|or|not|implies|iff|xor)(?![a-zA-Z])"
-    r"|(?P<letter>[a-zA-Z])(?![a-zA-Z_'(])|(?P<bracket>[()\[\]{}]))\s*"
+    r"|(?P<letter>[a-zA-Z](?:_\w|_\{\w{1,3}\})?'{0,3}(?:\([a-z](?:,\s?[a-z])?\))?)(?![a-zA-Z_'(])|(?P<bracket>[()\[\]{}]))\s*"
 )
 _MEANINGS = {
     r"\wedge": "and", r"\land": "and", r"\vee": "or", r"\lor": "or", r"\neg": "not", r"\lnot": "not", "¬": "not", r"\implies": "implies",
@@ -22,6 +22,8 @@ _LEVELS = (("iff",), ("implies",), ("or", "xor"), ("and",))
 """Of binary connectives, the weakest first."""
 _MOST_LETTERS = 5
 _MOST_TOKENS = 60
+_WORDS = {"and", "or", "not", "implies", "iff", "xor", "bar"}
+_RELATION = re.compile(r"[=<>\d]|\\(?:le|ge|ne|in|equiv)(?![a-z])")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "bar": "}"}
 _Formula = Any
 """A letter, or (connective, formula, ...)."""
@@ -38,7 +40,9 @@ def same_formula(gold: str, pred: str) -> bool | None:
     try:
         formulas = _Parser(gold).formula(), _Parser(pred).formula()
     except _NoFormula:
-        return None
+        signs = [sorted(_MEANINGS.get(sign, sign) for sign in _CONNECTIVE.findall(text)) for text in (gold, pred)]
+        # x = 1 \lor x = 2 is a list
+        return False if all(signs) and signs[0] != signs[1] and not _RELATION.search(gold + pred) else None
     letters = sorted(set().union(*map(_letters, formulas)))
     if len(letters) > _MOST_LETTERS:
         return formulas[0] == formulas[1]
@@ -87,7 +91,7 @@ class _Parser:
                 raise _NoFormula
             self.position += 1
             return ("not", inside) if token == "bar" else inside
-        if len(token) != 1 or not token.isalpha():
+        if not token[:1].isalpha() or token in _WORDS:
             raise _NoFormula
         return token
 
