@@ -176,6 +176,8 @@ Alice | Alice or Bob wins
 isosceles | scalene triangle
 isosceles | not an isosceles triangle
 isosceles | isosceles trapezoid
+isosceles triangle | The trapezoid is isosceles
+even function | even number
 isosceles | isosceles or scalene triangle
 isosceles | an isosceles right triangle
 right | right angle

@@ -44,6 +44,11 @@ profit of \$12 | \$12 profit
 profit of \$12 | a profit of 12 dollars
 loss of 12\% | 12\% loss
 15\% discount | 15% off
+8\text{ m/s west} | 8 m/s to the west
+8\text{ m/s to the left} | 8 m/s left
+8\text{ m/s to the left} | $8$ m/s, to the left
+40^\circ\text{ counterclockwise} | 40^\circ anticlockwise
+the price rose by 5 | price rose by 5
 9 R 4 | 9 remainder 4
 9 R 4 | 9R4
 9 R 4 | 9 r 4
@@ -112,6 +117,17 @@ at least 7 meters | at least 7 seconds
 profit of \$12 | loss of \$12
 \$12 profit | \$12 loss
 12\% off | 12\% more
+profit of 20\% | profit of \$20
+profit of \$20 | profit of €20
+x rises by 5 | y rises by 5
+a 20% increase followed by a 10% decrease | a 10% increase followed by a 20% decrease
+more than 7 | 7 more than
+over 7 | 7 over
+6 choose 2 | 2 choose 6
+6 tens 2 ones | 2 tens 6 ones
+6 won 2 tie | 2 won 6 tie
+mean 6 median 8 | mean 8 median 6
+6\text{ wins }2\text{ losses} | 2\text{ wins }6\text{ losses}
 9 R 4 | 4 R 9
 9 R 4 | 9 R 5
 9 R 4 | 9
@@ -166,6 +182,8 @@ the first 8 | the last 8
 8 more | 8 fewer
 left: 8 | right: 8
 8\text{ m s} | 8\text{ ms}
+8\text{ m}\text{ s} | 8\text{ ms}
+8\,\mathrm{m\,s} | 8\,\mathrm{ms}
 8\text{ N m} | 8\text{ Nm}^2
 8\text{ m s} | 8 \text{ millis}
 """

@@ -10,6 +10,7 @@ from deltal_openrlhf.grading.quantities.bases import same_in_base
 from deltal_openrlhf.grading.quantities.conversion import convert
 from deltal_openrlhf.grading.quantities.quantity import Certainty, Quantity, is_numeric, is_of_angle, read
 from deltal_openrlhf.grading.quantities.scales import abbreviated
+from deltal_openrlhf.grading.quantities.spoken import same_spoken
 from deltal_openrlhf.grading.reading.normalize import unwrap_command
 from deltal_openrlhf.grading.reading.words import is_phrase
 
@@ -17,15 +18,6 @@ _BARE_NUMBERS = re.compile(r"[\d\s.+*/()-]+")
 _PERCENT = ("%", "percent", "per cent")
 _OPEN_TEXT = re.compile(r"\\text\s*\{$")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}")
-_WORD = re.compile("[a-zA-Z]{2,}")
-_LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
-_CHINESE = re.compile("[\u4e00-\u9fff]+")
-_MATH_WORDS = frozenset(
-    "sqrt sin cos tan sinh cosh tanh coth sech csch arcsin arccos arctan arsinh arcosh artanh "
-    "arcsinh arccosh arctanh log ln exp gcd lcm max min sup inf det deg dim arg pi frac infty".split()
-)
 
 
 def same_quantities(gold: str, pred: str, leaf: Same) -> bool | None:
@@ -34,7 +26,7 @@ def same_quantities(gold: str, pred: str, leaf: Same) -> bool | None:
         return leaf(gold, pred)
 
     def said(gold: str, pred: str) -> bool | None:
-        return leaf(gold, pred) if _words(gold) == _words(pred) else False
+        return same_spoken(gold, pred, leaf)
 
     if all(text.startswith(r"\text{") and not re.search(r"[\d=+*/^-]", text) for text in (gold, pred)):
         return False  # not the same text
@@ -104,13 +96,3 @@ def _same_converted(a: Quantity, b: Quantity, leaf: Same) -> bool | None:
 def _in_radians(text: str) -> str:
     r"""\tan 15^\circ as \tan (15*\pi/180)."""
     return _DEGREES.sub(r"(\1*\\pi/180)", text) if r"\circ" in text and is_of_angle(text) else text
-
-
-def _words(text: str) -> set[str]:
-    """What is said in words, which both sides have to say: 10 in binary, 4 choose 2, 10 + John's age."""
-    if text.isascii() and r"\text" not in text and not _LONG_WORD.search(text):
-        return set()
-    text = _ENVIRONMENT.sub("", text)
-    said = [word for spoken in _TEXT.findall(text) for word in _WORD.findall(spoken)]
-    words = (*said, *_LONG_WORD.findall(text), *_CHINESE.findall(text))
-    return {word.casefold() for word in words if word not in _MATH_WORDS}

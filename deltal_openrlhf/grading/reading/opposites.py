@@ -2,13 +2,14 @@
 
 import re
 
-_GROUPS = """
+_GROUPS = r"""
 left/leftward/leftwards right/rightward/rightwards up/upward/upwards down/downward/downwards forward/forwards backward/backwards
   north/northward/northwards/northern south/southward/southwards/southern east/eastward/eastwards/eastern
   west/westward/westwards/western northeast northwest southeast southwest clockwise counterclockwise/anticlockwise;
 increase/increases/increased/increasing/rise/rises/rose/risen/rising/gain/gains/gained/growth/grew/grows/raised
   decrease/decreases/decreased/decreasing/fall/falls/fell/fallen/loss/losses/lost/loses/drop/drops/dropped/decline/declined/reduction/reduced;
-profit/profits/gain/gains loss/losses; discount markup; surplus deficit; credit debit; deposit withdrawal; buy/bought sell/sold;
+profit/profits/gain/gains loss/losses; discount markup; dollars/dollar/\$ euros/euro/€ £ rupees/rupee/₹;
+surplus deficit; credit debit; deposit withdrawal; buy/bought sell/sold;
 saved spent; higher lower; above below; over under; inside outside; inward/inwards outward/outwards; toward/towards away; ahead behind;
 before after; earlier later; early late; ago hence; am/a.m pm/p.m; morning afternoon evening; noon midnight; first last; old new;
 more less/fewer; most least; faster slower; older younger; taller shorter; longer shorter; larger/bigger/greater smaller;
@@ -27,7 +28,7 @@ for _number, _group in enumerate(_GROUPS.split(";")):
     for _saying, _spellings in enumerate(_group.split()):
         for _spelling in _spellings.split("/"):
             _MEANINGS.setdefault(_spelling, []).append((_number, _saying))
-_WORD = re.compile(r"(?<![\\a-z])(?<!no )(?<!not )(?:[ap]\.\s?m(?![a-z])|[a-z]{2,})")  # no less is not less
+_WORD = re.compile(r"(?<![\\a-z])(?<!no )(?<!not )(?:[ap]\.\s?m(?![a-z])|[a-z]{2,}|\\\$|[€£₹])")  # no less is not less
 
 
 def are_opposed(gold: str, pred: str) -> bool:

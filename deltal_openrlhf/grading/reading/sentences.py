@@ -144,7 +144,12 @@ def _without_end(text: str) -> str:
     if " " not in text or text.replace(" ", "").isdigit():
         return text
     contrast = _CONTRAST_WITH.search(text)
-    if contrast and is_value(contrast["other"]) and _is_number(text[: contrast.start()]):
+    if (
+        contrast
+        and is_value(contrast["other"])
+        and _is_number(text[: contrast.start()])
+        and contrast["other"] != text[: contrast.start()]
+    ):
         return text[: contrast.start()]  # 15 (not 16)
     prose = _PROSE.search(text)
     if prose and _is_whole(text[: prose.start()]):

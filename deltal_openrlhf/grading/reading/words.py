@@ -20,6 +20,7 @@ _SHORT_WORDS = set(
 )
 _SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)|(?<=[_^])\{(?=[\da-zA-Z]\})|(?<=[_^]\{[\da-zA-Z])\}")
 _BETWEEN_WORDS = re.compile(r"(?<=[a-zA-Z]{2}) +(?=[a-zA-Z])|(?<=[a-zA-Z]) +(?=[a-zA-Z]{2})")
+_TEXTS_IN_A_ROW = re.compile(r"\}\s*\\text\s*\{\s*")
 _BETWEEN_LETTERS = re.compile(r"(?<=[a-zA-Z]) +(?=[a-zA-Z])")
 
 _ARTICLES = ("a", "an", "the")
@@ -83,7 +84,8 @@ def same_text(gold: str, pred: str) -> bool:
 
 def _compact(text: str) -> str:
     r"""Without \text{} and spaces, except those of which words are made: m s in \text{} is not ms, and a bc is no text."""
-    text = _TEXT.sub(lambda match: _BETWEEN_LETTERS.sub("~", match[1]), text) if r"\text" in text else text
+    if r"\text" in text:
+        text = _TEXT.sub(lambda match: _BETWEEN_LETTERS.sub("~", match[1]), _TEXTS_IN_A_ROW.sub(" ", text))
     return _SPACES.sub("", _BETWEEN_WORDS.sub("~", text))
 
 
@@ -153,7 +155,7 @@ def _says(bare: str, full: str) -> bool:
             if verb.split()[-1] in ("is", "are", "was", "were", "be", "on")
             else verb
         )
-        if found and _is_said(said, bare) and _may_be_subject(subject):
+        if found and _is_said(subject, said, bare) and _may_be_subject(subject):
             return bool(said)
     for verb in _EXISTENCE:
         subject, found, rest = f" {full} ".partition(f" {verb} ")
@@ -162,8 +164,10 @@ def _says(bare: str, full: str) -> bool:
     return bare in _DAYS and full.startswith(("on ", "in ")) and _without_article(full.split()[1:]) == [bare]
 
 
-def _is_said(said: str, bare: str) -> bool:
-    return said == bare or _is_kind(said, bare) or _is_kind(bare, said) or (bare in _DAYS and said == f"on {bare}")
+def _is_said(subject: str, said: str, bare: str) -> bool:
+    if said == bare or _is_kind(said, bare) or bare in _DAYS and said == f"on {bare}":
+        return True
+    return _is_kind(bare, said) and {"it", "this", bare.split()[-1]} & set(subject.split()) != set()
 
 
 def _is_kind(full: str, bare: str) -> bool:
