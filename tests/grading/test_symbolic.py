@@ -37,3 +37,12 @@ def test_more_digits_show_a_difference(gold, pred):
 @pytest.mark.parametrize(("gold", "pred"), EQUAL)
 def test_more_digits_agree(gold, pred):
     assert same_expression(normalize(gold), normalize(pred))
+
+
+@pytest.mark.parametrize(("gold", "pred"), [("1 2 3", "1 3 2"), (r"[4\ 5\ 6]", r"[6\ 5\ 4]"), ("2 3", "6")])
+def test_numbers_side_by_side_are_no_product(gold, pred):
+    assert not same_expression(normalize(gold), normalize(pred))
+
+
+def test_a_bound_of_an_integral_stands_beside_no_number():
+    assert same_expression(r"\int_0^1 2 x dx", "1")

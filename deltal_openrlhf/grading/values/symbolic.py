@@ -20,6 +20,8 @@ _NORMALIZATION = NormalizationConfig(basic_latex=True, units=False, malformed_op
 # What this parser leaves out (f' is f to it), and what sympy takes for polynomials (gcd(a, b) is 1).
 _LOST = ("'", r"\sim", r"\{")
 _MISREAD = re.compile(r"\\(?:gcd|text\{\s*(?:gcd|lcm)\s*\})")
+_SIDE_BY_SIDE = re.compile(r"(?<![\d^_])\d{1,20}\s+(?!\d{3}(?!\d))\d")
+"""Two numbers, which this parser multiplies."""
 _BRACKET = re.compile(r"(?<!\\sqrt)\[")
 _BARE_FUNCTION = re.compile(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|pi|exp|infty)(?![a-zA-Z])")
 
@@ -43,6 +45,8 @@ def same_expression(gold: str, pred: str) -> bool:
     math-verify compares up to 15 digits or 6 places. Where more digits show a difference it is not asked, which also saves the time in
     which it simplifies.
     """
+    if _SIDE_BY_SIDE.search(gold) or _SIDE_BY_SIDE.search(pred):
+        return False
     if len(_BRACKET.findall(gold)) != len(_BRACKET.findall(pred)):
         return False  # [x] may be the floor of x
     if any(gold.count(sign) != pred.count(sign) for sign in _LOST) or _MISREAD.search(gold + pred):
