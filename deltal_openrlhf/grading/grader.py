@@ -52,6 +52,9 @@ class Grader:
         ):  # fmt: skip
             if not value >= least:
                 raise ValueError(f"{name} is {value}, allowed is {least} or more")
+        if workers > (most := max(8, 4 * (os.cpu_count() or 1))):
+            # Each takes a core while it starts, and 60 MB.
+            raise ValueError(f"workers is {workers}, allowed are {most} at most on {os.cpu_count()} cores")
         self.workers, self.deadline, self.memory_mb, self.max_chars = workers, deadline, memory_mb, max_chars
         self.counts: Counter[str] = Counter(dict.fromkeys(STATUSES, 0))
         self._process = 0

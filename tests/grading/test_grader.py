@@ -322,6 +322,11 @@ def test_bad_settings_are_named(keyword, value):
         Grader(**{keyword: value})
 
 
+def test_more_workers_than_the_machine_can_start():
+    with pytest.raises(ValueError, match=r"workers is 100000, allowed are \d+ at most on \d+ cores"):
+        Grader(workers=100_000)
+
+
 @pytest.mark.parametrize("golds", ["", (), [" "], [None]])
 def test_no_gold_no_grade(golds):
     with Grader() as grader, pytest.raises(ValueError, match="a gold answer is a non-empty text"):
