@@ -1,7 +1,8 @@
 """Single expressions compared by math-verify on what latex2sympy2_extended parses. Runs in a worker process only.
 
 Neither sympy's parse_expr nor Python's eval ever sees the text, apart from the digits of its numbers: math-verify's own extraction of
-plain expressions uses the first, so only its LaTeX way is taken. No time limit here: the process that runs this is killed when it takes too long.
+plain expressions uses the first, so only its LaTeX way is taken. No time limit here: the process that runs this is killed
+when it takes too long.
 """
 
 import logging
