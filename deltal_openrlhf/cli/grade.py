@@ -13,9 +13,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS, extract_answer
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import number_text
+from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS, extract_answer
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress

@@ -108,7 +108,11 @@ def test_a_pipe_numbers_as_golds_and_labels_as_bits():
 
 def test_whole_responses(tmp_path):
     path = tmp_path / "responses.jsonl"
-    rows = [{"gold": "5", "pred": r"2 less than 7 is \boxed{5}"}, {"gold": "5", "pred": "5"}, {"gold": "5", "pred": "#### 6"}]
+    rows = [
+        {"gold": "5", "pred": r"2 less than 7 is \boxed{5}"},
+        {"gold": "5", "pred": "5"},
+        {"gold": "5", "pred": "#### 6"},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for flags, wanted in (
         (("--responses", "none"), ["equal", "unparsable", "different"]),

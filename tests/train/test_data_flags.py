@@ -59,7 +59,9 @@ def test_no_limit_of_rows_is_the_hosts_default():
 
 
 def test_models_that_are_named_by_a_path_have_to_be_there():
-    flags = "--actor.model_name_or_path ./none --critic.model_name_or_path /no/such --reward.model_name_or_path /nor/this"
+    flags = (
+        "--actor.model_name_or_path ./none --critic.model_name_or_path /no/such --reward.model_name_or_path /nor/this"
+    )
     args = host_arguments("--reward.remote_url", "reward.py", *flags.split())
     assert missing_models(args) == [
         "--actor.model_name_or_path ./none: no such folder",
