@@ -98,8 +98,8 @@ def _add_common(task: argparse.ArgumentParser) -> None:
     task.add_argument("--format", choices=FORMATS, default="jsonl", help="of every file (default jsonl)")
     task.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="measure prompts in its tokens")
     task.add_argument(
-        "--skip_bad", "--skip-bad", action="store_true", help=f"leave out rows that are no problem, say how many, and write them with the "
-        f"reasons to {SKIPPED} in the folder (default: the first one is an error)"
+        "--skip_bad", "--skip-bad", action="store_true", help=f"leave out rows without a usable problem, say how many, and write them with "
+        f"the reasons to {SKIPPED} in the folder (default: the first one is an error)"
     )  # fmt: skip
     limit = "leave longer prompts out of every file, and say how many"
     task.add_argument("--max_prompt_tokens", type=_count, metavar="N", help=limit)

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="deltal grade",
         description="Grade answers against gold answers. Each line of FILE is a JSON object with gold (a text, a number, or a list of "
-        "these, of which one has to be met), pred (a text, or null) and, if known, label (true, false, 1 or 0: whether pred is right). "
+        "these, of which one has to be met), pred (a text, a number or null) and, if known, label (true, false, 1 or 0: is pred right?). "
         "The lines with equal and status go to standard output or --out; totals are printed at the end.",
     )
     parser.add_argument(
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(f"{path}: there is no folder {Path(path).resolve().parent}")
             if Path(path).is_dir() or Path(path).resolve() == Path(args.file).resolve():
                 raise ValueError(
-                    f"{path}: is {'a folder' if Path(path).is_dir() else 'the input'}, wanted is another file"
+                    f"{path}: is {'a folder' if Path(path).is_dir() else 'the input'}; it must be another file"
                 )
         with terminable(), grader.start():
             totals = _grade_file(args, grader, lines)
@@ -109,7 +109,7 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
             line, future = waiting.popleft()
             grade = future.result()
             counts[grade.status] += 1
-            if "label" in line.fields:
+            if line.fields.get("label") is not None:
                 verdicts[bool(line.fields["label"]), grade.equal] += 1
             text = json.dumps({**line.fields, **grade._asdict()}, ensure_ascii=False)
             if args.out:
@@ -164,29 +164,38 @@ def _read(path: str, responses: str | None) -> Iterator[Line | str]:
                 yield f"line {number}: not JSON ({error})"
                 continue
             try:
-                golds = _golds(fields)
+                golds, pred = _golds(fields), _pred(fields["pred"])
             except ValueError as error:
                 yield f"line {number}: {error}"
                 continue
-            pred = fields["pred"]
             yield Line(number, fields, golds, extract_answer(pred, responses) if responses and pred else pred)
 
 
 def _golds(fields: Any) -> list[str]:
     """The acceptable answers of a line. Raises ValueError for whatever is wrong with it."""
     if not isinstance(fields, dict):
-        raise ValueError(f"an object with gold and pred is wanted, not {type(fields).__name__}")
+        raise ValueError(f"an object with gold and pred is wanted, not {_shown(fields)}")
     for name in ("gold", "pred"):
         if name not in fields:
             raise ValueError(f"no field {name!r}; it has {', '.join(fields) or 'none'}")
     golds = fields["gold"] if isinstance(fields["gold"], list) else [fields["gold"]]
     if not golds or not all(isinstance(gold, str) and gold.strip() or type(gold) in (int, float) for gold in golds):
-        raise ValueError(f"gold is a non-empty text, a number or a list of these, not {str(fields['gold'])[:60]!r}")
-    if not isinstance(fields["pred"], str | None):
-        raise ValueError(f"pred is a text or null, not {str(fields['pred'])[:60]!r}")
-    if fields.get("label", True) not in (True, False):
-        raise ValueError(f"label is true or false, or 1 or 0, not {str(fields['label'])[:60]!r}")
+        raise ValueError(f"gold is a non-empty text, a number or a list of these, not {_shown(fields['gold'])}")
+    if fields.get("label") not in (True, False, None):
+        raise ValueError(f"label is true, false, 1, 0 or null, not {_shown(fields['label'])}")
     return [gold if isinstance(gold, str) else number_text(gold) for gold in golds]
+
+
+def _pred(pred: Any) -> str | None:
+    if not (isinstance(pred, str | None) or type(pred) in (int, float)):
+        raise ValueError(f"pred is a text, a number or null, not {_shown(pred)}")
+    return number_text(pred) if isinstance(pred, int | float) else pred
+
+
+def _shown(value: Any) -> str:
+    """As it stands in the file, cut."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def describe(totals: dict) -> str:
@@ -199,5 +208,7 @@ def describe(totals: dict) -> str:
             f"equal, {totals['false_different']} right ones called different"
         )
     if totals["bad_lines"]:
-        lines.append(f"{totals['bad_lines']} bad lines were left out (the first {SHOWN_BAD_LINES} are named above)")
+        n = totals["bad_lines"]
+        named = "named above" if n <= SHOWN_BAD_LINES else f"the first {SHOWN_BAD_LINES} are named above"
+        lines.append(f"{n:,} bad line{'s were' if n > 1 else ' was'} left out ({named})")
     return "\n".join(lines)

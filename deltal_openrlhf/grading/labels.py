@@ -57,7 +57,7 @@ def check_golds(golds: Sequence[str]) -> None:
                 f"the gold answer has {len(gold):,} characters, allowed are {MAX_CHARS:,}: no longer answer is graded"
             )
         if " ".join(gold.casefold().split()).strip(" .") in _NO_ANSWERS or not normalize(gold):
-            raise ValueError(f"the gold answer {gold[:80]!r} is none that a response can give")
+            raise ValueError(f"the gold answer {gold[:80]!r} can be matched by no response")
         if all(_is_equal(gold, answer) for answer in _UNLIKE):
             raise ValueError(f"the gold answer {gold[:80]!r} is equal to any answer")
 

@@ -82,7 +82,7 @@ def test_a_pipe_numbers_as_golds_and_labels_as_bits():
     rows = [
         {"gold": 18.0, "pred": "18", "label": 1},
         {"gold": [0.5, "x"], "pred": r"\frac{1}{2}", "label": 0},
-        {"gold": 7, "pred": "8", "label": 0},
+        {"gold": 7, "pred": 8, "label": 0},
         {"gold": True, "pred": "1"},
         {"gold": float("nan"), "pred": "1"},
         {"gold": "1", "pred": "1", "label": 2},
@@ -96,9 +96,9 @@ def test_a_pipe_numbers_as_golds_and_labels_as_bits():
         (7, 0, False),
     ]
     assert "accuracy 0.6667 on 3 labelled pairs: 1 wrong answers called equal" in result.stderr
-    assert "line 4: gold is a non-empty text, a number or a list of these, not 'True'" in result.stderr
+    assert "line 4: gold is a non-empty text, a number or a list of these, not true" in result.stderr
     assert "line 5: the answer must be finite, got nan" in result.stderr
-    assert "line 6: label is true or false, or 1 or 0, not '2'" in result.stderr
+    assert "line 6: label is true, false, 1, 0 or null, not 2" in result.stderr
     empty = deltal_grade("-", input="")
     assert (empty.returncode, empty.stderr) == (
         2,
@@ -127,7 +127,7 @@ def test_whole_responses(tmp_path):
 def test_bad_lines_are_named_and_do_not_stop_the_rest(tmp_path):
     path = tmp_path / "bad.jsonl"
     good = b'{"gold": "1", "pred": "1"}\n'
-    bad = [b"{broken\n", b'{"gold": "1"}\n', b"[1]\n", b'{"gold": {}, "pred": "1"}\n', b'{"gold": "1", "pred": 1}\n',
+    bad = [b"{broken\n", b'{"gold": "1"}\n', b"[1]\n", b'{"gold": {}, "pred": "1"}\n', b'{"gold": "1", "pred": [1]}\n',
            b'{"gold": "1", "pred": "1", "label": "yes"}\n', b"\xff\n", b'{"gold": "", "pred": "1"}\n', b"[" * 100_000 + b"\n"]  # fmt: skip
     path.write_bytes(good + b"".join(bad) + b"\n" + good)
     result = deltal_grade(path)
