@@ -41,6 +41,8 @@ _Groups = tuple[Group | None, Group | None]
 """What a text is as a matrix, and as a tuple or an interval."""
 _MOST_COMPARISONS = 2000
 """Comparisons of parts for one pair of answers; after those, parts that are not the same text are different."""
+CANNOT_TELL = (RecursionError, ArithmeticError, ValueError)
+"""What same_answer may raise for an answer that is too deep or holds too large numbers: nothing is known of it then."""
 
 
 def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:

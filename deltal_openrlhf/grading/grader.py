@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from deltal_openrlhf.grading.answers import same_answer
+from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
 from deltal_openrlhf.grading.labels import MAX_CHARS
 from deltal_openrlhf.grading.lanes import Deadlines, Lanes, kind_of, slow_kind
 from deltal_openrlhf.grading.process import Worker
@@ -136,7 +136,7 @@ class Grader:
             try:
                 short = len(gold) <= EXACT_MAX_CHARS and len(pred) <= EXACT_MAX_CHARS
                 verdict = same_answer(gold, pred, same_value) if short else None
-            except (RecursionError, ArithmeticError):
+            except CANNOT_TELL:
                 verdict = None
             if verdict:
                 return "equal"

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-from deltal_openrlhf.grading.answers import same_answer
+from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
 from deltal_openrlhf.grading.reading.extract import extract_answer
 from deltal_openrlhf.grading.reading.normalize import normalize
 from deltal_openrlhf.grading.values.compare import same_value
@@ -65,7 +65,7 @@ def check_golds(golds: Sequence[str]) -> None:
 def _is_equal(gold: str, answer: str) -> bool:
     try:
         return bool(same_answer(gold, answer, same_value))
-    except (RecursionError, ArithmeticError):
+    except CANNOT_TELL:
         return False
 
 

@@ -18,7 +18,7 @@ import select
 import signal
 import sys
 
-from deltal_openrlhf.grading.answers import same_answer
+from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
 from deltal_openrlhf.grading.values.compare import same_value
 
 ANSWERS_PER_CHILD = 2000
@@ -111,7 +111,7 @@ def grade(golds: list[str], pred: str) -> str:
         try:
             if same_answer(gold, pred, leaf):
                 return "equal"
-        except (Unparsable, RecursionError):
+        except (Unparsable, *CANNOT_TELL):
             unparsable += 1
     return "unparsable" if unparsable == len(golds) else "different"
 

@@ -2,7 +2,10 @@
 
 import pytest
 
-from deltal_openrlhf.grading.grader import Grader
+from deltal_openrlhf.grading import grader as grader_module
+from deltal_openrlhf.grading import labels, worker
+from deltal_openrlhf.grading.answers import CANNOT_TELL
+from deltal_openrlhf.grading.grader import Grade, Grader
 from deltal_openrlhf.grading.labels import golds_of, label_of
 
 EQUAL = r"""
@@ -281,3 +284,16 @@ def test_labels_hold_one_or_several_golds(golds):
 def test_broken_labels_are_refused(label):
     with pytest.raises(ValueError, match="a math label"):
         golds_of(label)
+
+
+@pytest.mark.parametrize("error", CANNOT_TELL)
+def test_no_error_of_a_comparison_reaches_the_caller(monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    for module in (grader_module, labels, worker):
+        monkeypatch.setattr(module, "same_answer", fails)
+    with Grader(workers=1) as own:
+        assert own.grade("7", r"\frac{8") == Grade(False, "unparsable")  # no worker reads what is cut off
+    assert worker.grade(["7"], "8") == "unparsable"
+    labels.check_golds(["7"])

@@ -10,6 +10,8 @@ from deltal_openrlhf.grading.values.number import number
 _COMPLEX = set("zw")
 _GREATER = (">", r"\ge")
 _LOW = r"-\infty"
+_MOST_BITS = 1000
+"""Of slope and shift, which are written out for the ends."""
 
 
 def line(text: str) -> tuple[str, Fraction, Fraction] | None:
@@ -29,6 +31,8 @@ def line(text: str) -> tuple[str, Fraction, Fraction] | None:
         return None
     first, second, third, last = exact
     slope = second - first
+    if any(part.bit_length() > _MOST_BITS for value in (slope, first) for part in value.as_integer_ratio()):
+        return None
     if not slope or third != first + 2 * slope or last != first + 5 * slope:
         return None
     return name, slope, first
