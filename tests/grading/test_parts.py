@@ -250,6 +250,16 @@ y = \frac{6}{x} | xy = 6
 \max(p,q) | \max\{p,q\}
 \min\left\{a,b,c\right\} | \min(a,b,c)
 T(3)=6.5 (meters) | 6.5
+# a list whose parts fit in one way only; a conjugate on both sides; "and" that something meets
+5, 50 mm | 5 cm, 5 m
+50 mm, 5 | 5 cm, 5 m
+5, 50 mm, 3 | 3, 5 cm, 5 m
+\bar{x} = 7 | 7
+(1,4) | x > 1 \land x < 4
+x < 1 \text{ or } x > 4 | x < 1, x > 4
+(-\infty,1) \cup (4,\infty) | (-\infty,1) \text{ and } (4,\infty)
+336 | P^3_8
+6 | {}^{3}P_2
 """
 DIFFERENT = r"""
 # what is no value of what was asked
@@ -461,6 +471,22 @@ f(x)=\begin{cases}x & x>0\\-x & x\le 0\end{cases} | f(x)=\begin{cases}-x & x>0\\
 \max(p,q) | \min\{p,q\}
 \max(p,q) | \{p,q\}
 T(3)=6.5 (meters) | 65
+# what no pairing of the parts makes the same; a conjugate; "and" that nothing meets; a name with an index and a power
+5, 50 mm | 5 cm, 6 m
+50 mm, 50 mm | 5 cm, 5 m
+3+4i | \overline{z} = 3+4i
+3+4i | \bar z = 3+4i
+3+4i | z^* = 3+4i
+3+4i | \overline{z_1} = 3+4i
+x < 1 \text{ or } x > 2 | x < 1 \text{ and } x > 2
+(-\infty,1) \cup (2,\infty) | x < 1 \text{ and } x > 2
+x < 1 \text{ or } x > 2 | x < 1 \land x > 2
+6 | A_3^2
+6 | P_3^2
+2 | A_2^1
+7 | x = 14/2y = 7
+-2 < x < 4 | |x-99999999^{700}| < 3
+-2 < x < 4 | |x-\frac{1}{9^{700}}| < 3
 """
 
 

@@ -3,7 +3,8 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.parts.structure import OR, Group, compact, equations, group, split, union
@@ -46,17 +47,26 @@ def same_in_any_order(gold: Sequence[str], pred: Sequence[str], same: Same) -> b
     gold, left = _without(gold, both.copy()), _without(pred, both.copy())
     if len(left) > _MOST_EACH_WITH_EACH:
         return all_of(map(same, sorted(gold, key=_order), sorted(left, key=_order)))
-    undecided = False
-    for element in gold:
-        for position, candidate in enumerate(left):
-            verdict = same(element, candidate)
-            if verdict:
-                del left[position]
-                break
-            undecided = undecided or verdict is None
-        else:
-            return None if undecided else False
-    return True
+    verdict = lru_cache(None)(lambda row, column: same(gold[row], left[column]))
+    if _can_be_paired(len(left), lambda row, column: verdict(row, column) is True):
+        return True
+    return None if _can_be_paired(len(left), lambda row, column: verdict(row, column) is not False) else False
+
+
+def _can_be_paired(size: int, fit: Callable[[int, int], bool]) -> bool:
+    """Whether each row finds a column of its own that fits it, by augmenting paths: 5, 50 mm are 5 cm, 5 m in one way only."""
+    row_of: dict[int, int] = {}
+
+    def place(row: int, tried: set[int]) -> bool:
+        for column in range(size):
+            if column not in tried and fit(row, column):
+                tried.add(column)
+                if column not in row_of or place(row_of[column], tried):
+                    row_of[column] = row
+                    return True
+        return False
+
+    return all(place(row, set()) for row in range(size))
 
 
 def _without(elements: Sequence[str], taken: Counter[str]) -> list[str]:

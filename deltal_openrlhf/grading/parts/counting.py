@@ -10,6 +10,8 @@ _FORMS = (
     re.compile(rf"(?<![\w}})\]])[\^_]\s?{_N}\s?{_LETTER}\s?_\s?{_K}"),
     re.compile(r"(?<![\w.])(?P<n>\d{1,4})\s?(?P<letter>C)\s?(?P<k>\d{1,4})(?![\w.])"),
 )
+_FEWEST_ARRANGED = 4
+"""A_3^2 is the square of A_3."""
 _UPRIGHT = re.compile(r"\\text\s?\{\s?([CPA])\s?\}(?=\s?[_^])")
 _CALL = re.compile(r"(?<![a-zA-Z\\])(?P<letter>C)\s?\(\s?(?P<n>\d{1,4})\s?,\s?(?P<k>\d{1,4})\s?\)")
 _CHOOSE = re.compile(r"(?:\{|^)\s?([^{}\\]{1,20}?)\s?\\choose(?![a-z])\s?([^{}\\]{1,20}?)\s?(?:\}|$)")
@@ -34,7 +36,8 @@ def _counted(match: re.Match[str]) -> str:
     r"""\binom{n}{k} or n!/(n-k)!; what was written, where it is a name with an index and a power."""
     n, k = (match[name].strip("{} ") for name in "nk")
     if n.isdecimal() and k.isdecimal():
-        if int(k) > int(n):
+        is_indexed = match.start("letter") == match.start()
+        if int(k) > int(n) or (match["letter"] != "C" and is_indexed and int(n) < _FEWEST_ARRANGED):
             return match[0]
         return rf"\binom{{{n}}}{{{k}}}" if match["letter"] == "C" else rf"\frac{{{n}!}}{{{int(n) - int(k)}!}}"
     return rf"\binom{{{n}}}{{{k}}}" if match["letter"] == "C" else match[0]

@@ -22,6 +22,9 @@ _MARKED = re.compile(
     rf"\\(?:overline|bar|vec|hat|tilde|dot|widehat|overrightarrow|mathbb|mathcal|text(?!\s*\{{\s*(?:{_FUNCTIONS})))\s*(?:\{{[^{{}}]*\}}|[a-zA-Z])"
     rf"{_INDEX}?|[a-zA-Z]{_INDEX}|(?<![a-zA-Z\\])[fghFGPEVQTS]'*\([^()]*\)|\([fgh]\s?(?:\\circ|[-+*/])\s?[fgh]\)\([^()]*\)|\|[zwuv]\||\\\|[a-z]\\\|"
 )
+_CONJUGATE = re.compile(
+    r"\\(?:overline|bar)\s*(?:\{\s*[zw](?:_\w)?\s*\}|[zw])(?:_\w)?|[zw](?:_\w)?\s*\^\s*\{?\s*(?:\*|\\ast)\s*\}?"
+)
 _FIGURE = re.compile(r"m?\s*\\angle(?![a-z])|\\(?:triangle|det|dim|deg|gcd|max|min|sup|inf)(?![a-z])")
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot)(?![a-z])")
 _OPERATORS = re.compile(r"[\s+\-*/|:,()\[\]{}]|\\(?:frac|cap|cup|parallel|circ|star|odot|oplus|otimes)(?![a-z])|\\\|")
@@ -48,7 +51,7 @@ def names_a_quantity(side: str) -> bool:
     m + n, \frac{m}{n}, 100a+10b+c. What holds one unknown, as 2x, \log x and |x| do, is an equation to solve; so is 2x+3y, a line."""
     if is_name(side):
         return True
-    if side[:1] in ("-", "+"):
+    if side[:1] in ("-", "+") or _CONJUGATE.fullmatch(side):  # \overline{z} = 3+4i says that z is 3-4i
         return False
     if _LINEAR_FORM.fullmatch(side):
         names = re.findall(r"[a-zA-Z](?:_\w)?", side)

@@ -52,7 +52,7 @@ def solved(equation: Relation, same: Same) -> bool | None:
     2 + 4 = 7 it is not."""
     first, *others, value = equation.sides
     if names_a_quantity(first):
-        return all(same(side, value) is not False for side in others)
+        return all_of(same(side, value) for side in others)
     return all_of(same(side, value) for side in (first, *others))
 
 

@@ -109,9 +109,9 @@ def _read(text: str) -> RealSet:
     alternatives = split_at(text, _EITHER)[0]
     if len(alternatives) > 1:
         return _union([_read(part) for part in alternatives])
-    conditions = split_at(text, _BOTH)[0]
+    conditions, separators = split_at(text, _BOTH)
     if len(conditions) > 1:
-        return _all_of(conditions)
+        return _all_of(conditions, not {",", ";"} >= set(separators))
     member = _MEMBER.fullmatch(text)
     if member:
         return RealSet(member[1], _read(member[2]).pieces)
@@ -146,8 +146,9 @@ def _read(text: str) -> RealSet:
     return _of_relation(found) if found else _fail()
 
 
-def _all_of(conditions: Sequence[str]) -> RealSet:
-    """x > 2, x \\ne 3 and x \\ne \\pm 5, 4: what meets all. x < 1, x > 3, which nothing meets, is meant as x < 1 or x > 3."""
+def _all_of(conditions: Sequence[str], says_and: bool) -> RealSet:
+    """x > 2, x \\ne 3 and x \\ne \\pm 5, 4: what meets all. x < 1, x > 3, which nothing meets, is meant as x < 1 or x > 3, unless it says
+    "and"; so are intervals and values: (0, 1) and (2, 3)."""
     sets: list[RealSet] = []
     excluded = False
     for condition in conditions:
@@ -160,7 +161,10 @@ def _all_of(conditions: Sequence[str]) -> RealSet:
     pieces = sets[0].pieces
     for one in sets[1:]:
         pieces = _intersection(pieces, one.pieces)
-    return RealSet(variable, pieces) if pieces else _union(sets)
+    impossible = says_and and all(
+        one.variable and one.pieces[0].low.value < one.pieces[-1].high.value for one in sets if one.pieces
+    )
+    return RealSet(variable, pieces) if pieces or impossible else _union(sets)
 
 
 def _of_relation(found: Relation) -> RealSet:
