@@ -119,6 +119,14 @@ x=7 | x=\underline{7}
 5/9 | 0.555...
 4/33 | 0.121212…
 7/12 | 0.58333...
+37 | 37, because 40 - 3 = 37
+37 | 37, since 37 = 36 + 1
+37 | 37, which is the answer
+37 | 37, which is our final answer.
+37 | 37, so the answer is 37
+37 | 37, because there are 6 rows of 6 and a corner
+37 | 37, as required, not 36
+37 | \sim 37
 """
 DIFFERENT = r"""
 37 | The answer is 38
@@ -172,6 +180,24 @@ e^7 | \mathrm{e}7
 12/100 | 0.1212...
 2.7182818 | 2.7182819...
 7 | 7...
+37 | 37, which fails, so the answer must be 38
+37 | 37, because the answer is not 37 but 38
+37 | 37 because... no, 38
+37 | 37. That was the first guess; the right value is seven.
+37 | 37, because the answer is 38
+37 | 37, which rounds to 40
+37 | 37, since 40 - 2 = 38
+37 | 37, because it is 37 or 38
+37 | 37. Wait, it is thirty-eight
+37 | 37, so x must be seven
+37 | 37, which is too small, not the answer
+37 | 37, as the correct value is larger
+37 | 37. Actually the sum is larger
+37 | 37, because maybe it is prime
+C | C, because the answer is D
+37 | The answer is 37, which is wrong
+n = 37 | n = 37, which fails; n = 38
+p | \sim p
 """
 
 

@@ -186,6 +186,15 @@ left: 8 | right: 8
 8\,\mathrm{m\,s} | 8\,\mathrm{ms}
 8\text{ N m} | 8\text{ Nm}^2
 8\text{ m s} | 8 \text{ millis}
+15\% increase | didn't increase by 15\%
+15\% increase | The price failed to increase by 15%
+15\% increase | cannot increase by 15%
+15\% increase | it never increased by 15%
+15\% increase | The price might increase by 15%
+15\% increase | The price almost increased by 15%
+15\% increase | twice increased by 15%
+15\% decrease | It would not drop by 15%
+profit of \$12 | without a profit of \$12
 """
 
 

@@ -46,8 +46,14 @@ C. A linear function | C
 (C)\ 14 | C. 14
 BCE | B, C, E
 BCE | (B), (C) and (E)
-A, C | AC
+A and C | AC
 A, C | C and A
+C | C. Not enough information
+C | (C) There is no solution
+C | C. False
+C | (C) because it is the largest
+ACD | A, C, D
+AC | (A), (C)
 """
 DIFFERENT = r"""
 a-b | ab
@@ -102,6 +108,18 @@ BCE | B, C, D
 BCE | B, C, E, E
 A, C | A, B
 BA | AC
+C | (C) is wrong
+C | C. is not correct; it is D
+C | (C) cannot hold
+C | C: ruled out
+C | C. incorrect
+C | C) is not the answer
+C | C. The answer is D
+C | C. We choose B
+C | (C) linear, but (D) fits
+(C) is wrong | C
+AC | A, C
+ACD | D, C, A
 """
 
 

@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from deltal_openrlhf.grading.leaves import Same
+from deltal_openrlhf.grading.reading.denials import DENIAL
 from deltal_openrlhf.grading.reading.numerals import in_digits
 from deltal_openrlhf.grading.reading.sentences import starts_with_value
 
@@ -26,7 +27,7 @@ _MARK = re.compile(
     r"creas|ris|rose|gr[eo]w|up|high|fall|fell|drop|declin|reduc|down|low|profit|gain|loss|lost|lose|discount|off|left|right|th|st|wise|ward",
     re.IGNORECASE,
 )
-_SUBJECT = r"(?P<subject>(?:(?!not\b|no\b|never\b|by\b|of\b)[a-z']+ ){0,5}?)"
+_SUBJECT = r"(?P<subject>(?:(?!by\b|of\b)[a-z']+ ){0,5}?)"
 _BEFORE = re.compile(
     rf"{_SUBJECT}(?P<said>{'|'.join(_CHANGES.values())})(?: (?:of|by|is)|:| =)? (?P<value>.+)", re.IGNORECASE
 )
@@ -38,6 +39,7 @@ _NAME = {direction: re.compile(words, re.IGNORECASE) for direction, words in _AL
 _OTHER_WORDS = re.compile(
     rf"(?<![a-z\\])(?:{_WORD}|and|or|then|followed|after|before|from|to|but)(?![a-z])", re.IGNORECASE
 )
+_TIMES = re.compile(r"\b(?:twice|half|double|triple|thrice)\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:the|an?|its?) ")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _SIGNED = {"-": "down", "+": "up"}
@@ -72,6 +74,8 @@ def _in_words(text: str) -> Change | None:
     text = " ".join(_TEXT.sub(r" \1 ", text).split())
     for form in (_BEFORE, _BEHIND):
         match = form.fullmatch(text)
+        if match and (DENIAL.search(match["subject"]) or _TIMES.search(match["subject"])):
+            return None
         value = in_digits(match["value"]).replace("percent", "%") if match else ""
         if match and value[0] not in "+-" and starts_with_value(value) and not _OTHER_WORDS.search(value):
             direction = next(name for name, words in _NAME.items() if words.fullmatch(match["said"]))

@@ -3,6 +3,7 @@ r"""Multiple choice: a letter or several, with or without the text of that choic
 import re
 
 from deltal_openrlhf.grading.leaves import Same
+from deltal_openrlhf.grading.reading.denials import DENIAL
 
 _CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|\(?([A-H])\)?|([A-J])[).:]\s+(.*)", re.DOTALL)
 _CHOSEN = re.compile(
@@ -12,6 +13,19 @@ _LABELLED = re.compile(r"(?:\([A-Ja-j]\)|[A-J][).:])\s+((?![-+*/^=<>,|&]\s|[+*/^
 _FIRST_TEXT = re.compile(r"^\\text\s*\{\s*([^{}]*?)\s*\}")
 _OPTION = re.compile(r"^(?:option|choice|answer|statement|graph|figure|plan|player|team)\s*:?\s*", re.IGNORECASE)
 _ANOTHER = re.compile(r"^(?:,|and\b|or\b|/|&)|(?<![a-zA-Z])\([A-Ja-j]\)|^[A-J](?:[.:),;&]|\s*(?:and|or)\b|$)")
+_SAID_OF_LETTER = re.compile(
+    r"[,;-]?\s?(?:which\s|it\s)?(?:is|was|be|isn't|wasn't|cannot|can't|can|does|doesn't|do|fails?|failed|seems|would|could|may|might|has|must"
+    r"|should|because|since)\b"
+)
+_REFUSED = re.compile(
+    r"(?:wrong|incorrect|not\s(?:correct|right|true|the\sanswer)|(?:ruled|crossed)\sout|eliminated|excluded|rejected|impossible|[✗✘❌])",
+    re.IGNORECASE,
+)
+_OTHER_LETTER = re.compile(
+    r"\b(?:is|be|choose|pick|select|answer:?|option|choice|so|but|not|or|instead)\s\(?([A-J])\)?(?![\w'])|\(([A-J])\)",
+    re.IGNORECASE,
+)
+_WORDED = re.compile(r"[()]|\band\b")
 _BETWEEN_LETTERS = re.compile(r"[\s,;&]|\band\b")
 _LETTER = re.compile(r"[A-J]|\([A-J]\)")
 _LONGEST_LETTERS = 80
@@ -24,7 +38,7 @@ def choice(gold: str) -> tuple[str, str | None] | None:
     if match is None:
         return None
     letter, said = match[1] or match[3] or match[4], match[2] or match[5]
-    return None if _ANOTHER.search(said or "") else (letter, said or None)
+    return None if said and (_ANOTHER.search(said) or _is_taken_back(letter, said)) else (letter, said or None)
 
 
 def same_choice(letter: str, text: str | None, pred: str, same: Same) -> bool | None:
@@ -36,9 +50,19 @@ def same_choice(letter: str, text: str | None, pred: str, same: Same) -> bool | 
     if (chosen[1] or chosen[2] or chosen[4]).upper() != letter:
         return False
     said = (chosen[3] or chosen[5] or "").strip()
-    if _ANOTHER.search(said):
-        return False
-    return same(text, said) if text and said else True
+    if text and said:
+        return False if _ANOTHER.search(said) else same(text, said)
+    return not (_ANOTHER.search(said) or _is_taken_back(letter, said))
+
+
+def _is_taken_back(letter: str, said: str) -> bool:
+    """Whether what stands behind a letter denies it or names another one: (A) is wrong, A. It is D."""
+    said = said.strip("-: ")
+    if _SAID_OF_LETTER.match(said) and DENIAL.search(said) or _REFUSED.match(said):
+        return True
+    return any(
+        (match[1] or match[2]).upper() != letter for match in _OTHER_LETTER.finditer(said) if not match[0][-1].islower()
+    )
 
 
 def text_of_choice(pred: str) -> str | None:
@@ -48,9 +72,17 @@ def text_of_choice(pred: str) -> str | None:
 
 
 def same_letters(gold: str, pred: str) -> bool:
-    """Whether both are the same several choices: "ABD", "A, B, D", "(A), (B) and (D)"."""
+    """Whether both are the same several choices: "ABD", "A, B, D", "(A), (B) and (D)". AB beside A, B may be a segment, and so may ABC
+    beside C, B, A."""
     letters = _letters(gold)
-    return letters is not None and letters == _letters(pred)
+    if letters is None or letters != _letters(pred):
+        return False
+    joined = _flat(gold).isalpha(), _flat(pred).isalpha()
+    if joined[0] == joined[1]:
+        return True
+    apart = _flat(pred if joined[0] else gold)
+    listed = re.sub("[^A-J]", "", apart)
+    return bool(_WORDED.search(apart)) or len(letters) > 2 and listed == "".join(letters)
 
 
 def _letters(text: str) -> list[str] | None:

@@ -6,6 +6,8 @@ are. What is said of something else is an equation with that name: "The area is 
 
 import re
 
+from deltal_openrlhf.grading.reading.denials import DENIAL
+
 _HEADING = re.compile(
     r"(?:#{1,6}\s{0,4})?[*_]{0,3}(?:(?:the|my)\s)?(?:(?:final|correct)\s)?(?:answer|result|solution)\s{0,4}:?[*_]{0,3}"
     r":?[ \t]{0,8}\n\s*(?=\S)",
@@ -38,7 +40,9 @@ _LEADS = [
         r"|about|approximately|approx\.?|roughly|around|nearly|almost|ca\.)[,:]?\s+(?=\S)",
         re.IGNORECASE,
     ),
-    re.compile(r"(?:=>?|\\(?:approx|simeq|cong|sim|rightarrow|Rightarrow|therefore|implies)(?![a-zA-Z])|:)\s*(?=\S)"),
+    re.compile(
+        r"(?:=>?|\\sim(?=\s?\$?-?\.?\d)|\\(?:approx|simeq|cong|rightarrow|Rightarrow|therefore|implies)(?![a-zA-Z])|:)\s*(?=\S)"
+    ),
 ]
 _VERB = r"\b(?:is|are|was|were|equals?|has|have|had)\b"
 _NAMED = re.compile(
@@ -65,11 +69,21 @@ _PROSE = re.compile(
 )
 _UNFINISHED = re.compile(r"(?<![a-zA-Z])(?:to|of|in|on|at|by|if|as|is|or)$")  # 5 m/s to
 _REASON = re.compile(r"(?i)\W*(?:because|since)\b")
-_RELATIVE = re.compile(r"(?i)\W*(?:and\s+)?(?:as|which)\b")
 _ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
 _LETTER = re.compile(r"\(?[A-J]\)?")
-_CONTRAST = re.compile(r",\s*not\b[^,.;]*")
-_DENIED = re.compile(r"(?i)\b(?:not|wrong|incorrect|false|than|answer\s+is)\b|n't")
+_CONTRAST = re.compile(r",\s?not\s(?P<other>[-+]?\d[\d./]*?)[.!]?$")
+_STATEMENT = re.compile(
+    r"(?i)\b(?:answer|value|result|solution|choice|option|number|total|it|x|correct|right)"
+    r"\s(?:\w{1,12}\s){0,3}?(?:is|are|was|were|equals?|becomes?|must|should|has|would|will)\b|\b(?:is|are|be)\s(?:correct|right)\b|\b(?:choose|pick|select)\b"
+)
+_CONFIRMED = re.compile(
+    r"(?i)\b(?:which|that|this|it|and)\s(?:is|was|must\sbe)\s(?:indeed\s)?(?:(?:the|our|my)\s)?(?:(?:final|correct|right|required|desired)\s?)?"
+    r"(?:answer|result|solution|value|choice|option)?[.!]?$"
+)
+_NUMBER = re.compile(
+    r"(?i)\d|\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w{3,5}teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundred|thousand|million)\b"
+)
 _WORD = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{3,}")
 _CONTRAST_WITH = re.compile(
     r",?\s(?:\\text\s?\{\s?)?\(?\s?(?:and\s)?(?:not|rather\sthan|instead\sof)\s?\}?\s(?P<other>[^()]{1,40}|[^()]{0,40}\([^()]{1,40}\))\)?$"
@@ -153,11 +167,31 @@ def _without_end(text: str) -> str:
         return text[: contrast.start()]  # 15 (not 16)
     prose = _PROSE.search(text)
     if prose and _is_whole(text[: prose.start()]):
-        tail = _CONTRAST.sub("", text[prose.start() :])
-        if _REASON.match(tail) or not _DENIED.search(tail) and (_RELATIVE.match(tail) or not re.search(r"\d", tail)):
-            return text[: prose.start()]
+        value = text[: prose.start()]
+        if _agrees(text[prose.start() :], _ASSIGNED.sub("", value).strip("$ ")):
+            return value
     end = _ENDS.search(text)
     return text[: end.start()].rstrip() if end and end.start() else text
+
+
+def _agrees(tail: str, value: str) -> bool:
+    """Whether what follows a value explains it: nothing takes it back, and no other value is stated."""
+    contrast = _CONTRAST.search(tail)
+    if contrast and contrast["other"] != value:
+        tail = tail[: contrast.start()]
+    if DENIAL.search(tail):
+        return False
+    end = tail.rstrip(" .!$")
+    before = end.removesuffix(value)
+    if before != end and re.search(r"(?:=|[a-z:])\s?\$?$", before):
+        return True  # because 6 * 7 = 42; so the answer is 42
+    tail = _CONFIRMED.sub("", tail)
+    if _STATEMENT.search(tail):
+        return False
+    if not _NUMBER.search(tail):
+        return True
+    reason = _REASON.match(tail)
+    return reason is not None and ("=" not in tail or tail[reason.end() :].lstrip(" $").startswith(f"{value} ="))
 
 
 def _is_whole(text: str) -> bool:
