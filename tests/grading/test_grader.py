@@ -59,7 +59,7 @@ def symbolic(number: int) -> tuple[str, str]:
 def test_a_bomb_takes_its_deadline_and_nothing_else():
     with Grader(workers=1, deadline=1.0).start() as grader:
         (worker,) = [process.pid for process in family() if process.ppid() == os.getpid()]
-        for number, (bomb, deadline) in enumerate([(BOMB, 1.0), ("(10^6)!!", 0.5)], 1):  # both of the slow lane
+        for number, (bomb, deadline) in enumerate([(BOMB, 1.0), ("((10^6)!)!", 0.5)], 1):  # both of the slow lane
             start = time.perf_counter()
             assert grader.grade("2", bomb) == Grade(False, "timeout")
             assert 0.9 * deadline < time.perf_counter() - start < deadline + 1
@@ -88,7 +88,7 @@ def test_what_a_worker_found_is_remembered_and_asked_for_once():
 
 def test_a_killed_worker_is_no_grade_to_remember():
     with Grader(workers=1, deadline=5).start() as grader:
-        future = grader.submit("2", "(10^6)!!")
+        future = grader.submit("2", "((10^6)!)!")
         time.sleep(0.3)
         for process in family():
             process.kill()

@@ -128,6 +128,15 @@ e^{ix} | \cos x-i\sin x
 \sqrt{-4} | 2
 (-8)^{1/3} | 2
 0^n+1 | 2
+\log x | \ln x
+\log e | 1
+\log 100 | 4.6051702
+x\log x | x\ln x
+n!! | (n!)!
+(2n)!! | (2n)!
+3!! | 720
+3!! | 6
+\lfloor x \rfloor!! | \lfloor x \rfloor!
 """
 EQUAL = r"""
 (-1)^{2n} | 1
@@ -248,15 +257,25 @@ a_1+a_2 | a_2+a_1
 \sqrt{2} | 1.414213
 \frac{1}{2} | 0.500000
 \sqrt{10} | 3.16227766
+\log 100 | 2
+\log x | \log_{10} x
+\log 2 | 0.301030
+\log 8 | 3\log 2
+\frac{\log x}{\log 2} | \log_2 x
+\frac{\log x}{\log e} | \ln x
+5!! | 15
+6!! | 48
+0!! | 1
+(2n)!! | 2^n n!
+(2n-1)!! | \frac{(2n)!}{2^n n!}
+n!!(n-1)!! | n!
 """
 UNDECIDED = r"""
 1/2x | \frac{1}{2x}
 \sin x/2 | \frac{\sin x}{2}
 f(2) | 2f
 P(2) | 2P
-n!! | (n!)!
 \sum_{k=1}^{n} k | \frac{n(n+1)}{2}
-\log x | \ln x
 \sec^{-1} x | \cos x
 f^{-1}(x) | \frac{x}{f}
 [x] | x
@@ -264,6 +283,8 @@ f^{-1}(x) | \frac{x}{f}
 \lfloor \frac{\gcd(a,b)}{1000} \rfloor | 0
 \sqrt{x+10} | \sqrt{|x+10|}
 \ln|x| | \ln x
+3!!! | 3
+600!! | 2
 """
 
 

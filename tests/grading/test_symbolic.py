@@ -7,6 +7,7 @@ from deltal_openrlhf.grading.values.symbolic import same_expression
 
 DIFFERENT = [
     (r"\gcd(a,b)", "1"),
+    (r"\sum_{k=1}^{3} k!!", "723"),
     (r"f'(x)", "f(x)"),
     ("10^{-30}", "10^{-31}"),
     (r"\int_0^1 x dx", "0.5000001"),

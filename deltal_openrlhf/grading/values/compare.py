@@ -9,7 +9,6 @@ compared with \ln(x^2); but it is where |x| says that signs matter.
 """
 
 import hashlib
-import itertools
 import random
 import re
 from fractions import Fraction
@@ -20,11 +19,10 @@ from deltal_openrlhf.grading.values.decimals import is_decimal_of
 from deltal_openrlhf.grading.values.evaluation import Node
 from deltal_openrlhf.grading.values.expressions import Expression, expression_of
 from deltal_openrlhf.grading.values.folding import folded
-from deltal_openrlhf.grading.values.grammar import UNKNOWN_BASE, Malformed
+from deltal_openrlhf.grading.values.grammar import Malformed
 from deltal_openrlhf.grading.values.sizes import apart
 
 _INFINITY = re.compile(r"([-+]?)\s*\\infty")
-_BASES: tuple[Node, ...] = (Fraction(10), "e")
 
 
 def same_value(gold: str, pred: str) -> bool | None:
@@ -114,21 +112,17 @@ def _in_range(ratio: Value) -> float | None:
 
 
 def _readings(a: Expression, b: Expression) -> list[tuple[Node, Node]]:
-    """The trees, with either base of a bare log, and with [x] for x and for the floor of x."""
-    has_log, has_brackets = UNKNOWN_BASE in a.variables | b.variables, a.has_brackets or b.has_brackets
-    if not (has_log or has_brackets):
+    """The trees, with [x] for x and for the floor of x."""
+    if not (a.has_brackets or b.has_brackets):
         return [(a.tree, b.tree)]
-    readings = itertools.product(_BASES if has_log else _BASES[:1], (False, True) if has_brackets else (False,))
-    return [(folded(_read(a.tree, *reading)), folded(_read(b.tree, *reading))) for reading in readings]
+    return [(folded(_read(a.tree, is_floor)), folded(_read(b.tree, is_floor))) for is_floor in (False, True)]
 
 
-def _read(node: Node, base: Node, is_floor: bool) -> Node:
-    if node == ("var", UNKNOWN_BASE):
-        return base
+def _read(node: Node, is_floor: bool) -> Node:
     if not isinstance(node, tuple) or node[0] == "var":
         return node
     operation, *parts = node
-    parts = [_read(part, base, is_floor) for part in parts]
+    parts = [_read(part, is_floor) for part in parts]
     if operation == "bracket":
         return ("floor", *parts) if is_floor else parts[0]
     return operation, *parts

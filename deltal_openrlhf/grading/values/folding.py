@@ -7,7 +7,8 @@ from deltal_openrlhf.grading.values.evaluation import Evaluation, Node
 
 _MAX_BITS = 2000
 _EXACT = {
-    "plus", "times", "over", "minus", "power", "sqrt", "root", "abs", "factorial", "binom", "floor", "ceil", "gcd", "lcm", "max", "min",
+    "plus", "times", "over", "minus", "power", "sqrt", "root", "abs", "factorial", "double_factorial", "binom",
+    "floor", "ceil", "gcd", "lcm", "max", "min",
 }  # fmt: skip
 
 

@@ -55,6 +55,13 @@ def _factorial(_: Arithmetic, x: Value) -> Value:
     return Fraction(math.factorial(x.numerator))  # a ValueError below 0
 
 
+def _double_factorial(_: Arithmetic, x: Value) -> Value:
+    """n!! is n(n-2)(n-4)...: no factorial of a factorial."""
+    if not (type(x) is Fraction and x.denominator == 1 and 0 <= x <= _MAX_FACTORIAL):
+        raise Undecided
+    return Fraction(math.prod(range(x.numerator, 0, -2)))
+
+
 def _binom(arithmetic: Arithmetic, n: Value, k: Value) -> Value:
     if not (type(n) is Fraction and type(k) is Fraction and k.denominator == 1):
         raise Undecided
@@ -114,6 +121,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "arcosh": _inverse("acosh"),
     "artanh": _inverse("atanh"),
     "factorial": _factorial,
+    "double_factorial": _double_factorial,
     "binom": _binom,
     "floor": _floor,
     "ceil": lambda arithmetic, x: -_floor(arithmetic, -x),

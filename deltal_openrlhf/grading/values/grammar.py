@@ -6,8 +6,6 @@ from deltal_openrlhf.grading.values.arithmetic import Undecided
 from deltal_openrlhf.grading.values.evaluation import Node
 from deltal_openrlhf.grading.values.tokens import FUNCTIONS, GREEK, OF_SEVERAL, tokens_of
 
-UNKNOWN_BASE = r"\log"
-"""The base of a bare log, which is 10 or e: a variable."""
 _MAX_DEPTH = 40
 _ROUNDING = {r"\lfloor": ("floor", r"\rfloor"), r"\lceil": ("ceil", r"\rceil")}
 _CLOSING = {"(": ")", "[": "]", r"\{": r"\}", "{": "}"}
@@ -123,9 +121,11 @@ class Parser:
         base = self._atom()
         if self._peek() == "!":
             self._take()
-            base = ("factorial", base)
+            operation = "factorial"
             if self._peek() == "!":
-                raise Undecided  # n!! is no factorial of a factorial
+                self._take()
+                operation = "double_factorial"
+            base = (operation, base)
         if self._peek() in ("^", "**"):
             self._take()
             base = ("power", base, self._exponent())
@@ -249,10 +249,7 @@ class Parser:
                 name, power = _INVERSES[name], None
         argument = self._atom() if self._peek() in ("(", "{", "[") else self._bare_argument()
         if name == "log":
-            if base is None:
-                self.variables.add(UNKNOWN_BASE)
-                base = ("var", UNKNOWN_BASE)
-            node: Node = ("log", base, argument)
+            node: Node = ("log", Fraction(10) if base is None else base, argument)
         else:
             node = ("power", "e", argument) if name == "exp" else (name, argument)
         return node if power is None else ("power", node, power)

@@ -17,7 +17,8 @@ _INTEGER_LETTERS = set("ijklmnNMK")
 """Whole numbers by convention where they stand in a floor or are the exponent of something that is no positive number."""
 _BENT = {"abs", "sqrt", "root", "arcsin", "arccos", "arctan", "arcosh", "artanh", "max", "min", "floor", "ceil"}
 _SIGNED = {"abs", "max", "min"}
-_OF_INTEGERS = {"factorial", "binom", "gcd", "lcm"}
+_OF_NATURALS = {"factorial", "double_factorial", "binom"}
+_OF_INTEGERS = _OF_NATURALS | {"gcd", "lcm"}
 _BESIDE = (Fraction(0), Fraction(1, 1009), Fraction(-1, 1009), Fraction(1), Fraction(-1))
 _UNPREDICTABLE = {"gcd", "lcm"}
 """Where these cross the end of a regime cannot be foreseen."""
@@ -65,7 +66,7 @@ class Regimes:
         if operation in _OF_INTEGERS:
             self.is_discrete = True
             self.integers |= names
-            if operation in ("factorial", "binom"):
+            if operation in _OF_NATURALS:
                 self.naturals |= names
         elif operation in ("floor", "ceil"):
             self.is_discrete = True

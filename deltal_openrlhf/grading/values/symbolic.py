@@ -19,7 +19,7 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 _NORMALIZATION = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
 # What this parser leaves out (f' is f to it), and what sympy takes for polynomials (gcd(a, b) is 1).
-_LOST = ("'", r"\sim", r"\{")
+_LOST = ("'", r"\sim", r"\{", "!!")
 _MISREAD = re.compile(r"\\(?:gcd|text\{\s*(?:gcd|lcm)\s*\})")
 _SIDE_BY_SIDE = re.compile(r"(?<![\d^_])\d{1,20}\s+(?!\d{3}(?!\d))\d")
 """Two numbers, which this parser multiplies."""
