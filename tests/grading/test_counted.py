@@ -89,6 +89,12 @@ Friday, March 5 | March 5th, 2021
 \$15/hour | 15
 $1/3$ | $1/3$.
 $5/x$. | 5/x
+HK\$7 | 7 HKD
+₩7 | 7 won
+7 | ₪7
+7 | NT\$7
+US\$7 | \$7
+\texteuro 7 | 7 euros
 """
 DIFFERENT = r"""
 3 | 3 pairs
@@ -211,6 +217,21 @@ May 5 | 5
 -101_2 | 101
 10.11_2 | 101.1
 \$15 per hour | 15 euros per hour
+7 | 7 trillionths
+7 | 7 factorials
+7 | 7 trios
+7 | 7 googols
+7 | 7 quintuplets
+7 | 7 orders of magnitude
+7 | 7 milliards
+7 | 7 logarithms
+\$7 | HK\$7
+HK\$7 | NT\$7
+\$7 | ₩7
+\$7 | 7₽
+€7 | ₪7
+€7 | \yen 7
+€7 or €8 | ₪7 or ₪8
 """
 
 

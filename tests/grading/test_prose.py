@@ -189,6 +189,9 @@ prime number | composite number
 prime | prime factor
 independent | dependent events
 positive integer | positive number
+Alice | The loser is Alice
+Alice | The person who lost is Alice
+Alice | The wrong one is Alice
 """
 
 

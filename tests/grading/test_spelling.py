@@ -127,6 +127,8 @@ x=7 | x=\underline{7}
 37 | 37, because there are 6 rows of 6 and a corner
 37 | 37, as required, not 36
 37 | \sim 37
+37 | The area of the square is 37
+37 | The number of squares is 37
 """
 DIFFERENT = r"""
 37 | The answer is 38
@@ -198,6 +200,15 @@ C | C, because the answer is D
 37 | The answer is 37, which is wrong
 n = 37 | n = 37, which fails; n = 38
 p | \sim p
+37 | The opposite is 37
+37 | The square is 37
+37 | The square root is 37
+37 | Its cube is 37
+37 | The square root of the answer is 37
+37 | The answer's square is 37
+37 | twice the answer is 37
+37 | The answer squared is 37
+2^35 | 2^{3}5
 """
 
 

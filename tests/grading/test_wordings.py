@@ -86,6 +86,7 @@ mean 8.5, mode 8 | average 8.5, mode 8
 \mathcal{O}(n \log n) | O(n\log n)
 \mathcal O(n^2) | O(n^2)
 O(2^n) | \mathrm{O}(2^n)
+\text{standard deviation } 3 | s = 3
 """
 DIFFERENT = r"""
 at least 7 | at most 7
@@ -195,6 +196,9 @@ left: 8 | right: 8
 15\% increase | twice increased by 15%
 15\% decrease | It would not drop by 15%
 profit of \$12 | without a profit of \$12
+R = 7 | r = 7
+r = 7, \sigma = 2 | R = 7, s = 2
+q = 7 | Q = 7
 """
 
 

@@ -10,6 +10,16 @@ _FUNCTIONS = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|l
 _OPERATIONS = (
     r"not|no|never|neither|nor|twice|half|double|triple|thrice|minus|plus|times|squared|cubed|negative|reciprocal|wrong"
 )
+_CHANGED = (
+    r"(?:square|cube|fourth|fifth|nth)(?:d| root)?|root|opposite|inverse|reciprocal|negative|negation|complement|conjugate|factorial|logarithm|log"
+    r"|twice|thrice|half|double|triple|quarter|third|minus"
+)
+_OF_THE_ANSWER = re.compile(
+    rf"\s*(?:(?:the|an?|its?|their|his|her|this|that|my|our|your) |[a-z]+'s )*(?:{_CHANGED})(?:\s*$| (?:of|the|its|this|that)\b)"
+    r"|.*\b(?:squared|cubed|doubled|tripled|halved|negated|inverted)\s*$",
+    re.IGNORECASE,
+)
+"""What is no quantity by itself but made of another one: the square root, twice the answer."""
 _INDEX = r"(?:_(?:\{(?:[^{}]|\{[^{}]*\})*\}|\w))"
 _NAME = re.compile(
     rf"(?:[a-zA-Z]|\\(?!frac|pi(?![a-z])|(?:{_FUNCTIONS})(?![a-z]))[a-zA-Z]+|\\text\{{(?!\s*(?:{_FUNCTIONS})\s*\}})[^{{}}]*\}}){_INDEX}?'*"
@@ -39,6 +49,8 @@ def is_name(side: str) -> bool:
     r"""x, x_1, f(x), f^{-1}(x), A^T, \theta, (x, y), "number of ways"; not x(x+1), which is a product."""
     if side.startswith("(") and (names := group(side)):
         return all(map(is_name, names.parts))
+    if _is_of_the_answer(side):
+        return False
     match = _NAME.fullmatch(side)
     if match:
         argument = match["argument"] or ""
@@ -46,9 +58,16 @@ def is_name(side: str) -> bool:
     return bool(_MATRIX_POWER.fullmatch(side)) or bool(_WORDS.fullmatch(unwrap_command(side, r"\text")))
 
 
+def _is_of_the_answer(side: str) -> bool:
+    words = unwrap_command(side, r"\text")
+    return " " in words and bool(_OF_THE_ANSWER.match(words))
+
+
 def names_a_quantity(side: str) -> bool:
     r"""A name, or an expression that two or more names or a figure's letters make, whose value is asked for: AB, |AB|, \angle ABC, \cos A,
     m + n, \frac{m}{n}, 100a+10b+c. What holds one unknown, as 2x, \log x and |x| do, is an equation to solve; so is 2x+3y, a line."""
+    if _is_of_the_answer(side):
+        return False
     if is_name(side):
         return True
     if side[:1] in ("-", "+") or _CONJUGATE.fullmatch(side):  # \overline{z} = 3+4i says that z is 3-4i

@@ -37,6 +37,7 @@ _REMAINDER = re.compile(
     r"(?P<quotient>.+?),? ?(?:and |with )?(?:an? |the )?(?:(?<=[\d ])[Rr]|(?<=[ ,])rem(?:ainder|\.)?)"
     r"(?: (?:is|of)|:| =)? ?(?P<remainder>-?[\d\\x].*)"
 )
+_NAME_IN_WORDS = re.compile(rf"(?<![a-z\\_]){_NAME}(?![a-z])|\d ?[Rr] ?\d", re.IGNORECASE)
 _LETTER = re.compile(r"-?\d+ ?[Rr] ?\d+")
 
 
@@ -45,9 +46,14 @@ def same_named(gold: str, pred: str, same: Same) -> bool | None:
     if not (_MARK.search(gold) or _MARK.search(pred)):
         return None
     a, b = _named(gold), _named(pred)
-    if not a or not b or a.keys() != b.keys():
+    if not a or not b or a.keys() != b.keys() or not (_has_words(gold) or _has_words(pred)):
         return None
     return all_of(same(value, b[name]) for name, value in a.items())
+
+
+def _has_words(text: str) -> bool:
+    """Whether a word or "7 R 3" says what a value is: R = 5 and r = 5 are two unknowns."""
+    return bool(_NAME_IN_WORDS.search(_TEXT.sub(lambda match: f" {match[1]} " if match[1] else "", text)))
 
 
 def _named(text: str) -> dict[str, str] | None:

@@ -23,14 +23,19 @@ _SINGULAR = frozenset(
 _NO_NOUN = frozenset(
     # other numbers
     "pairs couples dozens scores hundreds thousands millions billions trillions grands lakhs crores twins triplets halves thirds quarters "
-    "fourths fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths thousandths millionths billionths ones twos threes "
+    "fourths fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths thousandths ones twos threes "
     "fours fives sixes sevens eights nines tens elevens twelves bases powers percents multiples doubles triples decades "
+    "duos trios quartets quintets sextets septets octets nonets duets trebles quadruples myriads grosses bakers braces reams singles "
+    "factorials exponents percentages orders magnitudes folds hundredfolds complements conjugates negations logarithms fractions ratios "
+    "sines cosines tangents derivatives integrals proportions "
     # other words in s
     "minus plus less others is was has does goes as this us yes its his hers ours theirs always sometimes perhaps besides "
     "sideways versus unless regardless nevertheless equals exceeds divides gives makes "
     "remains becomes means shows sums cos modulus minuses pluses negatives opposites inverses reciprocals logs squares cubes".split()
 )
-_NO_ENDING = re.compile(r"(?:ss|us|is|teenths|tieths|illions|wards)$")
+_NO_ENDING = re.compile(
+    r"(?:ss|us|is|teenths|tieths|illi(?:on|ard)s?(?:ths)?|illionths|tupl(?:e|et)s|googol\w{0,5}s|wards)$"
+)
 _BEFORE = frozenset(
     "different distinct possible total unique separate individual valid such whole full complete".split()
 )

@@ -32,7 +32,8 @@ _MONEY = {
     "dollar": "dollar", "usd": "dollar", "buck": "dollar", "cent": "cent", "euro": "euro", "eur": "euro", "gbp": "pound_sterling",
     "yen": "yen", "jpy": "yen", "yuan": "yuan", "rmb": "yuan", "cny": "yuan", "rupee": "rupee", "inr": "rupee",
     "rs": "rupee", "peso": "peso", "won": "won", "krw": "won", "aud": "AUD", "cad": "CAD", "chf": "franc",
-    "hkd": "HKD", "sgd": "SGD", "ruble": "ruble", "franc": "franc",
+    "hkd": "HKD", "sgd": "SGD", "nzd": "NZD", "twd": "TWD", "ruble": "ruble", "rub": "ruble", "franc": "franc", "baht": "baht",
+    "lira": "lira", "dong": "dong", "hryvnia": "hryvnia", "shekel": "shekel",
 }  # fmt: skip
 # What one spelling may mean.
 _AMBIGUOUS = {

@@ -2,17 +2,23 @@ r"""Amounts of money: \$5, US\$ 5, 5 €, Rs. 5 as 5\text{ dollars} and so on, s
 
 import re
 
-_SIGN = r"(\\?\$|US ?\\?\$|USD|€|\\euro|EUR|£|\\pounds|GBP|¥|￥|₹|Rs\.?|INR|AUD|CAD|CHF|JPY|CNY|RMB)"
+_NAMES = {
+    "$": "dollars", "US$": "dollars", "USD": "dollars", r"\textdollar": "dollars", "HK$": "HKD", "HKD": "HKD", "NT$": "TWD", "TWD": "TWD",
+    "CA$": "CAD", "CAD": "CAD", "AU$": "AUD", "AUD": "AUD", "NZ$": "NZD", "NZD": "NZD", "SG$": "SGD", "SGD": "SGD", "€": "euros",
+    r"\euro": "euros", r"\texteuro": "euros", "EUR": "euros", "£": "GBP", r"\pounds": "GBP", r"\textsterling": "GBP", "GBP": "GBP",
+    "¥": "¥", "￥": "¥", r"\yen": "¥", "₹": "rupees", "Rs": "rupees", "INR": "rupees", "¢": "cents", "CHF": "CHF", "JPY": "yen",
+    "CNY": "yuan", "RMB": "yuan", "₩": "won", "₽": "rubles", "₱": "pesos", "฿": "baht", "₺": "lira", "₫": "dong", "₴": "hryvnias",
+    "₪": "shekels",
+}  # fmt: skip
+_BY_NAME = r"\\(?:euro|pounds|yen|text(?:dollar|euro|sterling))"
+_SIGN = (
+    rf"((?:(?:US|HK|NT|CA|AU|NZ|SG) ?)?\\?\$|\\?[€£¥￥₹₩₽₱฿₺₫₴₪]|{_BY_NAME}|(?:USD|EUR|GBP|INR|AUD|CAD|CHF|JPY|CNY|RMB|HKD|TWD|NZD|SGD)"
+    r"|Rs\.?)"
+)
 _NUMBER = r"(\d[\d.,]*(?: ?\\?(?:thousand|million|billion|trillion|bn))?)"
 _BEFORE = re.compile(rf"([-+]? ?){_SIGN} ?([-+]?){_NUMBER}((?: ?/ ?| per )[a-z]{{3}}[^$]{{0,40}})?")
-_BEHIND = re.compile(rf"([-+]? ?){_NUMBER} ?(\\\$|€|\\euro|£|\\pounds|¥|￥|₹|¢)")
-_MARK = re.compile(r"[$€£¥￥₹¢]|Rs|INR|USD|EUR|GBP|AUD|CAD|CHF|JPY|CNY|RMB|\\euro|\\pounds")
-_NAMES = {
-    "$": "dollars", "US$": "dollars", "USD": "dollars", "€": "euros", r"\euro": "euros", "EUR": "euros", "£": "GBP", r"\pounds": "GBP",
-    "GBP": "GBP", "¥": "¥", "￥": "¥", "₹": "rupees", "Rs": "rupees", "INR": "rupees", "¢": "cents", "AUD": "AUD", "CAD": "CAD",
-    "CHF": "CHF",
-    "JPY": "yen", "CNY": "yuan", "RMB": "yuan",
-}  # fmt: skip
+_BEHIND = re.compile(rf"([-+]? ?){_NUMBER} ?(\\\$|\\?[€£¥￥₹₩₽₱฿₺₫₴₪]|{_BY_NAME}|¢)")
+_MARK = re.compile(rf"[$€£¥￥₹₩₽₱฿₺₫₴₪¢]|Rs|INR|USD|EUR|GBP|AUD|CAD|CHF|JPY|CNY|RMB|HKD|TWD|NZD|SGD|{_BY_NAME}")
 
 
 def money_in_words(text: str) -> str:
@@ -27,5 +33,6 @@ def money_in_words(text: str) -> str:
 
 
 def _amount(sign: str, number: str, currency: str) -> str:
-    name = _NAMES[currency.replace(r"\$", "$").replace(" ", "").removesuffix(".")]
+    spelling = currency.replace(" ", "").removesuffix(".")
+    name = _NAMES[spelling if spelling in _NAMES else spelling.replace("\\", "")]
     return rf"{sign}{number}\text{{ {name}}}"

@@ -58,7 +58,7 @@ _SYNONYMS = {
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _MONEY = re.compile(
-    r"(?:(?<![A-Za-z])(?:US|HK|NT|CA|AU|NZ|SG)\s?(?=\\?\$\s?\.?\d))?\\?[$£€¥₹₩₽₱฿₺₫₴₪]"
+    r"(?:(?<![A-Za-z])(?:US|HK|NT|CA|AU|NZ|SG)\s?(?=\\?\$\s?\.?\d))?(?<!\\text\{ )\\?[$£€¥₹₩₽₱฿₺₫₴₪]"
     r"|\\(?:pounds|euro|yen|text(?:dollar|euro|sterling))(?![a-zA-Z])|^\s*(?:Rs\.?|INR|USD|EUR|GBP|CNY|RMB|JPY)\s*(?=-?\.?\d)"
 )
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))\s?(?=([a-zA-Z])?)")

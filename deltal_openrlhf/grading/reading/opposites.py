@@ -8,7 +8,8 @@ left/leftward/leftwards right/rightward/rightwards up/upward/upwards down/downwa
   west/westward/westwards/western northeast northwest southeast southwest clockwise counterclockwise/anticlockwise;
 increase/increases/increased/increasing/rise/rises/rose/risen/rising/gain/gains/gained/growth/grew/grows/raised
   decrease/decreases/decreased/decreasing/fall/falls/fell/fallen/loss/losses/lost/loses/drop/drops/dropped/decline/declined/reduction/reduced;
-profit/profits/gain/gains loss/losses; discount markup; dollars/dollar/\$ euros/euro/€ £ rupees/rupee/₹;
+profit/profits/gain/gains loss/losses; discount markup; dollars/dollar/\$/us\$ euros/euro/€ £ rupees/rupee/₹
+  hk\$ nt\$ ca\$ au\$ nz\$ sg\$ ¥/yen/yuan ₩ ₽ ₱ ฿ ₺ ₫ ₴ ₪;
 surplus deficit; credit debit; deposit withdrawal; buy/bought sell/sold;
 saved spent; higher lower; above below; over under; inside outside; inward/inwards outward/outwards; toward/towards away; ahead behind;
 before after; earlier later; early late; ago hence; am/a.m pm/p.m; morning afternoon evening; noon midnight; first last; old new;
@@ -28,7 +29,9 @@ for _number, _group in enumerate(_GROUPS.split(";")):
     for _saying, _spellings in enumerate(_group.split()):
         for _spelling in _spellings.split("/"):
             _MEANINGS.setdefault(_spelling, []).append((_number, _saying))
-_WORD = re.compile(r"(?<![\\a-z])(?<!no )(?<!not )(?:[ap]\.\s?m(?![a-z])|[a-z]{2,}|\\\$|[€£₹])")  # no less is not less
+_WORD = re.compile(
+    r"(?<![\\a-z])(?<!no )(?<!not )(?:[ap]\.\s?m(?![a-z])|[a-z]{2,}|(?:(?<![a-z])(?:us|hk|nt|ca|au|nz|sg) ?)?\\\$|[€£¥￥₹₩₽₱฿₺₫₴₪])"
+)  # no less is not less
 
 
 def are_opposed(gold: str, pred: str) -> bool:
@@ -43,6 +46,6 @@ def are_opposed(gold: str, pred: str) -> bool:
 def _said(text: str) -> dict[int, set[int]]:
     said: dict[int, set[int]] = {}
     for word in _WORD.findall(text.lower()):
-        for group, saying in _MEANINGS.get(word.replace(" ", ""), ()):
+        for group, saying in _MEANINGS.get(word.replace(" ", "").replace("￥", "¥"), ()):
             said.setdefault(group, set()).add(saying)
     return said

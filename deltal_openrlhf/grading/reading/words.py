@@ -18,7 +18,9 @@ _MATH = re.compile(
 _SHORT_WORDS = set(
     "a all an and any are day dne do for if in is it its no not odd of on one or out red set six ten the to top two yes".split()
 )
-_SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)|(?<=[_^])\{(?=[\da-zA-Z]\})|(?<=[_^]\{[\da-zA-Z])\}")
+_SPACES = re.compile(
+    r"(?<!\d)\s+|\s+(?!\d)|(?<=[_^])\{(?=[\da-zA-Z]\}(?! ?[\da-zA-Z.]))|(?<=[_^]\{[\da-zA-Z])\}(?! ?[\da-zA-Z.])"
+)
 _BETWEEN_WORDS = re.compile(r"(?<=[a-zA-Z]{2}) +(?=[a-zA-Z])|(?<=[a-zA-Z]) +(?=[a-zA-Z]{2})")
 _TEXTS_IN_A_ROW = re.compile(r"\}\s*\\text\s*\{\s*")
 _BETWEEN_LETTERS = re.compile(r"(?<=[a-zA-Z]) +(?=[a-zA-Z])")
@@ -64,7 +66,10 @@ _KINDS = {
 }  # fmt: skip
 """Nouns that may be left out behind what says which kind they are."""
 _COUNTED = ("infinitely many", "no solution")
-_NO_SUBJECT = set("but if unless when only not no never left right either neither or nor and".split())
+_NO_SUBJECT = set(
+    "but if unless when only not no never left right either neither or nor and loser losers lost loses losing defeated "
+    "beaten wrong incorrect false opposite opposites worst excluded eliminated rejected fails failed cannot isn't excludes".split()
+)
 
 
 def same_text(gold: str, pred: str) -> bool:
