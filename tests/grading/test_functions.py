@@ -67,6 +67,14 @@ x = 30^\circ + 360^\circ k | x = 390^\circ + 360^\circ n, n \in \mathbb{Z}
 \mathbf{r} = (2,1) + t(1,-1) | \vec{r} = (3,0) + \lambda(-1,1)
 [[ 2\\1 ]] + t[[ 1\\-1 ]] | [[ 3\\0 ]] + s[[ -2\\2 ]]
 (x,y,z) = (2+t, 1-t, 4t) | (x,y,z) = (2+2s, 1-2s, 8s), s \in \mathbb{R}
+k, k+1, k \in \mathbb{Z} | k+1, k, k \in \mathbb{Z}
+k, k+1, k \in \mathbb{Z} | n, n+1, n \in \mathbb{Z}
+x = 2k, 2k+1, k \in \mathbb{Z} | x = 2k, 2k-1, k \in \mathbb{Z}
+x = 4k \text{ or } x = 4k+1, k \in \mathbb{Z} | x = 4k \text{ or } x = 4k-3, k \in \mathbb{Z}
+\frac{\pi}{6} + 2k\pi, \frac{5\pi}{6} + 2k\pi, k \in \mathbb{Z} | \frac{5\pi}{6} + 2k\pi, -\frac{11\pi}{6} + 2k\pi, k \in \mathbb{Z}
+\vec{r}(t) = (1,2) + t(3,4) | \vec{r}(t) = (1+3t, 2+4t)
+\vec{r}(t) = (1,2) + t(3,4) | \vec{r}(s) = (1,2) + s(3,4)
+(x,y) = (1,2) + t(3,4) | (x,y) = (4,6) + s(6,8)
 """
 
 DIFFERENT = r"""
@@ -134,6 +142,17 @@ x = 2k+1 | x = 2n-1, n \in \mathbb{Z}
 (2+t, 1-t, 4t) | (2+2t, 1-2t, 8t)
 (2,1,0) + t(1,-1,4) | (2,1,1) + s(2,-2,8)
 (x,y) = (t, 2t) | (y,x) = (s, 2s), s \in \mathbb{R}
+k, k+1, k \in \mathbb{Z} | k, k+5, k \in \mathbb{Z}
+k \text{ and } k+1, k \in \mathbb{Z} | k \text{ and } k+5, k \in \mathbb{Z}
+2k+1, 2k+3, k \in \mathbb{Z} | 2k+1, 2k+5, k \in \mathbb{Z}
+\{k, k+1\}, k \in \mathbb{Z} | \{k, k+5\}, k \in \mathbb{Z}
+x = 4k \text{ or } x = 4k+1, k \in \mathbb{Z} | x = 4k \text{ or } x = 4k+3, k \in \mathbb{Z}
+k+1, k, k \in \mathbb{Z} | k+1, k \in \mathbb{Z}
+\vec{r}(t) = (1,2) + t(3,4) | \vec{r}(t) = (4,6) + t(6,8)
+r(t) = (1,2) + t(3,4) | r(t) = (4,6) + t(6,8)
+\mathbf{r}(t) = (1,2) + t(3,4) | \mathbf{r}(t) = (1,2) + t(6,8)
+\vec{r}(t) = (1+3t, 2+4t), t \in \mathbb{R} | \vec{r}(t) = (4+6t, 6+8t), t \in \mathbb{R}
+\vec{r}(t) = (1,2) + t(3,4) | (4,6) + t(6,8)
 """
 
 

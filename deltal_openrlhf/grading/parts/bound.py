@@ -7,9 +7,11 @@ import re
 from deltal_openrlhf.grading.parts.domains import Stated, stated
 from deltal_openrlhf.grading.parts.letters import letters_of, renamed
 from deltal_openrlhf.grading.parts.sets import whole_members
-from deltal_openrlhf.grading.parts.structure import elements, split
+from deltal_openrlhf.grading.parts.structure import OR, elements, split
 
-_DEFINITION = re.compile(r"([a-zA-Z]'*(?:_(?:\w|\{\w+\}))?)\s?\(([a-zA-Z](?:\s?,\s?[a-zA-Z])*)\)\s?=")
+_DEFINITION = re.compile(
+    r"((?:[a-zA-Z]|\\(?:vec|mathbf|overrightarrow)\s?\{?\s?[a-zA-Z]\s?\}?)'*(?:_(?:\w|\{\w+\}))?)\s?\(([a-zA-Z](?:\s?,\s?[a-zA-Z])*)\)\s?="
+)
 _SEQUENCE = re.compile(r"([a-zA-Z])_(\{\s?[nkmijr]\s?\}|[nkmijr])\s?=")
 _CONSTANT = re.compile(r"\+\s?(?:[CcKkD](?:_\d|_\{\d\})?|(?:\\text\s?\{)?\s?const(?:ant)?\.?\s?\}?)$")
 _PLAIN_CONSTANT = re.compile(r"\+\s?C$")
@@ -18,6 +20,8 @@ _INTEGRATED = set("xtuyzs")
 _VARIABLES = set("xtyzsun")
 _INEQUALITY = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 _NO_NUMBER = re.compile(rf"[,:]|\\(?:cup|cap|begin|approx)(?![a-z])|{_INEQUALITY.pattern}")
+_ALTERNATIVES = re.compile(OR)
+_ANGLE = re.compile(r"\\pi(?![a-zA-Z])|\^\\circ")
 _PARAMETERS = set("knmlpqjt")
 
 
@@ -53,13 +57,20 @@ def _is_whole(letter: str, one: Stated, other: Stated) -> bool:
 def _is_family(said: Stated, letter: str) -> bool:
     r"""Whether numbers are given for each value of the letter: not f(k) = k, not the point (k, k+1), whose parts belong together."""
     parts = elements(said.body) or [said.body]
-    if letter == said.bound or (len(parts) > 1 and "=" in "".join(parts)):
+    if letter == said.bound or len(parts) > 1 and not _holds_solutions(said.body, parts):
         return False
     for part in parts:
         *names, value = split(part, "=")
         if len(names) > 1 or letter in letters_of("".join(names)) or _NO_NUMBER.search(value):
             return False
     return True
+
+
+def _holds_solutions(body: str, parts: list[str]) -> bool:
+    r"""Whether the parts of a list are families of their own: x = 2k, 2k+1 and angles are; the two numbers k, k+1 belong together."""
+    if "=" in "".join(parts):
+        return False
+    return "=" in body or bool(_ALTERNATIVES.search(body)) or all(map(_ANGLE.search, parts))
 
 
 def _listed(said: Stated) -> Stated:

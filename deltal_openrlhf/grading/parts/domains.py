@@ -70,8 +70,11 @@ def _without_clause(text: str, domains: dict[str, str]) -> str | None:
             continue
         if clause["listed"] and not _counts_by_one(clause[0]):
             return None
-        names = set(_letters(clause))
-        if names <= letters_of(body):  # else x \in \mathbb{R}, the answer itself
+        letters = _letters(clause)
+        names = set(letters)
+        if len(letters) == len(names) and names <= letters_of(
+            body
+        ):  # else x \in \mathbb{R}, the answer itself, or k, k of k+1, k, k \in \mathbb{Z}
             domains.update(dict.fromkeys(names, _domain(clause)))
             return body
     return None

@@ -13,7 +13,9 @@ from deltal_openrlhf.grading.values.arithmetic import Undecided
 from deltal_openrlhf.grading.values.expressions import Expression
 
 _SPAN = re.compile(r"\\?(?:text\s?\{\s?)?[sS]pan\s?\}?\s?(?P<set>\\\{.*\\\}|\(.*\))")
-_VECTOR = re.compile(r"\\(?:vec|overrightarrow)\s?\{?\s?[a-zA-Z]\s?\}?(?:\([a-z]\))?")
+_VECTOR = re.compile(r"\\(?:vec|overrightarrow)\s?\{?\s?[a-zA-Z]\s?\}?")
+_CALLED = re.compile(r"[^(].*\(.*\)")
+r"""\vec{r}(t), where a line is passed through in time: another pace is another function."""
 _PARAMETERS = {"s", "t", "r", "u", "v", "k", "a", "b", "c", "lambda", "mu"}
 _POINTS = ((2, 3, 5), (-7, 11, -13))
 _MOST_CELLS = 8
@@ -66,6 +68,8 @@ def _flat(text: str) -> Flat | None:
         return Flat("", [Fraction(0)] * len(directions[0]), directions, True)
     said = stated(text)
     name, _, value = said.body.rpartition("=")
+    if _CALLED.fullmatch(name.strip()):
+        return None
     if name and (len(split(said.body, "=")) != 2 or not (is_name(name.strip()) or _VECTOR.fullmatch(name.strip()))):
         return None
     tuple_of_names = name.strip() if name.strip().startswith("(") else ""
