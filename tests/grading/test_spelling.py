@@ -129,6 +129,13 @@ x=7 | x=\underline{7}
 37 | \sim 37
 37 | The area of the square is 37
 37 | The number of squares is 37
+7人 | 7名
+7 | 7名学生
+7岁 | 7 years old
+42 | 四十二
+2024 | 二〇二四
+7th | 7
+7^{\text{th}} | seventh
 """
 DIFFERENT = r"""
 37 | The answer is 38
@@ -209,6 +216,22 @@ p | \sim p
 37 | twice the answer is 37
 37 | The answer squared is 37
 2^35 | 2^{3}5
+7人 | 7天
+7人 | 7只
+7人 | 7小时
+7人 | 7米
+7人 | 7 days
+7岁 | 7天
+7个苹果 | 7个橘子
+7名学生 | 7位老师
+7元 | 7 dollars
+42 | 四二
+77 | 七七
+3 seconds | third
+three seconds | the third
+1 second | the first
+7 seconds | 7th
+7\text{ cm} | 7^{\text{th}}
 """
 
 

@@ -11,8 +11,8 @@ _OPERATIONS = (
     r"not|no|never|neither|nor|twice|half|double|triple|thrice|minus|plus|times|squared|cubed|negative|reciprocal|wrong"
 )
 _CHANGED = (
-    r"(?:square|cube|fourth|fifth|nth)(?:d| root)?|root|opposite|inverse|reciprocal|negative|negation|complement|conjugate|factorial|logarithm|log"
-    r"|twice|thrice|half|double|triple|quarter|third|minus"
+    r"(?:square|cube|fourth|fifth|nth)(?:d| root)?|root|opposite|inverse|reciprocal|negative|negation|complement|conjugate|factorial"
+    r"|logarithm|log|twice|thrice|half|double|triple|quarter|third|minus"
 )
 _OF_THE_ANSWER = re.compile(
     rf"\s*(?:(?:the|an?|its?|their|his|her|this|that|my|our|your) |[a-z]+'s )*(?:{_CHANGED})(?:\s*$| (?:of|the|its|this|that)\b)"

@@ -10,10 +10,17 @@ _UNITS = {
 }  # fmt: skip
 _UNIT = "|".join(sorted(_UNITS, key=len, reverse=True))
 _MANY = {"万": 4, "亿": 8}
-_COUNTERS = (
-    "个個种種次人名位只隻头頭条條件张張枚块辆棵朵组組套倍岁歲页頁道题元圆円份根"
-    "颗粒箱盒瓶杯袋包间层级台艘所家户支片圈步场行列项句笔本匹"
-)
+_COUNTERS = {
+    "个個种種": "", "人名位": " people", "只隻头頭匹": " animals", "条條": " strips", "件块": " pieces", "张張": " sheets", "枚": " coins",
+    "辆": " cars", "棵": " trees", "朵": " flowers", "组組套": " sets", "倍次圈": " times", "岁歲": " years", "页頁": " pages",
+    "道题": " problems", "元圆円": " yuan", "份": " portions", "根": " sticks", "颗粒": " grains", "箱盒": " boxes", "瓶": " bottles",
+    "杯": " cups", "袋包": " bags", "间": " rooms", "层": " floors", "级": " steps", "台": " machines", "艘": " ships", "所": " schools",
+    "家户": " households", "支": " pens", "片": " slices", "步": " steps", "场": " games", "行": " rows", "列": " columns", "项": " terms",
+    "句": " sentences", "笔": " payments", "本": " books",
+}  # fmt: skip
+"""What each counts, where one word says it; a general one is left out, as 个 is."""
+_NOUNS = {counter: noun for counters, noun in _COUNTERS.items() for counter in counters}
+_COUNTER = "".join(_NOUNS)
 _ANSWER = re.compile(
     r"^(?:(?:所以|因此|故|则|综上所述?|最终|最后|正确|即|于是)[，,：:]?)*(?:(?:的|正确)?(?:答案|结果|选项|值|解)(?:应该|应)?(?:是|为|选|等于|[:：=])|答\s*[:：]|选项|应?选择?(?:选项)?[:：]?"
     r"(?=\s*[(（]?[A-J])|(?:一|总)?共(?:有|是|需要?)?(?=\d)|等于|[大]?约(?=[\d\\$])|有(?=\d))*\s*[:：]?"
@@ -24,13 +31,15 @@ _SPACE = r"(?:\s|~|\\[,;:! ])*"
 _MANY_AFTER = re.compile(rf"(?<=[\d}}]){_SPACE}([万亿])")
 _WITH_UNIT = re.compile(rf"(?<=[\d}})%$]){_SPACE}(平方|立方)?({_UNIT})(?:(?:/|每)\s*({_UNIT}))?(?=[^\u3400-\u9fff]|$)")
 _COUNTED = re.compile(
-    rf"(?<=[\d}})$]){_SPACE}[{_COUNTERS}](?<!次(?=方))(?!半|多|以|左|分|百|千|万|亿|月)[\u3400-\u9fff]{{0,4}}(?=[\s,;.:)}}\]$]|$)"
+    rf"(?<=[\d}})$]){_SPACE}([{_COUNTER}])(?<!次(?=方))(?!半|多|以|左|分|百|千|万|亿|月)[\u3400-\u9fff]{{0,4}}(?=[\s,;.:)}}\]$]|$)"
 )
+_THING = re.compile(rf"\d{_SPACE}(?:[{_COUNTER}]([\u3400-\u9fff]{{1,4}}))(?![\u3400-\u9fff])")
 _PARTS = re.compile(r"(\d+)分之(\d+)|百分之(\d+(?:\.\d+)?)")
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _PLACES = {"十": 10, "百": 100, "千": 1000}
 _NUMERAL = re.compile(r"[零〇一二两三四五六七八九十百千]{1,12}")
+_DIGITS_IN_A_ROW = re.compile(r"[一二两三四五六七八九]{2}")
 _NUMERAL_ANSWER = re.compile(rf"({_NUMERAL.pattern})(?:(分之)({_NUMERAL.pattern}))?")
 
 
@@ -40,15 +49,21 @@ def without_chinese(text: str) -> str:
         return text
     text = _ANSWER.sub("", _IN_TEXT.sub(r"\1", text), count=1)
     numeral = _NUMERAL_ANSWER.fullmatch(text.strip())
-    if numeral:
+    if numeral and _is_numeral(numeral[1]) and (numeral[3] is None or _is_numeral(numeral[3])):
         value = str(_value(numeral[1]))
         return rf"\frac{{{_value(numeral[3])}}}{{{value}}}" if numeral[2] else value
     text = _PARTS.sub(lambda m: rf"\frac{{{m[2]}}}{{{m[1]}}}" if m[1] else rf"{m[3]}\%", text)
     text = re.sub(r"负(?=\d)", "-", text)
     text = _JOINED.sub(lambda m: r" \text{ or } " if m[1] == "或" else r" \text{ and } ", text)
     text = _MANY_AFTER.sub(lambda m: rf" \times 10^{{{_MANY[m[1]]}}}", text)
-    text = _COUNTED.sub("", text)
+    text = _COUNTED.sub(lambda m: rf"\text{{{_NOUNS[m[1]]}}}" if _NOUNS[m[1]] else "", text)
     return _WITH_UNIT.sub(_latin_unit, text)
+
+
+def count_different_things(gold: str, pred: str) -> bool:
+    """Whether both count something that a noun behind the counter names, and the nouns differ: 5个苹果 and 5个橘子."""
+    things = _THING.findall(gold), _THING.findall(pred)
+    return bool(things[0] and things[1]) and set(things[0]).isdisjoint(things[1])
 
 
 def _latin_unit(match: re.Match[str]) -> str:
@@ -58,6 +73,11 @@ def _latin_unit(match: re.Match[str]) -> str:
     power = {"平方": "^2", "立方": "^3", None: ""}[match[1]]
     per = f"/{_UNITS[match[3]].rstrip('s') or 's'}" if match[3] else ""
     return rf" \text{{ {unit}{per}}}{power}"
+
+
+def _is_numeral(text: str) -> bool:
+    """四十二 and 二〇二四, but not 四二."""
+    return "〇" in text or not _DIGITS_IN_A_ROW.search(text)
 
 
 def _value(numeral: str) -> int:
