@@ -2,7 +2,7 @@ r"""Points at which two expressions have to agree, drawn anew for each pair: of 
 
 Both parities and both signs, zero, small and large numbers, whole numbers and others; the numbers that stand in the expressions; and
 for what jumps or bends (floors, absolute values, roots, \max) points at and beside a jump. A jump is found where the argument is a
-polynomial of degree 1 or 2 in one of its variables, or else by chance.
+polynomial of degree 1 or 2 in one of its variables, or else by chance; where one may hide from that (hidden.py), agreement proves nothing.
 """
 
 import random
@@ -11,12 +11,15 @@ from fractions import Fraction
 
 from deltal_openrlhf.grading.values.arithmetic import Undecided, Undefined
 from deltal_openrlhf.grading.values.evaluation import Evaluation, Node, Point
+from deltal_openrlhf.grading.values.hidden import factors, has_small_period, is_foreseeable
 from deltal_openrlhf.grading.values.jumps import jumps
 
 _INTEGER_LETTERS = set("ijklmnNMK")
 """Whole numbers by convention where they stand in a floor or are the exponent of something that is no positive number."""
 _BENT = {"abs", "sqrt", "root", "arcsin", "arccos", "arctan", "arcosh", "artanh", "max", "min", "floor", "ceil"}
 _SIGNED = {"abs", "max", "min"}
+_ROUNDED = {"floor", "ceil"}
+_CHANGING_SIGN = _SIGNED | {"sqrt", "root"}
 _OF_NATURALS = {"factorial", "double_factorial", "binom"}
 _OF_INTEGERS = _OF_NATURALS | {"gcd", "lcm"}
 _BESIDE = (Fraction(0), Fraction(1, 1009), Fraction(-1, 1009), Fraction(1), Fraction(-1))
@@ -65,6 +68,7 @@ class Regimes:
         self.has_calls |= operation == "apply"
         if operation in _OF_INTEGERS:
             self.is_discrete = True
+            self.is_deep |= operation in _UNPREDICTABLE and not all(map(has_small_period, parts))
             self.integers |= names
             if operation in _OF_NATURALS:
                 self.naturals |= names
@@ -77,7 +81,7 @@ class Regimes:
                 self.integers |= {name for name in inside[1] if name[0] in _INTEGER_LETTERS}
                 if not (isinstance(exponent, Fraction) and exponent.denominator == 1):
                     self.is_bent = True
-                    self.jumps.append(("root", base))
+                    self._jump("root", [base])
             elif inside[1] and not _is_positive(base):
                 self.is_discrete = True
                 self.integers |= inside[1] - self._rounded(exponent)
@@ -85,8 +89,17 @@ class Regimes:
             self.is_bent = True
             self.is_deep |= any(_holds(part, _UNPREDICTABLE) for part in parts)
             targets = parts[-1:] if operation not in ("max", "min") else _differences(parts)
-            self.jumps.extend((operation, target) for target in targets if (operation, target) not in self.jumps)
+            self._jump(operation, targets)
         return names
+
+    def _jump(self, operation: str, targets: list[Node]) -> None:
+        """Takes up where the operation jumps or bends."""
+        if operation in _CHANGING_SIGN:
+            targets = [factor for target in targets for factor in factors(target)]
+        if operation in _CHANGING_SIGN or operation in _ROUNDED:
+            self.is_deep |= not all(map(is_foreseeable, targets))
+        self.jumps.extend((operation, target) for target in targets if (operation, target) not in self.jumps)
+        self.is_deep |= len(self.jumps) > _MOST_JUMPS
 
     def _rounded(self, node: Node) -> set[str]:
         """The variables within floors, which are whole whatever these are."""
