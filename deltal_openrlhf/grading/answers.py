@@ -7,6 +7,7 @@ does not meet a gold d, which may be a variable.
 import re
 
 from deltal_openrlhf.grading.leaves import Same, all_of, any_of
+from deltal_openrlhf.grading.parts.approximations import exact_side
 from deltal_openrlhf.grading.parts.bound import aligned
 from deltal_openrlhf.grading.parts.compare import same_groups, same_in_any_order, same_lists
 from deltal_openrlhf.grading.parts.constants import with_constants_of
@@ -15,7 +16,6 @@ from deltal_openrlhf.grading.parts.cycles import same_permutation
 from deltal_openrlhf.grading.parts.flats import same_flat
 from deltal_openrlhf.grading.parts.logic import same_formula
 from deltal_openrlhf.grading.parts.matrices import as_column, determinant, matrix, unit_vectors
-from deltal_openrlhf.grading.parts.names import is_name
 from deltal_openrlhf.grading.parts.notation import is_empty, plain_notation
 from deltal_openrlhf.grading.parts.piecewise import as_cases, cases, same_cases
 from deltal_openrlhf.grading.parts.progressions import with_progressions
@@ -35,7 +35,6 @@ from deltal_openrlhf.grading.reading.opposites import are_opposed
 from deltal_openrlhf.grading.reading.words import same_text
 
 _MEMBER = re.compile(r"^([a-zA-Z]|\([a-z](?:\s?,\s?[a-z]){1,3}\))\s*\\in(?![a-z])\s*")  # x \in [0, 1] is [0, 1]
-_APPROXIMATION = re.compile(r"\s*\(\s*\\approx[^()]*\)\s*$")
 _OTHER_RELATIONS = re.compile(r"\\(?:in|equiv|approx|sim|mid|parallel|perp)(?![a-z])")
 _Groups = tuple[Group | None, Group | None]
 """What a text is as a matrix, and as a tuple or an interval."""
@@ -104,9 +103,11 @@ def _comparison(leaf: Same) -> Same:
             return False
         gold, pred = _MEMBER.sub("", gold), _MEMBER.sub("", pred)
         if (r"\approx" in gold) != (r"\approx" in pred):
-            shorter = _exact_side(gold), _exact_side(pred)
-            if shorter != (gold, pred):
-                return same(*shorter)
+            exact = exact_side(gold), exact_side(pred)
+            if exact[0] is None or exact[1] is None:
+                return False
+            if exact != (gold, pred):
+                return same(exact[0], exact[1])
         for compare in (same_permutation, same_formula):
             verdict = compare(gold, pred)
             if verdict is not None:
@@ -153,12 +154,6 @@ def _comparison(leaf: Same) -> Same:
         return same_quantities(gold, pred, leaf)
 
     return same
-
-
-def _exact_side(text: str) -> str:
-    r"""\sqrt{2} of \sqrt{2} \approx 1.41 and of \sqrt{2} (\approx 1.41); 1.41 of x \approx 1.41."""
-    sides = split(_APPROXIMATION.sub("", text), r"\approx")
-    return sides[1] if len(sides) > 1 and is_name(sides[0]) else sides[0]
 
 
 def _same_relations(

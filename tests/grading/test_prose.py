@@ -104,6 +104,12 @@ prime | a prime number
 irrational | an irrational number
 arithmetic | arithmetic sequence
 independent | independent events
+\pi | \pi \approx 3
+\frac{2}{3} | \frac{2}{3} \approx 0.66
+\frac{2}{3} | \frac{2}{3} \approx 0.67
+100\pi | 100\pi (\approx 314)
+\sqrt{2} | x = \sqrt{2} \approx 1.42
+\sqrt{2}\text{ cm} | \sqrt{2}\text{ cm} \approx 1.41\text{ cm}
 """
 DIFFERENT = r"""
 \text{Friday} | It will be a Monday.
@@ -192,6 +198,15 @@ positive integer | positive number
 Alice | The loser is Alice
 Alice | The person who lost is Alice
 Alice | The wrong one is Alice
+\frac{1}{3} | \frac{1}{3} \approx 0.5
+\frac{1}{3} | \frac{1}{3} \approx 0.33 \approx 0.5
+\pi | \pi \approx 2
+\sqrt{2} | \sqrt{2} \approx 3
+\sqrt{2} | \sqrt{2} \approx 2
+\sqrt{2} | \sqrt{2} (\approx 1.5)
+\sqrt{2} | x = \sqrt{2} \approx 1.5
+\sqrt{2}\text{ cm} | \sqrt{2}\text{ cm} \approx 3\text{ cm}
+\sqrt{2} | \sqrt{2} \approx -1.41
 """
 
 
