@@ -136,6 +136,8 @@ x=7 | x=\underline{7}
 2024 | 二〇二四
 7th | 7
 7^{\text{th}} | seventh
+37 | 37 is the correct answer to the question
+37 | 37, because we add the two parts
 """
 DIFFERENT = r"""
 37 | The answer is 38
@@ -232,6 +234,16 @@ three seconds | the third
 1 second | the first
 7 seconds | 7th
 7\text{ cm} | 7^{\text{th}}
+37 | 37. We drop this one
+37 | 37 since the right answer, 38, is even
+37 | 37 because 38
+37 | 37, so double it
+37 | 37, so we add it to itself
+37 | 37, so the negative of that
+37 | 37, so the answer is 38 after 37
+37 | 37, because the answer is 38 since 75 - 38 = 37
+C | C, so D
+C | C because D
 """
 
 

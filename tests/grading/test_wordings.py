@@ -199,6 +199,8 @@ profit of \$12 | without a profit of \$12
 R = 7 | r = 7
 r = 7, \sigma = 2 | R = 7, s = 2
 q = 7 | Q = 7
+15\% increase | stopped increasing by 15\%
+15\% increase | avoided increasing by 15\%
 """
 
 

@@ -120,6 +120,9 @@ C | (C) linear, but (D) fits
 (C) is wrong | C
 AC | A, C
 ACD | D, C, A
+C | C. Hence D
+C | C: no; D
+Yes | Yes, which is wrong
 """
 
 

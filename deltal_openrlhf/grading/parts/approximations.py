@@ -5,12 +5,12 @@ from fractions import Fraction
 
 from deltal_openrlhf.grading.parts.names import is_name
 from deltal_openrlhf.grading.parts.structure import split
-from deltal_openrlhf.grading.quantities.quantity import read
 from deltal_openrlhf.grading.values.arithmetic import Undecided
 from deltal_openrlhf.grading.values.expressions import expression_of
 from deltal_openrlhf.grading.values.grammar import Malformed
 
 _BRACKETED = re.compile(r"\s*\(\s*\\approx([^()]*)\)\s*$")
+_UNIT = re.compile(r"\s*(?:\\text\s*\{[^{}]*\}(?:\^\{?\d\}?)?|\^\\circ|%)\s*$")
 _TOLERANCE = Fraction(1, 50)
 
 
@@ -31,7 +31,7 @@ def _is_close(side: str, exact: Fraction) -> bool:
     number = _number(side)
     if number is None:
         return True
-    places = read(side.strip()).value.partition(".")[2]
+    places = _UNIT.sub("", side).strip().partition(".")[2]
     last = Fraction(1, 10 ** min(len(places), 30))
     off = abs(number - exact)
     return off <= max(last / 2, abs(exact) * _TOLERANCE) or abs(number) < abs(exact) and off < last
@@ -40,7 +40,7 @@ def _is_close(side: str, exact: Fraction) -> bool:
 def _number(side: str) -> Fraction | None:
     """The real value of the last expression of an equation, without its unit; None where it has none."""
     try:
-        value = expression_of(read(side.rpartition("=")[2].strip()).value).at({})
+        value = expression_of(_UNIT.sub("", side.rpartition("=")[2]).strip()).at({})
         value = complex(value) if not isinstance(value, Fraction) else value
         if isinstance(value, complex):
             return Fraction(value.real) if abs(value.imag) < 1e-12 else None

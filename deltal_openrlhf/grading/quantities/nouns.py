@@ -27,7 +27,7 @@ _NO_NOUN = frozenset(
     "fours fives sixes sevens eights nines tens elevens twelves bases powers percents multiples doubles triples decades "
     "duos trios quartets quintets sextets septets octets nonets duets trebles quadruples myriads grosses bakers braces reams singles "
     "factorials exponents percentages orders magnitudes folds hundredfolds complements conjugates negations logarithms fractions ratios "
-    "sines cosines tangents derivatives integrals proportions "
+    "dozenths hundredweights sines cosines tangents derivatives integrals proportions "
     # other words in s
     "minus plus less others is was has does goes as this us yes its his hers ours theirs always sometimes perhaps besides "
     "sideways versus unless regardless nevertheless equals exceeds divides gives makes "

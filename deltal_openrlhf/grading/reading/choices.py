@@ -22,7 +22,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _OTHER_LETTER = re.compile(
-    r"\b(?:is|be|choose|pick|select|answer:?|option|choice|so|but|not|or|instead)\s\(?([A-J])\)?(?![\w'])|\(([A-J])\)",
+    r"\b(?:is|be|choose|pick|select|answer:?|option|choice|so|but|not|no[,;.]?|or|instead|hence|thus|therefore|then|because|since)\s\(?([A-J])\)?(?![\w'])|\(([A-J])\)",
     re.IGNORECASE,
 )
 _WORDED = re.compile(r"[()]|\band\b")

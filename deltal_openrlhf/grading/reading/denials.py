@@ -7,6 +7,6 @@ DENIAL = re.compile(
     r"|untrue|invalid|impossible|mistak\w{1,5}|errors?|guess\w{0,4}|attempts?|than|which\s(?:is|was)\stoo|instead|rather|but|however|although|though|except"
     r"|unless|if|or|either|maybe|perhaps|possibly|probably|might|may|could|almost|nearly|hardly|barely|actually|wait|oops|sorry|hmm+"
     r"|contradict\w{1,6}|reject\w{0,4}|discard\w{0,4}|exclud\w{1,4}|eliminat\w{1,4}|extraneous|unlikely|doubt\w{0,4}|correct(?:ed|ion)"
-    r"|revis\w{1,4}|den(?:y|ies|ied))\b|n't\b|n’t\b|[✗✘❌])",
+    r"|stop\w{0,4}|prevent\w{0,3}|avoid\w{0,3}|revis\w{1,4}|den(?:y|ies|ied))\b|n't\b|n’t\b|[✗✘❌])",
     re.IGNORECASE,
 )

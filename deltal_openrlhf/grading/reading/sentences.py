@@ -76,6 +76,14 @@ _STATEMENT = re.compile(
     r"(?i)\b(?:answer|value|result|solution|choice|option|number|total|it|x|correct|right)"
     r"\s(?:\w{1,12}\s){0,3}?(?:is|are|was|were|equals?|becomes?|must|should|has|would|will)\b|\b(?:is|are|be)\s(?:correct|right)\b|\b(?:choose|pick|select)\b"
 )
+_CALLED_RIGHT = re.compile(r"(?i)\b(?:right|correct|true|actual)\s(?:answer|value|result|one|choice|option|solution)\b")
+_DONE_TO_IT = re.compile(
+    r"(?i)\b(?:add(?:ed|ing)?|subtract\w{0,3}|multipl\w{1,5}|divid\w{1,3}|doubl\w{1,3}|halv\w{1,3}|half|twice|negative|opposite|squared?"
+    r"|drop\w{0,4}|remov\w{1,3})\b"
+)
+_RESULT = re.compile(r"=\s?\$?$")
+_STATED_AGAIN = re.compile(r"\b(?:is|are|was|be|get|have|equals|makes?|gives?)\s?:?\s?\$?$|:\s?\$?$")
+_OTHER_LETTER = re.compile(r"\b[A-J]\b(?!')")
 _CONFIRMED = re.compile(
     r"(?i)\b(?:which|that|this|it|and)\s(?:is|was|must\sbe)\s(?:indeed\s)?(?:(?:the|our|my)\s)?(?:(?:final|correct|right|required|desired)\s?)?"
     r"(?:answer|result|solution|value|choice|option)?[.!]?$"
@@ -183,15 +191,23 @@ def _agrees(tail: str, value: str) -> bool:
         return False
     end = tail.rstrip(" .!$")
     before = end.removesuffix(value)
-    if before != end and re.search(r"(?:=|[a-z:])\s?\$?$", before):
-        return True  # because 6 * 7 = 42; so the answer is 42
+    if before != end and _RESULT.search(before):
+        return not _STATEMENT.search(before)  # because 6 * 7 = 42
+    if before != end and _STATED_AGAIN.search(before) and not _NUMBER.search(before):
+        return True  # so the answer is 42
     tail = _CONFIRMED.sub("", tail)
-    if _STATEMENT.search(tail):
+    letter = value.strip("()")
+    if _STATEMENT.search(tail) or not tail.startswith((" is the ", " is our ")) and _CALLED_RIGHT.search(tail):
         return False
-    if not _NUMBER.search(tail):
-        return True
+    if _LETTER.fullmatch(value) and any(other != letter for other in _OTHER_LETTER.findall(tail)):
+        return False
     reason = _REASON.match(tail)
-    return reason is not None and ("=" not in tail or tail[reason.end() :].lstrip(" $").startswith(f"{value} ="))
+    if not _NUMBER.search(tail):
+        return reason is not None or not _DONE_TO_IT.search(tail)
+    if reason is None:
+        return False
+    because = tail[reason.end() :].lstrip(" $")
+    return because.startswith(f"{value} =") if "=" in because else bool(_WORD.search(because))
 
 
 def _is_whole(text: str) -> bool:

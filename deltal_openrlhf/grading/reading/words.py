@@ -30,7 +30,10 @@ _SHORT_ANSWER = re.compile(
     r"(yes|no|true|false)(?:\s*[,.;:!]\s*|\s+(?=(?:it|he|she|they|there|we|this|that|because|since)\b))(.+)",
     re.IGNORECASE | re.DOTALL,
 )
-_OPPOSITE = {"yes": {"no", "not", "false"}, "no": {"yes"}, "true": {"no", "not", "false"}, "false": {"true", "yes"}}
+_OPPOSITE = {
+    "yes": {"no", "not", "false", "wrong", "incorrect"}, "no": {"yes", "wrong", "incorrect"},
+    "true": {"no", "not", "false", "wrong", "incorrect"}, "false": {"true", "yes", "wrong", "incorrect"},
+}  # fmt: skip
 # What says the same of its subject in one word or in several.
 _SAYINGS = {
     "do not exist": "does not exist", "dne": "does not exist", "is not defined": "is undefined", "is divergent": "diverges",
@@ -68,7 +71,7 @@ _KINDS = {
 _COUNTED = ("infinitely many", "no solution")
 _NO_SUBJECT = set(
     "but if unless when only not no never left right either neither or nor and loser losers lost loses losing defeated "
-    "beaten wrong incorrect false opposite opposites worst excluded eliminated rejected fails failed cannot isn't excludes".split()
+    "beaten wrong incorrect false opposite opposites worst excluded eliminated rejected fails failed cannot isn't excludes runner".split()
 )
 
 
