@@ -75,6 +75,8 @@ x = 4k \text{ or } x = 4k+1, k \in \mathbb{Z} | x = 4k \text{ or } x = 4k-3, k \
 \vec{r}(t) = (1,2) + t(3,4) | \vec{r}(t) = (1+3t, 2+4t)
 \vec{r}(t) = (1,2) + t(3,4) | \vec{r}(s) = (1,2) + s(3,4)
 (x,y) = (1,2) + t(3,4) | (x,y) = (4,6) + s(6,8)
+k-1, k, k+1, k \in \mathbb{Z} | n, n+1, n+2, n \in \mathbb{Z}
+2k, 2k+2, k \in \mathbb{Z} | 2k-2, 2k, k \in \mathbb{Z}
 """
 
 DIFFERENT = r"""
@@ -153,6 +155,10 @@ r(t) = (1,2) + t(3,4) | r(t) = (4,6) + t(6,8)
 \mathbf{r}(t) = (1,2) + t(3,4) | \mathbf{r}(t) = (1,2) + t(6,8)
 \vec{r}(t) = (1+3t, 2+4t), t \in \mathbb{R} | \vec{r}(t) = (4+6t, 6+8t), t \in \mathbb{R}
 \vec{r}(t) = (1,2) + t(3,4) | (4,6) + t(6,8)
+k-1, k, k+1, k \in \mathbb{Z} | n, n+1, n+3, n \in \mathbb{Z}
+2k, 2k+2, k \in \mathbb{Z} | 2k-1, 2k+1, k \in \mathbb{Z}
+2k, 3k, k \in \mathbb{Z} | 2k+2, 3k, k \in \mathbb{Z}
+k, k+1, k \in \mathbb{Z} | k, k+1, k \in \mathbb{N}
 """
 
 

@@ -6,6 +6,7 @@ import re
 
 from deltal_openrlhf.grading.parts.domains import Stated, stated
 from deltal_openrlhf.grading.parts.letters import letters_of, renamed
+from deltal_openrlhf.grading.parts.progressions import shifted_alike
 from deltal_openrlhf.grading.parts.sets import whole_members
 from deltal_openrlhf.grading.parts.structure import OR, elements, split
 
@@ -44,6 +45,10 @@ def aligned(gold: str, pred: str) -> tuple[str, str, set[str]] | None:
         elif not _may_be_left_out(letter, *((one, domains[0]) if domains[1] is None else (other, domains[1]))):
             return None
     whole = {letter for letter in one.domains.keys() | other.domains.keys() if _is_whole(letter, one, other)}
+    lists = elements(one.body), elements(other.body)
+    if lists[0] and lists[1] and not any("=" in said.body for said in (one, other)):
+        if any(shifted_alike(lists[0], lists[1], letter) for letter in whole):
+            return one.body, one.body, set()
     return one.body, other.body, {letter for letter in whole if _is_family(one, letter) and _is_family(other, letter)}
 
 

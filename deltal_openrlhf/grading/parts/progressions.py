@@ -9,6 +9,7 @@ from deltal_openrlhf.grading.values.expressions import Expression
 
 _PI_VALUES = (Fraction(1_000_003, 7919), Fraction(-777_781, 6007))
 """What holds for these in place of pi, exactly, is no matter of rounding."""
+_MOST_TOGETHER = 8
 _MEMBERS = (0, 1, 2, 5)
 
 
@@ -33,6 +34,23 @@ def same_progression(gold: str, pred: str, parameter: str) -> bool:
             return False
         shifts.add(((other[0] - one[0]) / one[1], other[1] / one[1]))
     return len(shifts) == 1 and shifts.pop()[0].denominator == 1
+
+
+def shifted_alike(golds: list[str], preds: list[str], parameter: str) -> bool:
+    """Whether a list of progressions is the other one with k + s in place of k: k-1, k, k+1 and k, k+1, k+2, which belong together."""
+    if len(golds) != len(preds) or len(golds) > _MOST_TOGETHER:
+        return False
+    pi = _PI_VALUES[0]
+    lines = [[line for part in parts if (line := _line(part, parameter, pi))] for parts in (golds, preds)]
+    if any(len(found) < len(golds) for found in lines) or r"\pi" in "".join([*golds, *preds]):
+        return False
+    first, difference = lines[0][0]
+    shifts = {(first - start) / slope for start, slope in lines[1] if slope == difference}
+    wanted = sorted(lines[0])
+    return any(
+        shift.denominator == 1 and sorted((start + slope * shift, slope) for start, slope in lines[1]) == wanted
+        for shift in shifts
+    )
 
 
 def _line(text: str, parameter: str, pi: Fraction) -> tuple[Fraction, Fraction] | None:
