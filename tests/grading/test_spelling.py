@@ -138,6 +138,7 @@ x=7 | x=\underline{7}
 7^{\text{th}} | seventh
 37 | 37 is the correct answer to the question
 37 | 37, because we add the two parts
+C | C, because it is the largest
 """
 DIFFERENT = r"""
 37 | The answer is 38
@@ -244,6 +245,7 @@ three seconds | the third
 37 | 37, because the answer is 38 since 75 - 38 = 37
 C | C, so D
 C | C because D
+37 | 37, therefore x equals y
 """
 
 

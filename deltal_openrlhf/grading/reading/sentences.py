@@ -73,8 +73,9 @@ _ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
 _LETTER = re.compile(r"\(?[A-J]\)?")
 _CONTRAST = re.compile(r",\s?not\s(?P<other>[-+]?\d[\d./]*?)[.!]?$")
 _STATEMENT = re.compile(
-    r"(?i)\b(?:answer|value|result|solution|choice|option|number|total|it|x|correct|right)"
+    r"(?i)\b(?:answer|value|result|solution|choice|option|number|total|correct|right)"
     r"\s(?:\w{1,12}\s){0,3}?(?:is|are|was|were|equals?|becomes?|must|should|has|would|will)\b|\b(?:is|are|be)\s(?:correct|right)\b|\b(?:choose|pick|select)\b"
+    r"|\b(?:so|therefore|thus|hence|then),?\s(?:it|[a-z])\s(?:is|equals|must)\b"
 )
 _CALLED_RIGHT = re.compile(r"(?i)\b(?:right|correct|true|actual)\s(?:answer|value|result|one|choice|option|solution)\b")
 _DONE_TO_IT = re.compile(
