@@ -123,6 +123,8 @@ ACD | D, C, A
 C | C. Hence D
 C | C: no; D
 Yes | Yes, which is wrong
+C | (C) [wrong]
+C | C (incorrect)
 """
 
 

@@ -57,7 +57,7 @@ def same_choice(letter: str, text: str | None, pred: str, same: Same) -> bool | 
 
 def _is_taken_back(letter: str, said: str) -> bool:
     """Whether what stands behind a letter denies it or names another one: (A) is wrong, A. It is D."""
-    said = said.strip("-: ")
+    said = said.strip("-: ([")
     if _SAID_OF_LETTER.match(said) and DENIAL.search(said) or _REFUSED.match(said):
         return True
     return any(

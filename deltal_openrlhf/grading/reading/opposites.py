@@ -44,7 +44,7 @@ _AMOUNT = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(
-    r"(?<![\\a-z])(?<!no )(?<!not )(?:[ap]\.\s?m(?![a-z])|[a-z]{2,}|(?:(?<![a-z])(?:us|hk|nt|ca|au|nz|sg) ?)?\\\$|[€£¥￥₹₩₽₱฿₺₫₴₪])"
+    r"(?<![\\a-z])(?<!no )(?<!not )(?:(?:us|hk|nt|ca|au|nz|sg) ?\\\$|[ap]\.\s?m(?![a-z])|[a-z]{2,}|\\\$|[€£¥￥₹₩₽₱฿₺₫₴₪])"
 )  # no less is not less
 
 
