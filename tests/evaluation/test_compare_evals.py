@@ -102,6 +102,8 @@ def test_the_asynchronous_controller_writes_what_the_generating_actor_found(tmp_
 @pytest.mark.parametrize(("resumed", "kept"), [(4, [2, 4, 6]), (3, [2, 6]), (0, [6])])
 def test_a_resumed_run_keeps_the_evaluations_up_to_its_checkpoint(tmp_path, resumed, kept):
     class Host:
+        best_eval_metric_value = 0.5
+
         def init_checkpoint_states(self):
             return {"global_step": resumed, "deltal": None, "episode": 0, "data_loader_state_dict": {}}
 

@@ -29,7 +29,7 @@ def finish(disk: Disk, *flags: str, kills: int = 0, seed: int = 0, **world) -> s
     """Train to the end, killed at `kills` random moments first. Returns the steps from which it was resumed."""
     chance, resumed = random.Random(seed), []
     # Calls in which about two steps are done.
-    within = 100 if "--rollout.vllm_generate_batch_size" in flags else 80 if "--train.async_enable" in flags else 30
+    within = 180 if "--rollout.vllm_generate_batch_size" in flags else 140 if "--train.async_enable" in flags else 50
     while True:
         moments = chance.randrange(1, within) if len(resumed) < kills else None
         if run(disk, *flags, prompts=PROMPTS, order=chance, moments=moments, **world):
@@ -127,7 +127,7 @@ def test_filtered_prompts_are_the_same_ones_after_a_resume():
 
 def test_the_host_itself_loses_what_was_generated_ahead_and_repeats_an_episode_with_a_short_end():
     lost = Disk()
-    run(lost, *OVERSAMPLING[2:], prompts=PROMPTS, stock=True, moments=34)
+    run(lost, *OVERSAMPLING[2:], prompts=PROMPTS, stock=True, moments=74)
     assert 0 < len(lost.steps) < 5
     run(lost, *OVERSAMPLING[2:], prompts=PROMPTS, stock=True)
     assert len(set(lost.trained())) < PROMPTS
