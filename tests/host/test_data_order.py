@@ -29,7 +29,7 @@ def finish(disk: Disk, *flags: str, kills: int = 0, seed: int = 0, **world) -> s
     """Train to the end, killed at `kills` random moments first. Returns the steps from which it was resumed."""
     chance, resumed = random.Random(seed), []
     # Calls in which about two steps are done.
-    within = 180 if "--rollout.vllm_generate_batch_size" in flags else 140 if "--train.async_enable" in flags else 50
+    within = 130 if "--rollout.vllm_generate_batch_size" in flags else 140 if "--train.async_enable" in flags else 50
     while True:
         moments = chance.randrange(1, within) if len(resumed) < kills else None
         if run(disk, *flags, prompts=PROMPTS, order=chance, moments=moments, **world):
