@@ -47,3 +47,22 @@ def test_numbers_side_by_side_are_no_product(gold, pred):
 
 def test_a_bound_of_an_integral_stands_beside_no_number():
     assert same_expression(r"\int_0^1 2 x dx", "1")
+
+
+@pytest.mark.parametrize(("gold", "pred"), [("672", r"67\infty 2"), (r"\infty", "5"), ("x", r"x\infty")])
+def test_what_is_infinite_is_no_number_whatever_math_verify_says(gold, pred, monkeypatch):
+    """It says so now and then: sympy compares such products at random points."""
+    monkeypatch.setattr("deltal_openrlhf.grading.values.symbolic.verify", lambda *_, **__: True)
+    assert not same_expression(gold, pred) and not same_expression(pred, gold)
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred"),
+    [
+        (r"\sum_{k=1}^{\infty} 2^{-k}", "1"),
+        (r"\lim_{x \rightarrow \infty} \frac{1}{x}", "0"),
+        (r"\int_{-\infty}^{0} e^{x} dx", "1"),
+    ],
+)
+def test_an_infinite_bound_is_no_infinite_value(gold, pred):
+    assert same_expression(gold, pred)

@@ -23,6 +23,8 @@ _LOST = ("'", r"\sim", r"\{", "!!")
 _MISREAD = re.compile(r"\\(?:gcd|text\{\s*(?:gcd|lcm)\s*\})")
 _SIDE_BY_SIDE = re.compile(r"(?<![\d^_])\d{1,20}\s+(?!\d{3}(?!\d))\d")
 """Two numbers, which this parser multiplies."""
+# As a bound or a limit it is part of a number; anywhere else math-verify now and then takes 67 \infty for 672.
+_INFINITE_BOUND = re.compile(r"(?:[_^]\s*\{?|\\(?:to|rightarrow))\s*[-+]?\s*\\infty")
 _BRACKET = re.compile(r"(?<!\\sqrt)\[")
 _BARE_FUNCTION = re.compile(r"(?<![\\a-zA-Z])(sqrt|sin|cos|tan|log|ln|pi|exp|infty)(?![a-zA-Z])")
 
@@ -52,10 +54,16 @@ def same_expression(gold: str, pred: str) -> bool:
         return False  # [x] may be the floor of x
     if any(gold.count(sign) != pred.count(sign) for sign in _LOST) or _MISREAD.search(gold + pred):
         return False
+    if _is_infinite(gold) != _is_infinite(pred):
+        return False
     a, b = _parse(gold), _parse(pred)
     if a != b and apart(a, b):
         return False
     return bool(verify(a, b, allow_set_relation_comp=True, timeout_seconds=None))
+
+
+def _is_infinite(text: str) -> bool:
+    return r"\infty" in _INFINITE_BOUND.sub("", text)
 
 
 @lru_cache(maxsize=512)
