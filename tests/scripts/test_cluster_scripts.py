@@ -33,9 +33,13 @@ def clone(tmp_path) -> Path:
     return tmp_path
 
 
+def inherited() -> dict[str, str]:
+    """Without the variable that names another environment than the clone's."""
+    return {name: value for name, value in os.environ.items() if name != "DELTAL_VENV"}
+
+
 def run(clone: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    inherited = {name: value for name, value in os.environ.items() if name != "DELTAL_VENV"}
-    environment = {**inherited, "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}", **variables}
+    environment = {**inherited(), "PATH": f"{clone}/.venv/bin:{os.environ['PATH']}", **variables}
     command = ["bash", str(clone / "scripts" / "cluster" / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, cwd="/")
 
@@ -73,7 +77,7 @@ def test_a_worker_joins_the_head_once_it_listens(clone):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         command = ["bash", str(clone / "scripts" / "cluster" / "ray.sh"), "worker", "127.0.0.1"]
-        process = subprocess.Popen(command, env={**os.environ, "RAY_PORT": str(port)})
+        process = subprocess.Popen(command, env={**inherited(), "RAY_PORT": str(port)})
         try:
             time.sleep(1)
             assert not (clone / "calls").exists()  # bound, and not listening yet
