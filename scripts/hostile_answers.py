@@ -96,7 +96,7 @@ def hostile_answers(canary: str) -> dict[str, str]:
         "lone_surrogate": "\ud83442\udd1e",
         "right_to_left": "\u202e24\u202c\u2067\u200f",
         "emoji": "🍎+🍎=\U0001f469\u200d\U0001f469\u200d\U0001f467",
-        "zero_width": "\u200b4\u200b2\ufeff\u2060",
+        "zero_width": "\u200b4\u200b3\ufeff\u2060",
         "combining": "4" + "\u0301" * 5000,
         "unicode_digits": "\u0664\u0662 \uff14\uff12 \u2463 ²³ ½",
         "format_strings": "%s%s%n%d {0} {} {0.__class__} %(x)s",
