@@ -1,9 +1,7 @@
 r"""Words, signs and bases behind a number: what leaves its value as it is, and what makes another one of it."""
 
 import pytest
-
-from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.values.compare import same_value
+from support.answer_pairs import both_ways, pairs
 
 EQUAL = r"""
 7 years old | 7
@@ -236,17 +234,11 @@ HK\$7 | NT\$7
 """
 
 
-def pairs(table: str) -> list[tuple[str, str]]:
-    return [tuple(line.rsplit(" | ", 1)) for line in table.strip().splitlines()]  # type: ignore[misc]
-
-
 @pytest.mark.parametrize(("gold", "pred"), pairs(EQUAL))
 def test_equal(gold, pred):
-    assert same_answer(gold, pred, same_value) is True
-    assert same_answer(pred, gold, same_value) is True
+    assert both_ways(gold, pred) == [True, True]
 
 
 @pytest.mark.parametrize(("gold", "pred"), pairs(DIFFERENT))
 def test_different(gold, pred):
-    assert same_answer(gold, pred, same_value) is False
-    assert same_answer(pred, gold, same_value) is False
+    assert both_ways(gold, pred) == [False, False]

@@ -1,6 +1,7 @@
 """Sentences, typography and numerals: what is written in another way and what only looks like it."""
 
 import pytest
+from support.answer_pairs import pairs
 
 from deltal_openrlhf.grading.answers import same_answer
 from deltal_openrlhf.grading.reading.normalize import normalize
@@ -247,10 +248,6 @@ C | C, so D
 C | C because D
 37 | 37, therefore x equals y
 """
-
-
-def pairs(table: str) -> list[list[str]]:
-    return [line.rsplit(" | ", 1) for line in table.strip().splitlines()]
 
 
 @pytest.mark.parametrize(("gold", "pred"), pairs(EQUAL))

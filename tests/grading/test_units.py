@@ -3,6 +3,7 @@ r"""Units: what they measure counts, not how they are spelled. Pairs by hand; th
 import time
 
 import pytest
+from support.answer_pairs import both_ways, pairs
 
 from deltal_openrlhf.grading.answers import same_answer
 from deltal_openrlhf.grading.quantities.units import read_unit
@@ -217,20 +218,14 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def pairs(table: str) -> list[tuple[str, str]]:
-    return [tuple(line.rsplit(" | ", 1)) for line in table.strip().splitlines()]  # type: ignore[misc]
-
-
 @pytest.mark.parametrize(("gold", "pred"), pairs(EQUAL))
 def test_equal(gold, pred):
-    assert same_answer(gold, pred, same_value) is True
-    assert same_answer(pred, gold, same_value) is True
+    assert both_ways(gold, pred) == [True, True]
 
 
 @pytest.mark.parametrize(("gold", "pred"), pairs(DIFFERENT))
 def test_different(gold, pred):
-    assert same_answer(gold, pred, same_value) is False
-    assert same_answer(pred, gold, same_value) is False
+    assert both_ways(gold, pred) == [False, False]
 
 
 def test_hostile_units_take_no_time_and_run_nothing():

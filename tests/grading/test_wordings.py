@@ -1,9 +1,7 @@
 r"""What is said in words or in signs: bounds, changes, named values, formulas of chemistry, and words that exclude each other."""
 
 import pytest
-
-from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.values.compare import same_value
+from support.answer_pairs import both_ways, pairs
 
 EQUAL = r"""
 at least 7 | at least seven
@@ -204,17 +202,11 @@ q = 7 | Q = 7
 """
 
 
-def pairs(table: str) -> list[list[str]]:
-    return [line.split(" | ") for line in table.strip().splitlines()]
-
-
 @pytest.mark.parametrize(("gold", "pred"), pairs(EQUAL))
 def test_equal(gold, pred):
-    assert same_answer(gold, pred, same_value) is True
-    assert same_answer(pred, gold, same_value) is True
+    assert both_ways(gold, pred) == [True, True]
 
 
 @pytest.mark.parametrize(("gold", "pred"), pairs(DIFFERENT))
 def test_different(gold, pred):
-    assert not same_answer(gold, pred, same_value)
-    assert not same_answer(pred, gold, same_value)
+    assert True not in both_ways(gold, pred)

@@ -1,6 +1,7 @@
 """Words, letters and multiple choice: text is compared as text only where both sides are words."""
 
 import pytest
+from support.answer_pairs import pairs
 
 from deltal_openrlhf.grading.answers import same_answer
 from deltal_openrlhf.grading.values.compare import same_value
@@ -126,10 +127,6 @@ Yes | Yes, which is wrong
 C | (C) [wrong]
 C | C (incorrect)
 """
-
-
-def pairs(table: str) -> list[list[str]]:
-    return [line.split(" | ") for line in table.strip().splitlines()]
 
 
 @pytest.mark.parametrize(("gold", "pred"), pairs(EQUAL))
