@@ -4,12 +4,12 @@ import re
 
 from deltal_openrlhf.grading.parts.letters import letters_of
 from deltal_openrlhf.grading.parts.structure import AND, OR, both_signs, split_at
+from deltal_openrlhf.grading.reading.text import in_one_line
 
 _MODULUS = re.compile(
     r"\s?(?:\\pmod\s?|\(?\s?(?:\\(?:bmod|mod)(?![a-z])|\\text\s?\{\s?mod\s?\}|mod\s)\s?)\{?\s?(?P<modulus>\d{1,9})\s?\}?\s?\)?$"
 )
 _RESIDUE = re.compile(r"(?:(?P<name>[a-zA-Z])\s?\\equiv\s?)?(?P<residue>[-+\d\s]+|\\pm\s?\d+)")
-_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _WHOLE = re.compile(r"[-+]?\d{1,15}")
 _PARITY = re.compile(r"([a-z])(?: is(?: an?)?)? (odd|even)(?: (?:integer|number))?")
 _RESTATED = re.compile(r",?\s(?:i\.\s?e\.|that is),?\s")
@@ -24,7 +24,7 @@ def as_family(text: str) -> tuple[str, str] | None:
 
 
 def _family(text: str) -> tuple[str, str] | None:
-    if ("odd" in text or "even" in text) and (parity := _PARITY.fullmatch(" ".join(_TEXT.sub(r" \1 ", text).split()))):
+    if ("odd" in text or "even" in text) and (parity := _PARITY.fullmatch(in_one_line(text))):
         text = rf"{parity[1]} \equiv {int(parity[2] == 'odd')} \pmod 2"
     if "mod" not in text or r"\equiv" not in text:
         return None

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from deltal_openrlhf.grading.parts.congruences import as_family
 from deltal_openrlhf.grading.parts.letters import letters_of
 from deltal_openrlhf.grading.parts.structure import AND, braced_set, group, split_at
+from deltal_openrlhf.grading.reading.text import in_one_line
 
 _TAIL = 90
 """Length of the end of an answer in which a clause about its letters is looked for, in characters."""
-_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _HINT = re.compile(
     r"\\(?:in|ldots|forall)(?![a-z])|integer|real|rational|number|constant|parameter|for (?:all|any|every|each) "
 )
@@ -60,7 +60,7 @@ def stated(text: str) -> Stated:
 
 def _without_clause(text: str, domains: dict[str, str]) -> str | None:
     """text without the clause at its end, whose letters go to `domains`."""
-    flat = re.sub(r"\s+", " ", _TEXT.sub(r" \1 ", text)).strip()
+    flat = in_one_line(text)
     for start in range(max(1, len(flat) - _TAIL), len(flat)):
         if flat[start - 1].isalpha() and flat[start].isalpha():
             continue

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
+from deltal_openrlhf.grading.reading.text import TEXT
+
 _CONNECTIVE = re.compile(
     r"\\(?:wedge|vee|land|lor|neg|lnot|(?:long)?(?:left)?rightarrow|(?:Long)?(?:Left)?[Rr]ightarrow|implies|iff|oplus|veebar)(?![a-zA-Z])|¬"
 )
-_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _TOKEN = re.compile(
     rf"\s*(?:(?P<connective>{_CONNECTIVE.pattern})|(?P<negation>\\sim(?![a-z])|~)|(?P<bar>\\(?:overline|bar)\s?\{{)"
     r"|(?P<word>and|or|not|implies|iff|xor)(?![a-zA-Z])"
@@ -97,7 +98,7 @@ class _Parser:
 
 
 def _tokens(text: str) -> list[str]:
-    text = _TEXT.sub(r" \1 ", text)
+    text = TEXT.sub(r" \1 ", text)
     tokens: list[str] = []
     position = 0
     while position < len(text):

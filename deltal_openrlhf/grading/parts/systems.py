@@ -7,6 +7,7 @@ from deltal_openrlhf.grading.parts.names import is_name, names_a_quantity
 from deltal_openrlhf.grading.parts.relations import relation
 from deltal_openrlhf.grading.parts.sets import is_set
 from deltal_openrlhf.grading.parts.structure import OR, braced_set, elements, group
+from deltal_openrlhf.grading.reading.text import in_one_line
 
 Solution = dict[str, str]
 """Name of an unknown -> its value."""
@@ -20,7 +21,6 @@ _ROW = re.compile(r"\\\\(?:\[[^\]]{0,20}\])?")
 _SIGN = r"(=|<|>|\\(?:le|ge|ne)(?![a-z]))"
 _ALIGNED_SIGN = re.compile(rf"&?\s?{_SIGN}\s?&?")
 _WHERE = re.compile(r"^(?:\\text\s?\{\s?(?:if|for|when|where)\s?\}|(?:if|for|when|where)(?![a-z]))")
-_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _PARITY = re.compile(r"([a-z])(?: is(?: an?)?)? (odd|even)(?: (?:integer|number))?")
 _ORDERS = (("x", "y", "z", "w"), ("m", "b"), ("r", r"\theta", "z"), (r"\rho", r"\theta", r"\phi"))
 _OR = re.compile(OR)
@@ -57,7 +57,7 @@ def _pieces(environment: re.Match[str]) -> str:
 def _condition(text: str) -> str:
     """Without "if", and a parity as "n even"."""
     condition = _WHERE.sub("", text).strip()
-    flat = " ".join(_TEXT.sub(r" \1 ", condition).split())
+    flat = in_one_line(condition)
     parity = _PARITY.fullmatch(re.sub(r"^(?:if|for|when|where) ", "", flat))
     return f"{parity[1]} {parity[2]}" if parity else condition
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from deltal_openrlhf.grading.leaves import Same
 from deltal_openrlhf.grading.reading.numerals import in_digits
+from deltal_openrlhf.grading.reading.text import in_one_line
 
 _BEFORE = (
     (r"\ge", r"at least|(?:no|not) (?:less|fewer|smaller|lower) than|(?:greater|more|larger|bigger) than or equal to|a minimum of"),
@@ -31,7 +32,6 @@ _SIGNS = re.compile(
 )
 _PLAIN_BEFORE = tuple((sign, re.compile(rf"(?:{words}) (?=\S)", re.IGNORECASE)) for sign, words in _BEFORE)
 _PLAIN_BEHIND = tuple((sign, re.compile(rf"(?<=\S)(?:{words})", re.IGNORECASE)) for sign, words in _BEHIND)
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
 class Bound(NamedTuple):
@@ -57,7 +57,7 @@ def same_bound(gold: str, pred: str, same: Same) -> bool | None:
 def _in_words(text: str) -> Bound | None:
     if not _MARK.search(text):
         return None
-    text = " ".join(_TEXT.sub(r" \1 ", text).split())
+    text = in_one_line(text)
     subject = _SUBJECT.match(text)
     name, said = (subject["name"], text[subject.end() :]) if subject else ("", text)
     for sign, before in _PLAIN_BEFORE:

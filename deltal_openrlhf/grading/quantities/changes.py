@@ -7,6 +7,7 @@ from deltal_openrlhf.grading.leaves import Same
 from deltal_openrlhf.grading.reading.denials import DENIAL
 from deltal_openrlhf.grading.reading.numerals import in_digits
 from deltal_openrlhf.grading.reading.sentences import starts_with_value
+from deltal_openrlhf.grading.reading.text import in_one_line
 
 _CHANGES = {
     "up": r"increas(?:e[sd]?|ing)|ris(?:e[sn]?|ing)|rose|growth|grew|grows|grown|up|higher",
@@ -41,7 +42,6 @@ _OTHER_WORDS = re.compile(
 )
 _TIMES = re.compile(r"\b(?:twice|half|double|triple|thrice)\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:the|an?|its?) ")
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _SIGNED = {"-": "down", "+": "up"}
 
 
@@ -71,7 +71,7 @@ def same_change(gold: str, pred: str, same: Same) -> bool | None:
 def _in_words(text: str) -> Change | None:
     if not _MARK.search(text):
         return None
-    text = " ".join(_TEXT.sub(r" \1 ", text).split())
+    text = in_one_line(text)
     for form in (_BEFORE, _BEHIND):
         match = form.fullmatch(text)
         if match and (DENIAL.search(match["subject"]) or _TIMES.search(match["subject"])):

@@ -3,12 +3,13 @@ r"""Times of day: 4:30 PM is 16:30, and 4:30 where the other side leaves the hal
 import re
 from typing import NamedTuple
 
+from deltal_openrlhf.grading.reading.text import TEXT
+
 _TIME = re.compile(
     r"(\d{1,2})(?:\s?:\s?(\d{2}))?(?:\s?:\s?(\d{2}))?(?:\s?(?:([ap])\.?\s?m\.?|(o'?clock|noon|midnight)))?",
     re.IGNORECASE,
 )
 _ALONE = {"noon": "12 noon", "midnight": "12 midnight"}
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
 class Time(NamedTuple):
@@ -37,7 +38,7 @@ def same_time(gold: str, pred: str) -> bool | None:
 
 
 def _time(text: str) -> Time | None:
-    text = " ".join(_TEXT.sub(r" \1", text).split())
+    text = " ".join(TEXT.sub(r" \1", text).split())
     match = _TIME.fullmatch(_ALONE.get(text.lower(), text))
     if match is None:
         return None

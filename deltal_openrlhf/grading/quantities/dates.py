@@ -3,6 +3,8 @@
 import re
 from typing import NamedTuple
 
+from deltal_openrlhf.grading.reading.text import TEXT
+
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _NAMES = (
     r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
@@ -14,7 +16,6 @@ _YEAR = r"(?:,? (\d{4}))?"
 _MONTH_FIRST = re.compile(f"{_WEEKDAY}{_NAMES} (?:the )?{_DAY}{_YEAR}")
 _DAY_FIRST = re.compile(f"{_WEEKDAY}{_DAY} (?:of )?{_NAMES}{_YEAR}")
 _MONTH = re.compile("|".join(_MONTHS), re.IGNORECASE)
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
 class Date(NamedTuple):
@@ -36,7 +37,7 @@ def same_date(gold: str, pred: str) -> bool | None:
 
 
 def _date(text: str) -> Date | None:
-    text = " ".join(_TEXT.sub(r" \1", text).lower().split())
+    text = " ".join(TEXT.sub(r" \1", text).lower().split())
     if match := _MONTH_FIRST.fullmatch(text):
         month, day, year = match.groups()
     elif match := _DAY_FIRST.fullmatch(text):

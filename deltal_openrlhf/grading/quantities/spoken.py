@@ -3,8 +3,8 @@ r"""Words among numbers: 10 in binary, 4 choose 2, \text{Var}(X) + 1. Both sides
 import re
 
 from deltal_openrlhf.grading.leaves import Same, all_of
+from deltal_openrlhf.grading.reading.text import TEXT
 
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}")
 _WORD = re.compile("[a-zA-Z]{2,}")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
@@ -38,7 +38,7 @@ def _words(text: str) -> set[str]:
     if text.isascii() and r"\text" not in text and not _LONG_WORD.search(text):
         return set()
     text = _ENVIRONMENT.sub("", text)
-    said = [word for spoken in _TEXT.findall(text) for word in _WORD.findall(spoken)]
+    said = [word for spoken in TEXT.findall(text) for word in _WORD.findall(spoken)]
     words = (*said, *_LONG_WORD.findall(text), *_CHINESE.findall(text))
     return {word.casefold() for word in words if word not in _MATH_WORDS}
 
@@ -53,4 +53,4 @@ def _is_beside(text: str) -> bool:
 
 
 def _sequence(text: str) -> list[str]:
-    return [_TEXT.sub(r"\1", word).strip().casefold() for word in _SPOKEN.findall(text)]
+    return [TEXT.sub(r"\1", word).strip().casefold() for word in _SPOKEN.findall(text)]

@@ -6,7 +6,8 @@ them by their length, their vowels and their case.
 
 import re
 
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+from deltal_openrlhf.grading.reading.text import TEXT
+
 _LETTERS_ONLY = re.compile(r"[A-Za-z][A-Za-z' ,.;:!?-]*")
 _TOKEN = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 _CASE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -93,7 +94,7 @@ def same_text(gold: str, pred: str) -> bool:
 def _compact(text: str) -> str:
     r"""Without \text{} and spaces, except those of which words are made: m s in \text{} is not ms, and a bc is no text."""
     if r"\text" in text:
-        text = _TEXT.sub(lambda match: _BETWEEN_LETTERS.sub("~", match[1]), _TEXTS_IN_A_ROW.sub(" ", text))
+        text = TEXT.sub(lambda match: _BETWEEN_LETTERS.sub("~", match[1]), _TEXTS_IN_A_ROW.sub(" ", text))
     return _SPACES.sub("", _BETWEEN_WORDS.sub("~", text))
 
 
@@ -108,7 +109,7 @@ def is_phrase(text: str) -> bool:
 
 
 def _flat(text: str) -> str:
-    return _TEXT.sub(r"\1", text).strip() if r"\text" in text else text
+    return TEXT.sub(r"\1", text).strip() if r"\text" in text else text
 
 
 def _is_word(token: str) -> bool:
