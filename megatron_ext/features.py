@@ -2,7 +2,7 @@
 
 The statuses are those of deltal_openrlhf/host/features.py. A flag that only DeepSpeed or the Hugging Face model would read is refused when
 it has another value than its default, so that nothing that was asked for is silently left out.
-`python -m megatron_ext.features` prints the table that stands in docs/megatron_features.md.
+`python -m megatron_ext.features` prints the table that stands in docs/reference/megatron_features.md.
 """
 
 from collections.abc import Mapping

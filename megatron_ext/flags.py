@@ -5,7 +5,7 @@ import argparse
 from deltal_openrlhf.arguments import Arguments, WorkerGroup
 from megatron_ext.layout import ParallelLayout
 
-# The largest within the aim for memory (docs/logprob.md); every chunk adds to the whole gradient of the output layer.
+# The largest within the aim for memory (docs/evidence/logprob.md); every chunk adds to the whole gradient of the output layer.
 DEFAULT_CHUNK_SIZE = 1024
 """Tokens whose logits exist at a time."""
 
@@ -35,7 +35,7 @@ SIZES = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the --megatron.* flags."""
-    group = parser.add_argument_group(GROUP, "Megatron-Core in place of DeepSpeed: docs/megatron_features.md")
+    group = parser.add_argument_group(GROUP, "Megatron-Core in place of DeepSpeed: docs/reference/megatron_features.md")
     for name, default, text in SIZES:
         group.add_argument(f"--megatron.{name}", type=int, default=default, help=text)
     group.add_argument(

@@ -1,11 +1,11 @@
-"""docs/results from the output of `deltal diagnose` and `deltal compare`: one line for each claim, with interval and verdict. No
+"""docs/evidence/results from the output of `deltal diagnose` and `deltal compare`: one line for each claim, with interval and verdict. No
 measurement is typed by hand.
 
     python scripts/make_results.py --diagnose "starting model=runs/diagnose/start" "after 20 steps=runs/diagnose/mid" \
-        --compare runs/compare --out docs/results
+        --compare runs/compare --out docs/evidence/results
 
 The page and its plots are made from the part of the numbers that they show, which is kept next to the page. That part can be given in
-place of the folders, and gives the same page and the same plots: --diagnose "start=docs/results/diagnose_start.json".
+place of the folders, and gives the same page and the same plots: --diagnose "start=docs/evidence/results/diagnose_start.json".
 """
 
 import argparse
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--diagnose", nargs="+", required=True, metavar="NAME=DIR", help="results of deltal diagnose")
     parser.add_argument("--compare", type=Path, metavar="DIR", help="result of deltal compare")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"), metavar="DIR")
+    parser.add_argument("--out", type=Path, default=Path("docs/evidence/results"), metavar="DIR")
     args = parser.parse_args()
 
     def read(path: Path, name: str) -> dict[str, Any]:

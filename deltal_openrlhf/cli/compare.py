@@ -16,7 +16,7 @@ from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal compare"
 EPILOG = """\
-The file says what is compared (docs/compare.md); flags of this command line win over it. Into --out go the runs, comparison.json and
+The file says what is compared (docs/reference/compare.md); flags of this command line win over it. Into --out go the runs, comparison.json and
 the report. The same command resumes after an interruption; runs that were begun with other settings are refused.
 
   deltal compare configs/compare/countdown.yaml --start runs/starts/start0 runs/starts/start1 --out runs/compare

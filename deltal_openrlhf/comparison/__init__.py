@@ -1,4 +1,4 @@
-"""`deltal compare` trains several methods side by side and compares them. docs/compare.md describes it.
+"""`deltal compare` trains several methods side by side and compares them. docs/reference/compare.md describes it.
 
 spec.py                            the experiment's file
 grid.py                            its runs: arm x start x method x seed, and those that choose learning rates

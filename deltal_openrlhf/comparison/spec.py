@@ -1,4 +1,4 @@
-"""The experiment is one YAML file, which is read and checked here. docs/compare.md describes it.
+"""The experiment is one YAML file, which is read and checked here. docs/reference/compare.md describes it.
 
 Engine, starts and seeds of the command line win over the file, also over those of single arms.
 """

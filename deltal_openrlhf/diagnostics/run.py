@@ -146,7 +146,7 @@ def _warn_of_another_model(model: str, source: Source, difference: float | None)
         )
     elif difference is None and "rollouts" in source.settings:
         _say(
-            f"the rollouts hold no log-probabilities, so it cannot be checked that {model} sampled them (docs/diagnose.md says which "
+            f"the rollouts hold no log-probabilities, so it cannot be checked that {model} sampled them (docs/reference/diagnose.md says which "
             "weights did)"
         )
 

@@ -4,7 +4,7 @@ exact      the gradient is the brute-force gradient of aggregation.py; the named
            change who runs when, not the trainer that test_gradients.py checks: tests/end_to_end runs them in the real pipeline
 refused    start-up stops with the reason
 untouched  the feature does not meet the loss's weights; it does what the host does
-`python -m deltal_openrlhf.host.features` prints the table that stands in docs/features.md.
+`python -m deltal_openrlhf.host.features` prints the table that stands in docs/reference/features.md.
 """
 
 from collections.abc import Callable, Sequence

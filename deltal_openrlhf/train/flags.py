@@ -115,7 +115,7 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("data", "rows of prompts and labels: docs/data.md")
+    group = parser.add_argument_group("data", "rows of prompts and labels: docs/reference/data.md")
     group.add_argument(
         "--deltal.skip_long_prompts",
         action="store_true",
@@ -146,7 +146,7 @@ def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_stopping_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "stopping", "a run that is told to stop, and one that stands still: docs/stopping.md"
+        "stopping", "a run that is told to stop, and one that stands still: docs/reference/stopping.md"
     )
     group.add_argument(
         "--deltal.grace",
@@ -167,7 +167,7 @@ def _add_stopping_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_measurement_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("measurement", "for deltal diagnose: docs/diagnose.md")
+    group = parser.add_argument_group("measurement", "for deltal diagnose: docs/reference/diagnose.md")
     group.add_argument(
         "--deltal.save_rollouts",
         type=int,

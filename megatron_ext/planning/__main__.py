@@ -6,7 +6,7 @@
 Every layout that the model, the GPUs and the batch allow, with its memory by part (memory.py: the formulas and their sources), first
 those that fit, then by the estimated overhead of an optimizer step (estimates.py). Exit status 0; 1 if nothing fits, with the nearest
 misses; 2 for bad input. Sequence parallelism is on wherever tensor parallelism is: it takes less memory and moves the same bytes.
-docs/planning.md says how the figures compare with measured ones.
+docs/reference/planning.md says how the figures compare with measured ones.
 """
 
 import argparse

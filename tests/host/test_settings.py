@@ -121,7 +121,7 @@ def test_the_hosts_own_loss_keeps_every_feature_of_the_host():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_gspo_is_the_hosts_own_sequence_mean_or_refused(mode):
-    """As docs/features.md says."""
+    """As docs/reference/features.md says."""
     args = host_arguments(*SIZES, "--actor.policy_loss_type", "gspo", "--loss_agg", mode)
     (feature,) = (feature for feature in FEATURES if feature.name == "GSPO")
     assert (feature.status, feature.flag) == (UNTOUCHED, "--actor.policy_loss_type gspo")
@@ -150,7 +150,7 @@ def test_every_exact_feature_names_a_test_that_exists_and_the_doc_has_the_table(
     for feature in FEATURES:
         if feature.status == EXACT:
             assert (root / feature.why).exists(), feature
-    assert table() in (root / "docs" / "features.md").read_text(encoding="utf-8")
+    assert table() in (root / "docs" / "reference" / "features.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_help_has_a_text_for_each_flag(real):
     text = " ".join(out[out.index("\nMegatron:") :].split())
     for flag in MEGATRONS:
         assert flag in text
-    assert "docs/megatron_features.md" in text
+    assert "docs/reference/megatron_features.md" in text
     assert f"default {DEFAULT_CHUNK_SIZE}" in text
 
 
@@ -218,7 +218,7 @@ def test_every_exact_feature_names_a_test_that_exists():
 
 
 def test_the_doc_has_the_table():
-    assert table(FEATURES) in (ROOT / "docs" / "megatron_features.md").read_text(encoding="utf-8")
+    assert table(FEATURES) in (ROOT / "docs" / "reference" / "megatron_features.md").read_text(encoding="utf-8")
 
 
 def test_every_flag_of_the_table_is_one_of_the_command_line():

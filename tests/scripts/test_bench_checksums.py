@@ -1,4 +1,4 @@
-"""The script that measures what docs/checkpoints.md says of checksums."""
+"""The script that measures what docs/reference/checkpoints.md says of checksums."""
 
 import re
 

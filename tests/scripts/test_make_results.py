@@ -154,10 +154,10 @@ def test_what_is_kept_makes_the_same_page_and_is_one_line_a_record(results, tmp_
 
 
 def test_the_committed_page_is_made_of_the_committed_numbers(tmp_path):
-    folder = ROOT / "docs" / "results"
+    folder = ROOT / "docs" / "evidence" / "results"
     samples = [
-        "start=docs/results/diagnose_start.json",
-        "after 20 PPO steps=docs/results/diagnose_after_20_PPO_steps.json",
+        "start=docs/evidence/results/diagnose_start.json",
+        "after 20 PPO steps=docs/evidence/results/diagnose_after_20_PPO_steps.json",
     ]
     made = make(tmp_path / "results", samples, folder / "comparison.json")
     for path in (path for path in made.rglob("*") if path.suffix in (".md", ".json")):
