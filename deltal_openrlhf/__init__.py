@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deltal_openrlhf.aggregation import MODES, SCOPES, Aggregation, aggregate, response_weights, scope_means
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["MODES", "SCOPES", "Aggregation", "__version__", "aggregate", "response_weights", "scope_means"]
 
 

@@ -2,9 +2,9 @@
 
     pip install uv && python scripts/make_lock.py        # in the environment of scripts/setup.sh
 
-uv resolves setup.py's extras and scripts/requirements-gpu.toml for CPython 3.11 and 3.12 on Linux x86-64; both have to come to the same
-versions. pip then says which file of each package it would take, and what that file asks for: scripts/requirements-gpu.json. pip
-downloads the files for that, about 4 GB for each Python.
+uv resolves the extras of pyproject.toml and scripts/requirements-gpu.toml for CPython 3.11 and 3.12 on Linux x86-64. Both have to come
+to the same versions. pip then says which file of each package it would take, and what that file asks for: scripts/requirements-gpu.json.
+pip downloads the files for that, about 4 GB for each Python.
 """
 
 import json
@@ -32,7 +32,7 @@ OWN_INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 
 HEADER = """\
 # The GPU environment, fully pinned, for CPython 3.11 and 3.12 on Linux x86-64; scripts/setup.sh installs it with --no-deps.
-# Made by scripts/make_lock.py from setup.py and scripts/requirements-gpu.toml, which says what is left out and why.
+# Made by scripts/make_lock.py from pyproject.toml and scripts/requirements-gpu.toml, which says what is left out and why.
 """
 
 
@@ -42,7 +42,7 @@ def wheels_only(settings: dict) -> list[str]:
 
 
 def of_the_project(extras: list[str]) -> list[str]:
-    """setup.py's requirements, as they are installed here; extras: of these only."""
+    """The project's requirements, as they are installed here; extras: of these only."""
     requirements = [Requirement(line) for line in distribution("deltal-openrlhf").requires or ()]
     wanted = [r for r in requirements if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
     for requirement in wanted:

@@ -59,7 +59,7 @@ case $VERSION in 3.11 | 3.12) ;; *)
     fail "$PYTHON is not Python 3.11 or 3.12, which the wheels of OpenRLHF 0.11.2 are used with here; set PYTHON to the path of one" ;;
 esac
 
-STAMP=$(cat "${BASH_SOURCE[0]}" "$REQUIREMENTS" "$ROOT/setup.py" | sha256sum | cut -c1-16)
+STAMP=$(cat "${BASH_SOURCE[0]}" "$REQUIREMENTS" "$ROOT/setup.py" "$ROOT/pyproject.toml" | sha256sum | cut -c1-16)
 STATE=$VENV/.setup
 LOG=$VENV/setup.log
 TOOLKIT=$VENV/lib/python$VERSION/site-packages/nvidia/cu13

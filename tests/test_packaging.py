@@ -12,6 +12,7 @@ from megatron_ext import support
 
 ROOT = Path(__file__).parents[1]
 PINS = ROOT / "scripts" / "requirements-cpu.txt"
+EXTRAS = {"cpu", "gpu", "rewards", "megatron", "plots", "docs", "dev"}
 
 
 def test_the_package_imports_nothing():
@@ -23,7 +24,7 @@ def test_the_package_imports_nothing():
 def test_metadata():
     found = distribution("deltal-openrlhf")
     assert found.metadata["License"] == "Apache-2.0" or found.metadata["License-Expression"] == "Apache-2.0"
-    assert set(found.metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "rewards", "megatron", "plots", "dev"}
+    assert set(found.metadata.get_all("Provides-Extra")) == EXTRAS
     (plugin,) = [e for e in entry_points(group="vllm.general_plugins") if e.name == "deltal_openrlhf"]
     from deltal_openrlhf.host.process import prepare
 
