@@ -33,7 +33,9 @@ import torch
 from torch import Tensor
 
 MODES = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "deltal")
+"""The modes of aggregation; the table above has their weights."""
 SCOPES = ("step", "rollout", "group")
+"""What `deltal` normalises over; the list above has their meaning."""
 
 
 def check_alpha(alpha: float | None) -> float:
@@ -59,8 +61,13 @@ def length_powers(lengths: Tensor, alpha: float) -> Tensor:
 def scope_means(lengths: Tensor, groups: Sequence[int] | Tensor | None, *, alpha: float) -> Tensor:
     """Mean of w_j = L_j^-alpha over the valid responses of each response's scope.
 
-    lengths: [num_responses] of the whole rollout batch, 0 for filtered ones. groups: [num_responses] prompt ids for the scope
-    `group`, None for the scope `rollout`. Returns float64 [num_responses]; 0 for a scope without any valid response.
+    Args:
+        lengths: [num_responses] of the whole rollout batch, 0 for filtered ones.
+        groups: [num_responses] prompt ids for the scope `group`, None for the scope `rollout`.
+        alpha: exponent in [0, 1].
+
+    Returns:
+        float64 [num_responses]; 0 for a scope without any valid response.
     """
     w = length_powers(lengths, alpha)
     if groups is None:
@@ -138,12 +145,14 @@ def response_weights(
 class Aggregation:
     """A mode with its constants; gives the weights of whole batches (formulas: top of this file).
 
-    mode: one of MODES.
-    alpha: exponent in [0, 1], for `deltal` only, which needs it.
-    scope: one of SCOPES, for `deltal` only; None is step there.
-    max_length: M > 0 in tokens; `deltal` and `seq-mean-token-sum-norm` need it, the other modes do not use it.
+    Attributes:
+        mode: one of MODES.
+        alpha: exponent in [0, 1], for `deltal` only, which needs it.
+        scope: one of SCOPES, for `deltal` only; None is step there.
+        max_length: M > 0 in tokens; `deltal` and `seq-mean-token-sum-norm` need it, the other modes do not use it.
 
-    Raises ValueError that names the field, its value and what is allowed.
+    Raises:
+        ValueError: names the field, its value and what is allowed.
     """
 
     mode: str
@@ -171,9 +180,14 @@ class Aggregation:
         return self.scope in ("rollout", "group")
 
     def scope_means(self, lengths: Tensor, groups: Sequence[int] | Tensor | None = None) -> Tensor | None:
-        """Of a whole rollout batch: the mean of w over each response's scope, float64 [num_responses]. None unless `spans_steps`.
+        """The mean of w over each response's scope, of a whole rollout batch.
 
-        lengths: [num_responses]. groups: [num_responses] prompt ids; the scope `group` needs them, the others do not use them.
+        Args:
+            lengths: [num_responses], tokens.
+            groups: [num_responses] prompt ids; the scope `group` needs them, the others do not use them.
+
+        Returns:
+            float64 [num_responses]; None unless `spans_steps`.
         """
         if self.alpha is None or not self.spans_steps:
             return None
@@ -184,11 +198,19 @@ class Aggregation:
     def weights(
         self, lengths: Tensor, groups: Sequence[int] | Tensor | None = None, *, scope_means: Tensor | None = None
     ) -> Tensor:
-        """x_i of one optimizer step, float64 [num_responses]. Raises ValueError as `response_weights` does, and for scope_means that
-        the scope does not use.
+        """The weights x_i of one optimizer step.
 
-        lengths: [num_responses], tokens; 0 for an empty or filtered response. groups: as in `scope_means`. scope_means: what
-        `scope_means` gave for these responses out of a larger rollout batch; without it the step is the whole rollout batch.
+        Args:
+            lengths: [num_responses], tokens; 0 for an empty or filtered response.
+            groups: as in `scope_means`.
+            scope_means: what `scope_means` gave for these responses out of a larger rollout batch; without it the step is the whole
+                rollout batch.
+
+        Returns:
+            float64 [num_responses].
+
+        Raises:
+            ValueError: as `response_weights`, and for scope_means that the scope does not use.
         """
         if scope_means is None:
             scope_means = self.scope_means(lengths, groups)
@@ -210,7 +232,7 @@ def aggregate(token_losses: Tensor, action_mask: Tensor, weights: Tensor) -> Ten
         weights: [num_responses], x_i from `response_weights`. A row of weight 0 takes no part either.
 
     Returns:
-        The loss in the dtype of token_losses, connected to its graph even when nothing is left (it is 0 then).
+        The loss in the dtype of token_losses; 0 when nothing is left, and connected to the graph of token_losses even then.
     """
     taken = action_mask.bool() & (weights > 0).unsqueeze(-1)
     row_sums = torch.where(taken, token_losses, torch.zeros_like(token_losses)).sum(-1)
