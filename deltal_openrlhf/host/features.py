@@ -1,18 +1,18 @@
-"""What each feature of the host does to the loss of this package: exact, refused or untouched. Start-up checks this table.
+"""The features of the host and what each means for this package's loss: exact, refused or untouched. The start checks this table.
 
-exact      the gradient is the brute-force gradient of aggregation.py; the named test shows it. colocate_all and asynchronous training
-           change who runs when, not the trainer that test_gradients.py checks: tests/end_to_end runs them in the real pipeline
-refused    start-up stops with the reason
-untouched  the feature does not meet the loss's weights; it does what the host does
-`python -m deltal_openrlhf.host.features` prints the table that stands in docs/reference/features.md.
+exact      The gradient equals the brute-force gradient of aggregation.py. The named test shows it.
+refused    The start stops with the reason.
+untouched  The loss's weights do not affect the feature. It does what the host does.
+
+colocate_all and asynchronous training change the timing, not the trainer that tests/parity/test_gradients.py checks. tests/end_to_end runs
+them in the real pipeline. `python -m deltal_openrlhf.host.features` prints the table of docs/reference/features.md.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deltal_openrlhf.arguments import ALL_ROWS, Arguments
+from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.runs.redaction import redacted
 
 EXACT, REFUSED, UNTOUCHED = "exact", "refused", "untouched"
 
@@ -49,21 +49,21 @@ FEATURES = (
     Feature(
         "ring attention",
         REFUSED,
-        "its gradient under these weights was not measured (it needs flash-attn on GPUs); long responses: packing, dynamic batch, ZeRO-3",
+        "its gradient with these weights was not measured, since it needs flash-attn on GPUs. For long responses, use packing, dynamic batches or ZeRO-3",
         "--ds.ring_attn_size",
         lambda args: args.ds.ring_attn_size > 1,
     ),
     Feature(
         "tensor parallel (AutoTP)",
         REFUSED,
-        "its gradient under these weights was not measured (DeepSpeed's AutoTP needs CUDA)",
+        "its gradient with these weights was not measured, since DeepSpeed's AutoTP needs CUDA",
         "--ds.tensor_parallel_size",
         lambda args: args.ds.tensor_parallel_size > 1,
     ),
     Feature(
         "deepcompile",
         REFUSED,
-        "it reduces gradients inside a compiled graph, which the guards do not see",
+        "it reduces gradients inside a compiled graph, where the guards cannot check them",
         "--ds.deepcompile",
         lambda args: args.ds.deepcompile,
     ),
@@ -71,129 +71,30 @@ FEATURES = (
         "GSPO",
         UNTOUCHED,
         "with --loss_agg token-mean or seq-mean-token-mean it is the host's own sequence mean; refused with deltal and "
-        "seq-mean-token-sum-norm, since its ratio is one per sequence",
+        "seq-mean-token-sum-norm, since it has one ratio per sequence",
         "--actor.policy_loss_type gspo",
     ),
     Feature(
-        "Muon", UNTOUCHED, "it gets the exact gradient; its update has no scale, so M cancels", "--actor.optim muon"
+        "Muon", UNTOUCHED, "it gets the exact gradient. Its update has no scale, so M cancels", "--actor.optim muon"
     ),
     Feature("optimizer offload", UNTOUCHED, "it gets the exact gradient, on another device", "--ds.adam_offload"),
     Feature("MoE auxiliary loss", UNTOUCHED, "the host adds it next to the policy loss", "--actor.aux_loss_coef"),
-    Feature("fp16", UNTOUCHED, "steps that overflow are left out and count as skipped", "--ds.param_dtype fp16"),
+    Feature("fp16", UNTOUCHED, "a step that overflows is left out and counts as skipped", "--ds.param_dtype fp16"),
     Feature(
         "short last rollout, dynamic batches",
         UNTOUCHED,
-        "the host leaves out what does not fill an optimizer step; a warning says how many",
+        "the host leaves out responses that do not fill an optimizer step. A warning says how many",
         "--train.dynamic_batch_enable",
     ),
     Feature(
-        "VLM", UNTOUCHED, "image tokens are no action tokens: the masks are the same", "--data.max_images_per_prompt"
+        "VLM",
+        UNTOUCHED,
+        "image tokens are not action tokens, so the masks are the same",
+        "--data.max_images_per_prompt",
     ),
-    Feature("gae with critic", UNTOUCHED, "advantages enter as given; the critic's loss is the host's", "gae"),
-)
-
-
-def has_credentials(args: Arguments) -> bool:
-    return bool(args.logger.wandb.key) or redacted(args.reward.remote_url or "") != (args.reward.remote_url or "")
-
-
-# The host's faults, what is done about them, and when a run meets them.
-FAULTS: tuple[tuple[str, Callable[[Arguments], bool]], ...] = (
-    (
-        "dynamic batch with ZeRO-1/2 kept only the last micro batch's gradient: DeepSpeed's managed accumulation is switched off",
-        lambda args: args.train.dynamic_batch_enable and args.ds.zero_stage in (1, 2),
+    Feature(
+        "gae with critic", UNTOUCHED, "the loss takes the advantages as given. The critic's loss is the host's", "gae"
     ),
-    ("micro batches without a trained token: averaged instead of divided by zero", lambda args: True),
-    (
-        "policy loss, KL and entropy were logged as shares of micro batches, and so drove the adaptive KL: they are the means",
-        lambda args: True,
-    ),
-    ("incomplete optimizer steps of a short rollout: completed, not carried over", lambda args: True),
-    (
-        "the learning rate was planned for fewer steps than short rollouts take, so that it rose again: for as many",
-        lambda args: True,
-    ),
-    (
-        "the average of the weights lost small changes in bf16, all of them with ZeRO-3, and its past on resume: float32, and saved",
-        lambda args: args.train.enable_ema,
-    ),
-    (
-        "a resume ignored the command line's learning rate, weight decay and betas: others are refused, or taken if that is allowed",
-        lambda args: args.ckpt.load_enable,
-    ),
-    (
-        "a run that had ended exported over its model when it was given again: it ends at once",
-        lambda args: args.ckpt.load_enable,
-    ),
-    (
-        "an adaptive KL coefficient began anew on resume: it is saved",
-        lambda args: bool(args.algo.kl.target),
-    ),
-    (
-        "checkpoints: the new one is complete before an old one is deleted",
-        lambda args: args.backend == "deepspeed" and (args.ckpt.save_steps > 0 or args.eval.steps > 0),
-    ),
-    (
-        "a damaged checkpoint was trained on: checksums tell, and the run resumes from the newest whole one",
-        lambda args: args.ckpt.save_steps > 0 or args.eval.steps > 0 or args.ckpt.load_enable,
-    ),
-    ("semaphores, sockets and files of killed processes stayed behind: the run removes its own", lambda args: True),
-    (
-        "asynchronous training saved as best the weights of a later step, and left out the last evaluation: it waits for evaluations",
-        lambda args: args.train.async_enable and bool(args.eval.dataset) and args.eval.steps > 0,
-    ),
-    (
-        "--train.seed did not fix the order of the prompts, nor the responses: it does, also after a resume",
-        lambda args: True,
-    ),
-    (
-        "prompts generated for later steps were lost on resume, and a short last rollout repeated its episode: each is trained once",
-        lambda args: args.ckpt.save_steps > 0 or args.ckpt.load_enable,
-    ),
-    ("LoRA: vLLM gets the merged weights under their own names", lambda args: args.ds.lora.rank > 0),
-    (
-        "a reward function that raises, exits or never returns: stops the run",
-        lambda args: bool(args.reward.remote_url),
-    ),
-    ("SIGTERM ended a run without a word, and nothing was saved: it saves, and exits with 143", lambda args: True),
-    (
-        "a reward or score that is no finite number was trained on, or filtered all data: stops the run",
-        lambda args: bool(args.reward.remote_url or args.train.agent_func_path),
-    ),
-    (
-        "extra_logs that are no numbers, or that not all responses have, ended the run: left out, or means over those that have them",
-        lambda args: bool(args.reward.remote_url or args.train.agent_func_path),
-    ),
-    (
-        "an episode that the context length cuts counted as finished: it counts as cut off",
-        lambda args: bool(args.train.agent_func_path),
-    ),
-    (
-        "the soft punishment let responses off that the context length cuts: they are punished as the longest",
-        lambda args: args.reward.overlong_buffer_len is not None,
-    ),
-    ("a run that trained nothing ended as done: it ends with the reason", lambda args: True),
-    (
-        "the wandb key, and passwords in reward addresses, stood in the log and in wandb's config: hidden",
-        has_credentials,
-    ),
-    (
-        "Python that a model's folder brings along was always run: only with --deltal.trust_remote_code",
-        lambda args: not args.deltal.trust_remote_code,
-    ),
-    (
-        "--data.max_samples cut the evaluation sets too: they are read whole",
-        lambda args: bool(args.eval.dataset) and args.data.max_samples < ALL_ROWS,
-    ),
-    (
-        "a prompt in two evaluation sets counted for the last one only: it counts for each",
-        lambda args: bool(args.eval.dataset),
-    ),
-    (
-        "a resume trained on whatever rows it found: they are compared with the checkpoint's, others are refused",
-        lambda args: args.ckpt.load_enable,
-    ),
-    ("NaN or inf in a loss or gradient norm: stops the run before the update", lambda args: True),
 )
 
 
@@ -239,11 +140,6 @@ def _check_lora(args: Arguments) -> None:
         raise ValueError(
             f"{rank} with --data.max_images_per_prompt {args.data.max_images_per_prompt}: LoRA weights of a VLM are untested"
         )
-
-
-def announcements(args: Arguments) -> list[str]:
-    """One line for each fault of the host that this run meets."""
-    return [text for text, met in FAULTS if met(args)]
 
 
 def table(features: Sequence[Feature] = FEATURES) -> str:

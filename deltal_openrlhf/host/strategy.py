@@ -1,6 +1,6 @@
 """The host's DeepSpeed strategy with guards before an update, and with checkpoints that survive a kill.
 
-Each override names the fault of the host that it mends; deltal_openrlhf/host/features.py lists what a run announces.
+Each override names the fault of the host that it mends. deltal_openrlhf/host/faults.py lists them all.
 """
 
 import json

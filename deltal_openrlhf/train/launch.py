@@ -95,7 +95,7 @@ class _Run:
         """Check all flags, put what was changed back into the host's flat ones, and announce the run."""
         from openrlhf.utils.config import hierarchize
 
-        from deltal_openrlhf.host.features import announcements
+        from deltal_openrlhf.host.faults import announcements
         from deltal_openrlhf.train import start
 
         remote_code.choose(getattr(flat, "deltal.trust_remote_code"))

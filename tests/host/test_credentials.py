@@ -10,7 +10,7 @@ from openrlhf.utils import get_strategy
 from support import commands
 from support.host_arguments import host_arguments
 
-from deltal_openrlhf.host.features import announcements
+from deltal_openrlhf.host.faults import announcements
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SECRETS = (KEY, "pa55word", "t0ken")

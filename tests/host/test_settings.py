@@ -9,7 +9,7 @@ from deltal_openrlhf.aggregation import MODES
 from deltal_openrlhf.backends import CLIENT_STATES
 from deltal_openrlhf.host.controller import ControllerMixin, check_whole_rollouts
 from deltal_openrlhf.host.deepspeed_backend import BACKEND
-from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, UNTOUCHED, announcements, check_features, table
+from deltal_openrlhf.host.features import EXACT, FEATURES, REFUSED, UNTOUCHED, check_features, table
 from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss
 from deltal_openrlhf.host.settings import HOST_MODES, LossSettings
 from deltal_openrlhf.train import checks
@@ -135,12 +135,6 @@ def test_gspo_is_the_hosts_own_sequence_mean_or_refused(mode):
         assert mode in refused
         with pytest.raises(ValueError, match=f"--actor.policy_loss_type gspo does not go with --loss_agg {mode}"):
             LossSettings.from_args(args)
-
-
-def test_dynamic_batches_with_zero_2_are_announced():
-    args = host_arguments(*SIZES, "--train.dynamic_batch_enable")
-    assert any("dynamic batch with ZeRO-1/2" in line for line in announcements(args))
-    assert not any("dynamic batch" in line for line in announcements(host_arguments(*SIZES)))
 
 
 def test_every_exact_feature_names_a_test_that_exists_and_the_doc_has_the_table():
