@@ -6,8 +6,8 @@ rollout, at most 24 tokens a response. An answer is one token of the model's voc
 times, and some prompts have no right answer, so that dynamic sampling has something to replace. The number of responses per prompt, of
 optimizer steps per rollout and all that is not a size stay the recipe's.
 
-Writes docs/reference/recipes.json and the table in docs/reference/recipes.md. About 20 minutes on 2 cores. Interrupted, it resumes with the recipes that have
-not passed as they are now.
+Writes docs/reference/recipes.json and the table in docs/reference/recipes.md. It takes about 20 minutes on 2 cores. Interrupted, it
+resumes with the recipes that have not passed as they are now.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from recipe_findings import MAX_NEW_TOKENS, PROMPTS, findings, sources
 from deltal_openrlhf import cpu
 from deltal_openrlhf.data import countdown
 from deltal_openrlhf.models.tiny import write_tiny_model
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.runs.files import records, write_atomically
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
 from deltal_openrlhf.runs.metrics_file import read_metrics
@@ -89,7 +90,6 @@ def overlay(name: str, recipe: dict, inputs: Path, out: Path) -> dict:
         "actor.num_gpus_per_node": 1,
         "vllm.num_engines": 1,
         "vllm.gpu_memory_utilization": 0.2,
-        "reward.remote_url": ROOT / recipe["reward.remote_url"],
         "ckpt.output_dir": out / "checkpoint",
         "ckpt.path": out / "ckpt",
     }
@@ -147,6 +147,8 @@ FIGURES = (
 def fingerprint(name: str) -> str:
     """A recipe whose settings changed is run again."""
     settings = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    # The file, which is the same whether a recipe gives its path or its name.
+    settings["reward.remote_url"] = str(Path(named.located(settings["reward.remote_url"])).relative_to(ROOT))
     return hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -36,7 +36,7 @@ parameters with a short supervised start, binary rewards, 16 prompts x 8 respons
 estimator; they do not tell how a 7B model trains. All of it comes from these commands on 2 cores without a GPU:
 
     python scripts/make_starts.py --seeds 0 1 2 --out runs/starts
-    deltal compare configs/compare/countdown.yaml --out runs/compare
+    deltal compare compare/countdown --out runs/compare
     python -m deltal_openrlhf.quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
     deltal diagnose --model runs/starts/start0 --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/start
     deltal diagnose --model runs/mid/checkpoint --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/mid

@@ -48,7 +48,7 @@ def test_given_values_have_their_types():
     cpu.install()
     numbers = ("--deltal.max_length", "8", "--megatron.max_tokens_per_micro_batch", "64", "--vllm.num_engines", "2")
     lists = ("--actor.adam.betas", "0.9", "0.99", "--actor.eps_clip_low_high", "0.2", "0.3", "--config", "run.yaml")
-    texts = ("--deltal.scope", "group", "--reward.remote_url", "reward.py", "--eval.dataset", "eval.jsonl", "--dry-run")
+    texts = ("--deltal.scope", "group", "--reward.remote_url", "reward.py", "--eval.dataset", "eval.jsonl", "--dry_run")
     args = host_arguments(*MODEL, *numbers, *lists, *texts)
     assert mismatches(Arguments, args) == []
     assert args.vllm.num_engines == 2 and args.config == ["run.yaml"]

@@ -14,7 +14,7 @@ from megatron_ext.backend import BACKEND
 ROOT = Path(__file__).parents[1]
 SIZES = (
     "--actor.num_gpus_per_node 1 --vllm.num_engines 1 --rollout.batch_size 8 --rollout.n_samples_per_prompt 4 --train.batch_size 16 "
-    "--train.micro_batch_size 2 --rollout.micro_batch_size 2 --algo.advantage.estimator rloo --algo.kl.init_coef 0 --dry-run "
+    "--train.micro_batch_size 2 --rollout.micro_batch_size 2 --algo.advantage.estimator rloo --algo.kl.init_coef 0 --dry_run "
     "--data.prompt_dataset hub/set --reward.remote_url math_reward.py"
 ).split()
 MEGATRON = ["--backend", "megatron", "--actor.model_name_or_path", "model"]

@@ -16,10 +16,10 @@ from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal compare"
 EPILOG = """\
-The file says what is compared (docs/reference/compare.md); flags of this command line win over it. Into --out go the runs, comparison.json and
-the report. The same command resumes after an interruption; runs that were begun with other settings are refused.
+The file says what is compared: docs/reference/compare.md. Flags of the command line win over it. The runs, comparison.json and the
+report go into --out. After an interruption the same command resumes. Runs that began with other settings are refused.
 
-  deltal compare configs/compare/countdown.yaml --start runs/starts/start0 runs/starts/start1 --out runs/compare
+  deltal compare compare/countdown --start runs/starts/start0 runs/starts/start1 --out runs/compare
 """
 
 
@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE.yaml", help="the experiment, such as configs/compare/countdown.yaml")
+    parser.add_argument(
+        "file", metavar="NAME_OR_FILE", help="the experiment: a YAML file, or a shipped one such as compare/countdown"
+    )
     parser.add_argument("--start", nargs="+", metavar="DIR", help="checkpoints to start from, in place of the file's")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for runs and report")
     parser.add_argument(
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arm", nargs="+", metavar="NAME", help="run only these arms")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="in place of the file's")
     parser.add_argument("--retry_crashed", action="store_true", help="run those again that crashed")
-    parser.add_argument("--dry-run", action="store_true", help="say what would run, and end")
+    parser.add_argument("--dry_run", action="store_true", help="say what would run, and end")
     return parser
 
 

@@ -15,6 +15,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import bindings
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.train import config_files, flags
 
 PROG = "deltal compare"
@@ -132,9 +133,11 @@ def check_loop_flags(given: Mapping[str, Any]) -> tuple[Arguments, LossSettings]
         if not value or not Path(value).is_file() or Path(value).suffix != ".jsonl":
             raise ValueError(f"--{flag} is {value}, allowed in the single-process loop is one .jsonl file that exists")
     source = args.reward.remote_url
-    if not source or not Path(source).is_file() or not source.endswith(".py"):
+    path = named.located(source) if source else ""
+    if not path.endswith(".py") or not Path(path).is_file():
         raise ValueError(
-            f"--reward.remote_url is {source}, allowed in the single-process loop is a .py file with reward_func"
+            f"--reward.remote_url is {source}, allowed in the single-process loop are {', '.join(named.FILES)} and a .py file with "
+            "reward_func"
         )
     responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
     if responses % args.train.batch_size:

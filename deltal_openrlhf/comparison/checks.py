@@ -80,7 +80,7 @@ def _once(key: tuple, check: Callable[[], Any]) -> str | None:
 
 
 def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
-    """What `deltal train --dry-run` refuses, or the first missing file, which it only notes."""
+    """What `deltal train --dry_run` refuses, or the first missing file, which it only notes."""
     from deltal_openrlhf.comparison.arguments import flags_file, read_flags
     from deltal_openrlhf.train import launch
     from deltal_openrlhf.train.data_files import missing_files
@@ -88,7 +88,7 @@ def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
     said = io.StringIO()
     with flags_file(flags) as file, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         try:
-            launch.main(["--config", file, "--dry-run"])
+            launch.main(["--config", file, "--dry_run"])
         except SystemExit as stop:
             code = stop.code
     if code:

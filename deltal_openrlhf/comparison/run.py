@@ -86,7 +86,7 @@ def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
 
 
 def plan(spec: Spec, arms: Sequence[Arm], out: Path) -> str:
-    """What would run, as text, for --dry-run. Raises ValueError as run_comparison does."""
+    """What would run, as text, for --dry_run. Raises ValueError as run_comparison does."""
     check_names(spec)
     schedule = Schedule(spec, arms, out)
     check_flags(spec.engine, distinct_flags(spec, arms))

@@ -26,7 +26,7 @@ SET_HERE = {
     "ckpt.path": "--out",
     "ckpt.load_enable": "deltal compare itself",
     "ckpt.best_metric_key": "deltal compare itself",
-    "dry-run": "the command line",
+    "dry_run": "the command line",
     "config": "the command line",
 }
 KEPT_OUT = (

@@ -9,6 +9,7 @@ from typing import Any
 from deltal_openrlhf import __version__
 from deltal_openrlhf.comparison.grid import START, Job
 from deltal_openrlhf.models.checkpoint import checksum, checksums
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.runs import journal
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.journal import SETTINGS
@@ -34,12 +35,14 @@ class Settings:
             "engine": self._engine,
             "flags": flags,
             "start": self._of_start(Path(job.start)),
-            "files": {flag: self._of_file(Path(flags[flag])) for flag in FILE_FLAGS if _is_file(flags.get(flag))},
+            "files": {flag: self._of_file(path) for flag in FILE_FLAGS if (path := _file(flags.get(flag)))},
         }
 
 
-def _is_file(value: Any) -> bool:
-    return isinstance(value, str) and Path(value).is_file()
+def _file(value: Any) -> Path | None:
+    """The local file that a flag names, if it names one."""
+    path = Path(named.located(value)) if isinstance(value, str) else None
+    return path if path and path.is_file() else None
 
 
 def earlier_result(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

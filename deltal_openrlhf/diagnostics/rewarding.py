@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from deltal_openrlhf.evaluation.prompts import Prompt
 from deltal_openrlhf.grading.grader import Grader
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.rewards.reward_file import RewardFunction, checked_rewards, load_reward_function
 from deltal_openrlhf.rewards.scoring import submit
 from deltal_openrlhf.runs.errors import with_kind
@@ -30,17 +31,20 @@ def check_reward(reward: str) -> None:
             raise ValueError(
                 "math-verify is not installed, --reward auto needs it: pip install -e '.[rewards]' in the clone"
             )
-    elif not reward.endswith(".py"):
+        return
+    path = named.located(reward)
+    if not path.endswith(".py"):
         raise ValueError(
-            f"--reward is {reward}, allowed are {AUTO} and a .py file with reward_func(queries, prompts, labels)"
+            f"--reward is {reward}, allowed are {AUTO}, {', '.join(named.FILES)} and a .py file with reward_func(queries, prompts, "
+            "labels)"
         )
-    elif not Path(reward).is_file():
+    if not Path(path).is_file():
         raise ValueError(f"--reward: not there: {reward}")
 
 
 def reward_digest(reward: str) -> str:
     """What identifies it: "auto", or the file's SHA-256."""
-    return AUTO if reward == AUTO else sha256(Path(reward).read_bytes()).hexdigest()
+    return AUTO if reward == AUTO else sha256(Path(named.located(reward)).read_bytes()).hexdigest()
 
 
 def rewarder(reward: str, tokenizer: PreTrainedTokenizerBase) -> Rewarder:

@@ -35,6 +35,7 @@ from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.responses import CheckedExecutor
 from deltal_openrlhf.host.reward_wait import RewardWait, in_thread
 from deltal_openrlhf.host.sampling import SeededRolloutActor
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
 from deltal_openrlhf.rewards.reward_file import checked_rewards
 from deltal_openrlhf.rewards.token import VARIABLE, read_token
@@ -43,7 +44,6 @@ from deltal_openrlhf.runs.redaction import Key, redacted
 
 Texts = Sequence[str]
 _FAILURE = "reward failure"
-MATH_REWARD = "math_reward.py"
 
 
 class RewardSource(NamedTuple):
@@ -64,7 +64,7 @@ class RewardedExecutor(SingleTurnAgentExecutor):
     reward_func: Callable[..., Any]
 
     def __init__(self, source: RewardSource) -> None:
-        super().__init__(source.endpoints)
+        super().__init__(source.endpoints and [named.located(endpoint) for endpoint in source.endpoints])
         function: Callable | None = self.reward_func
         if function is not None:
             given = {} if source.unmarked == "none" else {"unmarked": source.unmarked}
@@ -154,7 +154,12 @@ def reward_wait(args: Arguments) -> float:
 def check_reward_source(args: Arguments) -> None:
     """Raise ValueError if --reward.remote_url is neither one file nor addresses of services, or a flag does not fit it."""
     reward_wait(args)
-    ours = Path(args.reward.remote_url or "").name == MATH_REWARD and not args.train.agent_func_path
+    if args.reward.remote_url and not args.train.agent_func_path:
+        try:
+            named.located(args.reward.remote_url)
+        except ValueError as error:
+            raise ValueError(f"--reward.remote_url: {error}") from None
+    ours = _is_math(args.reward.remote_url or "") and not args.train.agent_func_path
     if ours and find_spec("math_verify") is None:
         raise ValueError(
             f"--reward.remote_url is {args.reward.remote_url}, which needs math-verify: pip install -e '.[rewards]'"
@@ -162,7 +167,7 @@ def check_reward_source(args: Arguments) -> None:
     if args.deltal.unmarked != "none" and not ours:
         raise ValueError(
             f"--deltal.unmarked is {args.deltal.unmarked}, but --reward.remote_url is {args.reward.remote_url}; it is allowed with "
-            f"{MATH_REWARD} only"
+            f"{named.MATH} only"
         )
     if args.train.agent_func_path or not args.reward.remote_url:
         return
@@ -198,4 +203,8 @@ def _services(args: Arguments) -> list[str]:
 
 
 def _is_file(source: str) -> bool:
-    return source.endswith(".py") and "://" not in source
+    return named.is_name(source) or (source.endswith(".py") and "://" not in source)
+
+
+def _is_math(source: str) -> bool:
+    return source == named.MATH or Path(source).name == named.FILES[named.MATH].name

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.runs.errors import with_kind
 
 RewardFunction = Callable[[list[str], list[str], list[str]], Any]
@@ -15,9 +16,9 @@ RewardFunction = Callable[[list[str], list[str], list[str]], Any]
 def load_reward_function(flag: str, path: str) -> RewardFunction:
     """The reward_func of a file, which is executed as the host executes it. Raises ValueError, in one line, if that fails.
 
-    flag: that named the file, for the message.
+    flag: that named the file, for the message. path: or deltal:math, deltal:countdown.
     """
-    spec = importlib.util.spec_from_file_location("reward_func", path)
+    spec = importlib.util.spec_from_file_location("reward_func", named.located(path))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:

@@ -20,13 +20,69 @@ _TERMINATE = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Bad flags end with exit code 2 and one line; no flag may be abbreviated."""
+    """Bad flags end with exit code 2 and one line that names the nearest flag.
+
+    A flag may have hyphens in place of underscores. It is not abbreviated.
+    """
+
+    _words: Sequence[str] = ()
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs, allow_abbrev=False)
 
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        self._words = underscored(sys.argv[1:] if args is None else args, flags_of(self))
+        return super().parse_known_args(self._words, namespace)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {redacted(message)}\n")
+        # What is missing is often there, but misspelt.
+        if message.startswith(_MISSING) and (unknown := _unknown_flag(self._words, flags_of(self))):
+            message = f"{UNKNOWN}{unknown}"
+        self.exit(2, f"{self.prog}: error: {redacted(with_nearest_flag(message, flags_of(self)))}\n")
+
+
+UNKNOWN = "unrecognized arguments: "
+_MISSING = "the following arguments are required: "
+"""How argparse says these."""
+
+
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    """All flags of a parser, and of its subcommands."""
+    flags = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            flags = flags.union(*map(flags_of, action.choices.values()))
+    return flags
+
+
+def underscored(words: Sequence[str], flags: Collection[str]) -> list[str]:
+    """The words of a command line with --a-b as --a_b, where that is a flag. Values, and what follows a bare --, stay as they are."""
+    end = words.index("--") if "--" in words else len(words)
+    return [_underscored(word, flags) for word in words[:end]] + list(words[end:])
+
+
+def _underscored(word: str, flags: Collection[str]) -> str:
+    name, equals, value = word.partition("=")
+    meant = f"--{name[2:].replace('-', '_')}"
+    return f"{meant}{equals}{value}" if name.startswith("--") and name not in flags and meant in flags else word
+
+
+def _unknown_flag(words: Sequence[str], flags: Collection[str]) -> str | None:
+    """The first word that is written as a flag and is none."""
+    end = words.index("--") if "--" in words else len(words)
+    return next((word for word in words[:end] if word.startswith("--") and word.partition("=")[0] not in flags), None)
+
+
+def with_nearest_flag(message: str, flags: Collection[str]) -> str:
+    """The parser's message; where it is about unknown flags, with what comes nearest to the first of them."""
+    unknown = _unknown_flag(message.partition(UNKNOWN)[2].split(), flags)
+    if unknown is None:
+        return message
+    known = [flag[2:] for flag in flags if flag.startswith("--")]
+    near = nearest(unknown[2:].partition("=")[0].replace("-", "_"), known)
+    return f"{message}; {near}" if near else message
 
 
 def check_numbers(
@@ -54,9 +110,9 @@ def check_folder(path: Path | None) -> None:
 def nearest(name: str, known: Collection[str]) -> str | None:
     """ "the nearest known one is 'seeds'", or "the nearest known ones are" those of which name is a part; None if none is near.
 
-    The parts of actor.lr_warmup_ratio are all words between dots and underscores, and what these join.
+    The parts of actor.lr_warmup_ratio and overlays/8gpu are all words between . _ / and -, and what these join.
     """
-    part = re.compile(rf"(^|[._]){re.escape(name)}($|[._])")
+    part = re.compile(rf"(^|[._/-]){re.escape(name)}($|[._/-])")
     close = difflib.get_close_matches(name, list(filter(part.search, known)), n=3, cutoff=0)
     close = close or difflib.get_close_matches(name, known, n=1)
     if not close:

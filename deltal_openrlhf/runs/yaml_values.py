@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from deltal_openrlhf.runs import shipped
+
 _INTEGER = re.compile(r"[-+]?\d+")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _WORDS = {"": None, "null": None, "~": None, "true": True, "false": False}
@@ -28,30 +30,30 @@ class Value(NamedTuple):
     """Text without quotes, so that true, null and numbers are not meant as text."""
 
 
-def read_with_lines(path: str) -> dict[str, Value]:
-    """The mapping in a file. Raises ValueError that names the file and the line."""
+def read_with_lines(name: str) -> dict[str, Value]:
+    """The mapping in a file, which may be a shipped one. Raises ValueError that names the file, as it was asked for, and the line."""
+    path = shipped.located(name)
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        text = path.read_text(encoding="utf-8")
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if getattr(event, "tag", None):
-                raise ValueError(f"{_line(path, event)}: the tag {event.tag!r} has no meaning here; leave it out")
+                raise ValueError(f"{_line(name, event)}: the tag {event.tag!r} has no meaning here; leave it out")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from error
+        raise ValueError(f"{name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text") from error
+        raise ValueError(f"{name}: not UTF-8 text") from error
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
-        raise ValueError(f"{path}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from error
+        raise ValueError(f"{name}{f':{mark.line + 1}' if mark else ''}: not YAML: {problem}") from error
     if not isinstance(root, yaml.MappingNode):
-        raise ValueError(f"{_line(path, root) if root else path}: holds no `key: value` lines")
-    return _entries(path, root, 1)
+        raise ValueError(f"{_line(name, root) if root else name}: holds no `key: value` lines")
+    return _entries(name, root, 1)
 
 
-def read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(name: str) -> dict[str, Any]:
     """The mapping in a file, of None, booleans, numbers, texts, lists and mappings. Raises ValueError as read_with_lines does."""
-    return {key: plain_value(value) for key, value in read_with_lines(path).items()}
+    return {key: plain_value(value) for key, value in read_with_lines(name).items()}
 
 
 def dotted(entries: dict[str, Value], above: str = "") -> Iterator[tuple[str, Value]]:
@@ -79,27 +81,27 @@ def plain_value(value: Value) -> Any:
     return float(content) if _NUMBER.fullmatch(content) else content
 
 
-def _entries(path: str, node: yaml.MappingNode, depth: int) -> dict[str, Value]:
+def _entries(name: str, node: yaml.MappingNode, depth: int) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for key, value in node.value:
-        where = _line(path, key)
+        where = _line(name, key)
         if not (isinstance(key, yaml.ScalarNode) and key.value):
             raise ValueError(f"{where}: a key is a name")
         if key.value in found:
             raise ValueError(f"{where}: {key.value!r} is there twice, first in {found[key.value].where}")
-        found[key.value] = _value(path, value, where, depth)
+        found[key.value] = _value(name, value, where, depth)
     return found
 
 
-def _value(path: str, node: yaml.Node, where: str, depth: int) -> Value:
+def _value(name: str, node: yaml.Node, where: str, depth: int) -> Value:
     if depth > DEEPEST:
         raise ValueError(f"{where}: nested too deep")
     if isinstance(node, yaml.MappingNode):
-        return Value(_entries(path, node, depth + 1), where, False)
+        return Value(_entries(name, node, depth + 1), where, False)
     if isinstance(node, yaml.SequenceNode):
-        return Value([_value(path, item, _line(path, item), depth + 1) for item in node.value], where, False)
+        return Value([_value(name, item, _line(name, item), depth + 1) for item in node.value], where, False)
     return Value(node.value, where, node.style is None)
 
 
-def _line(path: str, node: yaml.Node | yaml.Event) -> str:
-    return f"{path}:{node.start_mark.line + 1}"
+def _line(name: str, node: yaml.Node | yaml.Event) -> str:
+    return f"{name}:{node.start_mark.line + 1}"

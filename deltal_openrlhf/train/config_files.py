@@ -1,4 +1,4 @@
-"""--config FILE.yaml: flags of the command line, kept in files.
+"""--config NAME_OR_FILE: flags of the command line, kept in files; runs/shipped.py finds those that come with the package by name.
 
     loss_agg: deltal                         # --loss_agg deltal
     actor.adam.betas: [0.9, 0.999]           # --actor.adam.betas 0.9 0.999
@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.runs.command import nearest
+from deltal_openrlhf.runs.command import flags_of, nearest, underscored
 from deltal_openrlhf.runs.yaml_values import dotted, read_with_lines
 
-NOT_IN_FILES = ("config", "dry-run", "help")
+NOT_IN_FILES = ("config", "dry_run", "help")
 COMMAND_LINE = "command line"
 
 
@@ -43,12 +43,13 @@ class Expanded(NamedTuple):
 
 def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
     """The command line with the flags of its --config files in front. Raises ValueError, in one line, for whatever is wrong in a file."""
+    argv = underscored(argv, flags_of(parser))
     given = _given(parser, argv)
     merged: dict[str, tuple[Setting, list[str]]] = {}
-    for path in given.pop("config") or []:
+    for name in given.pop("config") or []:
         # Two keys of one file may mean the same flag: alpha and deltal.alpha.
         seen: dict[str, Setting] = {}
-        for setting in read(path):
+        for setting in read(name):
             action = _action(parser, setting)
             if action.dest in seen:
                 raise ValueError(
@@ -60,7 +61,7 @@ def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
             else:
                 merged[action.dest] = setting, _flags(parser, action, setting)
     origins = {dest: setting.where for dest, (setting, _) in merged.items()} | dict.fromkeys(given, COMMAND_LINE)
-    return Expanded([flag for _, flags in merged.values() for flag in flags] + list(argv), origins)
+    return Expanded([flag for _, flags in merged.values() for flag in flags] + argv, origins)
 
 
 def with_origin(message: str, origins: Mapping[str, str]) -> str:
@@ -74,9 +75,12 @@ def with_origin(message: str, origins: Mapping[str, str]) -> str:
     return f"{message} (set in {where}{remedy})"
 
 
-def read(path: str) -> Iterator[Setting]:
-    """The settings of a file in their order, nested keys joined by dots. Raises ValueError that names the file and the line."""
-    for key, value in dotted(read_with_lines(path)):
+def read(name: str) -> Iterator[Setting]:
+    """The settings of a file, which may be a shipped one, in their order; nested keys are joined by dots.
+
+    Raises ValueError that names the file and the line.
+    """
+    for key, value in dotted(read_with_lines(name)):
         if isinstance(value.content, list):
             texts = [item.content for item in value.content if isinstance(item.content, str)]
             if not texts or len(texts) < len(value.content):

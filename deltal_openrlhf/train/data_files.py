@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.worker_groups import models_of_run
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.train.data_flags import is_path
 
 DATA_ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
@@ -29,6 +30,8 @@ def missing_models(args: Arguments, *, of_workers: bool = True) -> list[str]:
 def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
     """One line for each flag that names local files that are not there, with the command that makes them where there is one.
 
+    An unknown deltal:NAME counts as a file that is not there.
+
     A name without a known ending may be one of the hub, unless it is written as a path. of_workers: also files that only workers read.
     """
     flags: list[tuple[str, str | None, tuple[str, ...]]] = [
@@ -48,6 +51,8 @@ def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
 
 
 def _is_missing(name: str, endings: tuple[str, ...]) -> bool:
+    if named.is_name(name) and endings == CODE_ENDINGS:
+        return name not in named.FILES
     if "://" in name or (endings == DATA_ENDINGS and glob.has_magic(name)):
         return False  # what the loader fetches, or finds
     if name.endswith(endings):

@@ -17,7 +17,7 @@ from deltal_openrlhf import rewards
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.data_fingerprint import Digest
 from deltal_openrlhf.host.data_sets import BATCH, longest_prompt, rendered
-from deltal_openrlhf.rewards import scoring
+from deltal_openrlhf.rewards import named, scoring
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.train.data_lines import kind
@@ -59,8 +59,8 @@ class RowCheck:
         self.args, self.loaded, self.tokenizer = args, loaded, tokenizer
         self.limit = longest_prompt(args)
         self.check_label: Callable[[str], Any] | None = scoring.check_label if has_our_service else None
-        source = Path(args.reward.remote_url or "")
-        if not args.train.agent_func_path and source.resolve().parent == Path(rewards.__file__).parent:
+        source = Path("" if args.train.agent_func_path else named.located(args.reward.remote_url or ""))
+        if source.resolve().parent == Path(rewards.__file__).parent:
             self.check_label = REWARD_CHECKS.get(source.name)
         # Our service and our files refuse a query that does not start with its prompt.
         self.needs_prompt = self.check_label is not None

@@ -1,4 +1,4 @@
-"""--dry-run: what a run's flags come to, as text. It starts nothing; launch.py has checked the flags as for a real start."""
+"""--dry_run: what a run's flags come to, as text. It starts nothing; launch.py has checked the flags as for a real start."""
 
 import copy
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ def differences(args: Arguments, settings: LossSettings, recipe: str, given: Giv
 
 
 def report(start: Start, given: Given) -> str:
-    """The text that --dry-run prints."""
+    """The text that --dry_run prints."""
     lines = [*_flags(start, given), *_layout(start)]
     lines += ["", f"GPUs: {gpus.total(start.args)}"]
     lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(start.args)])

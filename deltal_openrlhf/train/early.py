@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from deltal_openrlhf.runs.command import flags_of, underscored
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import config_files, gpus
 from deltal_openrlhf.train.data_files import missing_files
@@ -38,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self) -> None:
         super().__init__(add_help=False, allow_abbrev=False)
         self.add_argument("--config", action="append", default=[])
-        self.add_argument("--dry-run", action="store_true", dest="dry_run")
+        self.add_argument("--dry_run", action="store_true")
         self.add_argument("-h", "--help", action="store_true", dest="help")
         for name in READ:
             self.add_argument(f"--{name}", dest=name)
@@ -50,7 +51,8 @@ class _Parser(argparse.ArgumentParser):
 def _check(argv: Sequence[str]) -> None:
     """Raise ValueError for a file of settings that is missing or broken, and in a real start for missing files that flags name."""
     try:
-        given, _ = _Parser().parse_known_args(list(argv))
+        parser = _Parser()
+        given, _ = parser.parse_known_args(underscored(argv, flags_of(parser)))
     except argparse.ArgumentError:
         return
     values: dict[str, str | None] = dict.fromkeys(READ)

@@ -9,7 +9,7 @@ from deltal_openrlhf import backends
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
-from deltal_openrlhf.runs.command import nearest
+from deltal_openrlhf.runs.command import flags_of, with_nearest_flag
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import credentials
 
@@ -20,7 +20,7 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     """Add ∆L's flags, widen the host's --actor.loss_agg_mode, and let a bad flag end in one line."""
     parser.prog = prog
     parser.usage = "%(prog)s [any flag of openrlhf.cli.train_ppo_ray] --loss_agg deltal --alpha 0.75"
-    parser.error = lambda message: fail(_with_nearest(message, parser), prog)  # type: ignore[method-assign]
+    parser.error = lambda message: fail(with_nearest_flag(message, flags_of(parser)), prog)  # type: ignore[method-assign]
     host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
     host_mode.choices = MODES
     credentials.hide(parser)
@@ -40,9 +40,10 @@ def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config",
         action="append",
-        metavar="FILE.yaml",
-        help="flags from a file, without the dashes: `actor.adam.lr: 1e-6`, or nested. Several --config merge from left to right; flags of "
-        "the command line win",
+        metavar="NAME_OR_FILE",
+        help="flags from a YAML file, without the dashes: `actor.adam.lr: 1e-6`, or nested; or a shipped recipe by its name, such as "
+        "math-deltal or overlays/8gpu (`deltal recipes` lists them). Several --config merge from left to right; flags of the command "
+        "line win",
     )
     group.add_argument(
         "--deltal.trust_remote_code",
@@ -52,7 +53,7 @@ def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "that needs it is refused",
     )
     group.add_argument(
-        "--dry-run",
+        "--dry_run",
         action="store_true",
         help="check all flags as a real start does, print what they come to and what differs from the authors' settings, and end before "
         "Ray starts",
@@ -198,15 +199,6 @@ def _add_backend_flags(parser: argparse.ArgumentParser) -> None:
     parser._get_option_tuples = lambda option_string: [  # type: ignore[method-assign]
         match for match in abbreviated(option_string) if match[0] not in ours
     ]
-
-
-def _with_nearest(message: str, parser: argparse.ArgumentParser) -> str:
-    """The parser's message; where it is about unknown flags, with what comes nearest to the first of them."""
-    unknown = message.partition("unrecognized arguments: ")[2].split()
-    flag = next((word for word in unknown if word.startswith("--")), "").removeprefix("--").partition("=")[0]
-    known = [name[2:] for name in parser._option_string_actions if name.startswith("--")]
-    near = nearest(flag, known) if flag else None
-    return f"{message}; {near}" if near else message
 
 
 def _installed_backend(name: str) -> str:

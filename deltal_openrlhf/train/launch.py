@@ -1,7 +1,7 @@
 """`deltal train`: the host's command line with our flags and classes.
 
 Order: device, host check, the host's parser with our flags and those of the --config files, checks of all flags (one line and exit
-code 2), and only then Ray; with --dry-run a report in its place.
+code 2), and only then Ray; with --dry_run a report in its place.
 """
 
 import runpy

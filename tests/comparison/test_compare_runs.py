@@ -257,7 +257,7 @@ def test_runs_of_other_settings_are_refused_with_the_difference(experiment):
     assert "s1/a/seed0: the run there was begun with another starting point: config.json differs" in refused.stderr
     before.write_text(text)
     experiment.given["flags"]["actor.max_norm"] = 1.0
-    refused = experiment.run("--dry-run")
+    refused = experiment.run("--dry_run")
     assert refused.returncode == 2 and "was begun with --actor.max_norm None, not 1.0" in refused.stderr
     del experiment.given["flags"]["actor.max_norm"]
     assert experiment.run().returncode == 0

@@ -11,7 +11,6 @@ from support import commands
 from support.reward_service import RIGHT, Service, free_port
 
 from deltal_openrlhf.host.reward import RewardedExecutor, RewardSource, check_reward_source, reward_wait
-from deltal_openrlhf.rewards import math_reward
 
 REWARD_FILE = """
 import sys
@@ -73,7 +72,7 @@ def test_executor_gives_rewards_of_a_service_and_of_a_file(tmp_path):
 
 def test_unmarked_answers_reach_our_reward_file():
     for unmarked, reward in (("whole", 1.0), ("none", 0.0)):  # the response is " a", without \\boxed{}
-        assert respond(math_reward.__file__, "a", unmarked=unmarked)["reward"].item() == reward
+        assert respond("deltal:math", "a", unmarked=unmarked)["reward"].item() == reward
 
 
 def test_executor_raises_what_the_host_swallows(tmp_path):
@@ -102,6 +101,13 @@ def test_executor_raises_what_the_host_swallows(tmp_path):
         ("localhost:6284/get_reward", None, "--reward.remote_url: 'localhost:6284/get_reward' is no address"),
         ("http://a/b,c", None, "--reward.remote_url: 'c' is no address"),
         ("a.py,b.py", None, "the host reads only the first"),
+        ("deltal:math", "5", None),
+        (
+            "deltal:countdwn",
+            None,
+            "--reward.remote_url: deltal:countdwn is no reward of this package; the nearest known one is",
+        ),
+        ("deltal:math,b.py", None, "--reward.remote_url: deltal:math,b.py is no reward of this package"),
         (None, "5", "--deltal.reward_wait is 5, but --reward.remote_url is not; it is allowed with a reward file or"),
         ("a.py", "5", None),
         ("http://a/b", "0", "--deltal.reward_wait is 0, allowed are seconds above 0"),
@@ -127,7 +133,15 @@ def test_flags(url, wait, says):
 
 
 @pytest.mark.parametrize(
-    ("url", "refused"), [("x/math_reward.py", False), ("x/mine.py", True), ("http://a/b", True), (None, True)]
+    ("url", "refused"),
+    [
+        ("deltal:math", False),
+        ("x/math_reward.py", False),
+        ("deltal:countdown", True),
+        ("x/mine.py", True),
+        ("http://a/b", True),
+        (None, True),
+    ],
 )
 def test_unmarked_answers_are_for_our_reward_file(url, refused):
     args = SimpleNamespace(
@@ -136,7 +150,7 @@ def test_unmarked_answers_are_for_our_reward_file(url, refused):
         train=SimpleNamespace(agent_func_path=None),
     )
     if refused:
-        with pytest.raises(ValueError, match="--deltal.unmarked is whole, .* allowed with math_reward.py only"):
+        with pytest.raises(ValueError, match="--deltal.unmarked is whole, .* allowed with deltal:math only"):
             check_reward_source(args)
     else:
         check_reward_source(args)

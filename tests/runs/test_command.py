@@ -90,3 +90,51 @@ def test_a_command_that_ends_by_itself_leaves_the_signals_as_they_were():
 def test_versions_of_what_is_installed():
     assert installed_version("no-such-package") is None
     assert installed_versions("no-such-package", "pytest") == {"pytest": pytest.__version__}
+
+
+def parser() -> OneLineParser:
+    made = OneLineParser(prog="deltal x")
+    made.add_argument("--dry_run", action="store_true")
+    made.add_argument("--out_dir", required=True)
+    made.add_argument("--old-name", dest="old")
+    made.add_argument("words", nargs="*")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--dry-run", "--out-dir", "a-b"], Namespace(dry_run=True, out_dir="a-b", old=None, words=[])),
+        (["--out-dir=--c-d"], Namespace(dry_run=False, out_dir="--c-d", old=None, words=[])),
+        (["--out_dir", "--dry-run is off"], Namespace(dry_run=False, out_dir="--dry-run is off", old=None, words=[])),
+        (["--out_dir", "o", "--old-name", "n"], Namespace(dry_run=False, out_dir="o", old="n", words=[])),
+        (["--out_dir", "o", "--", "--dry-run"], Namespace(dry_run=False, out_dir="o", old=None, words=["--dry-run"])),
+    ],
+)
+def test_hyphens_are_taken_in_flags_and_left_in_values(words, wanted):
+    assert parser().parse_args(words) == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--out_dir", "o", "--dry-rn"], "unrecognized arguments: --dry-rn; the nearest known one is 'dry_run'"),
+        # The missing flag is there, misspelt.
+        (["--outdir", "o"], "unrecognized arguments: --outdir; the nearest known one is 'out_dir'"),
+        (["--dry_run"], "the following arguments are required: --out_dir"),
+        (["--out_dir", "o", "--zzzz"], "unrecognized arguments: --zzzz"),
+    ],
+)
+def test_an_unknown_flag_gets_the_nearest_one(words, says, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parser().parse_args(words)
+    assert stop.value.code == 2 and capsys.readouterr().err == f"deltal x: error: {says}\n"
+
+
+def test_flags_of_subcommands_are_known_too(capsys):
+    top = OneLineParser(prog="deltal y")
+    top.add_subparsers(dest="task").add_parser("one").add_argument("--skip_bad", action="store_true")
+    assert top.parse_args(["one", "--skip-bad"]).skip_bad
+    with pytest.raises(SystemExit):
+        top.parse_args(["one", "--skipbad"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: --skipbad; the nearest known one is 'skip_bad'\n")

@@ -64,8 +64,8 @@ def test_unreadable_files(tmp_path):
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     for path, says in (
-        (tmp_path / "none.yaml", "No such file or directory"),
-        (tmp_path, "Is a directory"),
+        (tmp_path / "none.yaml", "no such file, and no shipped recipe has this name; `deltal recipes` lists them"),
+        (tmp_path, "is a folder, and no shipped recipe has this name; `deltal recipes` lists them"),
         (binary, "not UTF-8 text"),
     ):
         with pytest.raises(ValueError) as error:

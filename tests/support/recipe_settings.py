@@ -74,12 +74,12 @@ COMMON = {
 TASK = {
     "countdown": {
         "data.prompt_dataset": "data/countdown/train.jsonl",
-        "reward.remote_url": "deltal_openrlhf/rewards/countdown_reward.py",
+        "reward.remote_url": "deltal:countdown",
         "eval.dataset": "data/countdown/test.jsonl",
     },
     "math": {
         "data.prompt_dataset": "data/math/train.jsonl",
-        "reward.remote_url": "deltal_openrlhf/rewards/math_reward.py",
+        "reward.remote_url": "deltal:math",
         "eval.dataset": "data/math/math500.jsonl,data/math/aime2024.jsonl,data/math/amc.jsonl,data/math/minerva.jsonl",
     },
 }

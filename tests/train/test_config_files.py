@@ -106,7 +106,7 @@ def test_false_and_null_take_back_what_an_earlier_file_has_set(write):
         ("zzzz: 4", "unknown key 'zzzz'; deltal train --help lists the known ones"),
         ("actor.adam: 5", "unknown key 'actor.adam'; the nearest known ones are 'actor.adam.lr', 'actor.adam."),
         ("config: b.yaml", "a.yaml:1: 'config' is for the command line only"),
-        ("dry-run: true", "a.yaml:1: 'dry-run' is for the command line only"),
+        ("dry_run: true", "a.yaml:1: 'dry_run' is for the command line only"),
         ("help: true", "a.yaml:1: 'help' is for the command line only"),
         ("rollout.top_p: 1\ntrain.seed: !!int 5", "a.yaml:2: the tag 'tag:yaml.org,2002:int' has no meaning here"),
         (
@@ -155,8 +155,8 @@ def test_unreadable_files(tmp_path):
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     for path, says in (
-        (tmp_path / "none.yaml", "No such file or directory"),
-        (tmp_path, "Is a directory"),
+        (tmp_path / "none.yaml", "no such file, and no shipped recipe has this name; `deltal recipes` lists them"),
+        (tmp_path, "is a folder, and no shipped recipe has this name; `deltal recipes` lists them"),
         (binary, "not UTF-8 text"),
     ):
         with pytest.raises(ValueError) as error:

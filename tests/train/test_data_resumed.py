@@ -129,7 +129,7 @@ def test_the_command_refuses_before_ray(tmp_path):
         "--data.label_key",
         "label",
     ]
-    flags += ["--ckpt.path", str(tmp_path / "ckpt"), "--dry-run"]
+    flags += ["--ckpt.path", str(tmp_path / "ckpt"), "--dry_run"]
     then = arguments(model, "--data.prompt_dataset", str(path), "--data.max_samples", "5")
     then.deltal.data = run_data.read(then).fingerprint()
     (saved / FILE).write_text(json.dumps(saved_run(then, BACKEND)))

@@ -294,18 +294,18 @@ def test_a_model_of_text_and_images_is_read_by_the_hosts_processor(read, tmp_pat
 
 
 def test_a_dry_run_checks_what_is_here(read):
-    data = read(GOOD, flags=["--dry-run", "--eval.dataset", "hub/set"], tokenizer="hub/model")
+    data = read(GOOD, flags=["--dry_run", "--eval.dataset", "hub/set"], tokenizer="hub/model")
     assert data.lines() == [
         "--eval.dataset is not on this machine: its rows were not checked",
         "--data.prompt_dataset: 1 prompt",
         "--data.prompt_dataset: the tokenizer is not here: prompts were not measured",
     ]
     with pytest.raises(ValueError, match="line 1: label is null"):
-        read({"input": "a", "label": None}, flags=["--dry-run"], tokenizer="hub/model")
+        read({"input": "a", "label": None}, flags=["--dry_run"], tokenizer="hub/model")
 
 
 def test_a_dry_run_counts_rows_whose_chat_template_is_not_here(read):
-    data = read(GOOD, GOOD, flags=["--dry-run", "--data.apply_chat_template"], tokenizer="hub/model")
+    data = read(GOOD, GOOD, flags=["--dry_run", "--data.apply_chat_template"], tokenizer="hub/model")
     assert data.lines() == [
         "--data.prompt_dataset: 2 prompts",
         "--data.prompt_dataset: the tokenizer is not here: prompts were not measured",

@@ -1,4 +1,4 @@
-"""The real command with --dry-run: what it reports. All runs are in one process, from a folder without data."""
+"""The real command with --dry_run: what it reports. All runs are in one process, from a folder without data."""
 
 import json
 
@@ -8,9 +8,9 @@ from support.recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, config
 
 from deltal_openrlhf.train.recipes import EXPERIMENTS
 
-RUNS = {name: [*config(name), "--dry-run"] for name in MADE_OF}
+RUNS = {name: [*config(name), "--dry_run"] for name in MADE_OF}
 RUNS |= {
-    f"overlay {path.stem}": [*config("math-deltal", f"overlays/{path.stem}"), "--dry-run"]
+    f"overlay {path.stem}": [*config("math-deltal", f"overlays/{path.stem}"), "--dry_run"]
     for path in OVERLAYS.glob("*.yaml")
 }
 BY_TOKENS = """--reward.remote_url http://127.0.0.1:1/ --train.dynamic_batch_enable --train.max_tokens_per_gpu 9000 --vllm.num_engines 8
@@ -34,16 +34,16 @@ SAME = """--actor.policy_loss_type ppo --actor.adam.lr 1e-6 --reward.clip_range 
     --logger.logging_steps 2 --ckpt.output_dir x --data.prompt_dataset y.jsonl --train.micro_batch_size 4 --train.seed 42
     --rollout.micro_batch_size 1""".split()
 RUNS |= {
-    "7b on 2 nodes": [*config("countdown-dapo-deltal", "overlays/7b", "overlays/2nodes"), "--dry-run"],
-    "no recipe": ["--dry-run", *BY_TOKENS],
-    "scope rollout": [*MATH, "--dry-run", "--deltal.scope", "rollout", "--ckpt.save_steps", "2000"],
-    "two recipes": [*config("countdown-dapo-soft-punishment", "math-deltal"), "--dry-run"],
-    "other experiment": [*config("math-dapo-deltal"), "--dry-run", *CHANGED],
-    "same by hand": [*MATH, "--dry-run", *SAME],
-    "with a checkpoint": [*MATH, "--dry-run", "--ckpt.path", "saved", "--deltal.allow_changed_loss"],
+    "7b on 2 nodes": [*config("countdown-dapo-deltal", "overlays/7b", "overlays/2nodes"), "--dry_run"],
+    "no recipe": ["--dry_run", *BY_TOKENS],
+    "scope rollout": [*MATH, "--dry_run", "--deltal.scope", "rollout", "--ckpt.save_steps", "2000"],
+    "two recipes": [*config("countdown-dapo-soft-punishment", "math-deltal"), "--dry_run"],
+    "other experiment": [*config("math-dapo-deltal"), "--dry_run", *CHANGED],
+    "same by hand": [*MATH, "--dry_run", *SAME],
+    "with a checkpoint": [*MATH, "--dry_run", "--ckpt.path", "saved", "--deltal.allow_changed_loss"],
     "another rate": [
         *MATH,
-        "--dry-run",
+        "--dry_run",
         "--ckpt.path",
         "saved",
         "--deltal.allow_changed_loss",
@@ -52,16 +52,16 @@ RUNS |= {
     ],
     "another stage": [
         *MATH,
-        "--dry-run",
+        "--dry_run",
         "--ckpt.path",
         "saved",
         "--deltal.allow_changed_loss",
         "--ds.zero_stage",
         "2",
     ],
-    "newest one damaged": [*MATH, "--dry-run", "--ckpt.path", "damaged", "--deltal.allow_changed_loss"],
-    "all damaged": [*MATH, "--dry-run", "--ckpt.path", "ruined"],
-    "another M": [*MATH, "--dry-run", "--deltal.max_length", "4096"],
+    "newest one damaged": [*MATH, "--dry_run", "--ckpt.path", "damaged", "--deltal.allow_changed_loss"],
+    "all damaged": [*MATH, "--dry_run", "--ckpt.path", "ruined"],
+    "another M": [*MATH, "--dry_run", "--deltal.max_length", "4096"],
 }
 
 

@@ -37,7 +37,9 @@ def test_a_missing_file_of_settings_is_said_before_torch_is_imported(module, fol
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert ended.returncode == 2
     said = [line for line in ended.stderr.splitlines() if not line.startswith("import time:")]
-    assert said == ["deltal train: error: missing.yaml: No such file or directory"]
+    assert said == [
+        "deltal train: error: missing.yaml: no such file, and no shipped recipe has this name; `deltal recipes` lists them"
+    ]
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.splitlines()}
     assert "yaml" in imported
     assert imported & {"torch", "openrlhf", "ray", "transformers", "vllm"} == set()
@@ -48,8 +50,11 @@ def test_a_missing_file_of_settings_is_said_before_torch_is_imported(module, fol
     ("words", "says"),
     [
         ("--config bad.yaml", "bad.yaml:2: not YAML: "),
-        ("--config=bad.yaml --dry-run", "bad.yaml:2: not YAML: "),
-        ("--config recipe.yaml --config missing.yaml", "missing.yaml: No such file or directory"),
+        ("--config=bad.yaml --dry_run", "bad.yaml:2: not YAML: "),
+        (
+            "--config recipe.yaml --config missing.yaml",
+            "missing.yaml: no such file, and no shipped recipe has this name; `deltal recipes` lists them",
+        ),
         (
             "--config recipe.yaml",
             "--data.prompt_dataset: not there: data/countdown/train.jsonl; make such files with deltal data countdown --source "
@@ -58,6 +63,11 @@ def test_a_missing_file_of_settings_is_said_before_torch_is_imported(module, fol
         ("--config list.yaml --actor.adam.lr 1", "--eval.dataset: not there: a.jsonl"),
         ("--data.prompt_dataset=x.jsonl@train --config list.yaml", "--data.prompt_dataset: not there: x.jsonl"),
         ("--reward.remote_url r.py", "--reward.remote_url: not there: r.py"),
+        ("--reward.remote-url deltal:maths", "--reward.remote_url: not there: deltal:maths"),
+        (
+            "--config contdown-deltal",
+            "contdown-deltal: no such file, and no shipped recipe has this name; the nearest known one is",
+        ),
         (
             "--config recipe.yaml --data.prompt_dataset there.jsonl --train.agent_func_path a.py",
             "--train.agent_func_path: not there: a.py",
@@ -78,7 +88,9 @@ def test_what_is_said(words, says, folder, capsys):
         "",
         "--config",
         "--help",
-        "--config recipe.yaml --dry-run",
+        "--config recipe.yaml --dry_run",
+        "--config countdown-deltal --dry-run",
+        "--reward.remote_url deltal:math",
         "--config recipe.yaml -h",
         "--config recipe.yaml --data.prompt_dataset there.jsonl",
         "--config recipe.yaml --data.prompt_dataset hub/set",

@@ -15,9 +15,9 @@ from deltal_openrlhf.train import credentials
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 REWARDS = "http://ann:pa55word@127.0.0.1:1/get_reward,http://127.0.0.1:1/get_reward?key=t0ken"
-DRY = [*config("math-deltal"), "--dry-run"]
+DRY = [*config("math-deltal"), "--dry_run"]
 SMALL = "--actor.num_gpus_per_node 1 --vllm.num_engines 1 --data.prompt_dataset hub/set --eval.dataset hub/set".split()
-SIZES = """--dry-run --actor.num_gpus_per_node 8 --vllm.num_engines 1 --rollout.batch_size 8 --rollout.n_samples_per_prompt 4
+SIZES = """--dry_run --actor.num_gpus_per_node 8 --vllm.num_engines 1 --rollout.batch_size 8 --rollout.n_samples_per_prompt 4
     --train.batch_size 16 --train.micro_batch_size 2 --rollout.micro_batch_size 2 --algo.advantage.estimator rloo
     --algo.kl.init_coef 0 --data.prompt_dataset hub/set""".split()
 MEGATRON = [*SIZES, "--backend", "megatron", "--reward.remote_url", "http://127.0.0.1:1/"]

@@ -26,30 +26,30 @@ BAD_NUMBERS = {  # all ranges: test_numbers.py
     "--ds.ring_attn_size 0": "allowed is 1 or more",
 }
 RUNS = {
-    "other loss": [*MATH, "--dry-run", "--loss_agg", "token-mean"],
-    "one engine too few": [*MATH, "--dry-run", "--vllm.num_engines", "3"],
-    "three GPUs": [*MATH, "--dry-run", "--actor.num_gpus_per_node", "3", "--vllm.num_engines", "3"],
+    "other loss": [*MATH, "--dry_run", "--loss_agg", "token-mean"],
+    "one engine too few": [*MATH, "--dry_run", "--vllm.num_engines", "3"],
+    "three GPUs": [*MATH, "--dry_run", "--actor.num_gpus_per_node", "3", "--vllm.num_engines", "3"],
     "ring attention on a CPU": [*MATH, *SMALL, *FROM_HUB, "--ds.ring_attn_size", "2"],
     "deepcompile on a CPU": [*MATH, *SMALL, *FROM_HUB, "--ds.deepcompile"],
-    "refused by the host": [*MATH, "--dry-run", "--train.partial_rollout_enable"],
+    "refused by the host": [*MATH, "--dry_run", "--train.partial_rollout_enable"],
     "refused by the host in a real start": [*MATH, *SMALL, *LOCAL, "--train.partial_rollout_enable"],
     "real start without data": [*config("countdown-deltal"), *SMALL],
-    "no engine": ["--dry-run", *NO_ENGINE],
-    "no file": ["--config", "none.yaml", "--dry-run"],
-    "7b after 2 nodes": [*config("math-deltal", "overlays/2nodes", "overlays/7b"), "--dry-run"],
-    "8 nodes": [*config("math-deltal", "overlays/2nodes"), "--dry-run", *EIGHT_NODES],
-    "unknown flag": [*MATH, "--dry-run", "--actor.adam.lrr", "1"],
-    "unknown flags": [*MATH, "--dry-run", "--adam.lr", "1", "--y"],
-    "unlike any": [*MATH, "--dry-run", "--qqqqqqqqqqqqqqqqqq"],
+    "no engine": ["--dry_run", *NO_ENGINE],
+    "no file": ["--config", "none.yaml", "--dry_run"],
+    "7b after 2 nodes": [*config("math-deltal", "overlays/2nodes", "overlays/7b"), "--dry_run"],
+    "8 nodes": [*config("math-deltal", "overlays/2nodes"), "--dry_run", *EIGHT_NODES],
+    "unknown flag": [*MATH, "--dry_run", "--actor.adam.lrr", "1"],
+    "unknown flags": [*MATH, "--dry_run", "--adam.lr", "1", "--y"],
+    "unlike any": [*MATH, "--dry_run", "--qqqqqqqqqqqqqqqqqq"],
     "8 nodes, micro batches of 1": [
         *config("math-deltal", "overlays/2nodes"),
-        *("--dry-run", "--train.micro_batch_size", "1", "--rollout.micro_batch_size", "1", *EIGHT_NODES),
+        *("--dry_run", "--train.micro_batch_size", "1", "--rollout.micro_batch_size", "1", *EIGHT_NODES),
     ],
 }
-RUNS |= {flags: [*MATH, "--dry-run", *flags.split()] for flags in BAD_NUMBERS}
+RUNS |= {flags: [*MATH, "--dry_run", *flags.split()] for flags in BAD_NUMBERS}
 RUNS |= {
-    "longer than the model": [*MATH, "--dry-run", "--actor.model_name_or_path", "short"],
-    "broken reward file": [*MATH, "--dry-run", "--reward.remote_url", "broken.py"],
+    "longer than the model": [*MATH, "--dry_run", "--actor.model_name_or_path", "short"],
+    "broken reward file": [*MATH, "--dry_run", "--reward.remote_url", "broken.py"],
 }
 
 
@@ -104,7 +104,7 @@ def real(tmp_path_factory) -> dict[str, tuple]:
             "broken reward file",
             "error: --reward.remote_url broken.py: line 1: ModuleNotFoundError: No module named 'no_such_package'",
         ),
-        ("no file", "error: none.yaml: No such file or directory"),
+        ("no file", "error: none.yaml: no such file, and no shipped recipe has this name; `deltal recipes` lists them"),
         ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1; the nearest known one is 'actor.adam.lr'"),
         ("unknown flags", "--adam.lr 1 --y; the nearest known ones are 'actor.adam.lr', 'critic.adam.lr'"),
         ("unlike any", "error: unrecognized arguments: --qqqqqqqqqqqqqqqqqq\n"),

@@ -1,4 +1,4 @@
-"""configs/overlays/megatron: the real command takes each with --dry-run, and the planner says that it fits and is near the best."""
+"""configs/overlays/megatron: the real command takes each with --dry_run, and the planner says that it fits and is near the best."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,7 @@ def dry_runs(tmp_path_factory) -> dict[tuple, tuple]:
         shutil.copy(ROOT / "configs" / "models" / f"qwen2.5-{model}.json", folder / model / "config.json")
         files = [ROOT / "configs" / "math-deltal.yaml", *(OVERLAYS / f"{name}.yaml" for name in (model, length))]
         words = [word for file in files for word in ("--config", str(file))]
-        cases[model, length] = [*words, "--actor.model_name_or_path", str(folder / model), "--dry-run"]
+        cases[model, length] = [*words, "--actor.model_name_or_path", str(folder / model), "--dry_run"]
     return launch_all(cases, folder)
 
 

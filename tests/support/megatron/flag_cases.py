@@ -174,7 +174,7 @@ megatron:
     "text.yaml": "megatron.pipeline_parallel_size: two\n",
     "size.yaml": "megatron.pipeline_parallel_size: 0\n",
 }
-DRY = "--dry-run"
+DRY = "--dry_run"
 REAL = "--data.prompt_dataset prompts.jsonl --data.input_key input --data.label_key label --ckpt.save_steps 5".split()
 FULL = [*MEGATRON, *f"{T} 2 {P} 2 {BUDGET} 5000 --loss_agg deltal".split()]
 RUNS = {f"refused {flags}": [*MEGATRON, DRY, *flags.split()] for flags in REFUSED}

@@ -1,0 +1,27 @@
+"""Our reward files by name, wherever the package is installed: `--reward.remote_url deltal:math`.
+
+A name is looked up where the file is loaded: the nodes of a cluster may have the package in different folders.
+"""
+
+from pathlib import Path
+
+from deltal_openrlhf.runs.command import nearest
+
+PREFIX = "deltal:"
+FOLDER = Path(__file__).parent
+MATH, COUNTDOWN = f"{PREFIX}math", f"{PREFIX}countdown"
+FILES = {MATH: FOLDER / "math_reward.py", COUNTDOWN: FOLDER / "countdown_reward.py"}
+
+
+def is_name(source: str) -> bool:
+    return source.startswith(PREFIX)
+
+
+def located(source: str) -> str:
+    """The path of the file that a name stands for; any other source as it is. Raises ValueError, in one line, for an unknown name."""
+    if not is_name(source):
+        return source
+    if source not in FILES:
+        hint = nearest(source, FILES)
+        raise ValueError(f"{source} is no reward of this package; {hint or 'known are ' + ' and '.join(FILES)}")
+    return str(FILES[source])
