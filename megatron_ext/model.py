@@ -186,7 +186,8 @@ def _bridge(settings: ModelSettings, layout: ParallelLayout) -> Bridge:
         "sequence_parallel": layout.sequence_parallel,
         # The interleaved schedule overlaps its sends; the other one sends and receives in one call.
         "batch_p2p_comm": layout.virtual_pipeline is None,
-        "deallocate_pipeline_outputs": True,
+        # The interleaved schedule frees an output while its send may still read it (schedules.py, pp_pre_forward).
+        "deallocate_pipeline_outputs": layout.virtual_pipeline is None,
         "hidden_dropout": 0.0,
     }
     if settings.recompute:

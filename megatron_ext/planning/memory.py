@@ -88,7 +88,7 @@ def stage_memory(
     kept = layers * (row * shape.hidden_size * HALF if recompute else layer)
     if recompute or work.fused_rope:
         kept += local * shape.head_dim * SINGLE  # the angles, if one response has all tokens
-    # The sender holds its output until the micro batch comes back (deallocate_pipeline_outputs is off).
+    # The interleaved schedule holds an output until its micro batch comes back; the other one frees it, and is counted the same.
     kept += row * shape.hidden_size * HALF if layout.pipeline > 1 else 0
     activations = kept * chunks_in_flight(layout, stage, work.micro_batches) + (layer if recompute else 0)
 
