@@ -6,7 +6,7 @@ rollout, at most 24 tokens a response. An answer is one token of the model's voc
 times, and some prompts have no right answer, so that dynamic sampling has something to replace. The number of responses per prompt, of
 optimizer steps per rollout and all that is not a size stay the recipe's.
 
-Writes docs/reference/recipes.json and the table in docs/reference/recipes.md. It takes about 20 minutes on 2 cores. Interrupted, it
+Writes docs/evidence/recipes.json and the table in docs/evidence/recipes.md. It takes about 20 minutes on 2 cores. Interrupted, it
 resumes with the recipes that have not passed as they are now.
 """
 
@@ -36,8 +36,8 @@ from deltal_openrlhf.runs.metrics_file import read_metrics
 from deltal_openrlhf.train.recipes import EXPERIMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "docs" / "reference" / "recipes.json"
-PAGE = ROOT / "docs" / "reference" / "recipes.md"
+RESULT = ROOT / "docs" / "evidence" / "recipes.json"
+PAGE = ROOT / "docs" / "evidence" / "recipes.md"
 MARKS = "<!-- written by scripts/check_recipes.py -->", "<!-- end -->"
 
 FORMAT = 1

@@ -260,7 +260,7 @@ GOOD = f"--model {MODELS}/qwen2.5-7b.json --gpus 8 --gpu-memory 80 --max-sequenc
         (f"{GOOD} --gpus eight", "argument --gpus: invalid int value: 'eight'"),
         (f"{GOOD} --model nowhere.json", "--model nowhere.json: No such file or directory"),
         (f"{GOOD} --model configs", "--model configs: No such file or directory"),
-        (f"{GOOD} --model docs/reference/recipes.json", "--model docs/reference/recipes.json: model_type is None, allowed are qwen2, "),
+        (f"{GOOD} --model docs/evidence/recipes.json", "--model docs/evidence/recipes.json: model_type is None, allowed are qwen2, "),
         (f"{GOOD} --model configs/overlays/8gpu.yaml", "--model configs/overlays/8gpu.yaml: it sets no actor.model_name_or_path"),
         (f"{GOOD} --model none/such-model", "is neither here nor to be had from the hub; give its config.json"),
     ],
