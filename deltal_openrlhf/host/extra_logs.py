@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-RESERVED = frozenset(
-    "reward score return kl logprobs_diff group_reward_std response_clip_ratio response_length total_length truncated policy_loss "
-    "entropy_loss actor_lr actor_grad_norm ppo_clip_ratio ppo_kl vllm_kl is_filter_ratio generated_samples".split()
-)
+from deltal_openrlhf.runs import metric_names
+
+RESERVED = frozenset((*metric_names.TRAINING, "dynamic_filtering_pass_rate", "generated_samples"))
 """Metrics of the host, which a log of the same name would replace without a word."""
 RESERVED_PREFIXES = ("deltal", "rollout/", "timing/", "_")
 

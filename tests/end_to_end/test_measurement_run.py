@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 from support import commands
+from support.metric_names import nameless
 
 pytestmark = [pytest.mark.timeout(800), pytest.mark.gpus(2)]
 TIME_LIMIT = 400  # seconds on 2 cores that other tests share; the comparison takes about 50 alone
@@ -74,6 +75,7 @@ def test_a_comparison_in_the_pipeline(compared):
     assert [row["step"] for row in rows] == [1, 2, 3] and evaluation["step"] == 3
     assert found["auc"]["value"] == pytest.approx(sum(row["rollout/reward_mean"] for row in rows) / 3)
     assert found["final"]["value"] == pytest.approx(evaluation["eval_default_pass1"])
+    assert nameless({*rows[0], *evaluation}) == []
     assert "<script" not in (compared / "report.html").read_text()
 
 

@@ -1,0 +1,121 @@
+"""The metrics that a run writes, each with its unit and its meaning: docs/reference/metrics.md is made from this file.
+
+A mean over responses or tokens is one over the whole rollout batch or optimizer step, whatever the micro batches and ranks.
+"""
+
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """unit: empty for a number without one. A share is a number from 0 to 1."""
+
+    unit: str
+    meaning: str
+
+
+STEP = {
+    "step": Metric("PPO steps", "the step that this line is of, from 1"),
+    "total_steps": Metric("PPO steps", "steps of the whole run as planned at its start; null in asynchronous training"),
+    "time": Metric("seconds", "when the line was written, since 1970"),
+}
+"""Of every line of metrics.jsonl."""
+
+AGGREGATION = {
+    "deltal/weight_sum_x_M": Metric(
+        "", "M times the sum of the weights x_i of an optimizer step; 1 for deltal with scope step"
+    ),
+    "deltal/weight_sum_x_M_min": Metric("", "the least of it over the optimizer steps of this PPO step"),
+    "deltal/weight_sum_x_M_max": Metric("", "the largest of it"),
+    "deltal/ess": Metric("responses", "effective sample size of an optimizer step, (sum x_i)^2 / sum x_i^2"),
+    "deltal/grad_norm": Metric("", "norm of the policy's gradient before clipping"),
+    "deltal/clip_share": Metric("share", "optimizer steps whose gradient norm was above --actor.max_norm"),
+    "deltal/optimizer_steps": Metric("optimizer steps", "steps of the policy's optimizer that were taken"),
+    "deltal/skipped_steps": Metric(
+        "optimizer steps",
+        "steps without an update: no response left to learn from, or an overflow that the loss scale answers",
+    ),
+}
+"""Of the weights and updates of a PPO step, as means over its optimizer steps unless the meaning says another thing."""
+
+RESPONSES = {
+    "deltal/response_length_mean": Metric("tokens", "mean length of the sampled responses"),
+    "deltal/response_length_p50": Metric("tokens", "median length"),
+    "deltal/response_length_p95": Metric("tokens", "95th percentile of the length"),
+    "deltal/response_length_max": Metric("tokens", "the longest response"),
+    "deltal/filtered_share": Metric("share", "responses that --deltal.overlong_filtering keeps out of the policy loss"),
+    "deltal/groups_without_signal": Metric(
+        "share", "responses whose whole group has the same reward, so that the advantage is 0"
+    ),
+    "rollout/reward_mean": Metric("reward", "mean reward of the sampled responses"),
+    "rollout/reward_std": Metric("reward", "standard deviation of the rewards"),
+    "rollout/response_length_mean": Metric(
+        "tokens", "mean length of the sampled responses, from the first to the last sampled token"
+    ),
+    "rollout/truncated_rate": Metric("share", "responses that the length limit cut off"),
+    "rollout/num_samples": Metric("responses", "responses of the rollout batch"),
+    "dynamic_filtering_pass_rate": Metric(
+        "percent", "responses kept per prompt drawn, with --algo.dynamic_filtering_enable"
+    ),
+}
+"""Of the rollout batch of a PPO step, before it is cut into micro batches."""
+
+TRAINING = {
+    "policy_loss": Metric("", "policy loss of an optimizer step"),
+    "entropy_loss": Metric("nats", "mean entropy of the policy over tokens, with --actor.entropy_coef"),
+    "kl": Metric("nats", "mean estimate of the divergence from the reference model, by --algo.kl.estimator"),
+    "logprobs_diff": Metric("nats", "mean log-probability under the policy minus that under the reference model"),
+    "ppo_clip_ratio": Metric("share", "trained tokens whose loss is clipped"),
+    "ppo_kl": Metric("nats", "mean log-probability before the update minus that of the policy"),
+    "vllm_kl": Metric(
+        "nats", "mean log-probability of vLLM minus that of the trainer, with --algo.advantage.is_correction_level"
+    ),
+    "is_filter_ratio": Metric(
+        "share", "trained tokens (responses, with level seq) whose importance ratio is outside the bounds"
+    ),
+    "actor_lr": Metric("", "learning rate of the policy after the last optimizer step"),
+    "actor_grad_norm": Metric("", "the host's gradient norm of the last optimizer step"),
+    "reward": Metric("reward", "mean reward of the responses that were trained on, with length penalties"),
+    "score": Metric("", "mean score that the reward function gives for dynamic filtering"),
+    "return": Metric("reward", "mean return of a response, with the divergence where it is part of the reward"),
+    "group_reward_std": Metric("reward", "mean over responses of the standard deviation of their group's rewards"),
+    "response_length": Metric("tokens", "mean length of a response"),
+    "total_length": Metric("tokens", "mean length of prompt and response"),
+    "truncated": Metric("share", "responses that the length limit cut off"),
+    "response_clip_ratio": Metric("share", "responses that reach --data.max_len with their prompt"),
+    "critic_loss": Metric("", "loss of the critic"),
+    "values": Metric("reward", "mean value that the critic gives a token"),
+    "critic_lr": Metric("", "learning rate of the critic"),
+    "critic_grad_norm": Metric("", "gradient norm of the critic"),
+}
+"""Of the training of a PPO step: the host's metrics. KL, entropy and losses are true means over tokens (host/metrics.py)."""
+
+GRADES = {
+    "grade/STATUS": Metric(
+        "share",
+        "responses of the math reward with this status: equal, different, unparsable, too_long, timeout, worker_died",
+    ),
+}
+"""Of a reward file: every number of its extra_logs appears under its own name. These are those of deltal:math."""
+
+TIMES = {
+    "timing/generation": Metric("seconds", "sampling and rewards"),
+    "timing/make_experience": Metric("seconds", "log-probabilities of policy and reference model, values, advantages"),
+    "timing/ppo_train": Metric("seconds", "the optimizer steps"),
+    "timing/broadcast": Metric("seconds", "sending the weights to vLLM"),
+    "timing/step_total": Metric("seconds", "the sum of these; in asynchronous training the wall time of the step"),
+}
+
+EVALUATION = {
+    "eval_SET_pass1": Metric("reward", "mean reward over the rows of the set"),
+    "eval_SET_pass1_low": Metric("reward", "lower end of its 95 % interval, a bootstrap over rows"),
+    "eval_SET_pass1_high": Metric("reward", "upper end"),
+    "eval_SET_passN": Metric("reward", "mean over rows of the best of N responses (--eval.n_samples_per_prompt N)"),
+    "eval_SET_response_length_mean": Metric("tokens", "mean length of the responses"),
+    "eval_SET_truncated_rate": Metric("share", "responses that the length limit cut off"),
+    "eval_response_length_mean": Metric("tokens", "mean length over all sets"),
+    "eval_truncated_rate": Metric("share", "responses that the length limit cut off, over all sets"),
+    "eval_num_samples": Metric("responses", "responses of the evaluation"),
+}
+"""Of every line of evals.jsonl, next to step and time. SET is the datasource of the rows, `default` without one."""
+
+METRICS = {**STEP, **AGGREGATION, **RESPONSES, **TRAINING, **GRADES, **TIMES, **EVALUATION}
