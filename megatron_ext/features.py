@@ -1,8 +1,8 @@
-"""What --backend megatron does with each feature of the host: exact, refused or untouched. Start-up checks this table.
+"""What --backend megatron does with each feature of the host: exact, refused or untouched. The start checks this table.
 
-The statuses are those of deltal_openrlhf/host/features.py. A flag that only DeepSpeed or the Hugging Face model would read is refused when
-it has another value than its default, so that nothing that was asked for is silently left out.
-`python -m megatron_ext.features` prints the table that stands in docs/reference/megatron_features.md.
+deltal_openrlhf/host/features.py defines the statuses. A flag that only DeepSpeed or the Hugging Face model would read is refused unless it has
+its default value, so nothing that was asked for is silently left out. `python -m megatron_ext.features` prints the table of
+docs/reference/megatron_features.md.
 """
 
 from collections.abc import Mapping
@@ -44,24 +44,27 @@ DONE = (
     Feature(
         "MoE auxiliary loss",
         UNTOUCHED,
-        "Megatron-Core's own: of every layer and micro batch by itself, summed over the layers, the mean over micro batches and ranks "
-        "(tests/megatron_ext/test_moe.py); transformers, so DeepSpeed, defines it otherwise: a coefficient does not carry over",
+        "Megatron-Core's own: computed for every layer and micro batch, summed over layers, averaged over micro batches and ranks "
+        "(tests/megatron_ext/test_moe.py). transformers, and so DeepSpeed, defines it differently: a coefficient does not carry over",
         "--actor.aux_loss_coef",
     ),
     Feature(
         "states in the CPU's memory while vLLM samples",
         UNTOUCHED,
-        "Megatron-Core moves them; the next step is the same in tests/megatron_ext/test_engine.py, where without a GPU only gradients move",
+        "Megatron-Core moves them. The next step is the same in tests/megatron_ext/test_engine.py, where without a GPU only gradients move",
         "--ds.enable_sleep",
     ),
     Feature(
         "GSPO",
         UNTOUCHED,
-        "the host's loss, on whole responses, with its own two modes; refused with the others, as with DeepSpeed",
+        "with the host's two modes it is the host's loss on whole responses; refused with the others, as with DeepSpeed",
         "--actor.policy_loss_type gspo",
     ),
     Feature(
-        "asynchronous training, partial rollout", UNTOUCHED, "other timing, the same trainer", "--train.async_enable"
+        "asynchronous training, partial rollout",
+        UNTOUCHED,
+        "the timing differs, the trainer is the same",
+        "--train.async_enable",
     ),
 )
 
@@ -81,7 +84,7 @@ REFUSED_FLAGS: tuple[tuple[str, str, str], ...] = (
         "ds.lora.rank ds.lora.alpha ds.lora.target_modules ds.lora.dropout",
         "Megatron-Core trains all parameters",
     ),
-    ("EMA", "train.enable_ema train.ema_beta", "there is no second model to average into"),
+    ("EMA", "train.enable_ema train.ema_beta", "this backend keeps no second model for the average"),
     (
         "Muon",
         "actor.optim actor.muon.lr actor.muon.momentum actor.muon.ns_steps",
@@ -90,52 +93,52 @@ REFUSED_FLAGS: tuple[tuple[str, str, str], ...] = (
     (
         "dynamic batch",
         "train.dynamic_batch_enable train.max_tokens_per_gpu rollout.max_tokens_per_gpu",
-        "micro batches by tokens are --megatron.max_tokens_per_micro_batch here",
+        "use --megatron.max_tokens_per_micro_batch",
     ),
     (
         "ring attention",
         "ds.ring_attn_size ds.ring_attn_head_stride",
-        "responses are split by --megatron.context_parallel_size here",
+        "use --megatron.context_parallel_size to split responses",
     ),
-    ("AutoTP", "ds.tensor_parallel_size", "layers are split by --megatron.tensor_parallel_size here"),
+    ("AutoTP", "ds.tensor_parallel_size", "use --megatron.tensor_parallel_size to split layers"),
     ("deepcompile", "ds.deepcompile", "it compiles DeepSpeed's engine"),
     (
         "Liger kernels",
         "ds.use_liger_kernel",
-        "they replace layers of the Hugging Face model, and this one is Megatron-Core's",
+        "they replace layers of the Hugging Face model, and this backend has Megatron-Core's",
     ),
     (
         "attention and expert kernels",
         "ds.attn_implementation ds.experts_implementation",
-        "Megatron-Core and Transformer Engine have their own",
+        "Megatron-Core and Transformer Engine have their own kernels",
     ),
     (
         "reentrant checkpointing",
         "actor.gradient_checkpointing_reentrant",
         "Megatron-Core recomputes whole layers in its own way",
     ),
-    ("universal checkpoints", "ds.use_universal_ckpt", "checkpoints load under any layout as they are"),
-    ("offload of the reference model", "ref.offload", "it stays on its device"),
-    ("VLM", "data.max_images_per_prompt actor.freeze_visual_encoder", "text models only"),
+    ("universal checkpoints", "ds.use_universal_ckpt", "every checkpoint of this backend loads under any layout"),
+    ("offload of the reference model", "ref.offload", "the reference model stays on its device"),
+    ("VLM", "data.max_images_per_prompt actor.freeze_visual_encoder", "this backend trains text models only"),
     ("value head", "ds.value_head_prefix", "there is no value model and no reward model on GPUs"),
     ("local rank", "local_rank", "Ray places the ranks"),
 )
 
 IGNORED = frozenset(flag for _, flags, _ in REFUSED_FLAGS for flag in flags.split())
-"""Refused with any other value than the default, so what the default is does not matter."""
+"""Flags that are refused unless they have their default value, so the default itself does not matter."""
 
 WITHOUT_A_FLAG = (
     Feature(
         "critic",
         REFUSED,
-        "there is no value model; gae is OpenRLHF's default, set another: group_norm, rloo, reinforce_baseline, dr_grpo or reinforce",
+        "there is no value model. gae is OpenRLHF's default; set group_norm, rloo, reinforce_baseline, dr_grpo or reinforce",
         "--algo.advantage.estimator gae",
         lambda args: args.algo.advantage.estimator == "gae",
     ),
     Feature(
         "reward model on GPUs",
         REFUSED,
-        "set --reward.remote_url or --train.agent_func_path: rewards come from a file, a service or an agent",
+        "set --reward.remote_url or --train.agent_func_path. Rewards come from a file, a service or an agent",
         "--reward.model_name_or_path",
         lambda args: not (args.reward.remote_url or args.train.agent_func_path),
     ),
@@ -152,7 +155,10 @@ FEATURES = (
 
 
 def check_features(args: Arguments, defaults: Mapping[str, Any]) -> None:
-    """Raise ValueError for a feature that this backend refuses. defaults: the parser's value of every flag that the run sets, by dest."""
+    """Raise ValueError for a feature that this backend refuses.
+
+    defaults: the parser's default of every flag that the run sets, by dest.
+    """
     for _, flags, why in REFUSED_FLAGS:
         for flag in flags.split():
             if flag in defaults and cpu.lookup(args, flag) != defaults[flag]:

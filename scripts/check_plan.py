@@ -11,7 +11,7 @@ Builds small random models on Megatron-Core, one process a rank, trains one step
 On plain modules, without GPUs (gloo) or with them (NCCL): norm and attention stand in for Transformer Engine's (measure_memory.py), whose
 fused rotary embedding is not there; what those really save is not measured. Exit status 1 if a figure of the states differs at all, or one
 of the activations by more than 2 %. About a minute on 2 cores;
---markdown prints the table of docs/reference/planning.md.
+--markdown prints the table of docs/evidence/megatron.md.
 """
 
 import argparse
