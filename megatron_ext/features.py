@@ -1,7 +1,7 @@
 """What --backend megatron does with each feature of the host: exact, refused or untouched. The start checks this table.
 
-deltal_openrlhf/host/features.py defines the statuses. A flag that only DeepSpeed or the Hugging Face model would read is refused unless it has
-its default value, so nothing that was asked for is silently left out. `python -m megatron_ext.features` prints the table of
+deltal_openrlhf/host/features.py defines the statuses. A flag that only DeepSpeed or the Hugging Face model would read is refused unless it
+has its default value, so nothing that was asked for is silently left out. `python -m megatron_ext.features` prints the table of
 docs/reference/megatron_features.md.
 """
 

@@ -1,8 +1,9 @@
-"""Make a page of what `deltal verify` and scripts/gpu found on a machine.
+"""Make a page of evidence from what `deltal verify` and scripts/gpu found on a machine.
 
     python scripts/make_evidence.py FILE.jsonl [FILE.jsonl ...] --out docs/evidence/gpu
 
-Writes OUT.json, every figure, and OUT.md, the page: machine, versions, date, and a table for each part. Later files add to earlier ones.
+Writes OUT.json with every figure, and the page OUT.md with machine, versions, date and a table for each part. The rows of all files are put
+together.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from deltal_openrlhf.runs.files import records, write_atomically
 
 Row = dict[str, Any]
 PLAIN = {"mode": "deltal", "world": 1, "micro": 4, "zero": 2, "steps": 1, "epochs": 1, "correction": "off"}
-"""What a case of the gradients part is unless it says otherwise; None and False are also not worth a word."""
+"""Defaults of a case of the gradients part. A group is named after the fields that differ from them, unless those are None or False."""
 TITLES = {
     "gradients": "Gradient of the real DeepSpeed trainer against brute force",
     "guards": "A loss or gradient that is not finite stops a run before the update",
@@ -25,6 +26,12 @@ TITLES = {
     "overhead": "What ∆L and its guards cost",
     "rl": "Reinforcement learning of a real language model",
 }
+CLAIM = "**Claim.** On this machine, training computes the update of the loss's definition, and the guards stop a run before a bad update."
+NOT_SHOWN = (
+    "## What this does not show",
+    "",
+    "A part that was left out shows nothing. The cases are small: they show that the update is right, not that a large run fits or is fast.",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,13 +64,19 @@ def page(machine: Row, rows: list[Row]) -> str:
     name = f"{machine['gpus']} x {machine['gpu']}" if machine.get("gpu") else f"{machine['cores']} CPU cores"
     packages = ", ".join(f"{key} {value}" for key, value in machine["packages"].items())
     cuda = f", CUDA {machine['cuda']}, NCCL {machine['nccl']}, {machine['driver']}" if machine.get("gpu") else ""
-    lines = [f"# What was found on {name}", ""]
-    lines += [f"{machine['date'][:10]}, Python {machine['python']}{cuda}; {packages}.", ""]
-    lines += ["Made by `scripts/make_evidence.py` of the lines that `deltal verify --json` and scripts/gpu wrote.", ""]
+    lines = [f"# What was found on {name}", "", CLAIM, "", "```sh", "deltal verify --json FILE.jsonl", "```", ""]
+    lines += [
+        f"**Machine.** {name}, Python {machine['python']}{cuda}, {machine['date'][:10]}. Packages: {packages}.",
+        "",
+    ]
+    lines += [
+        "`scripts/make_evidence.py` makes this page from the lines that `deltal verify --json` and scripts/gpu write.",
+        "",
+    ]
     lines += [
         f"- {row['case']}: {row['said']}" for row in rows if row["part"] == "machine" and row["case"] != "versions"
     ]
-    lines += ["", "| part | cases as they should be | failed | left out |", "|---|---|---|---|"]
+    lines += ["", "| part | passed | failed | left out |", "|---|---|---|---|"]
     parts = [part for part in TITLES if any(row["part"] == part for row in rows)]
     for part in parts:
         own = [row for row in rows if row["part"] == part]
@@ -77,7 +90,7 @@ def page(machine: Row, rows: list[Row]) -> str:
     for part in parts:
         own = [row for row in rows if row["part"] == part and "error" not in row and "left out" not in row["said"]]
         lines += ["", f"## {TITLES[part]}", "", *SECTIONS.get(part, plain_lines)(own)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *NOT_SHOWN]) + "\n"
 
 
 def plain_lines(rows: list[Row]) -> list[str]:
@@ -92,9 +105,11 @@ def gradients(rows: list[Row]) -> list[str]:
         for name in groups_of(row["case_fields"]):
             groups.setdefault(name, []).append(row)
     lines = [
-        f"{len(right)} cases, fp32, plain SGD with learning rate 1, no clipping: ||change - reference|| / ||reference|| over all "
-        "parameters. Allowed is 1e-5. Each line is the worst of its group; a case is in several groups. Largest change: of one parameter,",
-        "to be well above rounding. holes: masks of several turns; short: a rollout that fell short; correction: importance sampling.",
+        f"{len(right)} cases ran in fp32 with plain SGD, learning rate 1 and no clipping. The error is ||change - reference|| / "
+        "||reference|| over all parameters, and 1e-5 is allowed. Each line is the worst of its group, and a case is in several groups.",
+        "",
+        "The largest change is that of one parameter, which has to be well above rounding. holes are masks of several turns, short is a "
+        "rollout that fell short, and correction is importance sampling.",
         "",
         "| group | cases | worst relative error | smallest largest change |",
         "|---|---|---|---|",
