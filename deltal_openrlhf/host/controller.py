@@ -18,9 +18,10 @@ from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer.ppo_utils import experience_maker
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.utils.logging_utils import init_logger
+from transformers import PreTrainedTokenizerBase
 
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host import adaptive_kl, extra_logs, finished
+from deltal_openrlhf.host import adaptive_kl, extra_logs, finished, run_settings
 from deltal_openrlhf.host.async_evaluation import EvaluationMixin
 from deltal_openrlhf.host.data_order import data_order_bound, used_prompts
 from deltal_openrlhf.host.data_sets import data_sets_bound
@@ -46,6 +47,7 @@ class ControllerMixin(StoppableMixin):
     """Goes in front of the host's controller, which is a BasePPOTrainer."""
 
     args: Arguments
+    tokenizer: PreTrainedTokenizerBase
     total_steps: int | None = None
     last_rows: Sequence[dict] = ()
 
@@ -74,9 +76,10 @@ class ControllerMixin(StoppableMixin):
         if not step:
             finished.forget(self.args)
         adaptive_kl.restore(states, self.kl_ctl, self.args)
+        run_settings.write(self.args, self.settings)
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
         self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
-        self.rollout_files = RolloutFiles(self.args, self.settings)
+        self.rollout_files = RolloutFiles(self.args, self.settings, lambda tokens: self.tokenizer.decode(tokens))
         self.trained.resumed = step > 0
         return states
 

@@ -6,7 +6,7 @@ With --ckpt.save_steps N there are the weights that sampled them.
 by an earlier policy in part). Training does not depend on these files: a failure is logged once and the run continues.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +27,9 @@ FOLDER = "rollouts"
 class RolloutFiles:
     """The files of one run."""
 
-    def __init__(self, args: Arguments, settings: LossSettings) -> None:
-        self._args, self._settings = args, settings
+    def __init__(self, args: Arguments, settings: LossSettings, decode: Callable[[list[int]], str]) -> None:
+        """decode: the text of token ids, special tokens included."""
+        self._args, self._settings, self._decode = args, settings, decode
         self._failed = False
 
     def save_if_due(self, rollout_samples: Sequence[Experience], step: int) -> None:
@@ -61,11 +62,13 @@ class RolloutFiles:
         rewarded = [replace(sample, rewards=sample.rewards.float().clone(), info={}) for sample in rollout_samples]
         apply_length_penalties(rewarded, args)
         path = Path(args.ckpt.output_dir) / FOLDER / f"step_{step:06d}.jsonl"
-        rollouts.write(path, header, (_rollout(sample, i // n, i % n) for i, sample in enumerate(rewarded)))
+        rollouts.write(
+            path, header, (_rollout(sample, i // n, i % n, self._decode) for i, sample in enumerate(rewarded))
+        )
 
 
-def _rollout(sample: Experience, prompt_index: int, number: int) -> Rollout:
-    mask = sample.action_mask[0].bool()
+def _rollout(sample: Experience, prompt_index: int, number: int, decode: Callable[[list[int]], str]) -> Rollout:
+    mask, tokens = sample.action_mask[0].bool(), sample.sequences[0].tolist()
     log_probs = None
     if sample.rollout_log_probs is not None:
         log_probs = [round(value, 6) for value in sample.rollout_log_probs[0][mask].tolist()]
@@ -74,12 +77,13 @@ def _rollout(sample: Experience, prompt_index: int, number: int) -> Rollout:
         sample=number,
         prompt=sample.prompts[0],
         label=sample.labels[0],
-        token_ids=sample.sequences[0].tolist(),
+        token_ids=tokens,
         action_mask=mask.int().tolist(),
         reward=sample.rewards[0].item(),
         truncated=bool(sample.truncated[0]),
         log_probs=log_probs,
         images=bool(sample.images and sample.images[0]),
+        response=decode(tokens[int(mask.int().argmax()) + 1 :]),
     )
 
 

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +57,8 @@ class Rollout:
     """Log-probabilities of the trained tokens, in nats, as the sampler gave them."""
     images: bool = False
     """The prompt had images, which are not saved."""
+    response: str | None = None
+    """Text from the first trained token on, with special tokens. None in files of versions before 0.2 and of `deltal diagnose`."""
 
     @property
     def length(self) -> int:
@@ -69,7 +72,9 @@ def header_line(header: Header) -> str:
 
 def rollout_line(rollout: Rollout) -> str:
     """Raises ValueError for a reward or log-probability that is not finite."""
-    values = {name: value for name, value in vars(rollout).items() if name not in ("log_probs", "images") or value}
+    values = {
+        name: value for name, value in vars(rollout).items() if name not in ("log_probs", "images", "response") or value
+    }
     return json.dumps(values, allow_nan=False) + "\n"
 
 
@@ -78,8 +83,11 @@ def write(path: Path, header: Header, rollouts: Iterable[Rollout]) -> None:
     write_atomically(path, header_line(header) + "".join(map(rollout_line, rollouts)))
 
 
-def read(path: Path) -> tuple[Header, list[Rollout]]:
-    """Header and responses. Raises ValueError with one line that names the file, and the line that is not as it should be."""
+def read(path: Path, *, images: bool = False) -> tuple[Header, list[Rollout]]:
+    """Header and responses. Raises ValueError with one line that names the file, and the line that is not as it should be.
+
+    images: whether responses to prompts with images are allowed. Their gradients cannot be computed.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -87,7 +95,9 @@ def read(path: Path) -> tuple[Header, list[Rollout]]:
     if not lines:
         raise ValueError(f"{path}: empty, a file of rollouts begins with its header")
     header = _parsed(path, 1, lines[0], _header)
-    rollouts = [_parsed(path, number, line, _rollout) for number, line in enumerate(lines[1:], 2)]
+    rollouts = [
+        _parsed(path, number, line, partial(_rollout, images=images)) for number, line in enumerate(lines[1:], 2)
+    ]
     _check_groups(path, rollouts, header.n_samples_per_prompt)
     return header, rollouts
 
@@ -112,9 +122,9 @@ def _header(values: dict[str, Any]) -> Header:
     return header
 
 
-def _rollout(values: dict[str, Any]) -> Rollout:
+def _rollout(values: dict[str, Any], *, images: bool) -> Rollout:
     rollout = _built(Rollout, values)
-    if rollout.images:
+    if rollout.images and not images:
         raise ValueError("the prompt has images, which are not saved: gradients of such responses cannot be computed")
     _check_number("reward", rollout.reward, math.isfinite(rollout.reward), "a finite number")
     tokens, mask = rollout.token_ids, rollout.action_mask

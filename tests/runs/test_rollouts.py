@@ -108,9 +108,13 @@ def run_arguments(folder, *flags):
     )
 
 
+def text_of(token_ids):
+    return " ".join(f"<{token}>" for token in token_ids)
+
+
 def files_of(folder, *flags):
     args = run_arguments(folder, *flags)
-    return RolloutFiles(args, LossSettings.from_args(args))
+    return RolloutFiles(args, LossSettings.from_args(args), text_of)
 
 
 def test_a_run_saves_the_steps_that_follow_its_checkpoints(tmp_path):
@@ -125,7 +129,9 @@ def test_a_run_saves_the_steps_that_follow_its_checkpoints(tmp_path):
     for rollout, expected in zip(read, example(), strict=True):
         places = [t for t, trained in enumerate(expected.action_mask) if trained]
         assert rollout.log_probs == [round(-t / 3, 6) for t in places]
-        assert rollout == Rollout(**vars(expected) | {"log_probs": rollout.log_probs})
+        assert rollout == Rollout(**vars(expected) | {"log_probs": rollout.log_probs, "response": rollout.response})
+    # From the first trained token on, with what stands between two turns.
+    assert [rollout.response for rollout in read] == ["<13> <14>", "<13>", "<12>", "<12> <13> <14> <15>"]
 
 
 def test_without_the_flag_nothing_is_saved(tmp_path):
@@ -149,8 +155,10 @@ def test_rewards_carry_the_length_penalties_and_the_samples_stay_as_they_were(tm
 def test_images_are_marked_and_refused_when_read(tmp_path):
     files = files_of(tmp_path, "--deltal.save_rollouts", "1")
     files.save_if_due(host_samples(images=["cat.png"]), 1)
+    path = tmp_path / "rollouts" / "step_000001.jsonl"
     with pytest.raises(ValueError, match="line 2: the prompt has images"):
-        rollouts.read(tmp_path / "rollouts" / "step_000001.jsonl")
+        rollouts.read(path)
+    assert len(rollouts.read(path, images=True)[1]) == 4
 
 
 def test_a_full_disk_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch):
@@ -192,7 +200,7 @@ def test_the_controller_saves_what_it_trains_on(tmp_path):
     controller = Controller()
     controller.args = run_arguments(tmp_path, "--deltal.save_rollouts", "20")
     controller.settings = LossSettings.from_args(controller.args)
-    controller.rollout_files = RolloutFiles(controller.args, controller.settings)
+    controller.rollout_files = RolloutFiles(controller.args, controller.settings, text_of)
     for steps_taken in (0, 19, 20):
         controller.train_step(host_samples(), steps_taken)
     names = sorted(path.name for path in (tmp_path / "rollouts").iterdir())

@@ -99,6 +99,7 @@ def simulated(world: World, prompts: int) -> Iterator[None]:
             (ppo_trainer, "RemoteExperienceMaker", lambda *args: SimpleNamespace(make_experience_batch=list)),
             (controller, "MetricsFile", lambda *args, **given: quiet),
             (controller, "RolloutFiles", lambda *args: quiet),
+            (controller.run_settings, "write", lambda *args: None),
             (ppo_trainer.os.path, "exists", lambda path: world.disk.latest is not None),
         ):
             stack.enter_context(rebound(owner, name, value))
