@@ -38,7 +38,7 @@ def test_metadata():
     [
         ([], 2, "usage: deltal COMMAND"),
         (["--help"], 0, "train"),
-        (["tarin"], 2, "deltal: unknown command 'tarin', allowed are data, train, eval, diagnose, "),
+        (["tarin"], 2, "deltal: unknown command 'tarin'; the nearest known one is 'train'"),
         (["doctor", "--help"], 0, "Changes nothing"),
         (["enable", "--force"], 2, "unrecognized arguments: --force"),
     ],
