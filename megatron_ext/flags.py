@@ -1,4 +1,4 @@
-"""The --megatron.* flags: their texts, and the checks that need nothing but the flags."""
+"""The --megatron.* flags: their help, and the checks that need only the flags."""
 
 import argparse
 
@@ -20,8 +20,8 @@ SIZES = (
     (
         "virtual_pipeline_parallel_size",
         None,
-        "pieces of the model on every pipeline stage, 2 or more, which shortens the waiting of the stages (interleaved schedule); "
-        "default: one piece, no interleaving",
+        "pieces of the model on every pipeline stage, 2 or more (interleaved schedule). Stages then wait less for each other. By default "
+        "each stage has one piece",
     ),
     ("context_parallel_size", 1, "GPUs over which the tokens of every response are split; default 1"),
     (
@@ -41,23 +41,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--megatron.sequence_parallel",
         action="store_true",
-        help="split the activations between the layers over the tensor parallel GPUs too, which takes less memory",
+        help="split the activations between the layers over the tensor parallel GPUs too, to save memory",
     )
     group.add_argument(
         "--megatron.max_tokens_per_micro_batch",
         type=int,
         metavar="TOKENS",
-        help="fill every micro batch with responses up to this many tokens, prompts and padding included, instead of with "
-        "--train.micro_batch_size responses; old and reference log-probabilities are computed in batches of as many tokens. At "
-        "least --data.max_len; default: no such limit",
+        help="fill every micro batch with responses up to this many tokens, prompts and padding included. This replaces "
+        "--train.micro_batch_size. Old and reference log-probabilities use batches of as many tokens. At least --data.max_len; by "
+        "default there is no such limit",
     )
     group.add_argument(
         "--megatron.logprob_chunk_size",
         type=int,
         default=DEFAULT_CHUNK_SIZE,
         metavar="TOKENS",
-        help="log-probabilities are computed this many tokens at a time, so that no more logits exist at once; fewer take less "
-        f"memory; default {DEFAULT_CHUNK_SIZE}",
+        help="tokens for which log-probabilities are computed, and logits exist, at a time. A smaller number takes less memory; default "
+        f"{DEFAULT_CHUNK_SIZE}",
     )
 
 

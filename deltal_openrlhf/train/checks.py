@@ -1,4 +1,4 @@
-"""What the host would find out only after Ray has started: sizes that do not fit together. Single numbers are numbers.py's."""
+"""Checks of sizes that have to fit together. The host would find a misfit only after Ray has started. numbers.py checks single numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,10 @@ from deltal_openrlhf.train.gpus import ranks
 
 
 def check_other_backends(args: Arguments, defaults: Mapping[str, Any]) -> None:
-    """Raise ValueError for a flag of another training backend. defaults: the parser's value of every flag that is set, by dest."""
+    """Raise ValueError for a flag of another training backend.
+
+    defaults: the parser's value of every flag that is set, by dest.
+    """
     for flag, default in defaults.items():
         name = flag.partition(".")[0]
         if name not in backends.REGISTRY or name == args.backend:
@@ -24,17 +27,17 @@ def check_other_backends(args: Arguments, defaults: Mapping[str, Any]) -> None:
 
 
 def describe_layout(layout: Layout, args: Arguments) -> str:
-    """One line: "tensor 2, pipeline 2, context 1, data parallel 1"."""
+    """Describe the layout in one line, such as "tensor 2, pipeline 2, context 1, data parallel 1"."""
     return f"{layout.describe()}, data parallel {layout.data_parallel(ranks(args.actor))}"
 
 
 def data_parallel_ranks(args: Arguments) -> int:
-    """Ranks of the policy that train on responses of their own."""
+    """The number of policy ranks that train on different responses."""
     return ranks(args.actor) // args.ds.ring_attn_size // args.ds.tensor_parallel_size
 
 
 def check_batch_sizes(args: Arguments, backend: Backend) -> None:
-    """Refuse batch sizes that leave micro batches over in every rollout. (A short last rollout is completed as it comes.)"""
+    """Refuse batch sizes that leave micro batches over in every rollout. (A short last rollout is completed when it comes.)"""
     data_parallel = data_parallel_ranks(args)
     rollout = args.rollout.batch_size * args.rollout.n_samples_per_prompt
     rollout_flags = "--rollout.batch_size x --rollout.n_samples_per_prompt"
@@ -56,7 +59,7 @@ def _check_multiple(total_flags: str, total: int, part_flags: str, part: int) ->
 
 
 def check_placement(args: Arguments) -> None:
-    """Raise ValueError for engines that get no weights, and for numbers of GPUs, engines and ranks that cannot share a placement."""
+    """Raise ValueError for engines that get no weights, and for GPUs, engines and ranks that cannot share a placement."""
     if args.vllm.sync_with_ray and args.vllm.sync_backend == "gloo":
         raise ValueError(
             "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in the host; leave out --vllm.sync_with_ray"

@@ -1,4 +1,4 @@
-"""--config NAME_OR_FILE: flags of the command line, kept in files; runs/shipped.py finds those that come with the package by name.
+"""Flags of the command line, kept in files: --config NAME_OR_FILE. runs/shipped.py finds the files of this package by name.
 
     loss_agg: deltal                         # --loss_agg deltal
     actor.adam.betas: [0.9, 0.999]           # --actor.adam.betas 0.9 0.999
@@ -7,9 +7,8 @@
     eval.dataset: [a.jsonl, b.jsonl]         # --eval.dataset a.jsonl,b.jsonl
     alpha: null                              # the default, whatever an earlier file says
 
-A later file replaces single values of an earlier one, and flags of the command line win over all files. Every value is text in here, as on
-the command line: the parser that owns the flag gives it its type and says what is allowed (YAML alone takes 1e-6 for text and off for
-a boolean).
+A later file replaces single values of an earlier one. Flags of the command line win over all files. Every value is text here, as on the
+command line. The parser that owns the flag converts it and says what is allowed. YAML alone would read 1e-6 as text and off as a boolean.
 """
 
 import argparse
@@ -26,7 +25,10 @@ COMMAND_LINE = "command line"
 
 
 class Setting(NamedTuple):
-    """One line of a file. value: text, a list of texts, or None for null. plain: not in quotes, so that true and false are booleans."""
+    """One line of a file.
+
+    value: text, a list of texts, or None for null. plain: the value has no quotes, so true and false are booleans.
+    """
 
     key: str
     value: str | list[str] | None
@@ -35,14 +37,17 @@ class Setting(NamedTuple):
 
 
 class Expanded(NamedTuple):
-    """argv: the files' flags, then those of the command line. origins: where the value of every flag that was set came from, by dest."""
+    """The command line after the files were read.
+
+    argv: the files' flags, then those of the command line. origins: the place that set each flag, by dest.
+    """
 
     argv: list[str]
     origins: dict[str, str]
 
 
 def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
-    """The command line with the flags of its --config files in front. Raises ValueError, in one line, for whatever is wrong in a file."""
+    """Put the flags of the --config files in front of those of the command line. Raises ValueError, in one line, for a fault of a file."""
     argv = underscored(argv, flags_of(parser))
     given = _given(parser, argv)
     merged: dict[str, tuple[Setting, list[str]]] = {}
@@ -65,7 +70,7 @@ def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
 
 
 def with_origin(message: str, origins: Mapping[str, str]) -> str:
-    """The message "--FLAG is ...", and where the flag's value came from if that was a file."""
+    """The message "--FLAG is ...", with the place of the flag's value if a file set it."""
     key, _, said = message.removeprefix("--").partition(" ")
     where = origins.get("deltal.alpha" if key == "alpha" else key, COMMAND_LINE)
     if where == COMMAND_LINE or not said.startswith("is "):
@@ -76,7 +81,7 @@ def with_origin(message: str, origins: Mapping[str, str]) -> str:
 
 
 def read(name: str) -> Iterator[Setting]:
-    """The settings of a file, which may be a shipped one, in their order; nested keys are joined by dots.
+    """Read the settings of a file, shipped or not, in their order. Dots join nested keys.
 
     Raises ValueError that names the file and the line.
     """
@@ -107,7 +112,7 @@ def _action(parser: argparse.ArgumentParser, setting: Setting) -> argparse.Actio
 
 
 def _flags(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
-    """The setting as words of the command line, checked by the parser."""
+    """Turn the setting into words of the command line, checked by the parser."""
     if action.nargs == 0:
         return _switch(parser, action, setting)
     values = setting.value if isinstance(setting.value, list) else [str(setting.value)]
@@ -126,7 +131,7 @@ def _flags(parser: argparse.ArgumentParser, action: argparse.Action, setting: Se
 
 
 def _plain_number(text: str) -> str:
-    """A negative number without an exponent: argparse takes -1e-1 for a flag."""
+    """Write a negative number without an exponent, because argparse takes -1e-1 for a flag."""
     if not text.startswith("-"):
         return text
     try:
@@ -136,7 +141,7 @@ def _plain_number(text: str) -> str:
 
 
 def _switch(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
-    """A flag without a value. What is off by default needs no word to be off."""
+    """The words of a flag that takes no value. There are none where the flag stays at its default, off."""
     word = str(setting.value).lower() if setting.plain else ""
     if word not in ("true", "false"):
         raise ValueError(
@@ -149,7 +154,7 @@ def _switch(parser: argparse.ArgumentParser, action: argparse.Action, setting: S
 
 
 def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
-    """The dests that the command line itself sets, with their values, and `config`. What it does not know is left to the real parse."""
+    """The dests that the command line itself sets, with their values, and `config`. Unknown flags are left to the real parse."""
     unset = object()
     dests = {action.dest for action in parser._actions if action.dest != "config"}
     blank = argparse.Namespace(
@@ -161,7 +166,7 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, An
 
 @contextmanager
 def _raising(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """Inside, the parser raises ArgumentError instead of ending the process."""
+    """Inside this context, the parser raises ArgumentError instead of ending the process."""
     ends, parser.exit_on_error = parser.exit_on_error, False
     try:
         yield

@@ -1,4 +1,4 @@
-"""A quiet console: one line a PPO step with an estimate of the time left; everything else goes into a log file."""
+"""A quiet console: one line per PPO step, with an estimate of the time left. Everything else goes into a log file."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from deltal_openrlhf.runs.watch import Watch
 
 
 def step_line(row: dict, left: float | None) -> str:
-    """One PPO step for a person. left: seconds, None if not known."""
+    """Describe one PPO step for a reader. left: seconds, None if unknown."""
     total = f"/{row['total_steps']}" if row.get("total_steps") else ""
     parts = [
         f"step {row['step']}{total}",
@@ -52,7 +52,7 @@ class QuietConsole:
         self._shown = max(self._shown, len(rows))
 
     def say(self, line: str) -> None:
-        """Show a line to the user, and put it into the log too."""
+        """Show a line to the user, and write it to the log too."""
         for stream in (self._out, sys.stdout):
             print(f"deltal train: {line}", file=stream, flush=True)
 
@@ -62,13 +62,13 @@ class QuietConsole:
         return [row for row in read_metrics(str(self._metrics)) if row["time"] >= self._started]
 
     def close(self) -> None:
-        """Print what is left and give stdout and stderr back."""
+        """Print the remaining lines, and restore stdout and stderr."""
         self._watch.stop()
         self._redirection.close()
 
 
 def _seconds_left(rows: list[dict], row: dict) -> float | None:
-    """Seconds left by the wall time between the last steps, which holds everything that a step takes."""
+    """Estimate the seconds left from the wall time between the last steps, which includes every part of a step."""
     done = [r for r in rows if r["step"] <= row["step"]][-6:]
     if not row.get("total_steps") or len(done) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Credentials among the host's flags: they hide themselves from the moment the flags are read, and wandb's is looked up."""
+"""Credentials among the host's flags. They are hidden from the moment the flags are read, and the wandb key is looked up."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ CHECKED_AGAINST = "0.31.0"
 
 
 def hide(parser: argparse.ArgumentParser) -> None:
-    """Let the values of these flags hide themselves. Raises KeyError if the host's parser has no such flag."""
+    """Hide the values of these flags wherever they are printed. Raises KeyError if the host's parser has no such flag."""
     actions = {action.dest: action for action in parser._actions}
     for dest, kind in HIDING.items():
         actions[dest].type = kind
@@ -27,9 +27,9 @@ def hide(parser: argparse.ArgumentParser) -> None:
 
 
 def resolve_wandb_key(args: Arguments) -> list[str]:
-    """Put the key in the place of `env`. A line if its form could not be checked.
+    """Replace `env` by the key. Returns a line if the form of the key could not be checked.
 
-    Raises ValueError for a key that wandb would refuse after minutes, that is not there, or that could not be looked up.
+    Raises ValueError if the key is missing, cannot be looked up, or would be refused by wandb minutes later.
     """
     given = args.logger.wandb.key = args.logger.wandb.key or None  # "$UNSET" is no key
     if given is None or os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
@@ -56,7 +56,7 @@ def _lacks(error: ImportError) -> str:
 
 
 def _fault(key: str) -> str | None:
-    """What wandb's own check says of the form of a key: it takes keys with a prefix, and tokens, of many lengths."""
+    """What wandb's own check says about the form of a key. It accepts keys with a prefix, and tokens, of many lengths."""
     from wandb.sdk.lib.wbauth import check_api_key
 
     fault = check_api_key(str(key))
@@ -64,7 +64,7 @@ def _fault(key: str) -> str | None:
 
 
 def _of_netrc() -> str | None:
-    """The key that `wandb login` has saved for WANDB_BASE_URL, or for wandb's own server: its name depends on the version of wandb."""
+    """The key that `wandb login` saved for WANDB_BASE_URL or for wandb's own server. The function's name depends on wandb's version."""
     try:
         from wandb.errors import AuthenticationError
         from wandb.sdk.lib.urls import DEFAULT_BASE_URL

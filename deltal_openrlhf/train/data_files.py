@@ -1,4 +1,4 @@
-"""Local files that the flags name: they have to be there. What is in them is data_rows.py's."""
+"""Checks that the local files of the flags exist. data_rows.py checks their content."""
 
 import glob
 from pathlib import Path
@@ -19,20 +19,19 @@ DATA_COMMANDS = {
 
 
 def missing_models(args: Arguments, *, of_workers: bool = True) -> list[str]:
-    """One line for each model of the run that is named by a path at which there is no folder.
+    """One line for each model whose path is not a folder.
 
-    of_workers: also those that only workers read, which are all but the policy.
+    of_workers: also check models that only workers read, which are all but the policy.
     """
     missing = [(flag, name) for flag, name in models_of_run(args) if is_path(name) and not Path(name).is_dir()]
     return [f"--{flag} {name}: no such folder" for flag, name in missing if of_workers or flag.startswith("actor.")]
 
 
 def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
-    """One line for each flag that names local files that are not there, with the command that makes them where there is one.
+    """One line for each flag whose local files are missing, with the command that makes them where there is one.
 
-    An unknown deltal:NAME counts as a file that is not there.
-
-    A name without a known ending may be one of the hub, unless it is written as a path. of_workers: also files that only workers read.
+    An unknown deltal:NAME counts as a missing file. A name without a known ending may be on the hub, unless it is written as a path.
+    of_workers: also check files that only workers read.
     """
     flags: list[tuple[str, str | None, tuple[str, ...]]] = [
         ("data.prompt_dataset", args.data.prompt_dataset, DATA_ENDINGS),

@@ -1,4 +1,4 @@
-"""Where in a file a row stands, and what is wrong with a file that the loader does not read: the loader itself names neither."""
+"""Finds the line of a row, and the fault of a file that the loader cannot read. The loader itself names neither."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def place(path: Path, row: int) -> str:
 
 
 def fault(path: Path) -> str | None:
-    """The first thing that keeps a text file from being read, with its line; None if nothing is found."""
+    """The first thing that makes a text file unreadable, with its line. None if nothing is found."""
     if path.suffix not in TEXT_FILES:
         return None
     if why := not_utf_8(path):
@@ -40,7 +40,7 @@ def fault(path: Path) -> str | None:
 
 
 def not_utf_8(path: Path) -> str | None:
-    """The first line of a text file that is no UTF-8; the loader takes some of them, and fails when the row is read."""
+    """The first line of a text file that is not UTF-8. The loader accepts some such files and fails when the row is read."""
     if path.suffix not in TEXT_FILES:
         return None
     with open(path, "rb") as file:
@@ -53,7 +53,7 @@ def not_utf_8(path: Path) -> str | None:
 
 
 def empty_line(path: Path) -> str | None:
-    """The loader passes over empty lines, but not where a column holds more than one type; None where there are none."""
+    """An empty line that the loader cannot skip, because a column holds more than one type. None if there is none."""
     if not _is_one_a_line(path):
         return None
     with open(path, "rb") as file:
@@ -66,7 +66,7 @@ def empty_line(path: Path) -> str | None:
 
 
 def first_of_another_type(path: Path, key: str) -> str | None:
-    """Where a column's values change their type, for a message; None if they do not, or if the file is no JSON."""
+    """The place where a column's values change their type, for a message. None if they do not, or if the file is not JSON."""
     if path.suffix not in (".json", ".jsonl"):
         return None
     try:
@@ -80,7 +80,7 @@ def first_of_another_type(path: Path, key: str) -> str | None:
 
 
 def kind(value: Any) -> str:
-    """What a value of a row is, in the words of a message."""
+    """Name the type of a row's value for a message."""
     names = {str: "text", bool: "true or false", dict: "an object", list: "a list", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
@@ -112,7 +112,7 @@ def _fault_in_line(raw: bytes) -> str | None:
 
 
 def _is_one_a_line(path: Path) -> bool:
-    """Whether a line is a row: JSON lines, by whatever name. The loader takes a file for a list of rows if it begins with a bracket."""
+    """Whether each line is a row, whatever the file's name. The loader expects a list of rows if the file begins with a bracket."""
     if path.suffix not in (".json", ".jsonl"):
         return False
     with open(path, "rb") as file:
@@ -121,7 +121,7 @@ def _is_one_a_line(path: Path) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, numbered from 1."""
+    """The non-empty lines, numbered from 1."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if number == 1:

@@ -1,4 +1,4 @@
-"""The data sets of one flag, loaded by the host's own loader, each of whose failures is one line with the flag and the file."""
+"""Loads the data sets of one flag with the host's own loader. Each failure is one line with the flag and the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,10 @@ FLAGS = {"data.prompt_dataset": "data.prompt_split", "eval.dataset": "eval.split
 
 @dataclass(frozen=True)
 class Loaded:
-    """The data sets of one flag. sets: each by itself. rows: all of them, as the run blends and cuts them."""
+    """The data sets of one flag.
+
+    sets: each set. rows: all of them, as the run blends and cuts them.
+    """
 
     args: Arguments
     flag: str
@@ -32,7 +35,7 @@ class Loaded:
     rows: Dataset
 
     def where(self, row: int) -> str:
-        """The flag and the place, for the beginning of a message. row: a number of `rows`."""
+        """The flag and the place, for the beginning of a message. row: an index of `rows`."""
         return f"--{self.flag} {self.place(row)}"
 
     def place(self, row: int) -> str:
@@ -54,7 +57,7 @@ class Loaded:
 
     @cached_property
     def _draws(self) -> Dataset:
-        """Where each row comes from, drawn as the loader draws rows."""
+        """The origin of each row, drawn as the loader draws rows."""
         sizes = enumerate(map(len, self.sets))
         origins = [Dataset.from_dict({"set": [number] * size, "row": list(range(size))}) for number, size in sizes]
         shares = [float(share) for share in (self.args.data.prompt_probs or "").split(",")]
@@ -63,7 +66,10 @@ class Loaded:
 
 
 def load(args: Arguments, flag: str) -> Loaded:
-    """Raises ValueError for what cannot be loaded, for columns that are missing or lose what they held, and for sets without rows."""
+    """Load the data sets.
+
+    Raises ValueError for sets that cannot be loaded or have no rows, and for columns that are missing or changed by the loader.
+    """
     names = names_of(args, flag)
     with _quiet():
         sets = [_load_one(args, flag, name) for name in names]
@@ -83,7 +89,7 @@ def names_of(args: Arguments, flag: str) -> list[str]:
 
 
 def path_of(name: str) -> Path:
-    """Without the folder of a data set on the hub that may follow an @."""
+    """The path without an @FOLDER, which names the folder of a data set on the hub."""
     return Path(name.split("@")[0].strip())
 
 
@@ -135,7 +141,7 @@ def _check_columns(args: Arguments, flag: str, path: Path, rows: Dataset) -> Non
 
 
 def _misfit(names: list[str], sets: list[Dataset]) -> str | None:
-    """The column that keeps the sets from being put together."""
+    """The column that prevents the sets from being joined."""
     for key, feature in sets[0].features.items():
         for name, rows in zip(names[1:], sets[1:], strict=True):
             if key in rows.features and rows.features[key] != feature:
@@ -151,7 +157,7 @@ def _kind(feature: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without bars and without the hub's lines about retries."""
+    """Without progress bars and without the hub's lines about retries."""
     had_bars = is_progress_bar_enabled()
     disable_progress_bar()
     try:

@@ -1,7 +1,7 @@
-"""Every row of a run's data, checked before Ray starts: no row may stop a run in the middle, and its resume again.
+"""Checks every row of a run's data before Ray starts, so that no row stops a run in its middle, and its resume again.
 
-The rows come from the host's own loader, so they are what the host will see: prompts, labels, lengths in tokens, and whether the tokenizer
-gives a prompt back. A dry run checks what is on this machine.
+The host's own loader reads the rows, so the check sees what the host will see: prompts, labels and lengths in tokens. It also checks
+whether the tokenizer gives each prompt back. A dry run checks what is on this machine.
 """
 
 import json
@@ -35,10 +35,11 @@ LONG = 5.0
 
 @dataclass
 class Rows:
-    """What the rows of one flag are found to be. total: without those that --deltal.skip_long_prompts leaves out.
+    """The result of checking the rows of one flag.
 
-    speed: rows a second, None of a check too short to say. long, altered: how many prompts are cut, and how many the tokenizer does not
-    give back; None: not measured. first_long, first_altered: where the first one stands. longest: tokens. digest: of the rows left.
+    total: rows, without those that --deltal.skip_long_prompts leaves out. speed: rows per second, None for a short check. long: prompts
+    that are cut. altered: prompts that the tokenizer does not give back. Both are None if they were not measured. first_long,
+    first_altered: the place of the first one. longest: tokens. digest: of the rows that remain.
     """
 
     flag: str
@@ -53,7 +54,10 @@ class Rows:
 
 
 class RowCheck:
-    """The check of the rows of one flag. tokenizer: or processor; None where it is not on this machine, so that no prompt is measured."""
+    """The check of the rows of one flag.
+
+    tokenizer: a tokenizer or processor. None if it is not on this machine; then no prompt is measured.
+    """
 
     def __init__(self, args: Arguments, loaded: Loaded, tokenizer: Any, has_our_service: bool) -> None:
         self.args, self.loaded, self.tokenizer = args, loaded, tokenizer
@@ -67,7 +71,7 @@ class RowCheck:
         self.needs_json = "://" in (args.reward.remote_url or "") and not args.train.agent_func_path
 
     def run(self) -> Rows:
-        """Raises ValueError, in one line, for the first row that would stop the run."""
+        """Check all rows. Raises ValueError, in one line, for the first row that would stop the run."""
         found = Rows(self.loaded.flag, Digest(self._rendering()))
         measured = self.tokenizer is not None and self.args.data.max_images_per_prompt == 0
         if not measured:
@@ -98,7 +102,7 @@ class RowCheck:
         return [data.input_template]
 
     def _batches(self) -> Iterator[tuple[int, list[Row]]]:
-        """(number of the first row, rows), a batch at a time."""
+        """Yield (number of the first row, rows) for each batch."""
         columns = self.loaded.rows.select_columns(self._columns())
         for start in range(0, len(columns), BATCH):
             numbers = range(start, min(start + BATCH, len(columns)))
@@ -162,7 +166,7 @@ class RowCheck:
     # ── Prompts ──
 
     def _texts(self, start: int, rows: list[Row]) -> list[str]:
-        """The prompts as the model gets them; [] where the chat template is that of a tokenizer which is not here."""
+        """The prompts as the model gets them. [] if the chat template belongs to a tokenizer that is not here."""
         if self.args.data.apply_chat_template and self.tokenizer is None:
             return []
         try:
@@ -182,7 +186,7 @@ class RowCheck:
             ) from error
 
     def _measured(self, found: Rows, start: int, texts: list[str]) -> list[int]:
-        """Count long and altered prompts of a batch; which of it the run keeps."""
+        """Count the long and altered prompts of a batch. Returns which rows the run keeps."""
         tokens = self.tokenizer(text=texts, add_special_tokens=False)["input_ids"]  # as the host calls a processor, too
         kept = []
         for i, ids in enumerate(tokens):
@@ -225,7 +229,7 @@ class RowCheck:
 
 
 def not_json(label: Any) -> str | None:
-    """What in a label JSON has no form for; None if nothing."""
+    """The type in a label that JSON cannot hold. None if there is none."""
     try:
         json.dumps(label)
     except TypeError as error:
@@ -234,7 +238,7 @@ def not_json(label: Any) -> str | None:
 
 
 def decoded(tokens: list[list[int]], tokenizer: Any) -> list[str]:
-    """What the tokenizer's decode() makes of each, with special tokens. Its own batches take three times as long."""
+    """Decode each sequence with the tokenizer's decode(), special tokens included. Its own batch call takes three times as long."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None or tokenizer.clean_up_tokenization_spaces:
         return tokenizer.batch_decode(tokens, skip_special_tokens=False)

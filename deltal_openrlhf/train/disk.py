@@ -1,7 +1,7 @@
-"""The folders of a run before it starts: they can be written, there is room for what the flags keep, and no other run has them.
+"""Checks a run's folders before it starts: they can be written, they have room, and no other run uses them.
 
-Free space is what the file system says; a quota it does not know. The lock is a POSIX lock on a hidden file, held by the driver until it
-ends, however it ends. Between machines it holds where the file system hands locks on: NFS 4 and Lustre with flock do, NFS mounted with
+The file system reports the free space; it does not know quotas. The lock is a POSIX lock on a hidden file. The driver holds it until it
+ends, in whatever way. The lock holds between machines if the file system passes locks on. NFS 4 and Lustre with flock do. NFS mounted with
 `nolock` or `local_lock` does not.
 """
 
@@ -22,7 +22,10 @@ LOCK = ".deltal-train.lock"
 
 
 class _Need(NamedTuple):
-    """What a folder will take. size: bytes. what: for the message. remedy: how to need less."""
+    """The space that a folder needs.
+
+    size: bytes. what: a name for the message. remedy: a way to need less.
+    """
 
     flag: str
     folder: Path
@@ -32,7 +35,7 @@ class _Need(NamedTuple):
 
 
 def check(args: Arguments) -> None:
-    """Raise ValueError, in one line, for folders that cannot be written, have too little space, or hold broken metrics."""
+    """Raise ValueError, in one line, for folders that cannot be written, are too small, or hold broken metrics."""
     for flag, folder in _folders(args):
         _try_writing(flag, folder)
     for name in (metrics_file.NAME, metrics_file.EVALS):
@@ -41,13 +44,13 @@ def check(args: Arguments) -> None:
 
 
 def lock(args: Arguments) -> list[IO]:
-    """Lock the folders of the run, and make them. Until the files are closed another run is refused (ValueError)."""
+    """Make the folders of the run and lock them. Until the files are closed, another run is refused (ValueError)."""
     folders = {path.resolve(): (flag, path) for flag, path in _folders(args)}
     return [lock_one(flag, folder) for flag, folder in folders.values()]
 
 
 def lock_one(flag: str, folder: Path) -> IO:
-    """Lock a folder, and make it. Raises ValueError where it cannot be written, or another run has it."""
+    """Make a folder and lock it. Raises ValueError if it cannot be written, or if another run has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / LOCK, "a")
@@ -58,13 +61,13 @@ def lock_one(flag: str, folder: Path) -> IO:
 
 
 def uses_checkpoints(args: Arguments) -> bool:
-    """Whether the run has --ckpt.path from its start on: to save there by itself, or to resume from there and save when it is stopped."""
+    """Whether the run uses --ckpt.path from its start on. It does if it saves regularly, or resumes from there and saves when stopped."""
     resumes = args.ckpt.load_enable and os.access(existing(Path(args.ckpt.path)), os.W_OK)
     return _saves(args) or _keeps_best(args) or resumes
 
 
 def last_save_fails(args: Arguments) -> str | None:
-    """Why a run that saves nothing by itself could not save when it is told to stop. None where it could, and for all others."""
+    """Why a run that does not save regularly could not save when it is told to stop. None if it could, and for all other runs."""
     if _saves(args) or _keeps_best(args) or args.ckpt.disable_ds:
         return None
     folder, size = Path(args.ckpt.path), checkpoint_size.checkpoint(args)
@@ -77,7 +80,7 @@ def last_save_fails(args: Arguments) -> str | None:
 
 
 def checkpoints_of_another_run(args: Arguments) -> str | None:
-    """That --ckpt.path holds some and the run does not resume from them: a last save would delete them, by --ckpt.max_num."""
+    """A message if --ckpt.path holds checkpoints and the run does not resume from them. A last save would delete them (--ckpt.max_num)."""
     tag = None if args.ckpt.load_enable else newest(Path(args.ckpt.path, "_actor"))
     return tag and f"--ckpt.path {args.ckpt.path} holds {tag} of another run; take another folder"
 
@@ -99,7 +102,7 @@ def _folders(args: Arguments) -> list[tuple[str, Path]]:
 
 
 def _try_writing(flag: str, folder: Path) -> None:
-    """Write a file that has no name in the folder, or in the nearest one above it that is there."""
+    """Write a nameless file in the folder, or in the nearest existing one above it."""
     try:
         with tempfile.TemporaryFile(dir=existing(folder)) as file:
             file.write(b"0" * 4096)
@@ -131,7 +134,7 @@ def _needs(args: Arguments) -> Iterator[_Need]:
 
 
 def _check_space(needs: list[_Need]) -> None:
-    """Folders on one file system share its space."""
+    """Check the free space. Folders on one file system share it."""
     for need in needs:
         device = existing(need.folder).stat().st_dev
         size = sum(other.size for other in needs if existing(other.folder).stat().st_dev == device)

@@ -1,4 +1,4 @@
-"""--dry_run: what a run's flags come to, as text. It starts nothing; launch.py has checked the flags as for a real start."""
+"""--dry_run: prints every setting of a run and starts nothing. launch.py has checked the flags as for a real start."""
 
 import copy
 from collections.abc import Mapping
@@ -19,12 +19,15 @@ LONG = 48
 
 
 def recipe_of(args: Arguments) -> str | None:
-    """The last --config that bears a recipe's name: later files win."""
+    """The last --config that has a recipe's name, because later files win."""
     return next((path for path in reversed(args.config or []) if Path(path).stem in EXPERIMENTS), None)
 
 
 class Given(NamedTuple):
-    """Which flags a run sets. origins: FILE:LINE or "command line", by dest. defaults: the parser's own value of every flag, by dest."""
+    """The flags that a run sets.
+
+    origins: FILE:LINE or "command line", by dest. defaults: the parser's own value of every flag, by dest.
+    """
 
     origins: dict[str, str]
     defaults: Mapping[str, Any]
@@ -43,7 +46,7 @@ class Given(NamedTuple):
 
 
 def differences(args: Arguments, settings: LossSettings, recipe: str, given: Given) -> list[tuple[str, str, str]]:
-    """(what, ours, the authors') wherever this run is not what the authors ran."""
+    """List (what, ours, the authors') for everything in which this run differs from the authors'."""
     experiment = EXPERIMENTS[Path(recipe).stem]
     ours = {flag: cpu.lookup(args, flag) for flag in experiment.flags()}
     ours |= {"deltal.alpha": settings.alpha, "deltal.scope": settings.scope, "deltal.max_length": settings.max_length}
@@ -88,7 +91,7 @@ def _flags(start: Start, given: Given) -> list[str]:
 
 
 def _layout(start: Start) -> list[str]:
-    """How the backend splits the model, where it does."""
+    """How the backend splits the model, if it does."""
     if start.layout is None:
         return []
     return [
@@ -101,7 +104,7 @@ def _layout(start: Start) -> list[str]:
 
 
 def _sizes(start: Start) -> list[str]:
-    """The lines about batches and tokens. Tokens are upper bounds: every prompt and response is as long as it may be."""
+    """The lines about batches and tokens. Tokens are upper bounds: every prompt and response has its largest length."""
     args, layout, longest = start.args, start.layout, start.args.data.max_len
     ranks = data_parallel_ranks(args)
     responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
@@ -162,7 +165,7 @@ def _run_notes(start: Start) -> list[str]:
 
 
 def _cpu_notes(start: Start) -> list[str]:
-    """What a real start would do with these flags here. The flags above are shown as they were given."""
+    """What a real start would change on this machine. The flags above are shown as they were given."""
     if not start.on_cpu:
         return []
     try:
@@ -179,6 +182,6 @@ def _text(value: Any) -> str:
 
 
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:
-    """Aligned columns; a value longer than LONG pushes what follows it."""
+    """Align columns. A value longer than LONG moves the next column."""
     widths = [min(LONG, max((len(row[i]) for row in rows), default=0)) for i in range(2)]
     return [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]

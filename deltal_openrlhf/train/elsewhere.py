@@ -1,6 +1,6 @@
-"""A run whose workers are on other machines: it joins a Ray cluster, from a machine without a GPU. What only they read may be there alone.
+"""Runs that join a Ray cluster from a machine without a GPU. Files that only the workers read may be missing on this machine.
 
-Workers, which hold GPUs, read weights, critic and reward models, and the user's reward or agent file. The driver needs the data and the
+Workers hold GPUs. They read weights, critic and reward models, and the user's reward or agent file. The driver needs the data and the
 policy's configuration and tokenizer. So does the host's controller, which holds no GPU: Ray may place it on any node.
 """
 
@@ -13,7 +13,7 @@ NOT_CHECKED = "on this machine, which has no GPU; not checked, every node with G
 
 
 def notes(args: Arguments) -> list[str]:
-    """One line for each thing that a start would refuse if its workers were here."""
+    """One line for each thing that a start would refuse if its workers ran here."""
     files = set(missing_files(args)) - set(missing_files(args, of_workers=False))
     found = missing_models(args) + sorted(files)
     try:

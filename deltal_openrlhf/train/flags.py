@@ -17,7 +17,7 @@ MODE_FLAG = "actor.loss_agg_mode"
 
 
 def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
-    """Add ∆L's flags, widen the host's --actor.loss_agg_mode, and let a bad flag end in one line."""
+    """Add this package's flags, extend the choices of the host's --actor.loss_agg_mode, and make a bad flag end in one line."""
     parser.prog = prog
     parser.usage = "%(prog)s [any flag of openrlhf.cli.train_ppo_ray] --loss_agg deltal --alpha 0.75"
     parser.error = lambda message: fail(with_nearest_flag(message, flags_of(parser)), prog)  # type: ignore[method-assign]
@@ -36,27 +36,27 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
 
 
 def _add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("recipes", "settings from files, and what they come to")
+    group = parser.add_argument_group("recipes", "settings from files")
     group.add_argument(
         "--config",
         action="append",
         metavar="NAME_OR_FILE",
-        help="flags from a YAML file, without the dashes: `actor.adam.lr: 1e-6`, or nested; or a shipped recipe by its name, such as "
-        "math-deltal or overlays/8gpu (`deltal recipes` lists them). Several --config merge from left to right; flags of the command "
-        "line win",
+        help="read flags from a shipped recipe, such as math-deltal or overlays/8gpu, or from a YAML file. `deltal recipes` lists the "
+        "recipes. A file has flags without dashes: `actor.adam.lr: 1e-6`, or nested. Several --config merge from left to right. Flags "
+        "of the command line win",
     )
     group.add_argument(
         "--deltal.trust_remote_code",
         action="store_true",
-        help="run the Python files that the folder or hub repository of a model brings along (auto_map in its config.json or "
-        "tokenizer_config.json), in this process, in every worker and in vLLM, with your rights; default: none of it runs, and a model "
-        "that needs it is refused",
+        help="run the Python files in a model's folder or hub repository (auto_map in its config.json or tokenizer_config.json). They run "
+        "in this process, in every worker and in vLLM, with your rights. By default none of them runs, and a model that needs them is "
+        "refused",
     )
     group.add_argument(
         "--dry_run",
         action="store_true",
-        help="check all flags as a real start does, print what they come to and what differs from the authors' settings, and end before "
-        "Ray starts",
+        help="check all flags as a real start does, print every setting and what differs from the authors' settings, and end before Ray "
+        "starts",
     )
 
 
@@ -67,9 +67,9 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         dest=MODE_FLAG,
         choices=MODES,
         default=argparse.SUPPRESS,
-        help="short for --actor.loss_agg_mode. token-mean (DAPO norm; the host's default) and seq-mean-token-mean (GRPO norm) are the "
-        "host's own; seq-mean-token-sum-norm (Dr. GRPO norm) divides by the number of responses and M; deltal weights response i by "
-        "(1/M) L_i^-alpha / sum_j L_j^-alpha",
+        help="short for --actor.loss_agg_mode. token-mean (DAPO norm, OpenRLHF's default) and seq-mean-token-mean (GRPO norm) are "
+        "OpenRLHF's own. seq-mean-token-sum-norm (Dr. GRPO norm) divides by the number of responses and M. deltal weights response i "
+        "by (1/M) L_i^-alpha / sum_j L_j^-alpha",
     )
     group.add_argument(
         "--alpha",
@@ -81,37 +81,37 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deltal.scope",
         choices=SCOPES,
-        help="over what deltal's weights are normalised: step (default: the responses of one optimizer step, the paper's formula), "
-        "rollout (the whole rollout batch, the authors' code) or group (the responses to one prompt)",
+        help="responses over which deltal normalises its weights. step, the default, takes those of one optimizer step, the paper's "
+        "formula. rollout takes the whole rollout batch, as the authors' code does. group takes the responses to one prompt",
     )
     group.add_argument(
         "--deltal.max_length",
         type=float,
-        help="M in tokens, the constant by which deltal and seq-mean-token-sum-norm divide; default: the longest response the rollout "
-        "may produce (--rollout.max_new_tokens, else --data.max_len; --data.max_len for agents)",
+        help="M in tokens, the constant by which deltal and seq-mean-token-sum-norm divide. The default is the longest possible response: "
+        "--rollout.max_new_tokens, else --data.max_len; for agents --data.max_len",
     )
     group.add_argument(
         "--deltal.overlong_filtering",
         action="store_true",
-        help="responses cut off by the length limit (finish reason, not length) take no part in the policy loss and its counts; they "
-        "stay in advantages, KL and entropy",
+        help="leave responses that the length limit cuts off out of the policy loss and its counts. The finish reason decides, not the "
+        "length. They stay in advantages, KL and entropy",
     )
     group.add_argument(
         "--deltal.sgd",
         action="store_true",
-        help="plain SGD at --actor.adam.lr, without momentum or weight decay, in place of --actor.optim; for comparisons: Adam hides "
-        "the scale of the gradient",
+        help="train with plain SGD at --actor.adam.lr, without momentum or weight decay, in place of --actor.optim. It is meant for "
+        "comparisons, because Adam hides the scale of the gradient",
     )
     group.add_argument(
         "--deltal.allow_changed_loss",
         action="store_true",
-        help="resume from a checkpoint although it was trained with another mode, alpha, scope, M, filtering or --deltal.sgd",
+        help="resume from a checkpoint that was trained with another mode, alpha, scope, M, filtering or --deltal.sgd",
     )
     group.add_argument(
         "--deltal.allow_changed_optimizer",
         action="store_true",
-        help="resume from a checkpoint although it was trained with another learning rate, schedule, weight decay, betas, eps or clipping; "
-        "those of the command line hold from there on",
+        help="resume from a checkpoint that was trained with another learning rate, schedule, weight decay, betas, eps or clipping. The "
+        "values of the command line hold from the next step on",
     )
 
 
@@ -120,50 +120,51 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deltal.skip_long_prompts",
         action="store_true",
-        help="leave out prompts of more than --data.max_len minus --rollout.max_new_tokens tokens, in training and evaluation sets; "
-        "default: OpenRLHF cuts off their beginning. The start counts them either way",
+        help="leave out prompts of more than --data.max_len minus --rollout.max_new_tokens tokens, in training and evaluation sets. By "
+        "default OpenRLHF cuts off their beginning. The start counts them in both cases",
     )
     # No flags: set once the rows and the checkpoint are checked.
     parser.set_defaults(**{"deltal.data": None, "deltal.resumed": None})
 
 
 def _add_reward_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("rewards", "deltal_openrlhf/rewards/math_reward.py, and reward services")
+    group = parser.add_argument_group("rewards", "reward files and services: docs/reference/rewards.md")
     group.add_argument(
         "--deltal.unmarked",
         choices=FALLBACKS,
         default="none",
-        help=f"what math_reward.py grades where a response marks no answer: {FALLBACK_HELP}; default none. A service has a flag of "
-        "its own",
+        help=f"what deltal:math grades where a response marks no answer: {FALLBACK_HELP}; default none. A service has its own flag for "
+        "this",
     )
     group.add_argument(
         "--deltal.reward_wait",
         type=float,
         metavar="SECONDS",
-        help="seconds that the reward of one response may take (a call of reward_func, or a request to a service with all its tries); then "
-        "the run ends and names the file or the address; default 120. The import of a reward file may take as long, and at least 120",
+        help="seconds that the reward of one response may take: a call of reward_func, or a request to a service with all its tries. After "
+        "that the run ends and names the file or the address. The default is 120. The import of a reward file may take as long, and at "
+        "least 120",
     )
 
 
 def _add_stopping_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "stopping", "a run that is told to stop, and one that stands still: docs/reference/stopping.md"
+        "stopping", "runs that are told to stop, and runs that stall: docs/reference/stopping.md"
     )
     group.add_argument(
         "--deltal.grace",
         type=float,
         default=300.0,
         metavar="SECONDS",
-        help="seconds that a run has to end its step and save in --ckpt.path after SIGTERM or SIGUSR1; after that, or at a second signal, "
-        "it ends at once; default 300",
+        help="seconds that a run has to end its step and save to --ckpt.path after SIGTERM or SIGUSR1. After that, or at a second signal, "
+        "it ends at once. The default is 300",
     )
     group.add_argument(
         "--deltal.stall_timeout",
         type=float,
         default=1800.0,
         metavar="SECONDS",
-        help="end the run, with the stacks of all workers in the log, after so many seconds without a response, a micro batch or a part of "
-        "a save, the start included; default 1800; 0: never",
+        help="seconds without progress after which the run ends, with the stacks of all workers in the log. Progress is a response, a "
+        "micro batch, a part of a save, or a part of the start. The default is 1800, and 0 means never",
     )
 
 
@@ -174,22 +175,22 @@ def _add_measurement_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="save the responses of PPO steps 1, N + 1, 2 N + 1, ... as JSON lines in rollouts/ of --ckpt.output_dir: with "
-        "--ckpt.save_steps N and --ckpt.save_hf there are the weights that sampled them; default 0: none",
+        help="save the responses of PPO steps 1, N + 1, 2 N + 1, ... as JSON lines in rollouts/ of --ckpt.output_dir. --ckpt.save_steps N "
+        "with --ckpt.save_hf saves the weights that sampled them. The default 0 saves none",
     )
 
 
 def _add_backend_flags(parser: argparse.ArgumentParser) -> None:
-    """Add --backend and the flags of every backend that is installed. An abbreviation of one of these is an unknown flag."""
+    """Add --backend and the flags of every installed backend. An abbreviation of one of these flags is an unknown flag."""
     before = len(parser._actions)
     installed = list(backends.installed())
-    group = parser.add_argument_group("training backend", "each has flags of its own, which start with its name")
+    group = parser.add_argument_group("training backend", "the flags of a backend start with its name")
     group.add_argument(
         "--backend",
         type=_installed_backend,
         choices=backends.REGISTRY,
         default=backends.DEFAULT,
-        help=f"what trains the policy and reads the reference model; default {backends.DEFAULT}. "
+        help=f"library that trains the policy and runs the reference model; default {backends.DEFAULT}. "
         + "; ".join(f"{backend.name}: {backend.summary}" for backend in installed),
     )
     for backend in installed:
@@ -202,7 +203,7 @@ def _add_backend_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _installed_backend(name: str) -> str:
-    """The value of --backend. Refused while the flags are read: without its package, a backend's own flags are unknown."""
+    """The value of --backend. It is refused here if its package is missing, because the backend's own flags are then unknown."""
     if name in backends.REGISTRY:
         try:
             backends.load(name)

@@ -1,4 +1,4 @@
-"""GPUs: how many the host will ask Ray for, and whether they are there. For those that are not, Ray would wait for ever."""
+"""Counts the GPUs that the host will ask Ray for and checks that they exist. Ray would wait for missing ones forever."""
 
 import os
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from deltal_openrlhf.host.worker_groups import worker_groups
 
 
 class NotThere(ValueError):
-    """A run asks for more GPUs than there are."""
+    """A run asks for more GPUs than exist."""
 
 
 class Request(NamedTuple):
-    """One GPU for each rank of the first of `models`; the others share these GPUs."""
+    """GPUs for each rank of the first of `models`. The other models share these GPUs."""
 
     models: tuple[str, ...]
     gpus: int
@@ -24,7 +24,7 @@ class Request(NamedTuple):
 
 
 def ranks(group: WorkerGroup) -> int:
-    """Workers of a group, each with a GPU or a share of one."""
+    """The number of workers of a group, each with a GPU or a share of one."""
     return group.num_nodes * group.num_gpus_per_node
 
 
@@ -68,7 +68,7 @@ def joins_cluster() -> bool:
 
 
 def check(args: Arguments, there: float, where: str) -> None:
-    """Raise NotThere if the run asks for more GPUs than are `there`. where: as in "this machine"."""
+    """Raise NotThere if the run asks for more GPUs than `there`. where: a place such as "this machine"."""
     asked = total(args)
     if asked <= there:
         return
@@ -78,9 +78,9 @@ def check(args: Arguments, there: float, where: str) -> None:
 
 
 def check_cores(args: Arguments) -> None:
-    """Raise ValueError where a run without a GPU has more ranks than cores. The host's default is 8 ranks a node.
+    """Raise ValueError if a run without a GPU has more ranks than cores. The host's default is 8 ranks a node.
 
-    Each of these processes loads the model, so they would exhaust the memory.
+    Each of these processes loads the model, so together they would exhaust the memory.
     """
     cores = os.cpu_count() or 1
     for name, group in worker_groups(args).items():
@@ -92,9 +92,9 @@ def check_cores(args: Arguments) -> None:
 
 
 def check_cluster(args: Arguments) -> None:
-    """check() against the Ray cluster that this process has joined, with the nodes that its autoscaler may still start.
+    """Do check() against the Ray cluster that this process has joined, with the nodes that its autoscaler may still start.
 
-    Prints a line if other runs hold the GPUs for now: Ray waits until they are free.
+    Prints a line if other runs hold the GPUs for now; Ray waits until they are free.
     """
     import ray
     from ray._private.state import state

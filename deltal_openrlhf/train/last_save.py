@@ -1,7 +1,7 @@
-"""Whether a run that is told to stop may save in --ckpt.path, whatever --ckpt.save_steps is.
+"""Decides whether a run that is told to stop may save to --ckpt.path, whatever --ckpt.save_steps is.
 
-A run that saves nothing else there takes the folder's lock only now. From its start on, it would keep out runs that share the default
-folder and save nothing either.
+A run that saves nothing else there takes the folder's lock only at that moment. If it took the lock at its start, it would keep out other
+runs that share the default folder and save nothing either.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from deltal_openrlhf.train import disk
 
 
 class LastSave:
-    """Made by the driver before training begins."""
+    """The decision about the last save. The driver makes it before training begins."""
 
     def __init__(self, args: Arguments) -> None:
         self._args = args
@@ -21,7 +21,7 @@ class LastSave:
         self._lock: IO | None = None
 
     def forbidden(self) -> str | None:
-        """Why the run must not save there; None where it may, and the folder is its own until this process ends."""
+        """Why the run must not save there. None if it may; then the folder belongs to it until this process ends."""
         if not self._may_be_shared:
             return None
         try:

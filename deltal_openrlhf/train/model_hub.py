@@ -1,4 +1,4 @@
-"""--use_ms: names of models are those of ModelScope. The host turns its hub's client to it after all checks, which ask that client too."""
+"""--use_ms: names of models belong to ModelScope. The host switches its hub client only after all checks, which use that client too."""
 
 from pathlib import Path
 
@@ -7,7 +7,10 @@ from deltal_openrlhf.host.worker_groups import models_of_run
 
 
 def ask_modelscope(args: Arguments) -> list[str]:
-    """Do for this process what the host will do again. Raises ValueError without modelscope. One line on what the host leaves out."""
+    """Switch the client of this process, as the host will do again. Returns one line about what the host leaves out.
+
+    Raises ValueError without modelscope.
+    """
     try:
         from modelscope.utils.hf_util import patch_hub
     except ImportError as error:

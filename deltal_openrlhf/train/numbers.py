@@ -1,4 +1,4 @@
-"""The numbers of a run: what each flag may be. With others the host fails late, hangs, or trains on nonsense without a word."""
+"""The range of each number of a run. With a number out of range the host fails late, hangs, or silently trains on nonsense."""
 
 import math
 import os
@@ -20,7 +20,10 @@ STEPS_ALONE = (
 
 
 class Range(NamedTuple):
-    """Values that a flag may have: fits says whether one is, allowed says it in a message. NaN fits nothing."""
+    """The values that a flag may have.
+
+    fits: whether a value is allowed. allowed: the range for a message. NaN never fits.
+    """
 
     fits: Callable[[Any], bool]
     allowed: str
@@ -130,7 +133,7 @@ RANGES |= {f"{model}.{flag}": of for model in ("actor", "critic") for flag, of i
 
 
 def check_numbers(args: Arguments) -> None:
-    """Raise ValueError, in one line, for a value that is not in its range. args: hierarchical."""
+    """Raise ValueError, in one line, for a value out of its range. args: hierarchical."""
     for flag, of in (*RANGES.items(), *_ranges_of_run(args)):
         value = cpu.lookup(args, flag)
         if not of.fits(value):
@@ -143,7 +146,7 @@ def check_numbers(args: Arguments) -> None:
 
 
 def _ranges_of_run(args: Arguments) -> Iterator[tuple[str, Range]]:
-    """Those that depend on other flags."""
+    """The ranges that depend on other flags."""
     longest, batch = longest_response(args), args.rollout.batch_size
     yield (
         "rollout.max_new_tokens",
@@ -182,7 +185,7 @@ def _text(value: Any) -> str:
 
 
 def check_positions(args: Arguments) -> None:
-    """Raise ValueError for a --data.max_len beyond what the policy's model can read. A model that is not here yet is left to vLLM."""
+    """Raise ValueError for a --data.max_len beyond the policy's positions. For a model that is not on this machine, vLLM checks it."""
     from transformers import AutoConfig
 
     name, longest = args.actor.model_name_or_path, args.data.max_len
@@ -201,7 +204,7 @@ def check_positions(args: Arguments) -> None:
 
 
 def check_loss_flags(args: Arguments) -> None:
-    """Raise ValueError for flags that the host's policy loss refuses, which the workers make once the model is loaded."""
+    """Raise ValueError for flags that the host's policy loss refuses. Workers make that loss only after loading the model."""
     from openrlhf.models import PolicyLoss
 
     advantage = args.algo.advantage

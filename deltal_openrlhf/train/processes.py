@@ -1,4 +1,4 @@
-"""Leave no process behind, also when a worker was killed and its children were adopted by init."""
+"""Ends every process of a run, even if a worker was killed and init adopted its children."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from deltal_openrlhf.runs.watch import Watch
 
 
 class ProcessTracker:
-    """Remembers every descendant of this process that it has seen, to end those that outlive Ray's own shutdown."""
+    """Remembers every descendant of this process, and ends those that outlive Ray's own shutdown."""
 
     def __init__(self, every: float = 1.0) -> None:
         self._seen: set[psutil.Process] = set()
@@ -25,7 +25,7 @@ class ProcessTracker:
         self._seen = {p for p in self._seen if p.is_running()}
 
     def stop_ray(self, grace: float = 1.0) -> None:
-        """Shut this process's Ray down, then end what is left of the processes seen."""
+        """Shut down this process's Ray, then end the remaining processes."""
         self._watch.stop()
         if "ray" in sys.modules and (ray := sys.modules["ray"]).is_initialized():
             # Ray's daemons do not hear SIGTERM (signals.py), after which Ray waits a second for each.

@@ -1,4 +1,4 @@
-"""Why a run stopped, in one line."""
+"""Finds the reason why a run stopped, in one line."""
 
 import re
 import time
@@ -17,9 +17,9 @@ _LOG_WITHIN = 2.0
 
 
 def reason(error: BaseException, log: Path | None = None) -> str:
-    """The error in one line: what Ray wraps around it is left out; a worker that died is named, with its rank where the log knows it.
+    """The error in one line, without what Ray wraps around it. A dead worker is named, with its rank if the log knows it.
 
-    log: the run's log file, in which every training worker has said its rank.
+    log: the run's log file, in which every training worker has stated its rank.
     """
     text = redacted(str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -44,7 +44,7 @@ def reason(error: BaseException, log: Path | None = None) -> str:
 
 
 def _lost_process(text: str, last: str) -> str | None:
-    """What the end of a remote traceback means where it is only that another process is gone; None of other errors."""
+    """The meaning of a remote traceback's end if it only says that another process is gone. None for other errors."""
     if "EngineDeadError: " in last:
         return "vLLM's process EngineCore died: it was killed or crashed"
     lost, tasks = _GONE.search(last), re.findall(r"ray::([\w.]+)\(\)", text)
@@ -54,7 +54,7 @@ def _lost_process(text: str, last: str) -> str | None:
 
 
 def _held_lock(pid: str, log: Path) -> str | None:
-    """Where the reward function was that made a worker end itself (host/reward_wait.py): file, line and name. None of another death."""
+    """The file, line and name of the reward function that made a worker end itself (host/reward_wait.py). None for another death."""
     end = time.monotonic() + _LOG_WITHIN
     while True:
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

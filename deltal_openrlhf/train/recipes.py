@@ -1,7 +1,7 @@
-"""The authors' 18 experiments in OpenRLHF's flags, to compare a run with.
+"""The authors' 18 experiments in OpenRLHF's flags, for comparing a run with them.
 
-Read from https://github.com/zerolllin/Delta-L-Normalization at commit 89da5b9d: the scripts named below, and for what those leave out
-verl/trainer/config/ppo_trainer.yaml there. Names are those of configs/NAME.yaml.
+The source is https://github.com/zerolllin/Delta-L-Normalization at commit 89da5b9d: the scripts named below, and
+verl/trainer/config/ppo_trainer.yaml for what they leave out. The names are those of configs/NAME.yaml.
 """
 
 from collections.abc import Iterator
@@ -83,7 +83,10 @@ PROMPT = {"countdown": 256, "math": 1024}
 
 @dataclass(frozen=True)
 class Experiment:
-    """script: the path in the authors' repository. method: the flags that make the experiment what it is. gpus: those of one node."""
+    """One experiment.
+
+    script: the path in the authors' repository. method: the flags that define the experiment. gpus: those of one node.
+    """
 
     script: str
     method: dict[str, Any]
@@ -91,7 +94,7 @@ class Experiment:
 
     @property
     def task(self) -> str:
-        """countdown or math."""
+        """The task: countdown or math."""
         return self.script.rpartition("/")[2].partition("-")[0]
 
     @property
@@ -99,7 +102,7 @@ class Experiment:
         return self.script.startswith("recipe/dapo/")
 
     def flags(self) -> dict[str, Any]:
-        """All of its settings that have a flag of ours."""
+        """All settings of the experiment that have a flag here."""
         flags = {**COMMON, **(DAPO if self.dapo else LOSS_ONLY), **self.method}
         if flags["actor.loss_agg_mode"] in ("deltal", "seq-mean-token-sum-norm"):
             flags["deltal.max_length"] = flags["rollout.max_new_tokens"]
@@ -161,7 +164,7 @@ EXPERIMENTS = {
 
 
 def method_differences(args: Arguments, experiment: Experiment) -> Iterator[tuple[str, str, str]]:
-    """The differences between our method and the authors' that no flag makes and this run meets: what, ours, the authors'."""
+    """The differences from the authors' method that no flag causes and that this run has: what, ours, the authors'."""
     if args.algo.dynamic_filtering_enable:
         yield (
             "dynamic sampling",

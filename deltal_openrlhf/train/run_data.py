@@ -1,4 +1,4 @@
-"""The data of a run: what is read and checked before Ray starts, what the user hears of it, and the fingerprint of the training rows."""
+"""The data of a run: reads and checks it before Ray starts, reports it to the user, and takes the fingerprint of the training rows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,21 +24,24 @@ READ = (
 
 @dataclass(frozen=True)
 class RunData:
-    """sets: the rows of each flag that was read. unread: flags whose data is not on this machine, in a dry run."""
+    """The checked data of a run.
+
+    sets: the rows of each flag that was read. unread: flags whose data is not on this machine, in a dry run.
+    """
 
     args: Arguments
     sets: dict[str, Rows]
     unread: list[str]
 
     def fingerprint(self) -> Fingerprint | None:
-        """Of the training rows; None only in a dry run that could not tell which these are, or how they are rendered."""
+        """The fingerprint of the training rows. None only in a dry run that lacks the rows or the way to render them."""
         rows = self.sets.get("data.prompt_dataset")
         if rows is None or not rows.digest.rows or (rows.long is None and self.args.deltal.skip_long_prompts):
             return None
         return fingerprint(self.args, rows.digest)
 
     def lines(self) -> list[str]:
-        """What the user hears before the start."""
+        """The lines that the user sees before the start."""
         lines = [f"--{flag} is not on this machine: its rows were not checked" for flag in self.unread]
         for flag, rows in self.sets.items():
             longest = f", the longest of {rows.longest:,} tokens" if rows.long is not None else ""
@@ -81,7 +84,7 @@ class RunData:
 def read(args: Arguments, has_our_service: bool = False) -> RunData:
     """Read and check every row. Raises ValueError, in one line. A dry run reads what is on this machine.
 
-    has_our_service: whether `deltal serve-rewards` gives the rewards, which asks more of a row than others do.
+    has_our_service: whether `deltal serve-rewards` gives the rewards. It requires more of a row than other services.
     """
     given = {flag: names_of(args, flag) for flag in FLAGS}
     if not (args.dry_run or given["data.prompt_dataset"]):
@@ -121,7 +124,7 @@ def _rows(check: RowCheck) -> Rows:
 
 
 def _tokenizer(args: Arguments) -> Any:
-    """The policy's, or the processor of a model of text and images, as the host chooses; None if a dry run does not find it here.
+    """The policy's tokenizer, or the processor of a model of text and images, as the host chooses. None if a dry run does not find it here.
 
     Raises ValueError if it cannot be loaded or lacks a chat template.
     """
@@ -153,7 +156,7 @@ def _tokenizer(args: Arguments) -> Any:
 
 
 def _sees_images(name: str, how: dict[str, Any]) -> bool:
-    """By the host's rule (openrlhf.utils.utils.is_vlm_model), which takes whatever cannot be read for a no."""
+    """Whether the model reads images, by the host's rule (openrlhf.utils.utils.is_vlm_model). A model that cannot be read counts as no."""
     from transformers import AutoConfig
 
     try:

@@ -1,14 +1,15 @@
 """What SIGTERM, SIGUSR1 and Ctrl-C do to a run, in its driver.
 
-    before training begins   the run ends at once: there is nothing to save
+    before training begins   the run ends at once, because there is nothing to save
     later                    the controllers are told (host/stop.py); they save and end within --deltal.grace seconds
-                             exit_status() says which exit codes follow
-    a second signal          the run ends at once; one that comes with the first does not count, since a scheduler and a shell that
-                             passes it on both send it
+    a second signal          the run ends at once
     Ctrl-C                   the run ends at once
 
-ray.init sets handlers of its own, and starts daemons in the driver's process group, which a scheduler's signal reaches first. So it runs
-with the signals blocked in this thread, which its daemons inherit, and without the right to change a handler.
+exit_status() defines the exit codes. A second signal that comes with the first does not count: a scheduler and a shell that passes it on
+both send it.
+
+ray.init sets handlers of its own and starts daemons in the driver's process group. A scheduler's signal reaches these first. So ray.init
+runs with the signals blocked in this thread, which its daemons inherit, and without permission to change a handler.
 """
 
 import signal
@@ -37,16 +38,16 @@ ANSWER_WITHIN = 5.0
 
 
 def exit_status(steps: Steps | None) -> int:
-    """The exit status of a run that was told to stop, however it ended. steps: None where nobody knows what was saved.
+    """The exit status of a run that was told to stop, however it ended. steps: None if nobody knows what was saved.
 
-    TERMINATED, with which a scheduler starts the run again, unless the run has finished steps and saved none of them: the next start
-    would begin where this one did, and could lose the same steps for ever.
+    It is TERMINATED, with which a scheduler starts the run again, unless the run has finished steps and saved none of them. In that case
+    the next start would begin where this one did, and could lose the same steps forever.
     """
     return FAILED if steps is None or steps.all_lost else TERMINATED
 
 
 class Signals:
-    """The handlers of one run, from its first moment to its last. Made in the main thread, which they interrupt."""
+    """The handlers of one run, from its first moment to its last. They are made in the main thread, which they interrupt."""
 
     def __init__(self) -> None:
         self._why: str | None = None
@@ -63,7 +64,7 @@ class Signals:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Inside, the handlers stay, and processes that are started do not hear the signals."""
+        """Inside this context, the handlers stay, and new processes ignore the signals."""
         set_handler = signal.signal
 
         def keep(number: int, handler: Any) -> Any:
@@ -84,12 +85,15 @@ class Signals:
             raise KeyboardInterrupt
 
     def watch(self, grace: float, say: Say, last_save: "LastSave") -> None:
-        """From now on a signal lets the run save first. grace: seconds for that. say: gets a line when it comes. Needs Ray."""
+        """From now on, a signal lets the run save first. Needs Ray.
+
+        grace: seconds for saving. say: called with a line when a signal comes.
+        """
         threading.Thread(target=self._follow, args=(grace, say, last_save), daemon=True, name="stop").start()
         self._watched = True
 
     def end(self) -> None:
-        """From now on a signal or Ctrl-C does nothing: the run is being cleaned up."""
+        """From now on, a signal or Ctrl-C does nothing, because the run is being cleaned up."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._ended.set()
 
@@ -100,9 +104,9 @@ class Signals:
         return self._with_steps(self._why) if self._code is None else (self._why, self._code)
 
     def stopped(self, error: BaseException, reason: str) -> tuple[str, int]:
-        """Why a run ended that was told to stop, and its exit status. Needs Ray.
+        """Why a run that was told to stop has ended, and its exit status. Needs Ray.
 
-        error: what it ended with: what the controllers say, or, with its reason, another one.
+        error: how the run ended. This is either what the controllers say, or another error with its reason.
         """
         from deltal_openrlhf.host.stop import Stopped
 
@@ -121,7 +125,7 @@ class Signals:
         return f"{why}; {steps or 'Ray does not say which steps were saved'}", exit_status(steps)
 
     def _steps(self) -> Steps | None:
-        """None where Ray does not answer."""
+        """The steps that were saved. None if Ray does not answer."""
         if not self._watched:
             return Steps()
         answers: list[Steps] = []
@@ -131,7 +135,7 @@ class Signals:
         return answers[0] if answers else None
 
     def _install(self) -> None:
-        """Once more after ray.init: below Python, Ray's C++ takes SIGTERM for a crash, and aborts three seconds after it."""
+        """Install the handlers, once more after ray.init. Ray's C++ takes SIGTERM for a crash and aborts three seconds later."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._handle)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell lets its background jobs ignore it
@@ -167,7 +171,7 @@ class Signals:
     # ── In a thread ──
 
     def interrupt(self, why: str, code: int | None = None) -> None:
-        """End the run from another thread, which then has nothing else to say. code: by exit_status where it is None."""
+        """End the run from another thread, which has nothing more to say afterwards. code: that of exit_status if None."""
         if self._why is None and not self._ended.is_set():
             self._why, self._code = why, code
             # Not SIGINT, which a shell lets its background jobs ignore.

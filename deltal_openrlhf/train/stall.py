@@ -1,4 +1,4 @@
-"""A run that stands still: the stacks of its workers, and its end."""
+"""Ends a run that makes no progress, after collecting the stacks of its workers."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ NODES_ANSWER_WITHIN = 60.0
 
 
 class StallWatch:
-    """Looks whether the processes of the run give signs of life (host/alive.py)."""
+    """Checks whether the processes of the run make progress (host/alive.py)."""
 
     def __init__(
         self,
@@ -26,8 +26,9 @@ class StallWatch:
         every: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """timeout: seconds of the clock without a new sign until stalled() gets the reason. sign: gives the last one. every: seconds
-        between looks."""
+        """timeout: seconds without progress until stalled() gets the reason. sign: gives the last sign of progress. every: seconds between
+        checks.
+        """
         self._timeout, self._sign, self._stalled, self._clock = timeout, sign, stalled, clock
         self._last: str | None = None
         self._since = clock()
@@ -81,6 +82,6 @@ def workers_stacks() -> dict[str, str]:
 
 
 def _stacks_of_node() -> dict[str, str]:
-    """Of the workers of the raylet that runs this task."""
+    """The stacks of the workers of the raylet that runs this task."""
     others = psutil.Process(os.getppid()).children(recursive=True)
     return stacks.collect(process for process in others if process.pid != os.getpid())

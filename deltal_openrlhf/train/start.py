@@ -1,4 +1,4 @@
-"""Everything that can be refused before Ray starts, and what a start says it does differently from the stock host."""
+"""Makes every check that is possible before Ray starts, and says what a run does differently from the stock host."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ from deltal_openrlhf.train.user_files import check_user_files
 class Start:
     """A run whose flags have been checked.
 
-    layout: None where each rank holds a copy of the model. notes: flags that were changed to suit the device. choice: the
-    checkpoint from which the run resumes. locks: of its folders; another run is refused until they are closed.
+    layout: None if each rank holds a copy of the model. notes: flags that were changed to suit the device. choice: the checkpoint from
+    which the run resumes. locks: those of its folders. Another run is refused until they are closed.
     """
 
     args: Arguments
@@ -44,7 +44,7 @@ class Start:
 
     @property
     def resumed(self) -> str | None:
-        """Tag of the checkpoint from which the run resumes."""
+        """The tag of the checkpoint from which the run resumes."""
         return self.choice.tag if self.choice else None
 
     @property
@@ -53,11 +53,11 @@ class Start:
         return self.choice is not None and finished.is_finished(self.args)
 
     def warnings(self) -> list[str]:
-        """What went wrong before and has to be seen, on the console and in the log."""
+        """Earlier faults that the user has to see, on the console and in the log."""
         return self.choice.warnings(Path(self.args.ckpt.path)) if self.choice else []
 
     def lines(self) -> list[str]:
-        """What the user hears before anything starts."""
+        """The lines that the user sees before anything starts."""
         args, settings = self.args, self.settings
         if self.on_cpu:
             lines = [f"no CUDA here, running on the CPU ({'; '.join(self.notes) or 'no flag changed'})"]
@@ -144,7 +144,7 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
 
 
 def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:
-    """Set what the device needs; one line for each value changed. Raises ValueError for what cannot run on it."""
+    """Set what the device needs. Returns one line for each changed value. Raises ValueError for what cannot run on it."""
     if not on_cpu:
         return flash_attn.adjust_flags(args, backend.ignored)
     gpus.check_cores(args)
@@ -152,7 +152,7 @@ def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:
 
 
 def _check_resumed(args: Arguments, settings: LossSettings, backend: Backend) -> whole_checkpoints.Choice | None:
-    """The checkpoint from which the run resumes, None if there is none. Raises ValueError if none is whole, or if it does not fit."""
+    """The checkpoint from which the run resumes. None if there is none. Raises ValueError if none is whole or the newest does not fit."""
     folders = whole_checkpoints.loaded_together(args, Path(args.ckpt.path, "_actor"))
     tags = whole_checkpoints.tags_in(folders[0]) if args.ckpt.load_enable else []
     fault = whole_checkpoints.fault_in(folders, label="deltal train: checksums")

@@ -1,7 +1,7 @@
-"""Python files of the user's: --reward.remote_url FILE.py and --train.agent_func_path.
+"""Checks the user's Python files: --reward.remote_url FILE.py and --train.agent_func_path.
 
-The engines import them, once Ray and vLLM run. Before that, a child process does, so that neither their code nor a hang is in the driver.
-It runs this module: python -m deltal_openrlhf.train.user_files KIND FILE ANSWER
+The engines import them once Ray and vLLM run. A child process imports them before that, so that neither their code nor a hang affects the
+driver. It runs this module: python -m deltal_openrlhf.train.user_files KIND FILE ANSWER
 """
 
 import functools
@@ -35,7 +35,7 @@ LONGER = "a larger --deltal.reward_wait allows more"
 def check_user_files(args: Arguments, limit: float = IMPORT_LIMIT) -> None:
     """Raise ValueError, in one line, for a reward or agent file that cannot be imported or lacks what the host calls.
 
-    A file that is not there is left to others. limit: seconds, without --deltal.reward_wait.
+    Other checks report a missing file. limit: seconds, without --deltal.reward_wait.
     """
     agent, reward = args.train.agent_func_path, args.reward.remote_url or ""
     if agent:
@@ -56,7 +56,7 @@ def check_user_files(args: Arguments, limit: float = IMPORT_LIMIT) -> None:
 
 @functools.cache
 def _fault(kind: str, path: str, limit: float, version: tuple[int, int]) -> str | None:
-    """What is wrong with the file. version: so that a file is asked about again once it changes."""
+    """What is wrong with the file. version: makes the check run again once the file changes."""
     with tempfile.TemporaryDirectory() as folder:
         answer = os.path.join(folder, "answer")
         process = tethered(
@@ -87,7 +87,7 @@ def _fault(kind: str, path: str, limit: float, version: tuple[int, int]) -> str 
 
 
 def main(kind: str, path: str, answer: str) -> None:
-    """Write what is wrong with the file, or null, into the file `answer`."""
+    """Write the file's fault, or null, into the file `answer`."""
     from deltal_openrlhf import cpu
     from deltal_openrlhf.host import process
 
@@ -100,7 +100,7 @@ def main(kind: str, path: str, answer: str) -> None:
 
 
 def look(kind: str, path: str) -> str | None:
-    """Import the file as the host does; what is wrong with it, if anything. kind: reward or agent."""
+    """Import the file as the host does. Returns its fault, if any. kind: reward or agent."""
     try:
         return _CHECKS[kind](_imported(kind, path))
     except (Exception, SystemExit) as error:  # the user's code, which may raise anything
