@@ -8,8 +8,8 @@ batching.py, logprob.py            responses in, log-probabilities out
 engine.py                          one optimizer step
 trainer.py, strategy.py, actor.py  what OpenRLHF's workers and controller talk to
 checkpoint.py                      sharded checkpoints
-parity/                            python -m megatron_ext.parity
-planning/                          python -m megatron_ext.planning
+parity/                            deltal parity
+planning/                          deltal plan
 modules.py, plain_modules.py       without Transformer Engine
 bindings.py, cpu.py                what is relied on in Megatron-Core; running it without a GPU
 """

@@ -37,7 +37,7 @@ estimator; they do not tell how a 7B model trains. All of it comes from these co
 
     python scripts/make_starts.py --seeds 0 1 2 --out runs/starts
     deltal compare compare/countdown --out runs/compare
-    python -m deltal_openrlhf.quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
+    deltal quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
     deltal diagnose --model runs/starts/start0 --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/start
     deltal diagnose --model runs/mid/checkpoint --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/mid
     python scripts/make_results.py --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid" --compare runs/compare

@@ -3,4 +3,4 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 bash "$root/scripts/setup.sh"
-exec "${DELTAL_VENV:-$root/.venv}/bin/python" -m deltal_openrlhf.quickstart "$@"
+exec "${DELTAL_VENV:-$root/.venv}/bin/deltal" quickstart "$@"

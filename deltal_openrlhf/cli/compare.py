@@ -12,6 +12,7 @@ from deltal_openrlhf.comparison.pool import ENGINES
 from deltal_openrlhf.comparison.spec import read_spec
 from deltal_openrlhf.reports.numbers import count
 from deltal_openrlhf.runs.command import OneLineParser, check_numbers, run_command
+from deltal_openrlhf.runs.journal import SETTINGS
 from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal compare"
@@ -19,40 +20,45 @@ EPILOG = """\
 The file says what is compared: docs/reference/compare.md. Flags of the command line win over it. The runs, comparison.json and the
 report go into --out. After an interruption the same command resumes. Runs that began with other settings are refused.
 
-  deltal compare compare/countdown --start runs/starts/start0 runs/starts/start1 --out runs/compare
+  deltal compare compare/countdown --start runs/starts/start0 --out runs/compare
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
+def parser() -> OneLineParser:
+    made = OneLineParser(
         prog=PROG,
-        description="Train every method on the same prompts from the same starts and seeds, and compare.",
+        usage="deltal compare NAME_OR_FILE --out DIR [options]",
+        description="Train every method on the same prompts from the same starts and seeds, and compare them with intervals.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    made.add_argument(
         "file", metavar="NAME_OR_FILE", help="the experiment: a YAML file, or a shipped one such as compare/countdown"
     )
-    parser.add_argument("--start", nargs="+", metavar="DIR", help="checkpoints to start from, in place of the file's")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for runs and report")
-    parser.add_argument(
+    made.add_argument("--start", nargs="+", metavar="DIR", help="checkpoints to start from, in place of the file's")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for runs and report")
+    made.add_argument(
         "--engine",
         choices=ENGINES,
-        help="loop: one process a run, transformers only; pipeline: deltal train (Ray, vLLM, DeepSpeed)",
+        help="loop: one process for each run, transformers only; pipeline: deltal train (Ray, vLLM, DeepSpeed)",
     )
-    parser.add_argument("--workers", type=int, help="runs at once (default: one a core for loop without a GPU, else 1)")
-    parser.add_argument("--arm", nargs="+", metavar="NAME", help="run only these arms")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="in place of the file's")
-    parser.add_argument("--retry_crashed", action="store_true", help="run those again that crashed")
-    parser.add_argument("--dry_run", action="store_true", help="say what would run, and end")
-    return parser
+    made.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="runs at once (default: one for each core with loop and no GPU, else 1)",
+    )
+    made.add_argument("--arm", nargs="+", metavar="NAME", help="run only these arms")
+    made.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="seeds, in place of the file's")
+    made.add_argument("--retry_crashed", action="store_true", help="repeat the runs that crashed")
+    made.add_argument("--dry_run", action="store_true", help="check everything, print what would run, and end")
+    return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 1 (a run crashed), 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM)."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: _compare(args, argv))
+    command = parser()
+    args = command.parse_args(argv)
+    return run_command(command, lambda: _compare(args, argv), lambda: any((args.out / "runs").rglob(SETTINGS)))
 
 
 def _compare(args: argparse.Namespace, argv: Sequence[str]) -> int:

@@ -19,15 +19,15 @@ from deltal_openrlhf.data.sources import FORMS, Skipped, folder_problem
 from deltal_openrlhf.models import remote_code
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, nearest, terminable
 
-DESCRIPTION = f"""Write train and eval files for OpenRLHF: rows of input (the prompt), label (what the reward reads) and datasource.
-A SOURCE of problems is a local file or a data set on the hub; {FORMS}."""
+DESCRIPTION = "Write train and eval files for OpenRLHF. Each row has input (the prompt), label (what the reward reads) and datasource."
+SOURCES = f"A SOURCE is a local file or a data set on the hub; {FORMS}."
 EVAL_SETS = "\n".join(f"  {name:<10} {source}" for name, source in math_problems.EVAL.items())
 EVAL_NAME = re.compile(r"[A-Za-z0-9_-]+")
 RESERVED = ("train", "holdout")
 
 
 def main(argv: Sequence[str]) -> int:
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         args.skipped = [] if args.skip_bad else None
         with terminable():
@@ -44,15 +44,26 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="deltal data", description=DESCRIPTION)
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="countdown|math|gsm8k")
+def parser() -> OneLineParser:
+    made = OneLineParser(
+        prog="deltal data",
+        usage="deltal data countdown|math|gsm8k --out DIR [options]",
+        description=DESCRIPTION,
+        epilog="deltal data math --help shows the flags of a task.\n\n  deltal data countdown --out data/countdown",
+    )
+    tasks = made.add_subparsers(dest="task", required=True, title="tasks", metavar="TASK")
 
-    task = tasks.add_parser("countdown", help="make a target from given numbers", description=DESCRIPTION)
+    task = tasks.add_parser(
+        "countdown",
+        help="make a target from given numbers",
+        usage="deltal data countdown --out DIR [options]",
+        description=DESCRIPTION,
+        epilog=f"{SOURCES}\n\n  deltal data countdown --num_numbers 3 4 --out data/countdown",
+    )
     task.set_defaults(files=_countdown_files, holdout=0)
     task.add_argument("--train", type=_count, default=20_000, metavar="N", help="train problems (default 20000)")
     task.add_argument("--test", type=_count, default=512, metavar="N", help="test problems (default 512)")
-    task.add_argument("--source", help=f"choose from these problems, such as {countdown.HUB_NAME}, generate none")
+    task.add_argument("--source", help=f"choose from the problems of this source, such as {countdown.HUB_NAME}")
     pair = ("LEAST", "MOST")
     task.add_argument("--num_numbers", type=int, nargs=2, metavar=pair, help="numbers in a problem (default 3 6)")
     task.add_argument("--low", type=int, metavar="N", help="least number (default 1)")
@@ -63,24 +74,31 @@ def _parser() -> argparse.ArgumentParser:
     task = tasks.add_parser(
         "math",
         help="competition problems: train, and one eval file for each set",
+        usage="deltal data math --out DIR [options]",
         description=DESCRIPTION,
-        epilog=f"known eval sets:\n{EVAL_SETS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{SOURCES} The known eval sets:\n\n{EVAL_SETS}\n\n"
+        "  deltal data math --eval math500 mine=my.jsonl --out data/math",
     )
     task.set_defaults(files=_math_files)
     task.add_argument("--train", default=math_problems.TRAIN, metavar="SOURCE", help="default: %(default)s")
-    sets = "eval sets: known names, or any NAME=SOURCE; --eval with nothing after it: none (default: all known ones, below)"
+    sets = "eval sets: known names (default: all, see below) or any NAME=SOURCE; --eval alone: none"
     task.add_argument("--eval", nargs="*", action="extend", metavar="NAME[=SOURCE]", help=sets)
     _add_holdout(task)
     _add_common(task)
 
-    task = tasks.add_parser("gsm8k", help="grade school problems: train and test", description=DESCRIPTION)
+    task = tasks.add_parser(
+        "gsm8k",
+        help="grade school problems: train and test",
+        usage="deltal data gsm8k --out DIR [options]",
+        description=DESCRIPTION,
+        epilog=f"{SOURCES}\n\n  deltal data gsm8k --holdout 256 --out data/gsm8k",
+    )
     task.set_defaults(files=_gsm8k_files)
     task.add_argument("--train", default=math_problems.GSM8K_TRAIN, metavar="SOURCE", help="default: %(default)s")
     task.add_argument("--test", default=math_problems.GSM8K_TEST, metavar="SOURCE", help="default: %(default)s")
     _add_holdout(task)
     _add_common(task)
-    return parser
+    return made
 
 
 def _add_holdout(task: argparse.ArgumentParser) -> None:
@@ -92,18 +110,20 @@ def _add_holdout(task: argparse.ArgumentParser) -> None:
 def _add_common(task: argparse.ArgumentParser) -> None:
     task.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     task.add_argument(
-        "--template", choices=("base", "chat"), default="base", help="base: text that opens the assistant's turn, for base "
-        "models (default); chat: messages, for --data.apply_chat_template"
+        "--template", choices=("base", "chat"), default="base", help="base (default): text for a base model; chat: messages, "
+        "for --data.apply_chat_template"
     )  # fmt: skip
-    task.add_argument("--format", choices=FORMATS, default="jsonl", help="of every file (default jsonl)")
-    task.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="measure prompts in its tokens")
+    task.add_argument("--format", choices=FORMATS, default="jsonl", help="format of every file (default jsonl)")
+    task.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="count the tokens of prompts with this tokenizer")
     task.add_argument(
-        "--skip_bad", "--skip-bad", action="store_true", help=f"leave out rows without a usable problem, say how many, and write them with "
-        f"the reasons to {SKIPPED} in the folder (default: the first one is an error)"
+        "--skip_bad", action="store_true", help=f"leave out rows without a usable problem, and write them with the reasons to {SKIPPED} "
+        "in the folder (default: the first one is an error)"
     )  # fmt: skip
     limit = "leave longer prompts out of every file, and say how many"
     task.add_argument("--max_prompt_tokens", type=_count, metavar="N", help=limit)
-    task.add_argument("--seed", type=int, default=0, metavar="N", help="of choice and order of problems (default 0)")
+    task.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the choice and order of problems (default 0)"
+    )
 
 
 def _count(text: str) -> int:

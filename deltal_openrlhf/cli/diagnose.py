@@ -10,18 +10,18 @@ from pathlib import Path
 from deltal_openrlhf.models.remote_code import ALLOWS, TRUST_HELP, check
 from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.errors import first_line
+from deltal_openrlhf.runs.journal import SETTINGS
 from deltal_openrlhf.runs.packages import check_report_packages
 
 PROG = "deltal diagnose"
 ADVANTAGES = ("group_norm", "dr_grpo", "rloo")
 EPILOG = """\
-Into --out go report.html, plots/ and findings.json, and what an interrupted run needs: the same command resumes it. With another
-model, other prompts or another sampling or projection the folder is refused; --batch_prompts, --advantage and --max_length may change,
-they only concern the statistics. --rollouts reads what a training run saved with --deltal.save_rollouts; --model is then the checkpoint
-that sampled them.
+--out gets report.html, plots/ and findings.json. After an interruption the same command resumes. Another model, other prompts, another
+sampling or another projection needs another folder. --batch_prompts, --advantage and --max_length may change, since they only concern the
+statistics. --rollouts reads what a training run saved with --deltal.save_rollouts. Then --model is the checkpoint that sampled them.
 
-  deltal diagnose --model runs/base --data data/countdown/train.jsonl --out runs/base/diagnose
-  deltal diagnose --model runs/a/ckpt/global_step20_hf --rollouts runs/a/rollouts/step_000021.jsonl --out runs/a/diagnose
+  deltal diagnose --model runs/base --data data/countdown/train.jsonl \\
+      --out runs/base/diagnose
 """
 DEFAULTS = {"prompts": 128, "n": 8, "max_new_tokens": 1024, "temperature": 1.0, "reward": "auto", "batch_size": 64}
 """Defaults of flags that only --data takes (--prompts apart). The parser has None, so that one given with --rollouts is seen."""
@@ -29,73 +29,82 @@ DEFAULTS = {"prompts": 128, "n": 8, "max_new_tokens": 1024, "temperature": 1.0, 
 QUIET = ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
+def parser() -> OneLineParser:
+    made = OneLineParser(
         prog=PROG,
         usage="deltal diagnose --model FOLDER --data FILE [FILE ...] --out DIR [options]\n"
         "       deltal diagnose --model FOLDER --rollouts FILE.jsonl --out DIR [options]",
-        description="Gradients of single responses: how their variance grows with length, and what each aggregation method makes of them.",
+        description="Measure the gradients of single responses: how their variance grows with length, and the bias and variance of each "
+        "aggregation method.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", required=True, help="folder of a checkpoint, or a name on the Hugging Face hub")
-    parser.add_argument(
+    made.add_argument("--model", required=True, help="folder of a checkpoint, or a name on the Hugging Face hub")
+    made.add_argument(
         "--data",
         nargs="+",
         metavar="FILE",
-        help=".jsonl or .parquet with input, label and datasource, as deltal data writes; prompts are taken at random",
+        help=".jsonl or .parquet files as deltal data writes; prompts are taken at random",
     )
-    parser.add_argument("--rollouts", type=Path, metavar="FILE", help="responses that a training run saved")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--prompts", type=int, help="default 128; of --rollouts all")
-    parser.add_argument("--n", type=int, help="responses to each prompt (default 8)")
-    parser.add_argument("--max_new_tokens", type=int, help="longest response in tokens (default 1024)")
-    parser.add_argument("--temperature", type=float, help="of sampling and of the gradients, above 0 (default 1)")
-    parser.add_argument(
+    made.add_argument("--rollouts", type=Path, metavar="FILE", help="responses that a training run saved")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    made.add_argument("--prompts", type=int, metavar="N", help="number of prompts (default 128, or all of --rollouts)")
+    made.add_argument("--n", type=int, metavar="N", help="responses to each prompt (default 8)")
+    made.add_argument("--max_new_tokens", type=int, metavar="N", help="longest response in tokens (default 1024)")
+    made.add_argument(
+        "--temperature", type=float, metavar="T", help="of sampling and of the gradients, above 0 (default 1)"
+    )
+    made.add_argument(
         "--reward",
-        metavar="auto|FILE.py",
-        help="auto (default): by the label, as deltal eval grades; or a file with reward_func, as --reward.remote_url takes",
+        metavar="REWARD",
+        help="auto (default): by the label, as deltal eval grades; or what --reward.remote_url takes: deltal:math, deltal:countdown or a "
+        "file with reward_func",
     )
-    parser.add_argument("--batch_size", type=int, help="responses sampled at a time (default 64)")
-    parser.add_argument(
+    made.add_argument("--batch_size", type=int, metavar="N", help="responses sampled at a time (default 64)")
+    made.add_argument(
         "--batch_prompts",
         type=int,
         default=16,
-        help="prompts in one optimizer step's batch (default 16); 4 batches are needed",
+        metavar="N",
+        help="prompts of one optimizer step (default 16); 4 batches are needed",
     )
-    parser.add_argument(
-        "--advantage", choices=ADVANTAGES, default="group_norm", help="the host's estimator (default group_norm)"
+    made.add_argument(
+        "--advantage", choices=ADVANTAGES, default="group_norm", help="OpenRLHF's estimator (default group_norm)"
     )
-    parser.add_argument(
+    made.add_argument(
         "--max_length",
         type=float,
-        help="M in tokens (default: --max_new_tokens, or M of the run that saved the rollouts)",
+        metavar="M",
+        help="M in tokens (default --max_new_tokens, or M of the run that saved the rollouts)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--projection",
         default="auto",
-        metavar="auto|full|WIDTH",
-        help="gradients whole (full), or a random sketch of WIDTH values (a power of two) for each layer type; auto (default): what fits",
+        metavar="WIDTH",
+        help="a random sketch of WIDTH values, a power of two, for each layer type; full: whole gradients; auto (default): what fits",
     )
-    parser.add_argument(
+    made.add_argument(
         "--memory_gb",
         type=float,
         default=4.0,
-        help="what may be used beyond the model and one response's activations (default 4)",
+        metavar="GB",
+        help="memory beyond the model and the activations of one response (default 4)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of prompts, responses, projection and bootstrap (default 0)"
+    made.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of prompts, responses, projection and bootstrap (default 0)"
     )
-    parser.add_argument("--trust_remote_code", action="store_true", help=TRUST_HELP)
-    parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda or cuda:N")
-    return parser
+    made.add_argument("--trust_remote_code", action="store_true", help=TRUST_HELP)
+    made.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto (default: a GPU if there is one), cpu, cuda or cuda:N"
+    )
+    return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM), 1 (a reward file failed, or memory did not suffice)."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: _diagnose(args, shlex.join([*PROG.split(), *argv])))
+    command = parser()
+    args = command.parse_args(argv)
+    line = shlex.join([*PROG.split(), *argv])
+    return run_command(command, lambda: _diagnose(args, line), lambda: (args.out / SETTINGS).exists())
 
 
 def _diagnose(args: argparse.Namespace, command: str) -> int:

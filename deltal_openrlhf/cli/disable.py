@@ -1,18 +1,20 @@
 """`deltal disable`: removes what `deltal enable` wrote."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from deltal_openrlhf.cli.enable import pth_path
+from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.standins.redirect import HOST_MODULE
 
 
+def parser() -> OneLineParser:
+    what = f"Undo `deltal enable`: {HOST_MODULE} becomes OpenRLHF's own again."
+    return OneLineParser(prog="deltal disable", usage="deltal disable", description=what, epilog="  deltal disable")
+
+
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="deltal disable", description=f"Undo `deltal enable`: {HOST_MODULE} is the stock one."
-    )
-    parser.parse_args(argv)
+    parser().parse_args(argv)
     path = pth_path()
     try:
         path.unlink()

@@ -33,38 +33,45 @@ FULL_DISK = 0.95
 INSTALL = "bash scripts/setup.sh in the clone, which makes the environment that this machine needs"
 
 
-def main(argv: Sequence[str]) -> int:
-    parser = OneLineParser(
+def parser() -> OneLineParser:
+    made = OneLineParser(
         prog="deltal doctor",
-        description="What this machine and environment lack for a run, and what to do about it. Changes nothing.",
+        usage="deltal doctor [--cluster [--path DIR] [--time_limit S]]",
+        description="Say what this machine and environment lack for a run, and what to do about it. Changes nothing.",
+        epilog="The exit status is 1 if a run could not work.\n\n  deltal doctor\n  deltal doctor --cluster --path /shared/data",
     )
-    parser.add_argument(
+    made.add_argument(
         "--cluster",
         action="store_true",
-        help="ask all nodes of the Ray cluster of RAY_ADDRESS, or of the one that runs on this machine: do versions and drivers agree, do "
-        "all of them see --path, does an all-reduce over them work",
+        help="ask all nodes of a Ray cluster: do versions and drivers agree, do all nodes see --path, does an all-reduce over them work? "
+        "The cluster is that of RAY_ADDRESS, else the one on this machine.",
     )
-    parser.add_argument("--path", metavar="FOLDER", help="with --cluster: a folder that all nodes have to see")
-    parser.add_argument(
+    made.add_argument("--path", metavar="DIR", help="with --cluster: a folder that all nodes have to see")
+    made.add_argument(
         "--time_limit",
         type=float,
         default=60.0,
-        metavar="SECONDS",
-        help="with --cluster: how long the nodes may take to answer one question; default 60",
+        metavar="S",
+        help="with --cluster: seconds that the nodes may take for one answer (default 60)",
     )
-    args = parser.parse_args(argv)
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    command = parser()
+    args = command.parse_args(argv)
     if args.path is not None and not args.cluster:
-        parser.error("--path is allowed with --cluster only")
+        command.error("--path is allowed with --cluster only")
     if not args.time_limit > 0:
-        parser.error(f"--time_limit is {args.time_limit:g}, allowed is more than 0")
+        command.error(f"--time_limit is {args.time_limit:g}, allowed is more than 0")
     if not args.cluster:
         return conclude((found for check in CHECKS for found in check()), "a run can work", "a run cannot work")
     try:
         address = cluster.find_address()
     except ImportError:
-        parser.error(f"--cluster needs ray, which is not installed: {INSTALL}")
+        command.error(f"--cluster needs ray, which is not installed: {INSTALL}")
     except ValueError as error:
-        parser.error(f"--cluster: {error}")
+        command.error(f"--cluster: {error}")
     findings = cluster.check(address, args.path, args.time_limit)
     return conclude(findings, "the nodes fit together", "a run over these nodes cannot work")
 

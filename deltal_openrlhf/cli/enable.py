@@ -5,12 +5,12 @@ Python is being started with -m openrlhf.cli.train_ppo_ray; then redirect.py res
 is changed.
 """
 
-import argparse
 import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
+from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.packages import installed_version
 from deltal_openrlhf.standins.redirect import HOST_MODULE, pth_line
@@ -29,11 +29,24 @@ def is_enabled() -> bool:
         return False
 
 
+DESCRIPTION = f"""\
+Let `python -m {HOST_MODULE}` take ∆L's flags in this environment. The command writes one file, deltal_openrlhf.pth in site-packages, and
+changes no file of OpenRLHF. Python reads the line in it at every start; it acts only when that module is started.
+"""
+
+
+def parser() -> OneLineParser:
+    example = f"  deltal enable && python -m {HOST_MODULE} --loss_agg deltal ..."
+    return OneLineParser(prog="deltal enable", usage="deltal enable", description=DESCRIPTION, epilog=example)
+
+
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="deltal enable", description=__doc__.split("\n\n")[1])
-    parser.parse_args(argv)
+    parser().parse_args(argv)
     if installed_version("deltal-openrlhf") is None:
-        print("deltal enable: deltal-openrlhf is not installed in this environment: pip install -e .", file=sys.stderr)
+        print(
+            "deltal enable: deltal-openrlhf is not installed in this environment: pip install deltal-openrlhf",
+            file=sys.stderr,
+        )
         return 1
     path = pth_path()
     if is_enabled():

@@ -16,66 +16,80 @@ from deltal_openrlhf.host.process import prepare
 from deltal_openrlhf.models.remote_code import TRUST_HELP
 from deltal_openrlhf.runs.command import OneLineParser, check_folder, check_numbers, run_command
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.journal import SETTINGS
 
 EPILOG = """\
-Into --out go results.json, report.md (the tables), samples.md (a few responses to read) and responses.jsonl (all of them). The same
-command resumes after an interruption; with other settings, problems or weights it is refused.
+--out gets results.json, report.md (the tables), samples.md (a few responses to read) and responses.jsonl (all of them). After an
+interruption the same command resumes. It is refused with other settings, problems or weights.
 
-  deltal eval --model runs/math/hf --data data/math500.jsonl data/aime2024.jsonl --out runs/math/eval
+  deltal eval --model runs/math/hf --data data/math500.jsonl --out runs/math/eval
   deltal eval --compare runs/base/eval runs/math/eval
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
+def parser() -> OneLineParser:
+    made = OneLineParser(
         prog=PROG,
         usage="deltal eval --model MODEL --data FILE [FILE ...] --out DIR [options]\n       deltal eval --compare A B [--out DIR]",
         description="Sample n responses to each problem with vLLM, grade them, and report Avg@n and Pass@k with 95 % intervals.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", help="folder of a checkpoint, or a name on the Hugging Face hub")
-    parser.add_argument(
+    made.add_argument("--model", help="folder of a checkpoint, or a name on the Hugging Face hub")
+    made.add_argument(
         "--data",
         nargs="+",
         metavar="FILE",
-        help=".jsonl or .parquet with input, label and datasource, as deltal data writes",
+        help=".jsonl or .parquet files with input, label and datasource, as deltal data writes",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
-    parser.add_argument("--n", type=int, default=8, help="responses to each problem (default 8)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="default 1.0; 0, greedy, only with --n 1")
-    parser.add_argument("--top_p", type=float, default=1.0, help="nucleus sampling, above 0 to 1 (default 1.0)")
-    parser.add_argument("--max_new_tokens", type=int, default=8192, help="longest response in tokens (default 8192)")
-    parser.add_argument("--seed", type=int, default=0, help="of the responses (default 0)")
-    parser.add_argument(
+    made.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
+    made.add_argument("--n", type=int, default=8, metavar="N", help="responses to each problem (default 8)")
+    made.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="default 1.0; 0 is greedy and needs --n 1"
+    )
+    made.add_argument(
+        "--top_p", type=float, default=1.0, metavar="P", help="nucleus sampling, above 0 to 1 (default 1.0)"
+    )
+    made.add_argument(
+        "--max_new_tokens", type=int, default=8192, metavar="N", help="longest response in tokens (default 8192)"
+    )
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the responses (default 0)")
+    made.add_argument(
         "--unmarked",
         choices=FALLBACKS,
         default="none",
         help=f"what to grade where a response marks no answer: {FALLBACK_HELP}; default none",
     )
-    parser.add_argument("--limit", type=int, help="only the first LIMIT problems of each set")
-    parser.add_argument(
-        "--tensor_parallel_size", type=int, default=1, help="GPUs over which the model is split (default 1)"
+    made.add_argument("--limit", type=int, metavar="N", help="only the first N problems of each set")
+    made.add_argument(
+        "--tensor_parallel_size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs over which the model is split (default 1)",
     )
-    parser.add_argument(
-        "--gpu_memory_utilization", type=float, default=0.9, help="share of a GPU's memory for vLLM (default 0.9)"
+    made.add_argument(
+        "--gpu_memory_utilization",
+        type=float,
+        default=0.9,
+        metavar="X",
+        help="share of a GPU's memory for vLLM (default 0.9)",
     )
-    parser.add_argument("--trust_remote_code", action="store_true", help=TRUST_HELP)
-    parser.add_argument(
+    made.add_argument("--trust_remote_code", action="store_true", help=TRUST_HELP)
+    made.add_argument(
         "--compare",
         nargs=2,
         type=Path,
         metavar=("A", "B"),
-        help="two results.json, or their folders: B minus A on the same problems; with --out also as comparison.json and .md",
+        help="compare two results.json, or their folders: B minus A on the same problems. --out gets comparison.json and comparison.md.",
     )
-    return parser
+    return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM), 1 (vLLM failed)."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: _run(args))
+    command = parser()
+    args = command.parse_args(argv)
+    return run_command(command, lambda: _run(args), lambda: bool(args.out) and (args.out / SETTINGS).exists())
 
 
 def _run(args: argparse.Namespace) -> int:

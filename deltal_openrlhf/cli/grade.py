@@ -25,29 +25,49 @@ IN_FLIGHT = 10_000
 """Lines read ahead of the oldest one that is not graded yet."""
 
 
-def parser() -> argparse.ArgumentParser:
+DESCRIPTION = """\
+Grade answers against gold answers. Each line of FILE is a JSON object:
+
+  gold   a text, a number, or a list of these, of which one has to be met
+  pred   the answer: a text, a number or null
+  label  if known, whether pred is right: true, false, 1 or 0
+
+Each line comes back with two more fields, equal and status. Totals follow at the end.
+"""
+EPILOG = """\
+The exit status is 0 if a line was graded, and 2 if none could be. Bad lines are named, left out and counted in the totals; they do not
+change the exit status. 130 and 143 stand for Ctrl-C and SIGTERM.
+
+  deltal grade answers.jsonl --out graded.jsonl
+"""
+
+
+def parser() -> OneLineParser:
     parser = OneLineParser(
-        prog="deltal grade",
-        description="Grade answers against gold answers. Each line of FILE is a JSON object with gold (a text, a number, or a list of "
-        "these, of which one has to be met), pred (a text, a number or null) and, if known, label (true, false, 1 or 0: is pred right?). "
-        "The lines with equal and status go to standard output or --out; totals are printed at the end.",
+        prog="deltal grade", usage="deltal grade FILE [options]", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument(
-        "file", metavar="FILE", help="JSON lines with gold, pred and perhaps label; - reads standard input"
-    )
-    parser.add_argument("--out", help="write the graded lines to this file instead of standard output")
-    parser.add_argument("--summary", help="write the totals as JSON to this file")
+    parser.add_argument("file", metavar="FILE", help="JSON lines; - reads standard input")
+    parser.add_argument("--out", metavar="FILE", help="write the graded lines to FILE, not to standard output")
+    parser.add_argument("--summary", metavar="FILE", help="write the totals to FILE as JSON")
     parser.add_argument(
         "--responses",
         choices=FALLBACKS,
-        help="pred is a whole response: grade its last \\boxed{}, <answer> or #### answer, and where there is none "
-        f"{FALLBACK_HELP}. Default: pred is the answer itself",
+        help="pred is a whole response, not the answer alone. Its last \\boxed{}, <answer> or #### answer is graded; where there is "
+        f"none: {FALLBACK_HELP}",
     )
-    parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
-    parser.add_argument("--deadline", type=float, default=3.0, help="seconds one answer may take (default 3)")
-    parser.add_argument("--memory_mb", type=int, default=1024, help="memory of a worker in MiB (default 1024)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes (default 2)")
     parser.add_argument(
-        "--max_chars", type=int, default=2000, help="length above which an answer is too_long (default 2000)"
+        "--deadline", type=float, default=3.0, metavar="S", help="seconds that one answer may take (default 3)"
+    )
+    parser.add_argument(
+        "--memory_mb", type=int, default=1024, metavar="N", help="memory of a worker in MiB (default 1024)"
+    )
+    parser.add_argument(
+        "--max_chars",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="a longer answer has the status too_long (default 2000)",
     )
     return parser
 

@@ -1,53 +1,60 @@
 """`deltal COMMAND`: hands the arguments to the command's own module."""
 
 import importlib
+import itertools
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
-# command -> (module with main(argv) -> exit status, one line for the help)
-COMMANDS = {
-    "data": ("deltal_openrlhf.cli.data", "train and eval files: countdown, math or gsm8k problems"),
-    "train": (
-        "deltal_openrlhf.train.launch",
-        "openrlhf.cli.train_ppo_ray with ∆L: all its flags, and --config, --loss_agg, --alpha, --deltal.*",
-    ),
-    "eval": (
-        "deltal_openrlhf.cli.eval",
-        "accuracy of a checkpoint on eval files with vLLM, and the comparison of two results",
-    ),
-    "diagnose": (
-        "deltal_openrlhf.cli.diagnose",
-        "bias and variance of the aggregation methods on the gradients of a model, with a report",
-    ),
-    "compare": (
-        "deltal_openrlhf.cli.compare",
-        "training runs of several methods side by side: equal starts, prompts and seeds; paired differences with intervals",
-    ),
-    "grade": ("deltal_openrlhf.cli.grade", "grade a file of answers against gold answers"),
-    "serve-rewards": (
-        "deltal_openrlhf.cli.serve_rewards",
-        "math and countdown rewards over HTTP, for --reward.remote_url",
-    ),
-    "verify": (
-        "deltal_openrlhf.cli.verify",
-        "whether this machine computes the right update: gradients, guards, Megatron, log-probabilities, overhead",
-    ),
-    "enable": (
-        "deltal_openrlhf.cli.enable",
-        "let python -m openrlhf.cli.train_ppo_ray take ∆L's flags in this environment",
-    ),
-    "disable": ("deltal_openrlhf.cli.disable", "undo enable"),
-    "doctor": (
-        "deltal_openrlhf.cli.doctor",
-        "what this machine and environment lack for a run, and what to do about it",
-    ),
+from deltal_openrlhf import __version__
+
+
+class Command(NamedTuple):
+    """module: has main(argv) -> exit status. about: a line for the help; commands that share one stand together."""
+
+    module: str
+    about: str
+
+
+_STOCK = "let OpenRLHF's own command take ∆L's flags, or undo that"
+GROUPS: dict[str, dict[str, Command]] = {
+    "start": {
+        "quickstart": Command("deltal_openrlhf.cli.quickstart", "train a small model with ∆L, on a CPU or one GPU"),
+        "recipes": Command("deltal_openrlhf.cli.recipes", "list the shipped recipes, or print one"),
+    },
+    "train": {
+        "train": Command("deltal_openrlhf.train.launch", "OpenRLHF's PPO with ∆L: all its flags, --config, --alpha"),
+        "plan": Command("deltal_openrlhf.cli.plan", "memory and layout of a large model with Megatron"),
+    },
+    "measure": {
+        "eval": Command("deltal_openrlhf.cli.eval", "accuracy of a checkpoint, and the comparison of two"),
+        "diagnose": Command("deltal_openrlhf.cli.diagnose", "bias and variance of each aggregation on your model"),
+        "compare": Command("deltal_openrlhf.cli.compare", "training runs of several methods, with intervals"),
+    },
+    "data and rewards": {
+        "data": Command("deltal_openrlhf.cli.data", "make files of countdown, math or gsm8k problems"),
+        "grade": Command("deltal_openrlhf.cli.grade", "grade a file of answers"),
+        "serve-rewards": Command("deltal_openrlhf.cli.serve_rewards", "give rewards over HTTP"),
+    },
+    "environment": {
+        "doctor": Command("deltal_openrlhf.cli.doctor", "what this machine lacks for a run"),
+        "verify": Command("deltal_openrlhf.cli.verify", "does this machine compute the right update?"),
+        "parity": Command("deltal_openrlhf.cli.parity", "is a sharded Megatron update that of one process?"),
+        "enable": Command("deltal_openrlhf.cli.enable", _STOCK),
+        "disable": Command("deltal_openrlhf.cli.disable", _STOCK),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
 def help_text() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(["usage: deltal COMMAND [arguments]", "", *lines, "", "deltal COMMAND --help says more"])
+    """At most 80 columns, and 23 lines: a terminal of 24 keeps one for its prompt."""
+    lines = ["usage: deltal COMMAND [arguments]  |  deltal COMMAND --help  |  deltal --version"]
+    for title, commands in GROUPS.items():
+        lines.append(title)
+        for about, names in itertools.groupby(commands, key=lambda name: COMMANDS[name].about):
+            lines.append(f"  {', '.join(names):<17}{about}")
+    return "\n".join([*lines, "example: deltal train --config countdown-deltal --dry_run"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(help_text())
         return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"deltal {__version__}")
+        return 0
     if argv[0] not in COMMANDS:
-        print(f"deltal: unknown command {argv[0]!r}, allowed are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"deltal: {unknown_command(argv[0])}", file=sys.stderr)
         return 2
     if argv[0] == "train":
         from deltal_openrlhf.train import early
@@ -64,8 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if early.refused(argv[1:]):
             return 2
     # Imported here: doctor has to run where train cannot.
-    module = importlib.import_module(COMMANDS[argv[0]][0])
+    module = importlib.import_module(COMMANDS[argv[0]].module)
     return module.main(argv[1:]) or 0
+
+
+def unknown_command(name: str) -> str:
+    from deltal_openrlhf.runs.command import nearest
+
+    return f"unknown command {name!r}; {nearest(name, COMMANDS) or '`deltal --help` lists them'}"
 
 
 if __name__ == "__main__":

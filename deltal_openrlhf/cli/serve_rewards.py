@@ -88,50 +88,76 @@ def _serve(app: "ASGIApp", listener: socket.socket) -> None:
     Server(config).run([listener])
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = OneLineParser(
-        prog="deltal serve-rewards",
-        description="Rewards over HTTP, math and countdown alike: POST /get_reward (OpenRLHF's protocol), POST /is_equal {str1, str2}, "
-        "POST /grade_batch [{gold, pred}, ...], GET /healthz, GET /metrics. Runs until SIGTERM or Ctrl-C; requests in progress are "
-        "finished first.",
+DESCRIPTION = """\
+Give math and countdown rewards over HTTP, until SIGTERM or Ctrl-C. Requests in progress are finished first.
+
+  POST /get_reward   OpenRLHF's protocol, for --reward.remote_url
+  POST /is_equal     {str1, str2}
+  POST /grade_batch  [{gold, pred}, ...]
+  GET  /healthz      GET /metrics
+"""
+EPILOG = """\
+  deltal serve-rewards --port 6284 --workers 8
+  deltal train ... --reward.remote_url http://127.0.0.1:6284/get_reward
+"""
+
+
+def parser() -> OneLineParser:
+    made = OneLineParser(
+        prog="deltal serve-rewards", usage="deltal serve-rewards [options]", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument(
+    made.add_argument(
         "--host",
         default=LOOPBACK,
-        help=f"address to listen on (default {LOOPBACK}: this machine only). Another one needs a token, and gives no encryption: only in a "
-        "network that you trust",
+        metavar="ADDRESS",
+        help=f"address to listen on (default {LOOPBACK}: this machine only). Another address needs a token. Nothing is encrypted, so use "
+        "one only in a network that you trust.",
     )
-    parser.add_argument(
+    made.add_argument(
         "--token",
         type=_token,
         metavar=f"{FROM_ENVIRONMENT}|{NO_TOKEN}",
-        help=f"what requests have to bear (Authorization: Bearer ...): that of the environment variable {VARIABLE} "
-        f"({FROM_ENVIRONMENT}; the default where it is set), or nothing ({NO_TOKEN}). A run that has the same variable sends it",
+        help=f"{FROM_ENVIRONMENT}: requests need the token of the environment variable {VARIABLE} (the default where it is set); "
+        f"{NO_TOKEN}: they need none. A run with the same variable sends it.",
     )
-    parser.add_argument("--port", type=int, default=6284, help="0 takes a free one and prints it (default 6284)")
-    parser.add_argument(
+    made.add_argument(
+        "--port", type=int, default=6284, metavar="N", help="default 6284; 0 takes a free port and prints it"
+    )
+    made.add_argument(
         "--unmarked",
         choices=FALLBACKS,
         default="none",
         help=f"what /get_reward grades where a response marks no answer: {FALLBACK_HELP}; default none",
     )
-    parser.add_argument("--workers", type=int, default=2, help="grading processes (default 2)")
-    parser.add_argument("--deadline", type=float, default=3.0, help="seconds that one pair may take (default 3)")
-    parser.add_argument("--memory_mb", type=int, default=1024, help="memory of a grading process in MiB (default 1024)")
-    parser.add_argument(
+    made.add_argument("--workers", type=int, default=2, metavar="N", help="grading processes (default 2)")
+    made.add_argument(
+        "--deadline", type=float, default=3.0, metavar="S", help="seconds that one pair may take (default 3)"
+    )
+    made.add_argument(
+        "--memory_mb", type=int, default=1024, metavar="N", help="memory of a grading process in MiB (default 1024)"
+    )
+    made.add_argument(
         "--max_batch",
         type=int,
         default=1024,
-        help="golds in one request, all together; a response with one gold counts as one (default 1024)",
+        metavar="N",
+        help="most gold answers in one request, over all its responses (default 1024)",
     )
-    parser.add_argument("--max_body_mb", type=int, default=16, help="size of a request's body in MiB (default 16)")
-    args = parser.parse_args(argv)
+    made.add_argument(
+        "--max_body_mb", type=int, default=16, metavar="N", help="largest body of a request in MiB (default 16)"
+    )
+    return made
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    command = parser()
+    args = command.parse_args(argv)
     if not 0 <= args.port <= 65535:
-        parser.error(f"--port is {args.port}, allowed is 0 to 65535")
+        command.error(f"--port is {args.port}, allowed is 0 to 65535")
     try:
         check_numbers(args, {"max_batch": 1, "max_body_mb": 1})
     except ValueError as error:
-        parser.error(str(error))
+        command.error(str(error))
     return args
 
 

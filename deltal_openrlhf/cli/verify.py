@@ -2,7 +2,6 @@
 
 import os
 import sys
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ PROG = "deltal verify"
 SECONDS = 200.0
 PARTS = {
     "machine": "versions, two ceilings, and whether two ranks can talk",
-    "gradients": "the real DeepSpeed trainer against brute force, with mistakes that have to be noticed",
-    "guards": "a loss or gradient that is not finite stops a run before the update",
-    "megatron": "the Megatron backend against one process, with mistakes that have to be noticed",
+    "gradients": "the DeepSpeed trainer against brute force, and planted mistakes",
+    "guards": "a loss or gradient that is not finite stops a run in time",
+    "megatron": "the Megatron backend against one process, and planted mistakes",
     "logprob": "log-probabilities in chunks: memory, error and time",
     "overhead": "what ∆L and its guards cost",
 }
@@ -23,41 +22,41 @@ DESCRIPTION = "Check on this machine that training computes the right update. Th
     f"  {name:<10} {what}" for name, what in PARTS.items()
 )
 EPILOG = """\
-Each line is one case: its verdict (ok, FAILED, or - where nothing is judged), its seconds, and what was found. The exit code is 1 if a case
-failed. It needs neither Ray nor vLLM nor flash-attn. On one GPU, two ranks share it.
+Each line is one case: its verdict (ok, FAILED, or - where nothing is judged), its seconds, and what was found. The exit status is 1 if a
+case failed. It needs neither Ray nor vLLM nor flash-attn. Two ranks share a single GPU. All parts take about four minutes on two cores.
 
-  deltal verify                                    everything, about four minutes on two cores
-  deltal verify --only gradients --seconds 900     every mode, cut and feature
-  deltal verify --json verify.jsonl                with the figures as lines of JSON
+  deltal verify
+  deltal verify --only gradients --seconds 900     # every mode, cut and feature
 """
 
 
-def _parser() -> OneLineParser:
-    parser = OneLineParser(
-        prog=PROG, description=DESCRIPTION, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", metavar="PART", choices=list(PARTS), help="these parts only")
-    parser.add_argument(
+def parser() -> OneLineParser:
+    made = OneLineParser(prog=PROG, usage="deltal verify [options]", description=DESCRIPTION, epilog=EPILOG)
+    made.add_argument("--only", nargs="+", metavar="PART", choices=list(PARTS), help="these parts only")
+    made.add_argument(
         "--seconds",
         type=float,
         default=SECONDS,
         metavar="N",
-        help=f"begin no further case after N seconds in all (default {SECONDS:.0f}); every part runs its first cases whatever N is; "
-        "what is left out is said",
+        help=f"begin no further case after N seconds in all (default {SECONDS:.0f}). Every part runs its first cases anyway, and says what "
+        "it leaves out.",
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write one line of JSON a case; an earlier FILE is replaced"
+    made.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write a line of JSON for each case into FILE, in place of an earlier one",
     )
-    return parser
+    return made
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = _parser()
-    args = parser.parse_args(argv)
+    command = parser()
+    args = command.parse_args(argv)
     if not args.seconds > 0:
-        parser.error(f"--seconds is {args.seconds:g}, allowed is a number above 0")
+        command.error(f"--seconds is {args.seconds:g}, allowed is a number above 0")
     if args.json and not args.json.absolute().parent.is_dir():
-        parser.error(f"--json is {args.json}, but there is no folder {args.json.absolute().parent}")
+        command.error(f"--json is {args.json}, but there is no folder {args.json.absolute().parent}")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of the hosts, in the processes of the ranks
     # Here, so that --help and wrong flags do not wait for torch.
     from deltal_openrlhf import cpu

@@ -12,8 +12,8 @@ from typing import Any
 SETTINGS = ("config.json", "tokenizer_config.json")
 """Files of a model whose auto_map names its Python for what is loaded here."""
 TRUST_HELP = (
-    "run the Python files that the folder or hub repository of --model brings along (auto_map in its config.json or "
-    "tokenizer_config.json), with your rights; default: none of it runs, and a model that needs it is refused"
+    "run the Python files that come with --model (auto_map in its config.json or tokenizer_config.json), with your rights; without this "
+    "flag none of it runs"
 )
 ALLOWS = "--trust_remote_code allows it"
 NOT_HERE = "this command runs none of it"

@@ -70,7 +70,7 @@ class QuickStart:
     def run(self) -> None:
         """All stages and the report. Raises TrainingFailed."""
         measured = "about 6 minutes on 2 cores, " if self.size is sizes.CPU and not self.training.given else ""
-        print(f"quickstart: {measured}all of it in {self.out}", flush=True)
+        print(f"deltal quickstart: {measured}all of it in {self.out}", flush=True)
         records = [] if self.training.given else [self.start.run(self._supervised_start)]
         before = self.before.run(lambda: self._evaluation(self.training.start))
         accuracy = self._accuracy(before)

@@ -6,6 +6,7 @@ import math
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,20 @@ FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
 _TERMINATE = (signal.SIGTERM, signal.SIGUSR1)
 
 
+class Paragraphs(argparse.HelpFormatter):
+    """Wraps the paragraphs of a description, and leaves those that begin with spaces, such as commands, as they are.
+
+    Names with hyphens are not broken.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip("\n").split("\n\n")
+        return "\n\n".join(p if p[:1] == " " else "\n".join(self._split_lines(p, width)) for p in paragraphs)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Bad flags end with exit code 2 and one line that names the nearest flag.
 
@@ -28,7 +43,7 @@ class OneLineParser(argparse.ArgumentParser):
     _words: Sequence[str] = ()
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs, allow_abbrev=False)
+        super().__init__(**{"formatter_class": Paragraphs, **kwargs}, allow_abbrev=False)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -152,10 +167,13 @@ def interrupted(prog: str, stop: KeyboardInterrupt, then: str = "") -> int:
     return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
-def run_command(parser: argparse.ArgumentParser, work: Callable[[], int]) -> int:
-    """The exit status of work(), which the same command resumes after an interruption (INTERRUPTED, TERMINATED).
+def run_command(
+    parser: argparse.ArgumentParser, work: Callable[[], int], begun: Callable[[], bool] | None = None
+) -> int:
+    """The exit status of work(); INTERRUPTED or TERMINATED after a signal.
 
-    ValueError and OSError are said in one line and end the process with 2.
+    ValueError and OSError are said in one line and end the process with 2. begun: whether there are results that the same command
+    resumes with, asked after a signal.
     """
     try:
         with terminable():
@@ -165,4 +183,7 @@ def run_command(parser: argparse.ArgumentParser, work: Callable[[], int]) -> int
     except ValueError as error:
         parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt as stop:
-        return interrupted(parser.prog, stop, "; the same command resumes where it stopped")
+        resumes = begun is not None and begun()
+        return interrupted(
+            parser.prog, stop, "; the same command resumes where it stopped" if resumes else "; nothing was done"
+        )

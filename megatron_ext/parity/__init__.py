@@ -1,4 +1,4 @@
-"""The sharded update against the same update in one process. `python -m megatron_ext.parity --help` runs one case on this machine.
+"""The sharded update against the same update in one process. `deltal parity --help` runs one case on this machine.
 
 A case cuts a tiny model and a batch of 16 responses, of length 1 to 24 and one of them empty, over ranks and micro batches, in processes
 of its own (gloo without GPUs, NCCL with them). The trainer, the engine and the optimizer are those of a run. Compared are the whole

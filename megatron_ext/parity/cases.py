@@ -80,10 +80,10 @@ class ShardedCase:
         if loss.alpha is not None and not 0 <= loss.alpha <= 1:
             raise ValueError(f"--alpha is {loss.alpha:g}, allowed is a number from 0 to 1")
         if loss.dual_clip is not None and not loss.dual_clip > 1:
-            raise ValueError(f"--dual-clip is {loss.dual_clip:g}, allowed is a number above 1")
+            raise ValueError(f"--dual_clip is {loss.dual_clip:g}, allowed is a number above 1")
         if self.wrong == "micro-batch" and loss.mode != "deltal":
             raise ValueError(
-                f"--negative-control micro-batch with --mode {loss.mode} is not noticed for sure; it is allowed with deltal only"
+                f"--negative_control micro-batch with --mode {loss.mode} is not noticed for sure; it is allowed with deltal only"
             )
         if (
             self.wrong == "micro-batch"
@@ -91,15 +91,15 @@ class ShardedCase:
             and self.max_tokens is None
         ):
             raise ValueError(
-                f"--negative-control micro-batch with --micro-batch-size {loss.micro} is one micro batch, which is no mistake; allowed is "
+                f"--negative_control micro-batch with --micro_batch_size {loss.micro} is one micro batch, which is no mistake; allowed is "
                 f"less than {NUM_RESPONSES // self.data_parallel}, the responses of a rank"
             )
         if loss.micro < 1:
-            raise ValueError(f"--micro-batch-size is {loss.micro}, allowed is 1 or more")
+            raise ValueError(f"--micro_batch_size is {loss.micro}, allowed is 1 or more")
         longest = max(len(row["ids"]) for row in make_batch(False, self.seed)) + self.layout.row_multiple
         if self.max_tokens is not None and self.max_tokens < longest:
             raise ValueError(
-                f"--max-tokens is {self.max_tokens}, allowed is {longest} or more: the longest response, padded"
+                f"--max_tokens is {self.max_tokens}, allowed is {longest} or more: the longest response, padded"
             )
 
     def __str__(self) -> str:

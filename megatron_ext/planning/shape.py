@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deltal_openrlhf.runs import shipped
+from deltal_openrlhf.runs.command import nearest
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.yaml_values import dotted, plain_value, read_with_lines
 from megatron_ext.layout import ParallelLayout
@@ -159,9 +161,11 @@ def _layer(shape: ModelShape, layout: ParallelLayout) -> tuple[list[int], list[i
 def read_shape(source: str) -> ModelShape:
     """From a config.json, a Hugging Face folder, a YAML file of settings (its actor.model_name_or_path) or a name on the hub.
 
-    Raises ValueError, in one line, for what cannot be read.
+    Shipped files are found by their names. Raises ValueError, in one line, for what cannot be read.
     """
-    name = _named_in(source) if source.endswith((".yaml", ".yml")) else source
+    file = None if Path(source).exists() else shipped.find(source)
+    name = str(file or source)
+    name = _named_in(source) if name.endswith((".yaml", ".yml")) else name
     path = Path(name)
     try:
         if path.is_dir() or path.suffix == ".json":
@@ -194,5 +198,6 @@ def _from_hub(name: str) -> dict[str, Any]:
         raise ValueError(first_line(error)) from error
     except OSError as error:
         raise ValueError(
-            f"the configuration of {name} is neither here nor to be had from the hub; give its config.json, as configs/models/*.json"
+            f"the configuration of {name} is neither here nor to be had from the hub; "
+            + (nearest(name, shipped.names()) or "allowed is its config.json too")
         ) from error

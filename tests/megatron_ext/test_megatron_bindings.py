@@ -178,7 +178,7 @@ def ask(code: str) -> str:
 
 def test_what_is_checked_before_ray_starts_imports_no_torch():
     code = (
-        "import sys, megatron_ext.planning.__main__\nfrom megatron_ext import layout, flags, support, bindings\n"
+        "import sys, deltal_openrlhf.cli.plan\nfrom megatron_ext import layout, flags, support, bindings\n"
         "print([m for m in ('torch', 'megatron', 'mbridge') if m in sys.modules])"
     )
     assert ask(code) == "[]"

@@ -55,7 +55,7 @@ def test_negative_controls_are_far_off(results, case):
 
 def test_command_says_that_they_agree():
     flags = "--timeout 200 --tp 2 --sp --packed --alpha 0.5 --seed 3".split()
-    command = [sys.executable, "-m", "megatron_ext.parity", *flags]
+    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "parity", *flags]
     run = commands.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
@@ -70,9 +70,9 @@ def test_command_says_that_they_agree():
 
 
 def test_command_notices_a_wrong_scale(capsys):
-    from megatron_ext.parity.__main__ import main
+    from deltal_openrlhf.cli.parity import main
 
-    assert main(["--timeout", "200", "--negative-control", "scale"]) == 1
+    assert main(["--timeout", "200", "--negative_control", "scale"]) == 1
     said = capsys.readouterr().out
     assert said.count("TOO LARGE") == 3
     assert "the sharded update is another one" in said
@@ -113,8 +113,8 @@ def test_transformer_engine_is_not_compared_in_fp32(monkeypatch):
     ],
 )
 def test_the_tiny_model_can_be_cut_as_large_ones_are(flags, monkeypatch):
+    from deltal_openrlhf.cli.parity import main
     from megatron_ext import parity
-    from megatron_ext.parity.__main__ import main
 
     asked = []
     monkeypatch.setattr("os.cpu_count", lambda: 64)
@@ -127,8 +127,8 @@ def test_the_tiny_model_can_be_cut_as_large_ones_are(flags, monkeypatch):
 
 
 def test_command_on_a_gpu_takes_transformer_engine_unless_told_otherwise(monkeypatch, capsys):
+    from deltal_openrlhf.cli.parity import main
     from megatron_ext import parity
-    from megatron_ext.parity.__main__ import main
 
     asked = []
     monkeypatch.setattr("deltal_openrlhf.cpu.is_needed", lambda: False)
@@ -157,9 +157,9 @@ def test_command_on_a_gpu_takes_transformer_engine_unless_told_otherwise(monkeyp
         ("--ep 2 --dp 2", "--ep is 2, but the model (qwen2) has no experts"),
         ("--mode token-mean --alpha 0.5", "--alpha is 0.5 with --mode token-mean"),
         ("--alpha 2", "--alpha is 2, allowed is a number from 0 to 1"),
-        ("--max-tokens 10", "--max-tokens is 10, allowed is "),
-        ("--micro-batch-size 0", "--micro-batch-size is 0, allowed is 1 or more"),
-        ("--dual-clip 0.5", "--dual-clip is 0.5, allowed is a number above 1"),
+        ("--max_tokens 10", "--max_tokens is 10, allowed is "),
+        ("--micro_batch_size 0", "--micro_batch_size is 0, allowed is 1 or more"),
+        ("--dual_clip 0.5", "--dual_clip is 0.5, allowed is a number above 1"),
         ("--dp 0", "--dp is 0, allowed is 1 to 16, the responses of the batch"),
         ("--tp 8 --pp 8 --cp 8 --dp 16", "the layout has 8192 ranks, allowed are up to "),
         (
@@ -167,15 +167,15 @@ def test_command_on_a_gpu_takes_transformer_engine_unless_told_otherwise(monkeyp
             "--modules is transformer-engine, but torch was built without CUDA; allowed here is plain",
         ),
         ("--all --tp 2", "--tp is given with --all, which has cases of its own; only --modules, --dtype and --timeout"),
-        ("--negative-control micro-batch --mode token-mean", "it is allowed with deltal only"),
+        ("--negative_control micro-batch --mode token-mean", "it is allowed with deltal only"),
         (
-            "--negative-control micro-batch --micro-batch-size 16",
+            "--negative_control micro-batch --micro_batch_size 16",
             "is one micro batch, which is no mistake; allowed is less than 16",
         ),
     ],
 )
 def test_bad_flags_are_one_line(flags, says, capsys):
-    from megatron_ext.parity.__main__ import main
+    from deltal_openrlhf.cli.parity import main
 
     with pytest.raises(SystemExit) as stop:
         main(flags.split())

@@ -14,12 +14,12 @@ from support.host_arguments import host_arguments
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config
 
+from deltal_openrlhf.cli import quickstart as command_line
 from deltal_openrlhf.data.countdown import Problem, label
 from deltal_openrlhf.data.prompt_tokens import as_text
 from deltal_openrlhf.host.deepspeed_backend import BACKEND
 from deltal_openrlhf.models.sampling import Response
 from deltal_openrlhf.models.tiny import write_tiny_model
-from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import evaluate, given, model, sizes, stages, task, training
 from deltal_openrlhf.train import checks, gpus, numbers, run_data
 from deltal_openrlhf.train.data_files import missing_files
@@ -152,7 +152,8 @@ def test_the_command_refuses_before_it_does_anything(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "deltal_openrlhf.quickstart",
+        "deltal_openrlhf.cli.main",
+        "quickstart",
         "--out",
         tmp_path / "out",
         "--model",
@@ -162,7 +163,7 @@ def test_the_command_refuses_before_it_does_anything(tmp_path):
     process = subprocess.run(command, capture_output=True, text=True, timeout=100, env=variables)
     assert process.returncode == 2
     (line,) = process.stderr.splitlines()
-    assert line.startswith("quickstart: error: ") and "no/such-model" in line
+    assert line.startswith("deltal quickstart: error: ") and "no/such-model" in line
     assert not (tmp_path / "out").exists()
 
 

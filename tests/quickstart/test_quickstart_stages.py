@@ -14,9 +14,9 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from deltal_openrlhf.cli import quickstart as command_line
 from deltal_openrlhf.data.countdown import split_of
 from deltal_openrlhf.parity import forkserver
-from deltal_openrlhf.quickstart import __main__ as command_line
 from deltal_openrlhf.quickstart import (
     evaluate,
     model,
@@ -207,14 +207,14 @@ def test_an_interrupted_run_says_what_it_has_kept(interrupted_in, kept, tmp_path
     assert command_line.main(["--out", str(tmp_path)]) == 143
     if kept.startswith("supervised"):
         kept = f"kept in {tmp_path}: {kept}; the same command resumes after that"
-    assert capsys.readouterr().err == f"quickstart: interrupted by SIGTERM; {kept}\n"
+    assert capsys.readouterr().err == f"deltal quickstart: interrupted by SIGTERM; {kept}\n"
 
     def at_once(self, work):
         raise Terminated("SIGTERM")
 
     monkeypatch.setattr(Stage, "run", at_once)  # a second start, ended before it comes to a stage
     assert command_line.main(["--out", str(tmp_path)]) == 143
-    assert capsys.readouterr().err == f"quickstart: interrupted by SIGTERM; {kept}\n"
+    assert capsys.readouterr().err == f"deltal quickstart: interrupted by SIGTERM; {kept}\n"
 
 
 def test_failed_training_is_reported_and_repeated(tmp_path):

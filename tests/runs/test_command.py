@@ -72,7 +72,14 @@ def test_numbers_of_flags(flags, says):
     ],
 )
 def test_an_interrupted_command_says_how_to_resume(number, code, how, capsys):
-    status = run_command(OneLineParser(prog="deltal x"), lambda: os.kill(os.getpid(), number) or signal.pause())
+    begun = []
+
+    def work():
+        begun.append(1)
+        os.kill(os.getpid(), number)
+        signal.pause()
+
+    status = run_command(OneLineParser(prog="deltal x"), work, lambda: bool(begun))
     # A second signal leaves no process behind: it has no effect while the process ends.
     assert {signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)} == {signal.SIG_IGN}
     assert status == code
@@ -90,6 +97,23 @@ def test_a_command_that_ends_by_itself_leaves_the_signals_as_they_were():
 def test_versions_of_what_is_installed():
     assert installed_version("no-such-package") is None
     assert installed_versions("no-such-package", "pytest") == {"pytest": pytest.__version__}
+
+
+def test_a_command_that_had_done_nothing_does_not_speak_of_resuming(capsys):
+    def work():
+        raise KeyboardInterrupt
+
+    for begun in (None, lambda: False):
+        assert run_command(OneLineParser(prog="deltal x"), work, begun) == 130
+        assert capsys.readouterr().err == "deltal x: interrupted; nothing was done\n"
+
+
+def test_help_wraps_paragraphs_and_keeps_commands(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    words = "A paragraph that is longer than the forty columns of this terminal."
+    OneLineParser(prog="deltal x", description=words, epilog=f"{words}\n\n  deltal x --a  # {words}").print_help()
+    shown = capsys.readouterr().out.splitlines()
+    assert f"  deltal x --a  # {words}" in shown and max(len(line) for line in shown[:-1]) <= 40
 
 
 def parser() -> OneLineParser:

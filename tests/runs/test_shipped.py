@@ -28,7 +28,7 @@ def test_a_file_that_exists_wins_over_a_shipped_one_and_a_folder_does_not(empty_
 
 
 def test_messages_name_a_shipped_file_as_it_was_asked_for():
-    assert read_with_lines("overlays/8gpu")["actor.num_nodes"].where == "overlays/8gpu:2"
+    assert read_with_lines("overlays/8gpu")["actor.num_nodes"].where == "overlays/8gpu:3"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_the_dry_run_says_what_overlays_come_to(real):
     here = found.index("--actor.model_name_or_path")
     assert found[here + 1 : here + 3] == ["here Qwen/Qwen2.5-7B", "authors Qwen/Qwen2.5-3B"]
     assert "The authors published settings for Qwen/Qwen2.5-3B only." in found
-    assert any(line.startswith("actor.num_nodes 2 ") and line.endswith("2nodes.yaml:3") for line in found)
+    assert any(line.startswith("actor.num_nodes 2 ") and line.endswith("2nodes.yaml:4") for line in found)
 
 
 def test_a_dry_run_without_a_recipe_compares_nothing_and_asks_no_service(real):

@@ -1,8 +1,9 @@
-"""python -m megatron_ext.planning: the command as a process, the layouts it finds, and its estimates against numbers by hand."""
+"""deltal plan: the command as a process, the layouts it finds, and its estimates against numbers by hand."""
 
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from deltal_openrlhf.cli.plan import parser, request_of
 from megatron_ext.layout import ParallelLayout
-from megatron_ext.planning.__main__ import parser, request_of
 from megatron_ext.planning.estimates import Machine, step_time
 from megatron_ext.planning.search import plan, plans
 from megatron_ext.planning.shape import ModelShape, rank_parameters, read_shape
@@ -30,7 +31,7 @@ EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "megatron_ext.planning", *words]
+    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "plan", *words]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, cwd=ROOT, env={**os.environ, **environment}
     )
@@ -41,7 +42,7 @@ def asked(words: str):
 
 
 def seven(words: str):
-    return asked(f"--model {MODELS / 'qwen2.5-7b.json'} --gpu-memory 80 --max-sequence-length 17408 {words}")
+    return asked(f"--model {MODELS / 'qwen2.5-7b.json'} --gpu_memory 80 --max_sequence_length 17408 {words}")
 
 
 # ── Parameters ──
@@ -121,17 +122,17 @@ def test_every_layout_is_possible_and_those_that_fit_come_first_by_overhead():
 
 def test_tensor_parallelism_stays_within_a_node():
     found, _ = plans(
-        asked(f"--model {MODELS / 'qwen2.5-72b.json'} --gpus 16 --gpu-memory 80 --max-sequence-length 4096")
+        asked(f"--model {MODELS / 'qwen2.5-72b.json'} --gpus 16 --gpu_memory 80 --max_sequence_length 4096")
     )
     assert {p.layout.tensor for p in found} == {1, 2, 4, 8}
-    found, _ = plans(seven("--gpus 8 --gpus-per-node 2"))
+    found, _ = plans(seven("--gpus 8 --gpus_per_node 2"))
     assert {p.layout.tensor for p in found} == {1, 2}
 
 
 def test_responses_must_be_dealt_out_evenly():
-    found, refused = plans(seven("--gpus 8 --batch-size 322"))
+    found, refused = plans(seven("--gpus 8 --batch_size 322"))
     assert {p.data_parallel for p in found} == {1, 2}
-    assert refused["--batch-size is 322, no multiple of 8 data parallel ranks"] == 1
+    assert refused["--batch_size is 322, no multiple of 8 data parallel ranks"] == 1
 
 
 def test_recomputation_is_asked_for_only_where_memory_does_not_suffice_without():
@@ -144,13 +145,13 @@ def test_recomputation_is_asked_for_only_where_memory_does_not_suffice_without()
 
 def test_what_is_free_is_what_the_worse_moment_leaves():
     layout = ParallelLayout(tensor=4, sequence_parallel=True)
-    p = plan(seven("--gpus 8 --reserve 5 --vllm-share 0.5"), layout)
+    p = plan(seven("--gpus 8 --reserve 5 --vllm_share 0.5"), layout)
     gib = 2**30
     assert math.isclose(p.training, p.memory.total / gib + 5)
     assert math.isclose(p.generation, p.memory.weights / gib + 5 + 40)
     assert math.isclose(p.free, 80 - max(p.training, p.generation))
-    assert plan(seven("--gpus 8 --vllm-share 0"), layout).generation == 0
-    awake = plan(seven("--gpus 8 --reserve 5 --vllm-share 0.5 --no-sleep"), layout)
+    assert plan(seven("--gpus 8 --vllm_share 0"), layout).generation == 0
+    awake = plan(seven("--gpus 8 --reserve 5 --vllm_share 0.5 --no_sleep"), layout)
     assert math.isclose(awake.training, awake.memory.total / gib + 5 + 40)
     reference = plan(seven("--gpus 8 --reference"), layout).memory.reference
     assert 0 <= p.memory.weights - reference < 1e5  # without the buffer's padding
@@ -208,13 +209,11 @@ def test_what_is_sent_between_ranks():
 
 def test_a_table_and_status_0():
     started = time.monotonic()
-    process = run(
-        "--model", "configs/models/qwen2.5-7b.json", *"--gpus 8 --gpu-memory 80 --max-sequence-length 17408".split()
-    )
+    process = run("--model", "models/qwen2.5-7b", *"--gpus 8 --gpu_memory 80 --max_sequence_length 17408".split())
     assert (process.returncode, process.stderr) == (0, "")
     assert time.monotonic() - started < 10
     text = process.stdout
-    assert text.startswith("configs/models/qwen2.5-7b.json: 7,615,616,512 parameters (qwen2)\n8 GPUs of 80 GiB")
+    assert text.startswith("models/qwen2.5-7b: 7,615,616,512 parameters (qwen2)\n8 GPUs of 80 GiB")
     assert "layouts fit, the best 12:" in text and "are not possible:" in text
     header = next(line for line in text.splitlines() if line.split()[:2] == ["tp", "pp"]).split()
     row = next(line for line in text.splitlines() if line.split()[:1] == ["1"]).split()
@@ -222,10 +221,8 @@ def test_a_table_and_status_0():
 
 
 def test_torch_is_not_needed():
-    code = (
-        "import sys; from megatron_ext.planning.__main__ import main; main(sys.argv[1:]); print('torch' in sys.modules)"
-    )
-    words = f"--model {ROOT}/configs/models/qwen2.5-7b.json --gpus 8 --gpu-memory 80 --max-sequence-length 4096 --json".split()
+    code = "import sys; from deltal_openrlhf.cli.plan import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    words = f"--model {ROOT}/configs/models/qwen2.5-7b.json --gpus 8 --gpu_memory 80 --max_sequence_length 4096 --json".split()
     process = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert process.stdout.endswith("]\n}\nFalse\n")
     found = json.loads(process.stdout.removesuffix("False\n"))
@@ -235,40 +232,48 @@ def test_torch_is_not_needed():
 
 def test_nothing_fits_status_1_with_the_nearest_misses():
     process = run(
-        "--model", "configs/models/qwen2.5-72b.json", *"--gpus 8 --gpu-memory 80 --max-sequence-length 4096".split()
+        "--model", "configs/models/qwen2.5-72b.json", *"--gpus 8 --gpu_memory 80 --max_sequence_length 4096".split()
     )
-    assert (process.returncode, process.stderr) == (1, "megatron_ext.planning: nothing fits\n")
+    assert process.returncode == 1
+    said = re.fullmatch(
+        r"deltal plan: no layout fits: the nearest one \((.*)\) takes ([\d.]+) GiB on each GPU, and --gpu_memory is 80; "
+        "a larger --gpus or a smaller --tokens_per_micro_batch takes less\n",
+        process.stderr,
+    )
+    assert said and float(said[2]) > 80
     lines = process.stdout.splitlines()
     assert "0 layouts fit" in lines
     header, nearest = lines[next(i for i, line in enumerate(lines) if "do not fit; nearest:" in line) + 1 :][:2]
     assert float(nearest.split()[header.split().index("free")]) < 0
 
 
-GOOD = f"--model {MODELS}/qwen2.5-7b.json --gpus 8 --gpu-memory 80 --max-sequence-length 4096"
+GOOD = f"--model {MODELS}/qwen2.5-7b.json --gpus 8 --gpu_memory 80 --max_sequence_length 4096"
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("", "the following arguments are required: --model, --gpus, --gpu-memory, --max-sequence-length"),
-        (f"{GOOD} --gpus 12", "--gpus is 12, allowed is a multiple of --gpus-per-node, 8"),
+        ("", "the following arguments are required: --model, --gpus, --gpu_memory, --max_sequence_length"),
+        (f"{GOOD} --gpus 12", "--gpus is 12, allowed is a multiple of --gpus_per_node, 8"),
         (f"{GOOD} --gpus 0", "--gpus is 0, allowed is 1 or more"),
-        (f"{GOOD} --gpu-memory nan", "--gpu-memory is nan, allowed is a number above 0"),
-        (f"{GOOD} --tokens-per-micro-batch 4095", "--tokens-per-micro-batch is 4095, allowed is --max-sequence-length, 4096, or more"),
-        (f"{GOOD} --mean-length 4097", "--mean-length is 4097, allowed is 1 to --max-sequence-length, 4096"),
-        (f"{GOOD} --vllm-share 1.5", "--vllm-share is 1.5, allowed is 0 to 1"),
+        (f"{GOOD} --gpu_memory nan", "--gpu_memory is nan, allowed is a number above 0"),
+        (f"{GOOD} --tokens_per_micro_batch 4095", "--tokens_per_micro_batch is 4095, allowed is --max_sequence_length, 4096, or more"),
+        (f"{GOOD} --mean_length 4097", "--mean_length is 4097, allowed is 1 to --max_sequence_length, 4096"),
+        (f"{GOOD} --vllm_share 1.5", "--vllm_share is 1.5, allowed is 0 to 1"),
         (f"{GOOD} --gpus eight", "argument --gpus: invalid int value: 'eight'"),
         (f"{GOOD} --model nowhere.json", "--model nowhere.json: No such file or directory"),
         (f"{GOOD} --model configs", "--model configs: No such file or directory"),
         (f"{GOOD} --model docs/evidence/recipes.json", "--model docs/evidence/recipes.json: model_type is None, allowed are qwen2, "),
         (f"{GOOD} --model configs/overlays/8gpu.yaml", "--model configs/overlays/8gpu.yaml: it sets no actor.model_name_or_path"),
-        (f"{GOOD} --model none/such-model", "is neither here nor to be had from the hub; give its config.json"),
+        (f"{GOOD} --model models/qwen2.5-7", "to be had from the hub; the nearest known one is 'models/qwen2.5-7b'"),
+        (f"{GOOD} --gpu_memry 80", "unrecognized arguments: --gpu_memry 80; the nearest known one is 'gpu_memory'"),
+        (f"{GOOD} --model none/such-model", "is neither here nor to be had from the hub; allowed is its config.json too"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(words, said):
     process = run(*words.split(), HF_HUB_OFFLINE="1")
     assert (process.returncode, process.stdout) == (2, "")
-    assert process.stderr.startswith("megatron_ext.planning: error: ") and process.stderr.count("\n") == 1
+    assert process.stderr.startswith("deltal plan: error: ") and process.stderr.count("\n") == 1
     assert said in process.stderr
 
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from support.launches import launch_all
 
+from deltal_openrlhf.cli.plan import parser, request_of
 from megatron_ext.layout import ParallelLayout
-from megatron_ext.planning.__main__ import parser, request_of
 from megatron_ext.planning.search import Plan, plans
 
 ROOT = Path(__file__).parents[3]
@@ -64,15 +64,15 @@ def roomy(given: dict) -> dict[ParallelLayout, Plan]:
             "--model",
             str(ROOT / "configs" / "models" / f"{given['actor.model_name_or_path'].split('/')[1].lower()}.json"),
         ),
-        *("--gpus", str(given["actor.num_nodes"] * given["actor.num_gpus_per_node"]), "--gpu-memory", "80"),
+        *("--gpus", str(given["actor.num_nodes"] * given["actor.num_gpus_per_node"]), "--gpu_memory", "80"),
         *(
-            "--max-sequence-length",
+            "--max_sequence_length",
             str(given["data.max_len"]),
-            "--vllm-share",
+            "--vllm_share",
             str(given["vllm.gpu_memory_utilization"]),
         ),
-        *("--tokens-per-micro-batch", str(given["megatron.max_tokens_per_micro_batch"])),
-        *("--batch-size", str(given["train.batch_size"])),
+        *("--tokens_per_micro_batch", str(given["megatron.max_tokens_per_micro_batch"])),
+        *("--batch_size", str(given["train.batch_size"])),
     ]
     found, _ = plans(request_of(parser().parse_args(words)))
     return {p.layout: p for p in found if p.free >= 8 and p.layout.virtual_pipeline is None}

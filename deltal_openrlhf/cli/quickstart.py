@@ -1,17 +1,8 @@
-"""`python -m deltal_openrlhf.quickstart`: from nothing to a model that reinforcement learning with ∆L made better, on 2 CPU cores or a GPU.
-
-1. supervised start  a tiny Llama learns from search traces how to search and answer  -> start/
-2. before            its accuracy on 256 held-out problems, 4 samples each
-3. training          OpenRLHF (Ray, vLLM, DeepSpeed) with ∆L, 30 PPO steps            -> checkpoint/, with metrics.jsonl
-4. after             accuracy of the trained checkpoint on the same problems
-5. report            plot.png, summary.json and a table
-
---model takes a model of yours in place of 1. All of it lies in --out. An interrupted run resumes; a stage whose settings
-changed is done again.
-"""
+"""`deltal quickstart`: from nothing to a model that reinforcement learning with ∆L made better, on 2 CPU cores or a GPU."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,23 +14,47 @@ if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = OneLineParser(prog="python -m deltal_openrlhf.quickstart", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--loss_agg", choices=MODES, default="deltal", help="loss aggregation")
-    parser.add_argument("--alpha", type=float, default=1.0, help="exponent of ∆L, 0 to 1; only for --loss_agg deltal")
-    parser.add_argument("--steps", type=int, default=30, help="PPO steps")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the supervised start and of the training")
-    parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder for everything")
-    parser.add_argument(
-        "--shuffle_rewards", action="store_true", help="control: rewards that ignore the answer; nothing is learned"
+PROG = "deltal quickstart"
+DESCRIPTION = """\
+Train a small model with ∆L on the countdown task, on 2 CPU cores or a GPU, and show what it learned. The stages:
+
+  supervised start  a tiny Llama learns from search traces how to answer
+  before            its accuracy on 256 held-out problems, 4 samples each
+  training          30 PPO steps with OpenRLHF (Ray, vLLM, DeepSpeed) and ∆L
+  after             the accuracy of the trained model on the same problems
+  report            plot.png, summary.json and a table
+"""
+EPILOG = """\
+Everything goes into --out. After an interruption the same command resumes. A stage whose settings changed is done again.
+
+  deltal quickstart --loss_agg token-mean --out runs/quickstart-dapo
+"""
+
+
+def parser() -> OneLineParser:
+    made = OneLineParser(prog=PROG, usage="deltal quickstart [options]", description=DESCRIPTION, epilog=EPILOG)
+    made.add_argument("--loss_agg", choices=MODES, default="deltal", help="loss aggregation (default deltal)")
+    made.add_argument("--alpha", type=float, default=1.0, metavar="X", help="exponent of ∆L, 0 to 1 (default 1)")
+    made.add_argument("--steps", type=int, default=30, metavar="N", help="PPO steps (default 30)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all stages (default 0)")
+    made.add_argument(
+        "--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="default runs/quickstart"
     )
-    parser.add_argument(
+    made.add_argument(
+        "--shuffle_rewards", action="store_true", help="a control: rewards ignore the answer, so nothing is learned"
+    )
+    made.add_argument(
         "--model",
         metavar="MODEL",
-        help="a folder or a name of the Hugging Face hub to train in place of the supervised start; asked in English through its chat "
-        "template if it has one, unless its tokens are the task's words",
+        help="train this model, a folder or a name on the hub, in place of the supervised start. It is asked in English, with its chat "
+        "template if it has one. A model whose tokens are the task's words gets these.",
     )
-    args = parser.parse_args(argv)
+    return made
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    command = parser()
+    args = command.parse_args(argv)
     args.out = args.out.absolute()
     try:
         if not 0 <= args.alpha <= 1:
@@ -48,11 +63,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         if set(str(args.out)) & set(",@"):  # OpenRLHF splits the paths of data sets at these
             raise ValueError(f"--out is {args.out}; a path with , or @ cannot be used")
     except ValueError as error:
-        parser.error(str(error))
+        command.error(str(error))
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 1 (the training failed), 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM)."""
     args = parse(argv)
     cpu.set_environment()  # before transformers imports DeepSpeed, and for a quiet console
@@ -61,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             device, given = _device(), _given(args)
         except ValueError as error:
-            print(f"quickstart: error: {error}", file=sys.stderr)
+            print(f"{PROG}: error: {error}", file=sys.stderr)
             return 2
         from deltal_openrlhf.quickstart.run import QuickStart
         from deltal_openrlhf.quickstart.training import TrainingFailed
@@ -76,13 +91,13 @@ def main(argv: list[str] | None = None) -> int:
                     raise
         except TrainingFailed as failed:
             print(
-                f"quickstart: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same "
+                f"{PROG}: the training ended with exit code {failed.code}, for the reason above; once that is mended, the same "
                 "command resumes from the last save, if there was one",
                 file=sys.stderr,
             )
             return 1
     except KeyboardInterrupt as stop:
-        return interrupted("quickstart", stop, f"; {kept}")
+        return interrupted(PROG, stop, f"; {kept}")
     return 0
 
 
@@ -111,9 +126,5 @@ def _given(args: argparse.Namespace) -> "GivenModel | None":
         model = in_child(given.find, args.model, sizes.CPU)
     except ValueError as error:
         raise ValueError(f"--model is {args.model}, allowed is a folder or a hub name of a model: {error}") from error
-    print(f"quickstart: {args.model}: {given.SAYS[model.prompts]}", flush=True)
+    print(f"{PROG}: {args.model}: {given.SAYS[model.prompts]}", flush=True)
     return model
-
-
-if __name__ == "__main__":
-    sys.exit(main())

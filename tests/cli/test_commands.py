@@ -1,0 +1,97 @@
+"""`deltal` itself: its help, its version, what it says about a word that is no command or flag, and the help of each command."""
+
+import importlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from deltal_openrlhf import __version__
+from deltal_openrlhf.cli.main import COMMANDS, help_text, main
+
+WITH_PARSER = [name for name in COMMANDS if name != "train"]
+"""`deltal train` has OpenRLHF's own parser."""
+
+
+def test_the_help_fits_a_terminal_names_every_command_and_an_example():
+    lines = help_text().splitlines()
+    assert len(lines) <= 23 and max(map(len, lines)) <= 80
+    assert set(re.findall(r"^  ([\w-]+)(?:, ([\w-]+))?  ", help_text(), re.MULTILINE)) == {
+        (name, "disable" if name == "enable" else "") for name in COMMANDS if name != "disable"
+    }
+    assert lines[-1].startswith("example: deltal train --config countdown-deltal ")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "out", "err"),
+    [
+        ([], 2, "usage: deltal COMMAND", ""),
+        (["--help"], 0, "usage: deltal COMMAND", ""),
+        (["--version"], 0, f"deltal {__version__}\n", ""),
+        (["tarin"], 2, "", "deltal: unknown command 'tarin'; the nearest known one is 'train'\n"),
+        (["serve"], 2, "", "deltal: unknown command 'serve'; the nearest known one is 'serve-rewards'\n"),
+        (["xyzzy"], 2, "", "deltal: unknown command 'xyzzy'; `deltal --help` lists them\n"),
+    ],
+)
+def test_words_that_are_no_command(words, status, out, err, capsys):
+    assert main(words) == status
+    said = capsys.readouterr()
+    assert said.out.startswith(out) and said.err == err
+
+
+def test_the_help_imports_nothing_of_a_run():
+    """So that it takes a tenth of a second."""
+    code = "import sys; from deltal_openrlhf.cli.main import main; main(['--help']); print(sorted(sys.modules))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    modules = process.stdout.splitlines()[-1]
+    assert not {"torch", "yaml", "argparse"} & set(re.findall(r"'(\w+)'", modules))
+
+
+@pytest.mark.parametrize("name", WITH_PARSER)
+def test_the_help_of_a_command_fits_two_screens_and_ends_with_an_example(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = importlib.import_module(COMMANDS[name].module).parser()
+    lines = parser.format_help().splitlines()
+    assert parser.prog == f"deltal {name}"
+    assert len(lines) <= 60 and max(map(len, lines)) <= 82
+    assert re.match(r"  (.* && )?deltal|      --", lines[-1])
+    flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+    assert [flag for flag in flags if "-" in flag[2:]] == []
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_PARSER if name != "data"])
+def test_a_misspelt_flag_gets_the_nearest_one(name, capsys):
+    parser = importlib.import_module(COMMANDS[name].module).parser()
+    flag = max((flag for action in parser._actions for flag in action.option_strings), key=len)
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args([f"{flag}x"])
+    said = f"deltal {name}: error: unrecognized arguments: {flag}x; the nearest known one is '{flag[2:]}'\n"
+    assert stop.value.code == 2 and capsys.readouterr().err == said
+
+
+def test_deltal_data_knows_the_flags_of_its_tasks(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "math", "--out", str(tmp_path), "--max-prompt-token", "9"])
+    assert "the nearest known one is 'max_prompt_tokens'" in capsys.readouterr().err
+
+
+def test_recipes_are_listed_and_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("countdown-deltal ", "overlays/megatron/7b ", "compare/countdown ", "models/qwen2.5-7b"):
+        assert f"\n  {name}" in listed
+    assert "math-deltal                        ∆L normalization with alpha 0.75\n" in listed
+    assert main(["recipes", "math-deltal"]) == 0
+    printed = capsys.readouterr().out
+    assert "\nreward.remote_url: deltal:math\n" in printed
+    with pytest.raises(SystemExit) as stop:
+        main(["recipes", "math-detal"])
+    assert stop.value.code == 2 and capsys.readouterr().err.endswith("the nearest known one is 'math-deltal'\n")
+
+
+@pytest.mark.parametrize("module", ["deltal_openrlhf.quickstart", "megatron_ext.planning", "megatron_ext.parity"])
+def test_commands_have_no_second_name(module):
+    process = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 1 and "cannot be directly executed" in process.stderr
