@@ -1,4 +1,4 @@
-"""The host's Ray training worker, with our trainer inside."""
+"""The host's Ray training worker, with this package's trainer inside."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ logger = init_logger(__name__)
 
 
 class DeltaLPolicyModelActor(ppo_actor.PolicyModelActor.__ray_metadata__.modified_class):
-    """Workers unpickle this class from our package, so nothing is patched in them but the trainer's name while it is built."""
+    """The worker of the policy. Workers unpickle this class from this package, so only the trainer's name is patched, while it is built."""
 
     def init_model_from_pretrained(
         self, strategy: DeltaLStrategy, pretrain: str, max_steps: int, *args: Any, **kwargs: Any
@@ -40,7 +40,7 @@ class DeltaLPolicyModelActor(ppo_actor.PolicyModelActor.__ray_metadata__.modifie
         super().save_checkpoint(tag, client_states, **kwargs)
 
     def save_model(self) -> None:
-        """The host calls it once, when the run has ended."""
+        """Export the model. The host calls this once, at the end of the run."""
         super().save_model()
         if self.strategy.is_rank_0():
             finished.mark(self.strategy.args)

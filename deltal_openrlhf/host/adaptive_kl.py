@@ -1,4 +1,4 @@
-"""The coefficient of an adaptive KL penalty (--algo.kl.target), which the host begins anew with every resumed run."""
+"""The coefficient of an adaptive KL penalty (--algo.kl.target). The host resets it in every resumed run."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ _KEY = "adaptive_kl"
 
 
 def remember(states: dict[str, Any], controller: Any, args: Arguments) -> None:
-    """Put the coefficient into the states that go with a checkpoint. controller: the host's KL controller."""
+    """Add the coefficient to the states that a checkpoint saves. controller: the host's KL controller."""
     if args.algo.kl.target:
         states[_KEY] = {"coefficient": float(controller.value), "began_with": args.algo.kl.init_coef}
 
 
 def restore(states: dict[str, Any], controller: Any, args: Arguments) -> None:
-    """Set the coefficient to that of the checkpoint, unless --algo.kl.init_coef is another now, which is where it then begins.
+    """Set the coefficient to the checkpoint's, unless --algo.kl.init_coef has changed. In that case it starts from the new value.
 
-    A checkpoint of a run without --algo.kl.target, or of an earlier version, has none.
+    A checkpoint of a run without --algo.kl.target, or of an earlier version, has no coefficient.
     """
     saved = states.get(_KEY)
     if args.algo.kl.target and saved and saved["began_with"] == args.algo.kl.init_coef:

@@ -1,8 +1,8 @@
-"""Evaluations of asynchronous training: by the half that trains, between two steps, so that a metric and the weights saved for it agree.
+"""Evaluations of asynchronous training. The training half makes them between two steps, so a metric and the weights saved for it agree.
 
-In the host the generating half evaluates, when it next asks for work: training has gone on by then, so `best` holds the weights of a later
-step than its metric, and engines may have newer weights than the step that is named. When the data is used up it does not ask any more,
-so the last evaluations never happen (OpenRLHF#1341). Here training waits until the evaluation is done.
+In the host the generating half evaluates when it next asks for work. Training has continued by then, so `best` holds the weights of a later
+step than its metric. Engines may have newer weights than the named step, too. Once the data is used up, that half no longer asks, so the
+last evaluations never happen (OpenRLHF#1341). Here training waits until the evaluation is done.
 """
 
 import time
@@ -26,7 +26,7 @@ _Synchronous = ppo_trainer.PPOTrainer.__ray_metadata__.modified_class
 
 
 class EvaluationMixin(TrainingActor):
-    """Goes in front of the host's TrainingActor."""
+    """A mixin in front of the host's TrainingActor."""
 
     args: Arguments
     eval_dataloader: Any = None
@@ -34,7 +34,7 @@ class EvaluationMixin(TrainingActor):
     """Of the last evaluation, which the host would count to the next step."""
 
     def prepare_evaluation(self, **generate_kwargs: Any) -> None:
-        """Read the evaluation sets. generate_kwargs: those of the host's generating half. Called once, before fit."""
+        """Read the evaluation sets. Called once, before fit. generate_kwargs: those of the host's generating half."""
         self.generate_kwargs = generate_kwargs
         with data_sets_bound(ppo_trainer_async), data_order_bound(ppo_trainer_async):
             prompts, self.eval_dataloader, _ = ppo_trainer_async.prepare_datasets(self.strategy, self.tokenizer)

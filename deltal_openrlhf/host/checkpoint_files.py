@@ -1,4 +1,6 @@
-"""Checkpoints on the disk that survive a kill: each is written aside, is put in its place when it is whole, and only then old ones go."""
+"""Checkpoints on the disk that survive a kill. A new one is written to a separate folder and moved into place when it is whole. Only then
+are old ones deleted.
+"""
 
 import os
 import shutil
@@ -12,19 +14,19 @@ _DELETED = ".deleted"
 
 
 def begin(folder: Path) -> None:
-    """Make room for a save: an empty STAGING, without what a killed one left."""
+    """Prepare a save: make an empty STAGING and remove what a killed save left."""
     give_up(folder)
     _empty(folder)
     (folder / STAGING).mkdir(parents=True, exist_ok=True)
 
 
 def give_up(folder: Path) -> None:
-    """Remove what was written aside."""
+    """Remove the unfinished checkpoint."""
     shutil.rmtree(folder / STAGING, ignore_errors=True)
 
 
 def publish(folder: Path, tag: str) -> None:
-    """Put the checkpoint that was written aside in its place, once all of it is on the disk. One of the same tag makes room."""
+    """Move the finished checkpoint into place, once all of it is on the disk. It replaces one with the same tag."""
     staging, final = folder / STAGING, folder / tag
     sync(staging / tag)
     if final.is_dir():
@@ -40,10 +42,11 @@ def publish(folder: Path, tag: str) -> None:
 def old_ones(
     folder: Path, newest: str, max_num: int, max_gib: float, metric_of: Callable[[Path], float | None]
 ) -> Iterator[Path]:
-    """The checkpoints that have to go by the host's rule, one at a time: the caller deletes each before it asks for the next.
+    """Yield the checkpoints to delete by the host's rule, one at a time. The caller deletes each before it asks for the next.
 
-    The newest one stays. So does the best one, which does not count towards max_num; a newer best one replaces it. Of the others, those
-    of later steps than the newest go first: the run fell back behind them. Then those without a metric go, then the worst, then the oldest.
+    The newest one stays. So does the best one, which does not count towards max_num; a newer best one replaces it. The others are deleted
+    in this order: those of later steps than the newest, because the run fell back behind them; those without a metric; the worst; the
+    oldest.
     """
     there = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     best = [path for path in there if path.name.startswith("best")]
@@ -65,7 +68,7 @@ def old_ones(
 
 
 def delete(checkpoint: Path) -> None:
-    """Remove a checkpoint; after a kill it is there, or it is not. FileNotFoundError where another process is removing it."""
+    """Remove a checkpoint. After a kill it either exists or not. Raises FileNotFoundError if another process is removing it."""
     shutil.rmtree(_set_aside(checkpoint))
 
 
@@ -87,14 +90,14 @@ def sync_one(path: str | Path) -> None:
 
 
 def _set_aside(checkpoint: Path) -> Path:
-    """Give it the name of one that is being deleted, in one step."""
+    """Rename the checkpoint, in one step, to the name of one that is being deleted."""
     aside = checkpoint.with_name(f"{_DELETED}_{checkpoint.name}")
     os.replace(checkpoint, aside)
     return aside
 
 
 def _empty(folder: Path) -> None:
-    """Remove what was set aside."""
+    """Remove what is waiting for deletion."""
     for left in folder.glob(f"{_DELETED}*"):
         shutil.rmtree(left, ignore_errors=True)
 

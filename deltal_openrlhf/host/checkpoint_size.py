@@ -1,7 +1,7 @@
-"""How many bytes a run's checkpoints and exported models take, from the model's files. Without loading it.
+"""Computes how many bytes a run's checkpoints and exported models take. It reads the model's files without loading the model.
 
-A trained parameter takes its own width (2 bytes in bf16, 4 in fp32), and 12 bytes of the optimizer: its fp32 copy and Adam's two moments.
-Muon and SGD keep less. tests/host/test_checkpoints.py compares this with what DeepSpeed writes.
+A trained parameter takes its own width (2 bytes in bf16, 4 in fp32). The optimizer takes another 12 bytes for its fp32 copy and Adam's two
+moments. Muon and SGD keep less. tests/host/test_checkpoints.py compares this with what DeepSpeed writes.
 """
 
 import json
@@ -19,7 +19,7 @@ AVERAGE = 4
 
 
 def parameters(model: str | None) -> int | None:
-    """Parameters of a model of which the files are on this machine, None where they are not, or are no safetensors."""
+    """The number of parameters of a model. None if its files are not on this machine or are not safetensors."""
     if model is None:  # only a dry run comes so far without one
         return None
     folder = Path(model)
@@ -35,13 +35,13 @@ def parameters(model: str | None) -> int | None:
 
 
 def exported(args: Arguments) -> int | None:
-    """Bytes of the model in Hugging Face's format."""
+    """The bytes of the model in Hugging Face's format."""
     count = parameters(args.actor.model_name_or_path)
     return None if count is None else count * _width(args)
 
 
 def checkpoint(args: Arguments) -> int | None:
-    """Bytes of one checkpoint: the policy's and, with a critic, that one's. None where the model's size is not known."""
+    """The bytes of one checkpoint, of the policy and, if there is one, the critic. None if a model's size is unknown."""
     policy = parameters(args.actor.model_name_or_path)
     if policy is None:
         return None
@@ -59,7 +59,7 @@ def _width(args: Arguments) -> int:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The files that a model is loaded from: those of its index, where there is one; others may hold the same weights once more."""
+    """The files that a model is loaded from. They are those of its index, if there is one; others may hold the same weights again."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
@@ -67,7 +67,7 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _in_file(path: Path) -> int:
-    """Parameters in a safetensors file: it begins with the length of a header in JSON, with the shape of each tensor."""
+    """The number of parameters in a safetensors file. The file begins with the length of a JSON header that holds each tensor's shape."""
     with open(path, "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

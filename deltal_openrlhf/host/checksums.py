@@ -1,11 +1,11 @@
-"""Checksums of a checkpoint's files, so that a flipped bit or a lost end is found before it is trained on.
+"""Checksums of a checkpoint's files. They reveal a flipped bit or a missing end before the checkpoint is trained on.
 
     checksums.write(folder, sizes, checksums.of(folder, parts))     # after the files, before the checkpoint gets its name
     fault = checksums.fault(folder)                                 # "FILE: its checksum differs", None for a whole one
 
-CRC-32 guards against disk faults, not tampering. It is several times faster than sha256 (scripts/bench_checksums.py), and finds every burst
-of up to 32 bits. Files are summed in chunks shorter than its period, so any two flipped bits in a chunk are found too; of all
-other damage one in 2^32 is missed. Chunks also let threads and ranks share one large file.
+CRC-32 guards against disk faults, not tampering. It is several times faster than sha256 (scripts/bench_checksums.py) and finds every burst
+of up to 32 bits. It covers chunks shorter than its period, so any two flipped bits in a chunk are found too. Of all other damage, one in
+2^32 is missed. Chunks also let threads and ranks share one large file.
 """
 
 import json
@@ -40,18 +40,20 @@ class Part(NamedTuple):
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
-    """Bytes of every file in the folder, by its path inside."""
+    """The bytes of every file in the folder, by its path inside."""
     found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
 
 
 def parts_of(sizes: Mapping[str, int]) -> list[Part]:
-    """All chunks of files of these sizes. An empty file is one."""
+    """All chunks of files of these sizes. An empty file has one."""
     return [Part(file, number) for file, size in sizes.items() for number in range(max(1, -(-size // CHUNK)))]
 
 
 def of(folder: Path, parts: Sequence[Part], done: Callable[[int], None] = lambda number: None) -> dict[Part, int]:
-    """The checksum of each part, computed by some threads (zlib lets go of the interpreter). done: hears how many parts are."""
+    """The checksum of each part, computed by several threads (zlib releases the interpreter). done: called with the number of finished
+    parts.
+    """
     sums = {}
     with ThreadPoolExecutor(THREADS) as pool:
         for part, value in zip(parts, pool.map(partial(_checksum, folder), parts), strict=True):
@@ -61,7 +63,7 @@ def of(folder: Path, parts: Sequence[Part], done: Callable[[int], None] = lambda
 
 
 def write(folder: Path, sizes: Mapping[str, int], sums: Mapping[Part, int]) -> None:
-    """Write checksums.json into the folder. sums: of all parts of the files."""
+    """Write checksums.json into the folder. sums: those of all parts of the files."""
     files = {
         file: {"bytes": size, "crc32": [f"{sums[part]:08x}" for part in parts_of({file: size})]}
         for file, size in sizes.items()
@@ -70,15 +72,15 @@ def write(folder: Path, sizes: Mapping[str, int], sums: Mapping[Part, int]) -> N
 
 
 def are_in(folder: Path) -> bool:
-    """Whether the folder has checksums. Checkpoints of the stock host, and of older versions, have none."""
+    """Whether the folder has checksums. Checkpoints of the stock host and of older versions have none."""
     return (folder / NAME).exists()
 
 
 def fault(folder: Path, rank: int = 0, ranks: int = 1, label: str = LABEL) -> str | None:
-    """What is wrong with the checkpoint in the folder, in a few words with the file; None if nothing is.
+    """What is wrong with the checkpoint in the folder, in a few words with the file. None if it is whole.
 
-    Of `ranks` ranks each looks at its share; the checkpoint is whole if none finds a fault. If it takes long, rank 0 says how far it is, in
-    a line that begins with the label. Without checksums only a lost end is found.
+    Each of `ranks` ranks checks its share; the checkpoint is whole if none finds a fault. In a long check, rank 0 prints its progress, in a
+    line that begins with the label. Without checksums only a missing end is found.
     """
     if not folder.is_dir():
         return "it is not there"

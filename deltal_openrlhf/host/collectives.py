@@ -1,4 +1,4 @@
-"""Small values and errors that ranks tell one another. Every rank of the group has to call."""
+"""Exchanges small values and errors between ranks. Every rank of the group has to call these functions."""
 
 import pickle
 from collections.abc import Callable
@@ -11,24 +11,24 @@ Value = TypeVar("Value")
 
 
 def largest(number: int, group: dist.ProcessGroup | None = None) -> int:
-    """The largest number of all ranks. group: None for all there are."""
+    """The largest number over all ranks. group: None for all ranks."""
     most = torch.tensor([number], device=torch.cuda.current_device())
     dist.all_reduce(most, op=dist.ReduceOp.MAX, group=group)
     return int(most.item())
 
 
 def everyones(value: Value, group: dist.ProcessGroup | None = None) -> list[Value]:
-    """The values of all ranks, by rank. They are pickled."""
+    """The values of all ranks, in the order of the ranks. They are pickled."""
     values: list[Value] = [value] * dist.get_world_size(group)
     dist.all_gather_object(values, value, group=group)
     return values
 
 
 def on_all_ranks(function: Callable[[], Value]) -> Value:
-    """What function returns on this rank. If it raises on any rank, all ranks raise the first error, once all are done.
+    """Call the function on every rank and return its result. If it raises on any rank, all ranks raise the first error, once all are done.
 
-    For steps on the disk: an error that one rank keeps to itself leaves the others waiting in the next collective. An error in a
-    collective of function still leaves them there.
+    This is for steps on the disk: an error that one rank keeps to itself leaves the others waiting in the next collective. An error inside
+    a collective of the function still does.
     """
     error: Exception | None = None
     try:
@@ -42,7 +42,7 @@ def on_all_ranks(function: Callable[[], Value]) -> Value:
 
 
 def _sent(error: Exception) -> Exception:
-    """What other ranks raise for it: the same, or a RuntimeError with its type and text where it does not survive pickle."""
+    """The error that other ranks raise: the same one, or a RuntimeError with its type and text if pickle cannot carry it."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - whatever the class of the error does
@@ -51,6 +51,6 @@ def _sent(error: Exception) -> Exception:
 
 
 def of_rank_0(function: Callable[[], Value]) -> Value:
-    """What function returns on rank 0, the only one that calls it. Its error is raised on all ranks."""
+    """Call the function on rank 0 only and return its result on all ranks. Its error is raised on all ranks."""
     everywhere = everyones(on_all_ranks(lambda: function() if dist.get_rank() == 0 else None))
     return cast(Value, everywhere[0])

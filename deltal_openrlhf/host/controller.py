@@ -1,10 +1,10 @@
-"""The host's single controller (sync and async), with what has to be seen from there.
+"""The host's single controller (sync and async), extended with what only the controller can see.
 
-- Whole rollout batches pass through it before they are cut into micro batches and spread over ranks: here the scopes rollout and
-  group take their means, and a missing reward stops the run (the host swallows the exception of a reward function).
-- Every PPO step's status passes through it, and every evaluation: one JSON line each. On request the responses are saved too.
-- Checkpoint states pass through it: a run resumes only with the loss it was saved with.
-- It hears from the driver that the run has to stop (stoppable.py).
+- It sees whole rollout batches before they are cut into micro batches and spread over ranks. So it computes the means of the scopes rollout
+  and group, and stops the run on a missing reward. (The host swallows the exception of a reward function.)
+- It sees the status of every PPO step and every evaluation, and writes each as one JSON line. On request it saves the responses too.
+- It sees checkpoint states: a run resumes only with the loss it was saved with.
+- The driver tells it when the run has to stop (stoppable.py).
 """
 
 import functools
@@ -44,7 +44,7 @@ logger = init_logger(__name__)
 
 
 class ControllerMixin(StoppableMixin):
-    """Goes in front of the host's controller, which is a BasePPOTrainer."""
+    """A mixin in front of the host's controller, which is a BasePPOTrainer."""
 
     args: Arguments
     tokenizer: PreTrainedTokenizerBase
@@ -228,9 +228,9 @@ class DeltaLControllerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.m
 
 
 def attach_scope_means(rollout_samples: Sequence[Experience], settings: LossSettings, group_size: int) -> None:
-    """Send along with every response of a whole rollout batch the mean of w over its scope (rollout and group only).
+    """Attach to every response of a whole rollout batch the mean of w over its scope (rollout and group only).
 
-    rollout_samples: single-response Experiences, the group_size responses to a prompt one after the other, as the host makes them.
+    rollout_samples: single-response Experiences. The group_size responses to a prompt follow one another, as the host makes them.
     """
     lengths = torch.cat([trained_lengths(s.action_mask, s.truncated, settings) for s in rollout_samples])
     means = settings.aggregation.scope_means(lengths, torch.arange(len(lengths)) // group_size)
@@ -244,7 +244,9 @@ def attach_scope_means(rollout_samples: Sequence[Experience], settings: LossSett
 
 
 def check_whole_rollouts(args: Arguments, num_prompts: int) -> None:
-    """The critic's trainer is the host's: an incomplete optimizer step would shift all its later ones."""
+    """Refuse short rollouts with a critic. The critic's trainer is the host's, where an incomplete optimizer step would shift all later
+    ones.
+    """
     if args.critic.model_name_or_path and num_prompts % args.rollout.batch_size:
         raise ValueError(
             f"{num_prompts} prompts are no multiple of --rollout.batch_size {args.rollout.batch_size}; with a critic (--algo.advantage."

@@ -1,8 +1,8 @@
-"""What a checkpoint says of the data that a run is trained on, so that a resumed run trains on the same.
+"""A fingerprint of the training data in a checkpoint, so that a resumed run trains on the same data.
 
-A checkpoint holds a position in the data. Rows that were added, removed, changed or moved shift which of them come twice or never
-(NeMo-RL#2519), and nothing would say so. The fingerprint is of the prompts as they stand in the data, the templates, the labels and the
-sources, in their order: a file may move or take another format. Rendered prompts would not do: some chat templates put in today's date.
+A checkpoint holds a position in the data. If rows were added, removed, changed or moved, some would come twice or never (NeMo-RL#2519), and
+nothing would report it. The fingerprint covers the prompts as they stand in the data, the templates, the labels and the sources, in their
+order. A file may move or take another format. Rendered prompts are not used, because some chat templates insert today's date.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ ORDER = "train.seed"
 
 
 class Digest:
-    """A running SHA-256 of rows. rendering: what else decides on the texts that the model gets."""
+    """A running SHA-256 of rows. rendering: everything else that determines the texts that the model gets."""
 
     def __init__(self, rendering: Any = None) -> None:
         self._sha256, self._labels = hashlib.sha256(json.dumps(rendering).encode()), hashlib.sha256()
         self.rows = 0
 
     def add(self, rows: Iterable[tuple[Any, Any, Any]]) -> None:
-        """rows: source, prompt and label of each."""
+        """Add rows. rows: source, prompt and label of each."""
         for source, prompt, label in rows:
             self.rows += 1
             self._sha256.update(json.dumps((source, prompt, label), default=_in_json).encode())
@@ -44,20 +44,23 @@ class Digest:
 
 
 def _in_json(value: Any) -> Any:
-    """For what JSON has no form: bytes, a date, a decimal; an array as its list, which it is where the data set is read as Arrow."""
+    """Convert what JSON cannot hold: bytes, a date, a decimal. An array becomes the list that it is in an Arrow data set."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def fingerprint(args: Arguments, digest: Digest) -> Fingerprint:
-    """For a checkpoint, and for the process that draws the prompts. digest: of the training rows, those that are left out left out."""
+    """The fingerprint for a checkpoint and for the process that draws the prompts.
+
+    digest: that of the training rows, without those that are left out.
+    """
     flags = {flag: cpu.lookup(args, flag) for flag in (*FLAGS, ORDER)}
     return Fingerprint(digest.rows, digest.hexdigest(), flags, digest.of_labels())
 
 
 def check_same_rows(checked: Fingerprint | None, dataset: Any) -> None:
-    """Raise RuntimeError if the process that draws the prompts read other rows than the driver checked, by their labels and number.
+    """Raise RuntimeError if the process that draws the prompts read other rows than the driver checked. Labels and number are compared.
 
-    checked: the driver's fingerprint, None where it made none. dataset: the host's PromptDataset.
+    checked: the driver's fingerprint, None if it made none. dataset: the host's PromptDataset.
     """
     if checked is None:
         return
@@ -73,8 +76,8 @@ def check_same_rows(checked: Fingerprint | None, dataset: Any) -> None:
 def check_resumed_data(now: Fingerprint | None, saved: Sequence[Any] | None, tag: str) -> None:
     """Raise ValueError, in one line, if a run would continue a checkpoint of this tag on other rows, or in another order.
 
-    saved: the fields of its fingerprint, None for a checkpoint of an earlier version, which does not say. now: None where the rows could
-    not be read in a dry run.
+    saved: the fields of its fingerprint. None for a checkpoint of an earlier version, which has none. now: None if the rows could not be
+    read in a dry run.
     """
     if now is None or saved is None:
         return
@@ -92,7 +95,7 @@ def check_resumed_data(now: Fingerprint | None, saved: Sequence[Any] | None, tag
 
 
 def _difference(now: Fingerprint, then: Fingerprint) -> str:
-    """What changed, as far as is known."""
+    """What changed, as far as it is known."""
     rows = f"{then.rows:,} rows then, {now.rows:,} now"
     if then.rows == now.rows:
         rows = f"{now.rows:,} rows then and now, not the same ones or in another order"

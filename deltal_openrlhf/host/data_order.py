@@ -1,14 +1,14 @@
-"""Which prompts come when, and how far a run has come: one seed gives one order, and a resumed run continues it.
+"""The order of the prompts, and a run's position in it. One seed gives one order, and a resumed run continues it.
 
-The host shuffles by a generator that nobody seeds, so --train.seed does not fix the order (OpenRLHF#1355). Its checkpoint holds the
-position of its loader: what was drawn, and not what was trained. Responses that wait for a later step
-(--rollout.vllm_generate_batch_size) are lost on resume (OpenRLHF#1322), and an episode that ended with a short rollout is trained again.
-It also takes responses in the order in which they are finished, so that which prompts a step trains on depends on the engines.
+The host shuffles with a generator that nobody seeds, so --train.seed does not fix the order (OpenRLHF#1355). Its checkpoint holds the
+position of its loader: what was drawn, not what was trained. Responses that wait for a later step (--rollout.vllm_generate_batch_size) are
+lost on resume (OpenRLHF#1322). An episode that ended with a short rollout is trained again. The host also takes responses in the order in
+which they finish, so the prompts of a step depend on the engines.
 
-Here an episode's order follows from the seed and the episode's number alone. A position says which prompts of it were drawn and which
-of these still wait to be trained; a resumed run draws those first. Prompts that dynamic filtering drops count as used.
+Here an episode's order depends only on the seed and the episode's number. A position says which prompts of it were drawn and which of these
+still wait to be trained. A resumed run draws those first. Prompts that dynamic filtering drops count as used.
 
-What a run binds, in the process that draws the prompts, while the host builds what draws them:
+A run binds these names, in the process that draws the prompts, while the host builds what draws them:
 
     ppo_trainer.prepare_datasets, ppo_trainer_async.prepare_datasets  -> the same, with a PromptOrder in place of the train loader
     ppo_trainer.SamplesGenerator, ppo_trainer_async.SamplesGenerator  -> OrderedSamplesGenerator
@@ -35,7 +35,7 @@ Batch = tuple[list, list, list, list]
 
 
 class Draws(Iterator[Batch]):
-    """Batches of one prompt, and the draws of those that were handed out since take() was called last."""
+    """Batches of one prompt, and the draws that were handed out since the last call of take()."""
 
     def __init__(self, batches: Iterator[tuple[int, Batch]], seed: Callable[[int], int]) -> None:
         """batches: place and prompt. seed: gives the one of a place."""
@@ -53,9 +53,9 @@ class Draws(Iterator[Batch]):
 
 
 class PromptOrder:
-    """In place of the host's loader: iter() gives one episode after the other, each in its own order.
+    """A replacement of the host's loader. iter() gives one episode after the other, each in its own order.
 
-    waiting: places of prompts whose responses wait for a later step, as the samples generator says.
+    waiting: the places of prompts whose responses wait for a later step, as the samples generator says.
     """
 
     def __init__(self, loader: Any, seed: int) -> None:
@@ -72,7 +72,7 @@ class PromptOrder:
         return len(self._dataset)
 
     def rows(self, episode: int) -> list[int]:
-        """Rows of the data in the order of this episode: the place of a prompt is its index here."""
+        """The rows of the data in the order of this episode. The place of a prompt is its index here."""
         generator = torch.Generator().manual_seed(seed_of(self._seed, "prompts", episode))
         return torch.randperm(len(self), generator=generator).tolist()
 
@@ -103,7 +103,7 @@ class PromptOrder:
     # ── Checkpoints ──
 
     def state_dict(self) -> dict[str, Any]:
-        """The position. Plain numbers and lists: the client states of a checkpoint are read without pickle."""
+        """The position, as plain numbers and lists: the client states of a checkpoint are read without pickle."""
         episode = max(self._episode, 0)
         return {
             "episode": episode,
@@ -114,7 +114,7 @@ class PromptOrder:
         }
 
     def _checksum(self, episode: int) -> int:
-        """Of the episode's order. Kept: every step asks for it, and millions of rows take a second."""
+        """The checksum of the episode's order. It is kept, because every step needs it and millions of rows take a second."""
         if self._last_checksum[0] != episode:
             self._last_checksum = episode, crc32(repr(self.rows(episode)).encode())
         return self._last_checksum[1]
@@ -137,7 +137,9 @@ class PromptOrder:
             self._drawn, self._again = len(self), [places[row] for row in self._left_by_the_host(state)]
 
     def _left_by_the_host(self, state: dict[str, Any]) -> list[int]:
-        """Rows that the host's own loader would still give of its episode: a checkpoint of the stock host, or of an earlier version."""
+        """Rows that the host's own loader would still draw in its episode. They apply to a checkpoint of the stock host or of an earlier
+        version.
+        """
         if state["_iterator_finished"]:
             return []  # it would begin anew
         loader = StatefulDataLoader(range(len(self)), shuffle=True, num_workers=self._workers)
@@ -146,12 +148,12 @@ class PromptOrder:
 
 
 def used_prompts(state: dict[str, Any]) -> int:
-    """Prompts of all episodes that were trained on or filtered out. state: as of PromptOrder.state_dict."""
+    """The prompts of all episodes that were trained on or filtered out. state: as of PromptOrder.state_dict."""
     return state["episode"] * state["prompts"] + state["drawn"] - len(state["waiting"])
 
 
 class OrderedSamplesGenerator(samples_generator.SamplesGenerator):
-    """The host's generator, with responses in the order of the data, each drawn from its own seed."""
+    """The host's generator, with responses in the order of the data, each drawn with its own seed."""
 
     prompts_dataloader: PromptOrder
     _sample_buffer: list[Experience]
@@ -184,7 +186,7 @@ class OrderedSamplesGenerator(samples_generator.SamplesGenerator):
 
 
 class _Sending:
-    """An engine that also gets the draw of each prompt; the host sends the prompts in the order in which it drew them."""
+    """An engine that also gets the draw of each prompt. The host sends the prompts in the order in which it drew them."""
 
     def __init__(self, engine: Any, draws: Iterator[Draw]) -> None:
         self._engine, self._draws = engine, draws

@@ -1,9 +1,9 @@
-"""The data sets of a run: read by the host's own loader, with what a run changes of them.
+"""The data sets of a run. The host's own loader reads them, with the changes of this package.
 
-The host cuts the evaluation sets at --data.max_samples too (OpenRLHF#1145), and the beginning off a prompt that is too long. Here
+The host cuts the evaluation sets at --data.max_samples too (OpenRLHF#1145). It also cuts the beginning off a prompt that is too long. Here
 evaluation sets are whole, and --deltal.skip_long_prompts leaves long prompts out of every set.
 
-What a run binds, in the process that reads the data, while the host builds what draws prompts:
+A run binds these names, in the process that reads the data, while the host builds what draws prompts:
 
     ppo_trainer.prepare_datasets, ppo_trainer_async.prepare_datasets  -> the same, with the loader below inside
     ppo_trainer.blending_datasets                                     -> the same, which knows its limits, while the function above runs
@@ -28,12 +28,12 @@ BATCH = 1000
 
 
 def longest_prompt(args: Arguments) -> int:
-    """Tokens that a prompt may have. The host cuts the beginning off a longer one."""
+    """The largest number of tokens of a prompt. The host cuts the beginning off a longer one."""
     return args.data.max_len - (args.rollout.max_new_tokens or 1)
 
 
 def training_set(args: Arguments) -> Dataset:
-    """The rows that a run trains on, in the order of the files, before long prompts are left out. Raises what the loader raises."""
+    """The rows that a run trains on, in the order of the files, including long prompts. Raises what the loader raises."""
     data = args.data
     rows = ppo_trainer.blending_datasets(
         data.prompt_dataset,
@@ -52,7 +52,7 @@ def evaluation_set(args: Arguments) -> Dataset:
 
 
 def silent(args: Arguments) -> Any:
-    """What the loader asks of a strategy, without its lines."""
+    """A strategy as the loader needs it, without its output."""
     return SimpleNamespace(args=args, print=lambda *_: None, is_rank_0=lambda: False)
 
 

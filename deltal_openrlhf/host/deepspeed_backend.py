@@ -12,7 +12,7 @@ from deltal_openrlhf.host.settings import LossSettings
 
 
 class DeepSpeed:
-    """Every rank holds a copy of the model, divided by ZeRO where --ds.zero_stage says so."""
+    """The backend. Every rank holds a copy of the model, divided by ZeRO if --ds.zero_stage says so."""
 
     name = "deepspeed"
     title = "DeepSpeed"
@@ -20,14 +20,14 @@ class DeepSpeed:
     ignored: Collection[str] = ()
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
-        """The host's parser has them."""
+        """Add nothing, because the host's parser has the flags."""
 
     def check(self, args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Layout | None:
         check_features(args, LossSettings.from_args(args))
         return None
 
     def check_model(self, args: Arguments) -> None:
-        """The host takes what transformers loads."""
+        """Accept every model that transformers loads."""
 
     def token_budget(self, args: Arguments) -> int | None:
         return args.train.max_tokens_per_gpu if args.train.dynamic_batch_enable else None

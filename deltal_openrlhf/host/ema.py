@@ -1,7 +1,7 @@
-"""The moving average of the weights (--train.enable_ema): in float32, divided over the ranks, and saved with every checkpoint.
+"""The moving average of the weights (--train.enable_ema), in float32, divided over the ranks, and saved with every checkpoint.
 
-The host averages in the model's own dtype: in bf16 a share of 0.008 of a small change rounds to nothing. With ZeRO-3 it writes into
-gathered parameters, which DeepSpeed drops when it divides them again. And it begins anew with every resumed run.
+The host averages in the model's own dtype, where a share of 0.008 of a small change rounds to nothing in bf16. With ZeRO-3 it writes into
+gathered parameters, and DeepSpeed drops the change when it divides them again. It also resets the average in every resumed run.
 """
 
 from collections.abc import Iterator
@@ -42,11 +42,11 @@ def check_resumed_average(args: Arguments, folder: Path) -> None:
 
 
 class WeightAverage:
-    """average = beta average + (1 - beta) parameter, for every parameter that is trained. All methods are collective.
+    """average = beta average + (1 - beta) parameter, for every trained parameter. All methods are collective.
 
-    model: the host's second model, as prepared by its strategy. It is what the average begins with, and what exports it (fill).
-    Every rank of the policy holds the same parameters, whole or divided by ZeRO-3, so each keeps one part of every average: 4 bytes per
-    parameter over all ranks together, where the second model is (with ZeRO-3 in the CPU's memory).
+    model: the host's second model, as prepared by its strategy. The average starts from it, and it exports the average (fill). Every rank
+    of the policy holds the same parameters, whole or divided by ZeRO-3, so each keeps one part of every average. The average takes 4 bytes
+    per parameter over all ranks together. It lies where the second model is, with ZeRO-3 in the CPU's memory.
     """
 
     def __init__(self, model: Any) -> None:
@@ -58,7 +58,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: Any, beta: float) -> None:
-        """Take in the parameters after an optimizer step. model: the policy."""
+        """Add the parameters after an optimizer step. model: the policy."""
         for name, part in self._parts_of(model.model, trained_only=True):
             average = self._parts[name]
             average.lerp_(part.to(average.device), 1 - beta)
@@ -73,7 +73,7 @@ class WeightAverage:
                     parameter.copy_(whole)
 
     def save(self, path: Path) -> None:
-        """Rank 0 writes; it holds 4 bytes per parameter in the CPU's memory meanwhile."""
+        """Write the average on rank 0, which holds 4 bytes per parameter in the CPU's memory meanwhile."""
         tensors = {}
         for name, parameter in self._engine.module.named_parameters():
             whole = self._whole(name, _shape(parameter))
@@ -110,7 +110,7 @@ class WeightAverage:
         return device
 
     def _part(self, whole: Tensor) -> Tensor:
-        """This rank's part, float32, of one size on all ranks: the last ones are filled up with zeros."""
+        """This rank's part in float32, of one size on all ranks. Zeros fill up the last ones."""
         size = -(-whole.numel() // self._world)
         part = whole.flatten()[self._rank * size : (self._rank + 1) * size].float()
         return torch.nn.functional.pad(part, (0, size - part.numel()))

@@ -1,7 +1,7 @@
-"""The host's evaluation metrics, by the row that a response belongs to.
+"""The host's evaluation metrics, computed by the row that a response belongs to.
 
-The host looks up the data set of a response by its prompt: a prompt that is in two evaluation sets counts for the last one only. Ours
-hands it the number of the row in place of the prompt, and adds the 95 % interval of each set's mean reward.
+The host finds the data set of a response by its prompt, so a prompt in two evaluation sets counts for the last one only. This module passes
+the number of the row in place of the prompt. It adds the 95 % interval of each set's mean reward.
 """
 
 import copy
@@ -17,9 +17,9 @@ host_metrics = ppo_trainer.compute_eval_metrics
 
 
 def compute_eval_metrics(eval_dataloader: Iterable[tuple], samples_list: Sequence[Experience], n_samples: int) -> dict:
-    """As the host's, with eval_SET_pass1_low and _high: a percentile bootstrap over the rows of a set.
+    """Compute the host's metrics, with eval_SET_pass1_low and _high from a percentile bootstrap over the rows of a set.
 
-    samples_list: the n_samples responses to a row one after the other, each with the place of its row as `index`.
+    samples_list: the n_samples responses to a row follow one another, each with the place of its row as `index`.
     """
     rows: list[tuple] = []
     for sources, _prompts, labels, images in eval_dataloader:

@@ -1,4 +1,4 @@
-"""`extra_logs` of a reward function, a service or an agent, which the host takes for numbers that all responses have."""
+"""The `extra_logs` of a reward function, service or agent. The host assumes that they are numbers and that all responses have them."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ RESERVED_PREFIXES = ("deltal", "rollout/", "timing/", "_")
 
 
 def loggable(given: Any) -> tuple[dict[str, float], dict[str, str]]:
-    """What of a response's extra_logs is a number, and by key why the rest is none."""
+    """The numbers among a response's extra_logs, and for every other key why its value is not a number."""
     if given is None:
         return {}, {}
     if not isinstance(given, dict):
@@ -33,7 +33,7 @@ def loggable(given: Any) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, also where it is alone in a list or tensor: reward functions answer for a batch of one."""
+    """A finite number, also if it is the only element of a list or tensor, because reward functions answer for a batch of one."""
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     if isinstance(value, str | bytes) or value is None:
@@ -46,9 +46,9 @@ def _number(value: Any) -> float | None:
 
 
 def take_uneven(samples: Sequence[Experience]) -> dict[str, float]:
-    """Take the logs that only some of these responses have out of their `info`, and return their means over those that have them.
+    """Remove the logs that only some of these responses have from their `info`. Returns the means over the responses that have them.
 
-    The host makes batches by the keys of their first response: it drops other keys, or ends with a KeyError.
+    The host builds batches from the keys of their first response. It drops other keys, or ends with a KeyError.
     """
     keys = [sample.info.keys() for sample in samples]
     uneven = set().union(*keys) - set(keys[0]).intersection(*keys)

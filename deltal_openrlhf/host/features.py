@@ -19,7 +19,10 @@ EXACT, REFUSED, UNTOUCHED = "exact", "refused", "untouched"
 
 @dataclass(frozen=True)
 class Feature:
-    """One row of the table. why: the test of an exact feature, the reason of another. on: whether a run uses it."""
+    """One row of the table.
+
+    why: the test of an exact feature, the reason for the status of another. on: whether a run uses it.
+    """
 
     name: str
     status: str
@@ -49,7 +52,8 @@ FEATURES = (
     Feature(
         "ring attention",
         REFUSED,
-        "its gradient with these weights was not measured, since it needs flash-attn on GPUs. For long responses, use packing, dynamic batches or ZeRO-3",
+        "its gradient with these weights was not measured, since it needs flash-attn on GPUs. For long responses, use packing, "
+        "dynamic batches or ZeRO-3",
         "--ds.ring_attn_size",
         lambda args: args.ds.ring_attn_size > 1,
     ),
@@ -99,7 +103,7 @@ FEATURES = (
 
 
 def check_features(args: Arguments, settings: LossSettings) -> None:
-    """Raise ValueError for a feature that DeepSpeed runs refuse. The host's own loss without our weights keeps them all."""
+    """Raise ValueError for a feature that DeepSpeed runs refuse. The host's own loss, without this package's weights, allows them all."""
     for feature in FEATURES:
         if feature.status == REFUSED and settings.weighted and feature.on(args):
             raise ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
@@ -107,8 +111,8 @@ def check_features(args: Arguments, settings: LossSettings) -> None:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
     if args.train.enable_ema and args.ds.tensor_parallel_size > 1:
         raise ValueError(
-            f"--train.enable_ema with --ds.tensor_parallel_size {args.ds.tensor_parallel_size}: the average is divided over ranks "
-            "that have the same parameters; leave out --train.enable_ema"
+            f"--train.enable_ema with --ds.tensor_parallel_size {args.ds.tensor_parallel_size}: the average needs ranks that have the "
+            "same parameters; leave out --train.enable_ema"
         )
     if args.ds.lora.rank > 0:
         _check_lora(args)
@@ -118,13 +122,13 @@ def check_features(args: Arguments, settings: LossSettings) -> None:
         )
     if args.ds.grad_accum_dtype == "fp32" and args.ds.zero_stage == 1 and args.ds.param_dtype == "bf16":
         raise ValueError(
-            "--ds.grad_accum_dtype fp32 with --ds.zero_stage 1 makes DeepSpeed assert a gradient norm above 0, so a rollout without "
-            "signal would end the run; use --ds.zero_stage 2 or 3"
+            "--ds.grad_accum_dtype fp32 with --ds.zero_stage 1: DeepSpeed asserts a gradient norm above 0, so a rollout without signal "
+            "would end the run; use --ds.zero_stage 2 or 3"
         )
 
 
 def _check_lora(args: Arguments) -> None:
-    """The host's own LoRA runs end at the first weight sync; lora.py mends that, but not together with these."""
+    """Refuse flags with which lora.py cannot mend the host's LoRA. (The host's own LoRA runs end at the first weight sync.)"""
     rank = f"--ds.lora.rank is {args.ds.lora.rank}"
     if args.ds.zero_stage == 3:
         raise ValueError(f"{rank} with --ds.zero_stage 3: LoRA weights reach vLLM with --ds.zero_stage 0, 1 and 2 only")

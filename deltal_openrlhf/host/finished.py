@@ -1,4 +1,4 @@
-"""A run that has ended keeps its model: the same command, given again, would train its last steps once more and export over it."""
+"""Marks a finished run. Without the mark, the same command would train its last steps again and export over the model."""
 
 import json
 from pathlib import Path
@@ -18,17 +18,17 @@ LENGTH = (
 
 
 def mark(args: Arguments) -> None:
-    """Say that the model in --ckpt.output_dir is that of the whole run. For one rank, after the export."""
+    """Record that the model in --ckpt.output_dir is that of the whole run. Called on one rank, after the export."""
     write_atomically(_path(args), json.dumps(_state(args), indent=2))
 
 
 def forget(args: Arguments) -> None:
-    """For a run that begins anew in the same folders."""
+    """Remove the mark, for a run that starts anew in the same folders."""
     _path(args).unlink(missing_ok=True)
 
 
 def is_finished(args: Arguments) -> bool:
-    """Whether a run with --ckpt.load_enable has nothing to do: it ended, and no flag makes it longer than it was."""
+    """Whether a run with --ckpt.load_enable has nothing to do: it has ended, and no flag makes it longer."""
     state = _state(args)
     if state["checkpoint"] is None or not Path(args.ckpt.output_dir, "config.json").exists():
         return False

@@ -1,7 +1,7 @@
-"""What DeepSpeed holds as gradients right before an update: their norm, and an update that is left out.
+"""Reads the gradients that DeepSpeed holds right before an update: computes their norm, and leaves out an update if needed.
 
-Which optimizer wraps Adam follows from stage, dtype and device (deepspeed 0.19.6, runtime/engine.py, _do_optimizer_sanity_check and
-_configure_fp16_optimizer), and each keeps its gradients elsewhere:
+The optimizer around Adam depends on stage, dtype and device (deepspeed 0.19.6, runtime/engine.py, _do_optimizer_sanity_check and
+_configure_fp16_optimizer). Each keeps its gradients in another place:
 
     ZeRO   dtype            engine.optimizer                                   gradients
     0      fp32             Adam or SGD itself                                 param.grad
@@ -12,8 +12,8 @@ _configure_fp16_optimizer), and each keeps its gradients elsewhere:
     1, 2   all others       DeepSpeedZeroOptimizer                             some are reduced only within step()
     3      all              DeepSpeedZeroOptimizer_Stage3                      one flat buffer; of an offloaded one, norms on the GPU
 
-In bf16 and fp32 most of them update with inf or nan without a word. DeepSpeed's own norms do not tell: for one that is not finite it
-puts -1.
+In bf16 and fp32 most of them silently update with inf or nan. DeepSpeed's own norms do not reveal it, because it replaces a norm that is
+not finite by -1.
 """
 
 from collections.abc import Iterable
@@ -43,9 +43,9 @@ _READ: dict[type, tuple[str, ...]] = {
 
 
 def prepare(engine: Any) -> None:
-    """Have ZeRO-1/2 check every gradient before an update (its default in bf16 and fp16 only).
+    """Make ZeRO-1/2 check every gradient before an update. By default they do so only in bf16 and fp16.
 
-    Raises RuntimeError for an optimizer whose gradients we would not find: a subclass may keep them elsewhere.
+    Raises RuntimeError for an optimizer whose gradients this module would not find. A subclass may keep them elsewhere.
     """
     optimizer = engine.optimizer
     name = type(optimizer).__name__
@@ -62,14 +62,14 @@ def prepare(engine: Any) -> None:
 
 
 def checks_itself(engine: Any) -> bool:
-    """Whether step() leaves out an update that is not finite, and sets `overflow`: ZeRO-1/2, and the loss scaling of fp16."""
+    """Whether step() itself leaves out an update that is not finite and sets `overflow`. ZeRO-1/2 and fp16's loss scaling do."""
     return engine.fp16_enabled() or type(engine.optimizer) is DeepSpeedZeroOptimizer
 
 
 def gradient_norm(engine: Any) -> Tensor:
-    """Norm of the gradients that this rank holds, a scalar on its device; inf or nan if one of them is. Each is read once.
+    """The norm of this rank's gradients, a scalar on its device. inf or nan if one of them is. Each gradient is read once.
 
-    To be called before step(), after the last backward pass of the optimizer step, and where checks_itself says no.
+    Call it before step(), after the last backward pass of the optimizer step, if checks_itself is false.
     """
     optimizer = engine.optimizer
     if type(optimizer) is BF16_Optimizer:
@@ -88,14 +88,14 @@ def gradient_norm(engine: Any) -> Tensor:
 
 
 def is_finite_everywhere(norm: Tensor) -> bool:
-    """The same on all ranks: each may hold another part of the gradient. Waits for the device once."""
+    """Whether the norm is finite on all ranks, each of which may hold another part of the gradient. Waits for the device once."""
     bad = norm.isfinite().logical_not().int()
     dist.all_reduce(bad, op=dist.ReduceOp.MAX)
     return not bool(bad)
 
 
 def stepping(engine: Any, *, without_update: bool) -> AbstractContextManager:
-    """For the time of one step(). without_update: all of it happens but for the change of weights and momentum."""
+    """A context for one step(). without_update: everything happens except the change of weights and momentum."""
     stack = ExitStack()
     if without_update:
         stack.enter_context(rebound(engine.basic_optimizer, "step", lambda *args, **kwargs: None))

@@ -1,10 +1,10 @@
-"""Short texts that all processes of a run share, on every node: keys of this job in Ray's key-value store."""
+"""Short texts that all processes of a run share, on every node, as keys of this job in Ray's key-value store."""
 
 _NAMESPACE = "deltal_openrlhf"
 
 
 def put(name: str, value: str) -> None:
-    """Nothing without Ray: checks and tests use workers and controllers in one process."""
+    """Store a text. Without Ray this does nothing, because checks and tests run workers and controllers in one process."""
     import ray
 
     if ray.is_initialized():
@@ -14,7 +14,7 @@ def put(name: str, value: str) -> None:
 
 
 def get(name: str) -> str | None:
-    """None for a name that nobody has put, and without Ray."""
+    """A stored text. None for an unknown name, and without Ray."""
     import ray
 
     if not ray.is_initialized():

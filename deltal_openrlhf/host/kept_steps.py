@@ -1,4 +1,4 @@
-"""Which steps of a run are finished, and which are saved: the controller says it in the job's store, and the driver reads it."""
+"""Records which steps of a run are finished and which are saved. The controller writes it to the job's store, and the driver reads it."""
 
 import json
 from typing import NamedTuple
@@ -11,8 +11,8 @@ _NAME = "steps"
 class Steps(NamedTuple):
     """Numbers of PPO steps.
 
-    begun: that of the checkpoint from which this run began, 0 without one. finished: the last one that this run finished. saved: that
-    of its newest checkpoint. Both are `begun` while there is none of its own.
+    begun: the step of the checkpoint from which this run began, 0 without one. finished: the last step that this run finished. saved: the
+    step of its newest checkpoint. Both equal `begun` while the run has none of its own.
     """
 
     begun: int = 0
@@ -38,6 +38,6 @@ def say(steps: Steps) -> None:
 
 
 def said() -> Steps | None:
-    """None before training begins, when there is nothing to save."""
+    """The steps in the store. None before training begins, when there is nothing to save."""
     text = job_store.get(_NAME)
     return None if text is None else Steps(*json.loads(text))

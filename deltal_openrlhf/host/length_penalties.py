@@ -1,7 +1,7 @@
-"""The host's length penalties, with a response that was cut off counting as the longest.
+"""The host's length penalties, in which a response that was cut off counts as the longest.
 
-The soft punishment of --reward.overlong_buffer_len looks at lengths only. A response that the context length cuts is shorter than that by
-its prompt, and an episode by what its environment said last: the host lets them off with a part of the punishment, or all of it.
+The soft punishment of --reward.overlong_buffer_len looks at lengths only. A response that the context length cuts is shorter by its prompt.
+An episode is shorter by the last text of its environment. So the host reduces or skips their punishment.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ _HOST = length_penalty.apply_length_penalties
 
 
 def punishes_cut_off(args: Arguments) -> bool:
-    """Whether a length penalty asks if a response was cut off."""
+    """Whether a length penalty depends on being cut off."""
     return args.reward.overlong_buffer_len is not None or args.reward.stop_properly_penalty_coef is not None
 
 
 def apply_length_penalties(experiences: Sequence[Experience], args: Arguments) -> None:
-    """Change the rewards of experiences in place, as the host's function of this name."""
+    """Change the rewards of experiences in place, like the host's function of this name."""
     longest = longest_response(args)
     with ExitStack() as stack:
         stack.enter_context(rebound(args.rollout, "max_new_tokens", longest))

@@ -1,8 +1,8 @@
 """LoRA weights for the rollout engine.
 
-The host sends the parameters of the PEFT model under their own names (base_model.model..., lora_A, ...), which vLLM does not know, so
-a run with --ds.lora.rank ended at its first weight sync. Here the engine gets each base weight with its adapter added, under the base
-model's name. Nothing is merged in place: adding and subtracting in bf16 would move the base weights a little in every step.
+The host sends the parameters of the PEFT model under their own names (base_model.model..., lora_A, ...), which vLLM does not know. So a run
+with --ds.lora.rank ended at its first weight sync. Here the engine gets each base weight with its adapter added, under the base model's
+name. Nothing is merged in place, because adding and subtracting in bf16 would move the base weights a little in every step.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class MergedWeight:
-    """Stands for base weight + adapters in the host's weight sync, which reads these attributes. The sum is made when it is sent."""
+    """A base weight with its adapters, for the host's weight sync, which reads these attributes. The sum is computed when it is sent."""
 
     requires_grad = True
 
@@ -35,7 +35,7 @@ class MergedWeight:
 
 
 def merged_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter | MergedWeight]]:
-    """(name in the base model, parameter or merged weight) of the whole base model. ZeRO stages 0 to 2."""
+    """Yield (name in the base model, parameter or merged weight) for the whole base model. It works with ZeRO stages 0 to 2."""
     for module_name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer):
             for name, parameter in module.get_base_layer().named_parameters(recurse=False):

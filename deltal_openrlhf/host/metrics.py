@@ -1,8 +1,8 @@
-"""The metrics of a PPO step: those that this package logs under deltal/, and the host's own as the true means of what they are named for.
+"""The metrics of a PPO step: those that this package logs under deltal/, and the host's own, corrected to be true means.
 
-The host reports every micro batch's share of the optimizer step's loss and averages the shares by tokens. Dynamic batches are
-accumulated undivided, so that the logged loss, KL and entropy are smaller by the number of micro batches, and so is the KL that drives
-its adaptive coefficient (verl#5072). With micro batches of different length, shares times tokens are no mean either.
+The host reports every micro batch's share of the optimizer step's loss and averages the shares by tokens. Dynamic batches are accumulated
+undivided, so the logged loss, KL and entropy are too small by the number of micro batches. The KL that drives its adaptive coefficient is
+too small in the same way (verl#5072). With micro batches of different length, shares weighted by tokens are not means either.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ TRAINED_ONLY = frozenset(("ppo_clip_ratio", "ppo_kl", "vllm_kl", "is_filter_rati
 
 @dataclass
 class StepStatistics:
-    """What one ppo_train logs, as means over its optimizer steps."""
+    """The logs of one ppo_train, as means over its optimizer steps."""
 
     weight_sum_x_m: list[float] = field(default_factory=list)
     ess: list[float] = field(default_factory=list)
@@ -61,14 +61,16 @@ class StepStatistics:
             self.ess.append(total**2 / squares)
 
     def add_update(self, norm: float | None, max_norm: float, *, skipped: bool) -> None:
-        """norm: of the gradient before clipping, None where there is none to log. max_norm: where it is clipped, 0 for nowhere."""
+        """norm: that of the gradient before clipping, None if there is none to log. max_norm: the norm at which it is clipped, 0 for no
+        clipping.
+        """
         self.skipped += skipped
         if norm is not None:
             self.grad_norm.append(norm)
             self.clipped.append(float(0 < max_norm < norm))
 
     def summary(self) -> dict[str, float]:
-        """The metrics, by name. 0 for a mean over nothing."""
+        """The metrics, by name. A mean over nothing is 0."""
 
         def mean(values: list[float]) -> float:
             return sum(values) / len(values) if values else 0.0
@@ -90,9 +92,9 @@ def make_averageable(
 ) -> None:
     """Change a micro batch's status in place, so that the host's average by tokens is the mean over all micro batches and ranks.
 
-    SHARES become means over the micro batch's tokens. Averaged, KL and entropy are means over all tokens; the policy loss is the mean of
-    the optimizer steps' losses, each weighted by its tokens. TRAINED_ONLY become sums per token, trained or not;
-    StepStatistics.over_trained divides their average by what was trained on.
+    SHARES become means over the micro batch's tokens. After averaging, KL and entropy are means over all tokens. The policy loss is then
+    the mean of the optimizer steps' losses, each weighted by its tokens. TRAINED_ONLY become sums per token, trained or not;
+    StepStatistics.over_trained divides their average by the trained tokens.
 
     status: as ActorPPOTrainer.training_step returns it. counts: the host's loss_batch_info of the micro batch. lengths, trained:
     [num_responses], its tokens without and with filtering. by_response: as over_trained's.
@@ -113,8 +115,8 @@ def make_averageable(
 def length_metrics(lengths: Tensor, trained: Tensor, reward_spread: Tensor | None) -> dict[str, float]:
     """The metrics of one rollout batch, by name.
 
-    lengths: [num_responses], sampled tokens. trained: [num_responses], the tokens that are trained on, 0 for a filtered response.
-    reward_spread: [num_responses], standard deviation of the rewards of each response's group; None where the host computes none.
+    lengths: [num_responses], sampled tokens. trained: [num_responses], trained tokens, 0 for a filtered response. reward_spread:
+    [num_responses], standard deviation of the rewards of each response's group; None if the host computes none.
     """
     exact = lengths.double()
     metrics = {

@@ -1,8 +1,8 @@
-"""The optimizer's flags of a run that resumes: those of the command line hold, and one that changed is refused unless that is allowed.
+"""The optimizer's flags of a resumed run. The command line's values hold, and a changed one is refused unless that is allowed.
 
-DeepSpeed restores learning rate, betas, eps, weight decay, momentum and clipping with the moments, whatever the command line says; the
-kind of schedule, its warm-up and its length come from the command line. So both are saved with the checkpoint as flags, compared before
-Ray starts, and the command line's are put back after a load.
+DeepSpeed restores learning rate, betas, eps, weight decay, momentum and clipping with the moments, whatever the command line says. The kind
+of schedule, its warm-up and its length come from the command line. So both are saved with the checkpoint as flags and compared before Ray
+starts. After a load, the command line's values are restored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _ALWAYS = ("lr_scheduler", "lr_warmup_ratio", "min_lr_ratio", "max_norm")
 
 
 def optimizer_flags(args: Arguments) -> dict[str, Any]:
-    """{flag of the host, by dest: its value in JSON's types}, of every optimizer of the run and of an adaptive KL coefficient."""
+    """{flag of the host, by dest: its value in JSON's types}, for every optimizer of the run and for an adaptive KL coefficient."""
     names = []
     for model in ("actor", "critic") if args.algo.advantage.estimator == "gae" else ("actor",):
         muon = _MUON if cpu.lookup(args, f"{model}.optim") == "muon" else ()
@@ -34,7 +34,7 @@ def optimizer_flags(args: Arguments) -> dict[str, Any]:
 
 
 def check_resumed_optimizer(args: Arguments, saved: Mapping[str, Any], tag: str) -> None:
-    """Raise ValueError for the flags that are not those of the checkpoint. saved: of optimizer_flags, when it was saved."""
+    """Raise ValueError for flags that differ from the checkpoint's. saved: the optimizer_flags at the time of the save."""
     now = optimizer_flags(args)
     changed = [
         f"--{name}: saved {_text(saved[name])}, now {_text(now[name])}"
@@ -50,10 +50,10 @@ def check_resumed_optimizer(args: Arguments, saved: Mapping[str, Any], tag: str)
 
 @contextmanager
 def command_line_kept(optimizer: Optimizer, schedule: Any) -> Iterator[None]:
-    """Around a load of both, into what the command line made: the moments and the number of steps are loaded, the settings stay.
+    """A context for loading optimizer and schedule. The moments and the number of steps are loaded; the settings of the command line stay.
 
-    schedule: a LambdaLR, as the host's all are.
-    The rate is then the command line's schedule at that step. Without a changed flag nothing changes.
+    schedule: a LambdaLR, as all of the host's are. The rate is then the command line's schedule at that step. Without a changed flag
+    nothing changes.
     """
     before = [{name: group[name] for name in group.keys() - {"params", "step"}} for group in optimizer.param_groups]
     rates = list(schedule.base_lrs)

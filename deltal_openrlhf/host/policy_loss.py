@@ -1,8 +1,8 @@
-"""The host's policy loss with our weights.
+"""The host's policy loss with this package's weights.
 
-The host's per-token loss l (clip, dual clip and importance-sampling correction included) is positively homogeneous in the
-advantage: l(x A) = x l(A) for x > 0. So sum_i x_i S_i is the host's own loss on the advantages x_i A_i, summed over tokens, and
-nothing of the host is copied or replaced.
+The host's per-token loss l includes clip, dual clip and importance-sampling correction. It is positively homogeneous in the advantage: l(x
+A) = x l(A) for x > 0. So sum_i x_i S_i is the host's own loss on the advantages x_i A_i, summed over tokens. Nothing of the host is copied
+or replaced.
 """
 
 from typing import Any
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 class ResponseWeightedPolicyLoss(nn.Module):
     """Wraps openrlhf.models.PolicyLoss.
 
-    Set `weights` before each call: [num_responses] of the micro batch, x_i times the number of accumulated micro batches (DeepSpeed
-    divides by it), or None for the host's own aggregation. A row of weight 0 takes no part, neither in the loss nor in the clip
-    and divergence metrics.
+    Set `weights` before each call: [num_responses] of the micro batch, x_i times the number of accumulated micro batches (DeepSpeed divides
+    by it). None keeps the host's own aggregation. A row of weight 0 is excluded from the loss and from the clip and divergence metrics.
     """
 
     def __init__(self, host_loss: nn.Module) -> None:

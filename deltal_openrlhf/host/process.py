@@ -1,4 +1,4 @@
-"""What every process of a run does before it imports the host: the driver, Ray's workers, vLLM's processes, and the ranks of the checks."""
+"""Prepares every process of a run before it imports the host: the driver, Ray's workers, vLLM's processes, and the ranks of the checks."""
 
 import os
 import signal
@@ -19,10 +19,10 @@ _OF_A_RUN = "DELTAL_WORKER"
 
 
 def prepare() -> None:
-    """Put flash-attn's stand-in in place where flash-attn is missing, and the CPU layer where torch has no CUDA. Idempotent.
+    """Install flash-attn's stand-in if flash-attn is missing, and the CPU layer if torch has no CUDA. Idempotent.
 
-    DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py). A model's own Python runs only where it may (remote_code.py).
-    vLLM calls it in every process of its own (entry point). Imports no torch.
+    DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py). A model's own Python runs only if allowed (remote_code.py). vLLM
+    calls this function in each of its processes (entry point). It does not import torch.
     """
     toolkit.prepare()
     flash_attn.install()
@@ -36,9 +36,9 @@ def prepare() -> None:
 
 
 def prepare_worker() -> None:
-    """As prepare, in one of Ray's workers: the driver may ask for its stacks, and the scheduler's signals do not end it.
+    """Do prepare() in one of Ray's workers. The driver may ask for its stacks, and the scheduler's signals do not end it.
 
-    Ray calls it in every worker before the first task (worker_process_setup_hook), and the worker ends when the driver has told it to.
+    Ray calls this in every worker before the first task (worker_process_setup_hook). The worker ends when the driver tells it to.
     """
     os.environ[_OF_A_RUN] = str(os.getpid())
     stacks.offer()
@@ -47,7 +47,7 @@ def prepare_worker() -> None:
 
 
 def outlive_stop_signals() -> None:
-    """The signals do nothing in this process from now on; its children, whatever starts them, get the default again."""
+    """From now on this process ignores the signals. Its children get the default handlers again, however they are started."""
     import ray._private.utils
 
     for number in STOP_SIGNALS:
@@ -62,7 +62,7 @@ def outlive_stop_signals() -> None:
 
 @contextmanager
 def stop_signals_blocked() -> Iterator[None]:
-    """Inside, processes that this thread starts do not hear the signals, whatever handlers they set."""
+    """Inside this context, processes that this thread starts ignore the signals, whatever handlers they set."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

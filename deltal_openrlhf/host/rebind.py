@@ -1,4 +1,4 @@
-"""Bind a name of the host to something of ours, for as long as a block runs."""
+"""Binds a name of the host to another value while a block runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 
 @contextmanager
 def rebound(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Set owner.name to value, and back afterwards. AttributeError if the host has no such name."""
+    """Set owner.name to value, and restore it afterwards. Raises AttributeError if the host has no such name."""
     original = getattr(owner, name)
     was_own = name in vars(owner)
     setattr(owner, name, value)

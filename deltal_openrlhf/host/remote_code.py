@@ -1,9 +1,9 @@
-"""--deltal.trust_remote_code: whether a run executes Python that a model brings along.
+"""--deltal.trust_remote_code: whether a run executes the Python files of a model.
 
-The host passes trust_remote_code=True wherever it loads a model, a configuration or a tokenizer. All of these ask two functions of
-transformers, which are bound in every process of a run (process.py), and of `deltal eval` and `deltal diagnose`. An environment variable
-tells them what the command was told; without it, as in a program of the user's own that happens to load vLLM's plugins, they do what
-transformers does.
+The host passes trust_remote_code=True wherever it loads a model, a configuration or a tokenizer. All of these calls ask two functions of
+transformers. They are bound in every process of a run (process.py), and in `deltal eval` and `deltal diagnose`. An environment variable
+carries the command's choice. Without it they do what transformers does, for example in the user's own program that happens to load vLLM's
+plugins.
 """
 
 import functools
@@ -27,12 +27,12 @@ _installed = False
 
 
 def choose(trust: bool) -> None:
-    """For this process and those that it starts."""
+    """Set the choice for this process and its children."""
     os.environ[VARIABLE] = str(int(trust))
 
 
 def variables() -> dict[str, str]:
-    """For Ray's workers, which may be on other nodes."""
+    """The environment variables for Ray's workers, which may be on other nodes."""
     return {VARIABLE: os.environ[VARIABLE]}
 
 
@@ -45,9 +45,9 @@ def is_refused() -> bool:
 
 
 def check_models(args: Arguments, *, may_download: bool = False) -> None:
-    """Raise ValueError, in one line, for a model that the run loads and that needs its own Python, unless the flag is there.
+    """Raise ValueError, in one line, for a model of the run that needs its own Python, unless the flag is set.
 
-    may_download: also look at models of the hub that are not here yet.
+    may_download: also check models of the hub that are not on this machine yet.
     """
     if args.deltal.trust_remote_code:
         return
@@ -56,7 +56,7 @@ def check_models(args: Arguments, *, may_download: bool = False) -> None:
 
 
 def install() -> None:
-    """Bind the two functions in this process. Idempotent; imports no transformers."""
+    """Bind the two functions in this process. Idempotent. Does not import transformers."""
     global _installed
     if not _installed:
         _installed = True

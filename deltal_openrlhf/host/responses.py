@@ -1,7 +1,7 @@
-"""What an executor gives for a response, checked where it is made: its reward, its score, its logs, and whether it was cut off.
+"""Checks what an executor returns for a response: its reward, its score, its logs, and whether it was cut off.
 
-The host takes all of it as it comes. A score that is NaN filters its group, and the whole data; a log that is text ends the run with a
-traceback; an episode that the context length cuts counts as finished, because its last turn ended by itself (OpenRLHF#1352).
+The host accepts everything. A score that is NaN filters its group, and with it all data. A log that is text ends the run with a traceback.
+An episode that the context length cuts counts as finished, because its last turn ended by itself (OpenRLHF#1352).
 """
 
 from contextvars import ContextVar
@@ -22,10 +22,10 @@ _done: ContextVar[list[bool]] = ContextVar("done")
 
 
 class CheckedExecutor:
-    """An executor of the host's, of ours or of the user's, whose responses are checked.
+    """An executor of the host, of this package or of the user, whose responses are checked.
 
-    source: what gives rewards, for messages; None where a reward model gives them later. needs_truncated: whether the run does something
-    to responses that are cut off.
+    source: names what gives rewards, for messages. None if a reward model gives them later. needs_truncated: whether the run treats cut-off
+    responses differently.
     """
 
     def __init__(self, executor: AgentExecutorBase, source: str | None, *, needs_truncated: bool) -> None:
@@ -61,7 +61,7 @@ class CheckedExecutor:
             )
 
     def _check_reward(self, output: dict[str, Any]) -> None:
-        """Rewards and scores become plain numbers."""
+        """Convert rewards and scores to plain numbers."""
         try:
             output["reward"] = checked_numbers("reward", output.get("reward"), 1, who="it").item()
             output["scores"] = checked_numbers("score", output.get("scores", output["reward"]), 1, who="it").item()
@@ -78,7 +78,7 @@ class CheckedExecutor:
 
 
 def _watched(agent: type) -> type:
-    """The agent's class, whose steps note whether they end the episode."""
+    """The agent's class, whose steps record whether they end the episode."""
 
     class Watched(agent):
         async def step(self, *args: Any, **kwargs: Any) -> dict:

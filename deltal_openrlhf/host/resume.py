@@ -1,6 +1,6 @@
-"""Whether a run may resume from a checkpoint: only with the loss and the training backend that it was saved with. Read before Ray starts.
+"""Decides whether a run may resume from a checkpoint: only with the loss and the training backend that it was saved with.
 
-DeltaLStrategy puts the loss settings into the checkpoint's folder as a small JSON file, which is read before a run starts anything.
+DeltaLStrategy saves the loss settings in the checkpoint's folder as a small JSON file. A run reads it before it starts anything.
 """
 
 import json
@@ -14,7 +14,7 @@ SAVED_LOSS = "deltal.json"
 
 
 def read_saved_loss(ckpt_path: str, tag: str) -> dict | None:
-    """The loss settings saved with this checkpoint, None if there are none. Reads one small JSON file."""
+    """The loss settings saved with this checkpoint. None if there are none. Reads one small JSON file."""
     try:
         return json.loads(Path(ckpt_path, "_actor", tag, SAVED_LOSS).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,16 +1,16 @@
-"""Rewards in a run: a reward that cannot be had stops it, with the reason.
+"""Rewards in a run. A reward that fails stops the run, with the reason.
 
-The host's executor asks for the reward of a response inside the vLLM actor; it logs whatever goes wrong and continues with None.
-Ours keeps the reason and raises it, so that it reaches the driver through Ray. Files and HTTP services have as long as
---deltal.reward_wait says; the latter are asked by our client.
+The host's executor asks for the reward of a response inside the vLLM actor. It logs whatever goes wrong and continues with None. The
+executor here keeps the reason and raises it, so it reaches the driver through Ray. --deltal.reward_wait bounds the time of files and HTTP
+services. This package's own client asks the services.
 
-What a run binds, in the driver, while the host makes its engines:
+A run binds these names, in the driver, while the host makes its engines:
 
     openrlhf.trainer.ray.create_vllm_engines             -> the same, with the flag's value sent along with the addresses
     openrlhf.trainer.ray.vllm_engine.RolloutRayActor     -> DeltaLRolloutRayActor, while the function above runs
 
-and inside the actor, while it is built, SingleTurnAgentExecutor -> RewardedExecutor. A user's own agent (--train.agent_func_path) is left
-alone.
+Inside the actor, while it is built, SingleTurnAgentExecutor is bound to RewardedExecutor. A user's own agent (--train.agent_func_path)
+stays as it is.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class RewardSource(NamedTuple):
 
 
 class RewardedExecutor(SingleTurnAgentExecutor):
-    """One response and its reward, or an exception with the reason."""
+    """Returns one response with its reward, or raises an exception with the reason."""
 
     reward_func: Callable[..., Any]
 
@@ -104,7 +104,7 @@ class RewardedExecutor(SingleTurnAgentExecutor):
 
 
 class DeltaLRolloutRayActor(SeededRolloutActor):
-    """Workers unpickle this class from our package."""
+    """The rollout actor. Workers unpickle this class from this package."""
 
     executor: Any
 

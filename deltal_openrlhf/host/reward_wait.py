@@ -1,7 +1,7 @@
-"""A reward function of the user's has to return in time.
+"""Bounds the time of a user's reward function.
 
-It runs in a thread, which cannot be ended; but the run can, with the reason. A function that never lets Python's lock go (a regular
-expression, a power of a power) keeps the event loop from noticing: then a thread without the lock ends the process.
+The function runs in a thread, which cannot be ended. The run can be ended, with the reason. A function may also hold Python's lock, for
+example in a regular expression or a power of a power. Then the event loop cannot notice it, and a thread without the lock ends the process.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ BEAT, MARGIN = 1.0, 5.0
 
 
 def in_thread(function: Callable[..., _Result]) -> Callable[..., _Result]:
-    """The function for asyncio.to_thread: it notes when it begins, and sys.exit in it is an error like others."""
+    """The function, wrapped for asyncio.to_thread: it records when it begins, and sys.exit in it is an error like others."""
 
     def call(*args: Any, **kwargs: Any) -> _Result:
         _began.get().append(time.monotonic())
@@ -33,14 +33,16 @@ def in_thread(function: Callable[..., _Result]) -> Callable[..., _Result]:
 
 
 class RewardWait:
-    """Of one process and one event loop. seconds: that a call may take once it has begun; calls wait for a free thread before."""
+    """The bound for one process and one event loop. seconds: the time of a call once it has begun. Waiting for a free thread does not
+    count.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._calls = 0
 
     async def result(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
-        """What call() gives, in which a function made by in_thread runs. Raises TimeoutError with the reason."""
+        """The result of call(), which runs a function made by in_thread. Raises TimeoutError with the reason."""
         began: list[float] = []
         _began.set(began)
         task = asyncio.ensure_future(call())

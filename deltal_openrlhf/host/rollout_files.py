@@ -1,9 +1,9 @@
-"""--deltal.save_rollouts N: the responses of PPO steps 1, N + 1, 2 N + 1, ..., for `deltal diagnose`.
+"""--deltal.save_rollouts N: saves the responses of PPO steps 1, N + 1, 2 N + 1, ... for `deltal diagnose`.
 
-With --ckpt.save_steps N there are the weights that sampled them.
+--ckpt.save_steps N keeps the weights that sampled them.
 
-<--ckpt.output_dir>/rollouts/step_000021.jsonl holds what step 21 trains on: sampled by the policy after step 20 (in an asynchronous run
-by an earlier policy in part). Training does not depend on these files: a failure is logged once and the run continues.
+<--ckpt.output_dir>/rollouts/step_000021.jsonl holds the responses that step 21 trains on. The policy after step 20 sampled them, or in an
+asynchronous run partly an earlier policy. Training does not depend on these files: a failure is logged once and the run continues.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ class RolloutFiles:
     """The files of one run."""
 
     def __init__(self, args: Arguments, settings: LossSettings, decode: Callable[[list[int]], str]) -> None:
-        """decode: the text of token ids, special tokens included."""
+        """decode: gives the text of token ids, special tokens included."""
         self._args, self._settings, self._decode = args, settings, decode
         self._failed = False
 
     def save_if_due(self, rollout_samples: Sequence[Experience], step: int) -> None:
-        """At steps 1, N + 1, ... The first failure is logged; a later one may pass, and is tried again."""
+        """Save at steps 1, N + 1, ... The first failure is logged. Later steps try again."""
         every = self._args.deltal.save_rollouts
         if not every or (step - 1) % every:
             return
@@ -45,9 +45,11 @@ class RolloutFiles:
             self._failed = True
 
     def save(self, rollout_samples: Sequence[Experience], step: int) -> None:
-        """rollout_samples: single-response Experiences, the responses to a prompt together. step: that trains on them, from 1.
+        """Save one step.
 
-        Raises OSError, ValueError for a reward that is no finite number, and TypeError for a label that JSON cannot hold.
+        rollout_samples: single-response Experiences, the responses to a prompt together. step: the step that trains on them, from 1.
+
+        Raises OSError, ValueError for a reward that is not finite, and TypeError for a label that JSON cannot hold.
         """
         args, n = self._args, self._args.rollout.n_samples_per_prompt
         header = Header(

@@ -1,8 +1,8 @@
-"""One seed for every response, so that a run can be repeated: vLLM draws it from a generator of its own.
+"""Gives every response a seed of its own, so that a run can be repeated. vLLM draws the response from a generator with that seed.
 
-The seed of a response follows from --train.seed, the place of its prompt in the order of the data (data_order.py) and its number among
-the responses to that prompt; never from what else the engine happens to be doing. The host seeds engines, not requests: there, the
-random numbers of a response depend on when it was scheduled.
+The seed depends on --train.seed, the place of the prompt in the order of the data (data_order.py), and the response's number among those to
+that prompt. It never depends on what else the engine is doing. The host seeds engines, not requests, so the random numbers of a response
+depend on when it was scheduled.
 """
 
 import asyncio
@@ -26,7 +26,10 @@ _calls: ContextVar[Iterator[int]] = ContextVar("calls")
 
 
 class Draw(NamedTuple):
-    """A prompt on its way to an engine. place: from 0, in the order of the episode or of the evaluation. seed: that of its responses."""
+    """A prompt on its way to an engine.
+
+    place: from 0, in the order of the episode or of the evaluation. seed: that of its responses.
+    """
 
     place: int
     seed: int
@@ -37,7 +40,7 @@ TOKENS_A_STEP = 4096
 
 
 class SeededRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
-    """An engine whose responses follow from their seeds."""
+    """An engine whose responses depend on their seeds."""
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
         if cpu.is_needed():

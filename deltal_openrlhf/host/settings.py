@@ -1,4 +1,6 @@
-"""The loss settings of a run: read from the host's arguments, checked before anything starts, compared across ranks and checkpoints."""
+"""The loss settings of a run. They are read from the host's arguments, checked before anything starts, and compared across ranks and
+checkpoints.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -34,7 +36,7 @@ class LossSettings:
 
     @classmethod
     def from_args(cls, args: Arguments) -> "LossSettings":
-        """From the host's hierarchical arguments. Raises ValueError that names the flag, the value and what is allowed."""
+        """Read the settings from the host's hierarchical arguments. Raises ValueError with the flag, the value and what is allowed."""
         mode, given = args.actor.loss_agg_mode, args.deltal
         if mode not in MODES:
             raise ValueError(f"--loss_agg is {mode!r}, allowed are {', '.join(MODES)}")
@@ -84,7 +86,7 @@ class LossSettings:
 
     @property
     def weighted(self) -> bool:
-        """Whether our weights make the loss; without, the host's own aggregation runs untouched."""
+        """Whether this package's weights make the loss. Otherwise the host's own aggregation runs untouched."""
         return self.mode not in HOST_MODES or self.overlong_filtering
 
     def describe(self) -> str:
@@ -103,11 +105,11 @@ class LossSettings:
         return asdict(self)
 
     def signature(self) -> str:
-        """Equal on all ranks, or the run stops: the settings and our version."""
+        """A value that has to be equal on all ranks, or the run stops: the settings and this package's version."""
         return f"deltal-openrlhf {__version__}: {self.to_dict()}"
 
     def differences(self, saved: dict | None) -> list[str]:
-        """What differs from the settings in a checkpoint, as "alpha: saved 0.75, now 1". None: a checkpoint that does not say."""
+        """What differs from the settings in a checkpoint, such as "alpha: saved 0.75, now 1". None if the checkpoint has no settings."""
         if saved is None:
             # Saved without this package, so with one of the host's own modes, but not known which.
             return [] if not self.weighted else ["mode: not saved with the checkpoint, now " + self.mode]
@@ -118,13 +120,13 @@ class LossSettings:
 
 
 def longest_response(args: Arguments) -> int:
-    """Tokens that a response may have. Those of all turns of an agent's episode are bounded by --data.max_len only."""
+    """The largest number of tokens of a response. For all turns of an agent's episode, only --data.max_len bounds it."""
     bound = None if args.train.agent_func_path else args.rollout.max_new_tokens
     return bound or args.data.max_len
 
 
 def _sgd(args: Arguments) -> bool:
-    """Whether --deltal.sgd is set. Raises ValueError where the host's DeepSpeed engine would not take plain SGD for it."""
+    """Whether --deltal.sgd is set. Raises ValueError if the host's DeepSpeed engine would not use plain SGD."""
     if not args.deltal.sgd:
         return False
     for flag, value, allowed in (

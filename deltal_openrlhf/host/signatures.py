@@ -1,4 +1,4 @@
-"""Whether a name of a package that we build on is there, with the parameters that we pass or override."""
+"""Checks that a name of another package exists, with the parameters that this package passes or overrides."""
 
 import importlib
 import inspect
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def resolve(target: str) -> Any:
-    """What "module:path" names, looking through Ray's wrapper of an actor class. Raises ImportError or AttributeError."""
+    """The object that "module:path" names. Ray's wrapper of an actor class is removed. Raises ImportError or AttributeError."""
     module_name, _, path = target.partition(":")
     value: Any = importlib.import_module(module_name)
     for part in path.split("."):
@@ -18,9 +18,9 @@ def resolve(target: str) -> Any:
 
 
 def changed(target: str, wanted: str, *, exactly: bool = True) -> str | None:
-    """What is missing or changed, as the end of a sentence about the package; None where all is as wanted.
+    """What is missing or changed, as the end of a sentence about the package. None if nothing is.
 
-    target: "module:path" of a function or a class. wanted: names of parameters, in their order. exactly: whether there may be no others.
+    target: "module:path" of a function or a class. wanted: names of parameters, in their order. exactly: whether others are forbidden.
     """
     name = target.replace(":", ".")
     try:

@@ -1,6 +1,7 @@
-"""How the driver tells the controllers of a run to stop: they look into the job's store where they wait for responses and after each step.
+"""Lets the driver tell the controllers of a run to stop. Controllers look into the job's store while they wait for responses and after each
+step.
 
-A step in progress is left while its responses come, and finished once the update has begun.
+A step is abandoned while its responses come, and finished once its update has begun.
 """
 
 import time
@@ -21,39 +22,42 @@ LOOK_EVERY = 1.0
 
 
 class StopAsked(Exception):
-    """The driver wants the run to stop. Leads out of the host's loops."""
+    """The driver wants the run to stop. This exception leaves the host's loops."""
 
 
 class Stopped(Exception):
-    """A run that stopped because it was told to. Its text says what was saved, or why nothing was."""
+    """A run stopped because it was told to. The text says what was saved, or why nothing was."""
 
 
 def ask_to_stop(why: str, no_save: str | None = None) -> None:
-    """In the driver: the controllers shall stop. why: such as SIGTERM. no_save: why they must not save, None where they may."""
+    """Tell the controllers to stop. Called in the driver.
+
+    why: such as SIGTERM. no_save: why they must not save, None if they may.
+    """
     if no_save is not None:
         job_store.put(_NO_SAVE, no_save)
     job_store.put(_STOP, why)
 
 
 def stop_asked() -> str | None:
-    """Why the run has to stop, None while it has not."""
+    """Why the run has to stop. None if it need not."""
     return job_store.get(_STOP)
 
 
 def save_forbidden() -> str | None:
-    """Why a run that has to stop must not save, None where it may."""
+    """Why a run that has to stop must not save. None if it may."""
     return job_store.get(_NO_SAVE)
 
 
 class Attention(Pulse):
-    """What a controller hears and says while it runs. One for each controller's process."""
+    """What a controller's process reads and reports while it runs. There is one for each process."""
 
     def __init__(self) -> None:
         self._looked = -float("inf")
         self._asked: str | None = None
 
     def asked(self, *, now: bool = False) -> str | None:
-        """Why the run has to stop, None while it has not. Looks at most every LOOK_EVERY seconds, unless it has to know now."""
+        """Why the run has to stop. None if it need not. Looks at most every LOOK_EVERY seconds, unless it has to know now."""
         moment = time.monotonic()
         if self._asked is None and (now or moment - self._looked >= LOOK_EVERY):
             self._looked, self._asked = moment, stop_asked()
@@ -66,13 +70,13 @@ class Attention(Pulse):
 
     @contextmanager
     def while_waiting(self) -> Iterator[None]:
-        """Inside, the host's loop over responses ends with StopAsked, and every response is a sign of life."""
+        """Inside this context, the host's loop over responses ends with StopAsked, and every response is a sign of progress."""
         with rebound(samples_generator, "ray", _AttentiveRay(self)):
             yield
 
 
 class _AttentiveRay:
-    """Stands for the module ray in the host's samples_generator, which waits for responses with ray.wait."""
+    """Replaces the module ray in the host's samples_generator, which waits for responses with ray.wait."""
 
     def __init__(self, attention: Attention) -> None:
         self._attention = attention
@@ -93,7 +97,7 @@ class _AttentiveRay:
 
 
 class AttentiveQueue:
-    """A controller's queue whose get ends with StopAsked. Stands for ray.util.queue.Queue."""
+    """A controller's queue whose get ends with StopAsked. It replaces ray.util.queue.Queue."""
 
     def __init__(self, queue: Any, attention: Attention) -> None:
         self._queue, self._attention = queue, attention

@@ -1,4 +1,4 @@
-"""A controller that stops when the driver asks it to, with a checkpoint of the last step that it finished."""
+"""A controller that stops when the driver asks it to, with a checkpoint of the last finished step."""
 
 import functools
 import math
@@ -25,7 +25,7 @@ TOLD_WITHIN = 2.0
 
 
 def told_within(attention: Attention, seconds: float) -> bool:
-    """Whether the driver says within so many seconds that the run has to stop."""
+    """Whether the driver says within this many seconds that the run has to stop."""
     end = time.monotonic() + seconds
     while not (asked := attention.asked(now=True)) and time.monotonic() < end:
         time.sleep(0.1)
@@ -33,9 +33,9 @@ def told_within(attention: Attention, seconds: float) -> bool:
 
 
 class StoppableMixin(BasePPOTrainer):
-    """Goes in front of the host's controller, which is a BasePPOTrainer.
+    """A mixin in front of the host's controller, which is a BasePPOTrainer.
 
-    It leaves a step while its responses come, and finishes one whose update has begun. What it saves is what the host saves after a step,
+    It abandons a step while its responses come, and finishes one whose update has begun. It saves what the host saves after a step,
     whatever --ckpt.save_steps is.
     """
 
@@ -62,7 +62,7 @@ class StoppableMixin(BasePPOTrainer):
         return states
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        """As the host. Raises Stopped when the driver asks for it, once the last finished step is saved, if it may be."""
+        """Train like the host. Raises Stopped when the driver asks for it, once the last finished step is saved, if it may be."""
         self.attention.alive("training begins", now=True)
         if hasattr(self, "rollout_queue"):
             self.rollout_queue = AttentiveQueue(self.rollout_queue, self.attention)
@@ -87,7 +87,7 @@ class StoppableMixin(BasePPOTrainer):
         return status
 
     def broadcast_to_vllm(self) -> None:
-        """As the host, unless nothing will be generated any more. (In async training it waits for the generation in progress.)"""
+        """Send weights like the host, unless nothing will be generated any more. (Async training waits for the generation in progress.)"""
         if not self.attention.asked(now=True):
             super().broadcast_to_vllm()
             self.attention.alive("a weight sync")
@@ -120,7 +120,7 @@ class StoppableMixin(BasePPOTrainer):
         return step % self.args.ckpt.save_steps == 0 and not self.args.ckpt.disable_ds
 
     def _finish(self) -> Stopped:
-        """Save what is not saved yet, and close the trackers."""
+        """Save the last finished step if it is not saved yet, and close the trackers."""
         stopped = self._save()
         for tracker in (self.wandb_logger, self.tensorboard_logger):
             if tracker:

@@ -34,11 +34,12 @@ from deltal_openrlhf.statistics.seeds import seed_of
 
 @dataclass
 class StepContext:
-    """One ppo_train of one worker. The trainer makes it and hands it over: the host's calls between the two have no place for it.
+    """The state of one ppo_train of one worker. The trainer makes it and passes it on, because the host's calls in between have no argument
+    for it.
 
-    statistics: the trainer adds the weights of every optimizer step, the strategy its update.
-    micro_batch: number of the micro batch in progress, from 0. prompts: those of its responses, none in one that only fills up.
-    nothing_left: whether the optimizer step in progress has nothing to learn from, so that its update has to be left out.
+    statistics: the trainer adds the weights of every optimizer step, the strategy its update. micro_batch: number of the micro batch in
+    progress, from 0. prompts: those of its responses, none in a micro batch that only fills up. nothing_left: whether the optimizer step in
+    progress has nothing to learn from, so that its update is left out.
     """
 
     statistics: StepStatistics = field(default_factory=StepStatistics)
@@ -52,7 +53,10 @@ class StepContext:
 
 
 class DeltaLStrategy(DeepspeedStrategy):
-    """One copy per worker. context: the trainer replaces it in every ppo_train. average: of the policy's weights, where one is wanted."""
+    """The strategy of one worker.
+
+    context: the trainer replaces it in every ppo_train. average: that of the policy's weights, if one is wanted.
+    """
 
     args: Arguments
     average: WeightAverage | None = None
@@ -84,7 +88,7 @@ class DeltaLStrategy(DeepspeedStrategy):
         return config
 
     def steps_of_rollout(self, num_responses: int) -> int:
-        """Optimizer steps of one pass over a rollout batch of this many responses. The driver asks too."""
+        """The optimizer steps of one pass over a rollout batch of this many responses. The driver calls it too."""
         counted = steps_in_dynamic_batches if self.use_dynamic_batch else steps_in_micro_batches
         return counted(self.args, num_responses)
 
@@ -97,7 +101,7 @@ class DeltaLStrategy(DeepspeedStrategy):
             raise RuntimeError(self._bad_loss(loss.item()))
 
     def guard_gradient_norm(self, model: Any) -> None:
-        """Make sure that every gradient is looked at before an update. Raises RuntimeError where that cannot be."""
+        """Make sure that every gradient is checked before an update. Raises RuntimeError if that is impossible."""
         engine = _engine(model)
         guards.prepare(engine)
         if self.stage in (1, 2) and self.use_dynamic_batch and engine.managed_gradient_accumulation():
@@ -144,13 +148,13 @@ class DeltaLStrategy(DeepspeedStrategy):
     # ── The average of the weights ──
 
     def start_average(self, model: Any) -> None:
-        """From the checkpoint that was loaded, else from the model. model: the host's second one."""
+        """Start the average from the loaded checkpoint, else from the model. model: the host's second one."""
         self.average = WeightAverage(model)
         if self._loaded is not None:
             self.average.load(self._loaded / AVERAGE)
 
     def moving_average(self, model: Any, model_ema: Any, beta: float = 0.992, device: str = "cpu") -> None:
-        """Called after every micro batch; averages after those that end an optimizer step, unless it was left out."""
+        """Average after a micro batch that ends an optimizer step, unless the step was left out. Called after every micro batch."""
         if self.average is not None and self._updated:
             self.average.update(model, beta)
 
@@ -172,10 +176,11 @@ class DeltaLStrategy(DeepspeedStrategy):
         client_state: dict | None = None,
         **given: Any,
     ) -> None:
-        """Save aside, put in place, move `latest`, and only then delete old ones. (The host deletes first.)
+        """Save a checkpoint to a separate folder, move it into place, move `latest`, and only then delete old ones. (The host deletes
+        first.)
 
-        max_num, max_mem: checkpoints that are kept, and their GiB. given: save_latest, metric_value and metric_key, as the host's.
-        An error of the disk on one rank is raised on all. One in a collective, such as a lack of memory while states are gathered, is not.
+        max_num, max_mem: checkpoints that are kept, and their GiB. given: save_latest, metric_value and metric_key, as the host's. A disk
+        error on one rank is raised on all. An error in a collective, such as a lack of memory while states are gathered, is not.
         """
         folder, save_latest = Path(save_dir), given.pop("save_latest", True)
         staging = folder / checkpoint_files.STAGING
@@ -206,7 +211,7 @@ class DeltaLStrategy(DeepspeedStrategy):
     def writers(
         self, model: Any, folder: str, tag: str, client_state: dict, metric: dict
     ) -> Iterator[Callable[[], None]]:
-        """What writes the checkpoint into folder/tag, one step after the other, each on all ranks. metric: its value and key."""
+        """The functions that write the checkpoint into folder/tag, one after the other, each on all ranks. metric: its value and key."""
 
         def write_engine() -> None:
             with raised_at_the_end(model):
@@ -219,14 +224,14 @@ class DeltaLStrategy(DeepspeedStrategy):
             yield partial(self.average.save, Path(folder, tag, AVERAGE))
 
     def _describe(self, folder: Path, client_state: dict) -> None:
-        """Readable without torch, before a resumed run starts anything."""
+        """Write a description that is readable without torch, before a resumed run starts anything."""
         write_atomically(folder / whole_checkpoints.SAVED_BY, self.args.deltal.start)
         for name, file in (("deltal", SAVED_LOSS), ("run", saved_run.FILE)):
             if name in client_state:
                 write_atomically(folder / file, json.dumps(client_state[name]))
 
     def _write_checksums(self, folder: Path) -> None:
-        """Of all files in the folder, which every rank has left; each rank reads its share."""
+        """Write the checksums of all files in the folder, which every rank has left. Each rank reads its share."""
         # On a network file system a rank may see its own new files before it sees those of others.
         seen = everyones(on_all_ranks(lambda: checksums.sizes_in(folder)))
         sizes = {file: size for one in seen for file, size in one.items()}
@@ -250,7 +255,7 @@ class DeltaLStrategy(DeepspeedStrategy):
                     self.print(f"Deleted checkpoint {old}")
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **options: Any) -> tuple[Any, dict]:
-        """As the host, but from the newest checkpoint that is whole, and with the optimizer's settings of the command line."""
+        """Load like the host, but from the newest whole checkpoint, and with the optimizer's settings of the command line."""
         engine, path, states = _engine(model), None, {}
         if tag is None and not self.use_ds_universal_ckpt:  # those are made by DeepSpeed's script
             tag = self.resumed_tag(Path(load_dir))
@@ -268,7 +273,7 @@ class DeltaLStrategy(DeepspeedStrategy):
         torch.manual_seed(seed_of(self.seed, "critic", engine.global_steps))
 
     def resumed_tag(self, folder: Path) -> str | None:
-        """The checkpoint to resume from, the same on all ranks; None where nothing was saved. Raises ValueError where none is whole.
+        """The checkpoint to resume from, the same on all ranks. None if nothing was saved. Raises ValueError if none is whole.
 
         The driver has chosen it before Ray started, unless it does not see the folder.
         """

@@ -1,6 +1,7 @@
-"""What DeepSpeed compiles its fused Adam with at its first use: ninja from PATH, nvcc from CUDA_HOME. The environment has both.
+"""The tools with which DeepSpeed compiles its fused Adam at its first use: ninja from PATH, and nvcc from CUDA_HOME.
 
-torch's packages bring a CUDA toolkit that torch does not look for, and ninja is found only where the environment is activated.
+The environment has both. torch's packages bring a CUDA toolkit that torch does not look for, and ninja is found only if the environment is
+activated.
 """
 
 import os
@@ -14,7 +15,7 @@ SYSTEM = Path("/usr/local/cuda")
 
 
 def packages() -> Path | None:
-    """The folder that torch is installed in; imports no torch."""
+    """The folder in which torch is installed. Does not import torch."""
     spec = find_spec("torch")
     return Path(spec.origin).parents[1] if spec and spec.origin else None
 
@@ -26,9 +27,9 @@ def packaged(folder: Path) -> Path | None:
 
 
 def prepare() -> None:
-    """Let this process and its children find ninja, and nvcc where the machine has none. Nothing of the user's is changed.
+    """Let this process and its children find ninja, and nvcc if the machine has none. The user's own settings stay as they are.
 
-    The toolkit of the packages is taken only once it can link: they have libcudart.so.13 and no libcudart.so. setup.sh makes these names,
+    The toolkit of the packages is used only once it can link: they have libcudart.so.13 and no libcudart.so. setup.sh makes these names,
     and `deltal doctor` says how.
     """
     own = Path(sys.executable).parent

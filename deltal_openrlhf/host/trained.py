@@ -1,4 +1,4 @@
-"""Whether a run trained anything. The host ends a run that did not like any other, and exports the model that it began with."""
+"""Checks that a run trained something. The host ends a run that did not like any other, and exports its first model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from deltal_openrlhf.arguments import Arguments
 
 @dataclass
 class Trained:
-    """What a run has done since it started. resumed: whether it resumes from a checkpoint, so that training nothing more may be right."""
+    """What a run has done since it started. resumed: whether it resumes from a checkpoint, where training nothing more may be right."""
 
     resumed: bool = False
     rollouts: int = 0

@@ -1,8 +1,8 @@
-"""The host's ActorPPOTrainer with weights over the whole optimizer step, and with its faults guarded.
+"""The host's ActorPPOTrainer with weights over the whole optimizer step, and with guards against its faults.
 
-What an optimizer step trains on is spread over micro batches and data-parallel ranks, so before its first micro batch the lengths of
-all its responses are gathered once, and `Aggregation.weights` gives every response its weight. From there on a micro batch only needs
-its own rows: however the step is cut, the weights are the same.
+An optimizer step's responses are spread over micro batches and data-parallel ranks. So the lengths of all its responses are gathered once,
+before its first micro batch, and `Aggregation.weights` gives every response its weight. From then on a micro batch only needs its own rows.
+However the step is cut, the weights are the same.
 """
 
 import math
@@ -39,7 +39,7 @@ NO_COUNT = 1e-9
 
 
 def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: LossSettings) -> Tensor:
-    """L_i in tokens, [num_responses]: holes of multi-turn masks do not count, and a filtered response has 0."""
+    """L_i in tokens, [num_responses]. Holes of multi-turn masks do not count, and a filtered response has 0."""
     lengths = action_mask.sum(-1)
     if settings.overlong_filtering and truncated is not None:
         lengths = torch.where(truncated.to(lengths.device).bool(), torch.zeros_like(lengths), lengths)
@@ -47,7 +47,7 @@ def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: Los
 
 
 def check_every_rank_has_responses(number: int, group: dist.ProcessGroup | None = None) -> None:
-    """number: responses of this rank. Raises RuntimeError on all ranks of the group if one of them has none."""
+    """Raise RuntimeError on all ranks of the group if one of them has no responses. number: responses of this rank."""
     if largest(int(number == 0), group):
         raise RuntimeError(
             "a short rollout left a rank without any response; use a --data.max_samples that fills the last one"
@@ -55,7 +55,7 @@ def check_every_rank_has_responses(number: int, group: dist.ProcessGroup | None 
 
 
 class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
-    """One per training worker."""
+    """The trainer of one training worker."""
 
     args: Arguments
     strategy: DeltaLStrategy
@@ -211,8 +211,9 @@ _HOST_ITER = ppo_actor.iter_grad_accum_global_norm
 
 
 def step_counts(window: Sequence[Experience], strategy: DeltaLStrategy, mask_fn: Callable) -> list[dict]:
-    """The host's counts of one optimizer step for each of its micro batches, at least one token and one response: a step without any
-    would be 0 / 0."""
+    """The host's counts of one optimizer step for each of its micro batches, at least one token and one response. A step without any would
+    be 0 / 0.
+    """
     smallest = 1 / len(window)
     return [
         {k: v if k == "dp_size" else v.clamp(min=smallest) for k, v in info.items()}

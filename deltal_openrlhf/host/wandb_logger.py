@@ -1,7 +1,7 @@
-"""wandb gets the key from the environment of its process, and a config in which it is hidden.
+"""Gives wandb the key through the environment of its process, and a config in which the key is hidden.
 
-The host's logger hands the key to wandb.login, which writes it to ~/.netrc, and sends all arguments as the run's config. In ours the key
-and the addresses of reward services hide themselves (runs/redaction.py) in that config.
+The host's logger passes the key to wandb.login, which writes it to ~/.netrc. It also sends all arguments as the run's config. Here the key
+and the addresses of reward services are hidden in that config (runs/redaction.py).
 """
 
 import os
@@ -14,7 +14,7 @@ KEY_VARIABLE = "WANDB_API_KEY"
 
 
 class DeltaLWandbLogger(WandbLogger):
-    """For the process of the controller. args.logger.wandb.key: a Key, checked by the driver."""
+    """The logger of the controller's process. args.logger.wandb.key: a Key, checked by the driver."""
 
     def __init__(self, args: Arguments) -> None:
         assert args.logger.wandb.key is not None  # the host makes no logger without it

@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from: the one that `latest` names, or, where that one is broken, the newest whole one before it."""
+"""Chooses the checkpoint from which a run resumes: the one that `latest` names, or the newest whole one before it if that one is broken."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Choice(NamedTuple):
     partial: Sequence[str] = ()
 
     def warnings(self, folder: Path) -> list[str]:
-        """A loud line where newer checkpoints are broken, one where they are partial, one where nothing tells whether this one is whole."""
+        """Clear lines about newer checkpoints that are broken, about partial ones, and about a checkpoint that nothing can verify."""
         loud = (
             f"BROKEN CHECKPOINT in {folder}: {', '.join(self.broken)}; resuming from {self.tag}, the newest whole one"
         )
@@ -54,7 +54,7 @@ def step_of(tag: str) -> int | None:
 
 
 def newest(folder: Path) -> str | None:
-    """What `latest` in the folder names, None where there is none."""
+    """The checkpoint that `latest` in the folder names. None if there is none."""
     try:
         return (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
@@ -62,15 +62,15 @@ def newest(folder: Path) -> str | None:
 
 
 def tags_in(folder: Path) -> list[str]:
-    """The checkpoints to try, the best first: the one that `latest` names, and those before it. Empty where nothing was saved."""
+    """The checkpoints to try, the best first: the one that `latest` names, and those before it. Empty if nothing was saved."""
     first = newest(folder)
     return [] if first is None else [first, *_before(folder, first)]
 
 
 def choose(folder: Path, tags: Sequence[str], fault: Callable[[str], Fault | None]) -> Choice | None:
-    """The first of these checkpoints that can be used; None where there are none. fault: why that of a tag cannot be, None if it can.
+    """The first usable checkpoint. None if there are no checkpoints. fault: gives the reason why a tag cannot be used, None if it can.
 
-    Raises ValueError, in one line, where none is whole.
+    Raises ValueError, in one line, if none is whole.
     """
     faults: dict[str, Fault] = {}
     for tag in tags:
@@ -125,7 +125,7 @@ def _are_of_one_start(folders: Sequence[Path], tag: str) -> bool:
 
 
 def _saved_by(checkpoint: Path) -> str | None:
-    """None for a checkpoint of the stock host or of an older version."""
+    """The start of the run that saved it. None for a checkpoint of the stock host or of an older version."""
     try:
         return (checkpoint / SAVED_BY).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def _saved_by(checkpoint: Path) -> str | None:
 
 
 def _before(folder: Path, tag: str) -> list[str]:
-    """The other checkpoints of this step and of those before, the newest first. A later one belongs to a past that was left."""
+    """The other checkpoints of this step and of earlier ones, the newest first. A later one belongs to a past that was abandoned."""
     last = step_of(tag)
     there = {path.name: step_of(path.name) for path in folder.iterdir() if path.is_dir()}
     steps = {

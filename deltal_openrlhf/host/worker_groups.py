@@ -4,9 +4,10 @@ from deltal_openrlhf.arguments import Arguments, WorkerGroup
 
 
 def worker_groups(args: Arguments) -> dict[str, WorkerGroup]:
-    """The groups by name: args.actor and those of the others that are in use.
+    """The groups in use by name: args.actor and others.
 
-    Asks for what decides it, so that it holds before the host has filled in its own values (critic model, agent as reward) and after.
+    It reads the flags that decide this, so it gives the same answer before and after the host fills in its own values (critic model, agent
+    as reward).
     """
     in_use = {
         "actor": True,
@@ -18,7 +19,7 @@ def worker_groups(args: Arguments) -> dict[str, WorkerGroup]:
 
 
 def models_of_run(args: Arguments) -> list[tuple[str, str]]:
-    """(flag, name) of each model that a run loads. The reference is the policy's; --reward.model_name_or_path may name several."""
+    """(flag, name) of each model that a run loads. The reference model is the policy's. --reward.model_name_or_path may name several."""
     groups = worker_groups(args)
     models = [
         ("actor", args.actor.model_name_or_path),

@@ -1,4 +1,6 @@
-"""Disk errors of one rank while DeepSpeed saves: it writes between barriers, in which the others would wait for the one that raised."""
+"""Handles disk errors of one rank while DeepSpeed saves. DeepSpeed writes between barriers, where the other ranks would wait for the failed
+one.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,9 +11,10 @@ from deltal_openrlhf.host.rebind import rebound
 
 @contextmanager
 def raised_at_the_end(engine: Any) -> Iterator[None]:
-    """Inside, what writes an engine's files keeps its error and returns: the rank reaches the barriers. The first is raised at the end.
+    """Inside this context, a function that writes an engine's files keeps its error and returns, so the rank reaches the barriers. The
+    first error is raised at the end.
 
-    It is raised too where something else raises on the way. What gathers the states before they are written is not covered.
+    It is raised too if something else raises on the way. Gathering the states before they are written is not covered.
     """
     errors: list[Exception] = []
 
