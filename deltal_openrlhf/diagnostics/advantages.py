@@ -1,8 +1,8 @@
 """Advantages from outcome rewards, one per response, as a training run would compute them.
 
 group_norm, dr_grpo and rloo are the host's estimators of those names (openrlhf/trainer/ppo_utils/experience_maker.py,
-compute_advantages_and_returns) where the reward is given for the whole response, without a KL penalty and with gamma = 1. opo is
-the length-weighted baseline of arXiv 2505.23585; it is a comparison, no estimator of the host.
+compute_advantages_and_returns). They apply to rewards of whole responses, without a KL penalty and with gamma = 1. opo is the
+length-weighted baseline of arXiv 2505.23585. It is a comparison and not an estimator of the host.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""All statistics of `deltal diagnose`: they make findings of a GradientSample."""
+"""All statistics of `deltal diagnose`, which turn a GradientSample into findings."""
 
 import itertools
 from collections.abc import Callable

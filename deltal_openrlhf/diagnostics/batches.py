@@ -1,10 +1,10 @@
-"""Moments of batch gradients, from prompts put into batches at random, again and again.
+"""Moments of batch gradients, from many random partitions of the prompts into batches.
 
-A partition deals the P prompts out into disjoint batches of B. Two batches of one partition share no prompt, so <G_b, G_b'> is an
-unbiased estimate of |E G|^2: no noise of a batch is counted as its mean. Averages over many partitions use nearly every way to form
-batches, and the averages over the batches that do not hold prompt p are what the same estimate would be without p (jackknife.py).
+A partition divides the P prompts into disjoint batches of B. Two batches of one partition share no prompt, so <G_b, G_b'> is an unbiased
+estimate of |E G|^2: a batch's noise does not count as its mean. Averages over many partitions use nearly every way to form batches. The
+averages over batches without prompt p equal the same estimate without p (jackknife.py).
 
-A batch gradient is scale_b * sum of v_p over its prompts (methods.py), so all of it is quadratic forms of [P, P] matrices.
+A batch gradient is scale_b * sum of v_p over its prompts (methods.py), so everything here is a quadratic form of [P, P] matrices.
 """
 
 from collections.abc import Sequence

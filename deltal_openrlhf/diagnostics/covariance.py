@@ -1,8 +1,9 @@
-"""Are the gradients of two responses independent? Mean correlation <g_i, g_j> / (|g_i| |g_j|) of pairs, with jackknife intervals.
+"""Tests whether the gradients of two responses are independent: the mean correlation <g_i, g_j> / (|g_i| |g_j|) of pairs, with jackknife
+intervals.
 
-The paper's variance formula (arXiv 2509.07558) adds the variances of responses, which needs pairs of them to be uncorrelated. Responses
-to one prompt share it, and with an advantage also its baseline. Gradients are not centred: responses to different prompts are independent
-and still have <g_i, g_j> = |E g|^2 > 0 in the mean, so dependence is what pairs of one prompt have beyond pairs of different prompts.
+The paper's variance formula (arXiv 2509.07558) adds the variances of responses, which needs uncorrelated pairs. Responses to one prompt
+share it, and with an advantage also its baseline. Gradients are not centred. Responses to different prompts are independent, and still have
+<g_i, g_j> = |E g|^2 > 0 on average. So dependence is the excess of pairs of one prompt over pairs of different prompts.
 """
 
 import numpy as np

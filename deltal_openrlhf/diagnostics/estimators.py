@@ -1,15 +1,15 @@
-"""From the moments of batch gradients (batches.py) to what a person reads of each method, with 95 % intervals.
+"""From the moments of batch gradients (batches.py) to the figures that a reader sees for each method, with 95 % intervals.
 
     cv                      sqrt(E|G - EG|^2) / |EG| = sqrt(1/t - 1), t = |EG|^2 / E|G|^2, its interval is that of t
     cv_ratio                cv / cv of the reference, paired
     cosine                  cos(EG, EF), F the reference's batch gradient: the bias of the direction
     relative_norm           |EG| / |EF|
-    relative_bias           |a EG - EF| / |EF|, a = 1, or the best scalar where the scales are not meant to be the same
+    relative_bias           |a EG - EF| / |EF|, a = 1, or the best scalar if the scales are meant to differ
     batch_cosine            E cos(G, EG)
     batch_cosine_reference  E cos(G, EF): the direction of one batch, its bias and noise together
     norm                    sqrt E|G|^2
 
-Squares and products of means are estimated without bias, so |EG|^2 may come out negative: there is no value then.
+Squares and products of means are estimated without bias, so |EG|^2 may come out negative. In that case there is no value.
 """
 
 import math

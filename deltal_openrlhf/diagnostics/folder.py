@@ -1,9 +1,9 @@
-"""The folder of one diagnosis: locked while it runs, its settings fixed, its stages resumed.
+"""The folder of one diagnosis. It is locked while the diagnosis runs, its settings are fixed, and its stages resume.
 
-settings.json   what the responses and gradients depend on; with others the folder is refused
-journal.jsonl   what was done, with its seconds: batches of responses, gradients of single responses
+settings.json   what the responses and gradients depend on; the folder is refused if they differ
+journal.jsonl   finished batches of responses and gradients of single responses, with their seconds
 rollouts.jsonl  responses that were sampled here (deltal_openrlhf/runs/rollouts.py)
-rows.f32        (sketched) score vectors, float32 [responses, dim], one row after the other; deleted once gram.npz is there
+rows.f32        (sketched) score vectors, float32 [responses, dim], one row after the other; deleted once gram.npz exists
 gram.npz        their inner products, [responses, responses] for each layer type
 """
 

@@ -32,9 +32,10 @@ def load_model(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 class Scores:
-    """Context manager: `row` gives the (sketched) score vector of one response.
+    """A context manager whose `row` gives the (sketched) score vector of one response.
 
-    Each parameter's gradient goes into the row as soon as backward has made it, and is freed: they never exist all at once.
+    Backward computes one parameter's gradient after the other. Each goes into the row at once and is freed, so they never exist all
+    together.
     """
 
     def __init__(

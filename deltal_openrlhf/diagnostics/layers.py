@@ -1,11 +1,11 @@
-"""Layer type of every parameter of a transformers model: by what its module is and what it is called.
+"""The layer type of every parameter of a transformers model, by the class and the name of its module.
 
 q k v qkv o    attention: queries, keys, values, all three fused, and the output projection
-mlp            feed-forward layers; of a mixture of experts the experts and their router
-norm           layer norms, those of queries and keys included
-embedding      tokens and positions; a head that shares the token embedding's weight counts here
-head           the output layer, where it has a weight of its own
-other          what none of these names
+mlp            feed-forward layers; in a mixture of experts also experts and router
+norm           layer norms, including those of queries and keys
+embedding      tokens and positions, including a head that shares the token embedding's weight
+head           the output layer, if it has a weight of its own
+other          parameters with unknown names
 """
 
 from torch import nn

@@ -90,10 +90,10 @@ def _titled(title: str, sample: Mapping[str, Any]) -> str:
 
 
 def _how(sample: Mapping[str, Any], starred: bool = False) -> str:
-    star = " *: of another scale by design, so that only its direction is compared." if starred else ""
+    star = " *: another scale by design, so only the direction is compared." if starred else ""
     return (
         f"n = {sample['responses']:,} responses to {sample['prompts']:,} prompts, as {sample['batches']} disjoint batches in each of "
-        f"{sample['partitions']:,} random partitions. Bars: 95 % intervals, an arrow where they go on. {HOLLOW}{star}"
+        f"{sample['partitions']:,} random partitions. Bars: 95 % intervals, an arrow where they continue. {HOLLOW}{star}"
     )
 
 

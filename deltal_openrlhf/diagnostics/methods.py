@@ -1,7 +1,7 @@
-"""The estimators that are compared: weights of one optimizer step, and advantages.
+"""The compared estimators: weights of one optimizer step, and advantages.
 
-A method gives one optimizer step the gradient G = sum_i x_i A_i s_i. The weights x_i come from deltal_openrlhf.aggregation; this
-file only says which, and adds what the comparisons change:
+A method gives one optimizer step the gradient G = sum_i x_i A_i s_i. deltal_openrlhf.aggregation computes the weights x_i. This file
+selects them and adds what the comparisons change:
 
     OPO                   arXiv 2505.23585: advantages r - sum(L r) / sum(L), weights of Dr. GRPO norm
     λ-GRPO                arXiv 2510.06870: token-mean times f_i, f = n softmax(h^λ) over a prompt's n responses, h = 1 + r z,
@@ -10,11 +10,12 @@ file only says which, and adds what the comparisons change:
     Balanced aggregation  arXiv 2605.04077: per prompt the token mean over the responses of positive and over those of negative
                           advantage, weighted n_pos/n and n_neg/n; then the mean over prompts
 
-In every one of them the weights of a step are a fixed profile times one number of that step, x_i = scale(step) u_i: within a step only
-the normaliser depends on the other responses. So the gradient of a step is scale * sum over its prompts of v_p, v_p = sum of u_i A_i s_i
-over the prompt's responses, and batch statistics need the [P, P] inner products of v_p only. With u_i the weights of one step over the
-whole sample, 1 / scale is the step's share of the whole normaliser (of tokens, of responses, of sum_j L_j^-alpha), which adds up over
-the prompts of the step.
+In every method the weights of a step are a fixed profile times one number of that step, x_i = scale(step) u_i. Within a step, only the
+normaliser depends on the other responses. So the gradient of a step is scale * sum over its prompts of v_p, where v_p = sum of u_i A_i s_i
+over the prompt's responses. Batch statistics therefore need only the [P, P] inner products of v_p.
+
+Let u_i be the weights of one step over the whole sample. Then 1 / scale is the step's share of the whole normaliser (of tokens, of
+responses, of sum_j L_j^-alpha). It adds up over the prompts of the step.
 """
 
 from dataclasses import dataclass

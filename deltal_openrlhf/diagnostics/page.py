@@ -1,4 +1,4 @@
-"""The report of `deltal diagnose`: report.html and plots/*.png, from the findings alone."""
+"""Writes the report of `deltal diagnose`, report.html and plots/*.png, from the findings alone."""
 
 import json
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def _answer(findings: Mapping[str, Any]) -> Markup:
 
 
 def _settings(source: Mapping[str, Any]) -> list[Markup]:
-    """Whatever the source holds, with nested entries by their path. The command follows, to be copied."""
+    """All settings of the source, nested ones by their path. The command follows, so that it can be copied."""
     settings = {key: value for key, value in source.items() if key != "command"}
     return [
         html.table("Source", ["setting", "value"], _flat("", settings)),

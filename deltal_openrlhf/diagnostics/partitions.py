@@ -1,4 +1,4 @@
-"""Prompts dealt out into batches at random."""
+"""Random partitions of the prompts into batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

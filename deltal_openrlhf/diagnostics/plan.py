@@ -1,13 +1,13 @@
-"""What a diagnosis takes in memory and on the disk, and the width of the sketch that follows from it. Sizes are in bytes.
+"""Memory and disk that a diagnosis takes, and the width of the sketch that follows from them. Sizes are in bytes.
 
---memory_gb bounds what comes on top of the model and of one response's activations:
+--memory_gb bounds the memory beyond the model and one response's activations:
 
     gradients   sign bits of the sketch, the gradients that exist at once (two of the largest parameter), one row, logits
     Gram        N^2 x 4 for each layer type, one more matrix in float64 and one product, a block of rows
     statistics  those matrices and their own ones
 
-A quarter of it is kept for what can be cut into pieces: logits, and the block of rows. On a GPU the model and its gradients must fit into
-what is free there, and logits take no more than a quarter of the rest: the activations of a response need their place, too.
+A quarter of it is reserved for what can be cut into pieces: logits, and the block of rows. On a GPU the model and its gradients must fit
+into the free memory. There, logits take at most a quarter of the remainder, because the activations of a response need space too.
 """
 
 import shutil
@@ -32,7 +32,7 @@ STATISTICS = 48
 
 
 class ModelShape(NamedTuple):
-    """The sizes of a model, which are known without its weights."""
+    """The sizes of a model that are known without its weights."""
 
     sizes: dict[str, int]  # layer type -> parameters
     largest: int  # parameters in the largest tensor
@@ -94,15 +94,15 @@ def make_plan(
         logits = min(logits, int((gpu_bytes - on_gpu) * SHARE))
         if logits < LOGIT_COPIES * 4 * shape.vocabulary:
             raise ValueError(
-                f"the GPU has {gpu_bytes / GB:.1f} GB free, needed are {_rounded_up(on_gpu / GB):g} for {shape.parameters:,} parameters in "
-                f"float32 and their gradients ({_named(width)}), and some for activations: take --device cpu or another GPU"
+                f"the GPU has {gpu_bytes / GB:.1f} GB free; {shape.parameters:,} parameters in float32 and their gradients "
+                f"({_named(width)}) need {_rounded_up(on_gpu / GB):g}, and activations need more: take --device cpu or another GPU"
             )
     tokens = max(1, logits // (LOGIT_COPIES * 4 * shape.vocabulary))
     return Plan(width, tokens, share, responses * shape.dim(width) * 4)
 
 
 def _needed(shape: ModelShape, responses: int, width: int | None, *, rows: bool) -> float:
-    """The most that a stage takes; with rows, twice what all rows take, if that is more."""
+    """The most that a stage takes. With rows, it is at least twice what all rows take."""
     matrix, types = 4 * responses**2, len(shape.sizes)
     return max(
         _gradient_bytes(shape, width) / (1 - SHARE),
@@ -113,7 +113,7 @@ def _needed(shape: ModelShape, responses: int, width: int | None, *, rows: bool)
 
 
 def _gradient_bytes(shape: ModelShape, width: int | None) -> float:
-    """What the signs, the two largest gradients and a row take."""
+    """The bytes of the signs, the two largest gradients and a row."""
     sketched = 0 if width is None else sum(size for size in shape.sizes.values() if size > width)
     return sketched / 8 + 2 * 4 * shape.largest + 4 * shape.dim(width)
 
@@ -123,7 +123,7 @@ def _named(width: int | None) -> str:
 
 
 def _rounded_up(value: float) -> float:
-    """The next larger number of two digits."""
+    """The number rounded up to two digits."""
     unit = 10.0 ** (floor(log10(value)) - 1)
     return ceil(value / unit) * unit
 

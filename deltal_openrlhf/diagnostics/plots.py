@@ -66,7 +66,8 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         f"{ADVANTAGE[key][0]} {fit['responses']:,} responses to {fit['prompts']:,} prompts"
         for key, fit in drawn.items()
     )
-    caption = f"Bins of lengths: bars across are a bin's range, bars upwards 95 % intervals. Solid: fit c·L^β. Dashed: β = 1. n: {used}."
+    caption = "Bins of lengths: horizontal bars are a bin's range, vertical bars 95 % intervals. Solid: fit c·L^β. Dashed: β = 1. "
+    caption += f"n: {used}."
     off = "; ".join(f"{ADVANTAGE[key][0]} {fit['bins_off']} of {len(fit['bins'])}" for key, fit in drawn.items())
     caption += f" Bins whose interval misses the fit: {off}."
     if hidden:
@@ -76,7 +77,7 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
 
 
 def _is_shown(found: Mapping[str, Any]) -> bool:
-    """A bin's variance has a place on a logarithmic axis."""
+    """Whether a bin's variance is above 0, so that a logarithmic axis can show it."""
     return (found["variance"]["value"] or 0) > 0
 
 

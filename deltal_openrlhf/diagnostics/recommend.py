@@ -1,8 +1,8 @@
-"""What the intervals say about alpha, and no more than that.
+"""States what the intervals say about alpha, and no more.
 
-Criterion: E cos(G, EF), the direction of one batch's gradient G against the mean of the plain unweighted estimator (alpha 0, Dr. GRPO
-norm). It holds bias and noise together: an alpha that reduces noise is of no use where it turns the mean away. |EF| is the same for
-every alpha, so alphas are compared by E<G, EF>/|G|, paired over prompts and batches.
+The criterion is E cos(G, EF), the direction of one batch's gradient G against the mean of the plain unweighted estimator (alpha 0, Dr. GRPO
+norm). It includes bias and noise: an alpha that reduces noise is useless if it turns the mean away. |EF| is the same for every alpha, so
+alphas are compared by E<G, EF>/|G|, paired over prompts and batches.
 """
 
 import math
@@ -34,33 +34,34 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
     needed = max(_factor(lead[second]), 0.0 if mean_resolved else _factor(mean))
     more = _two_digits(responses * (needed - 1)) if needed > 1 and math.isfinite(needed) else None
     if more is None:
-        how_many = "how many more responses would do cannot be said"
+        how_many = "The number of responses that would is unknown"
     elif more > FORESEEABLE * responses:
-        how_many = f"more than {FORESEEABLE} times as many responses would do"
+        how_many = f"More than {FORESEEABLE} times as many responses would"
     else:
-        how_many = f"about {more:,} more responses would do"
+        how_many = f"About {more:,} more responses would"
     about = "This is about the direction of one update of this model, not about training."
     found = len(candidates) == 1
     if found:
         others = ", ".join(f"{alpha:g}" for alpha in alphas)
         text = (
-            f"alpha {best:g} (scope step): on this sample one batch's gradient points closest to the plain mean gradient with it, and "
-            f"closer than with each other alpha that was compared ({others}) at 95 %, each by itself. {about}"
+            f"alpha {best:g} (scope step): on this sample it points one batch's gradient closest to the plain mean gradient. It beats "
+            f"every other alpha that was compared ({others}) at 95 %, each in a comparison of two. {about}"
         )
     elif not mean_resolved:
         text = (
-            "Not resolved: the mean gradient cannot be told from 0, so no alpha can be preferred to another; "
-            f"{how_many}, if the estimates stay what they are."
+            "Not resolved: the mean gradient cannot be told from 0, so these responses do not favour any alpha. "
+            f"{how_many}, if the estimates stay the same."
         )
     elif len(candidates) == len(alphas):
         text = (
             f"Not resolved: no alpha from {min(alphas):g} to {max(alphas):g} points the gradient of one batch measurably closer to the "
-            f"plain mean gradient than the others; to separate the two best, {how_many}, if their difference stays what it is."
+            f"plain mean gradient than the others. These responses do not separate the two best. {how_many}, if their difference stays "
+            "the same."
         )
     else:
         text = (
             f"Between {min(candidates):g} and {max(candidates):g}: the other values of alpha point one batch's gradient measurably less "
-            f"towards the plain mean gradient; to separate the two best, {how_many}. {about}"
+            f"towards the plain mean gradient. These responses do not separate the two best. {how_many}. {about}"
         )
     return {
         "alpha": best if found else None,
@@ -73,7 +74,7 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
 
 
 def _factor(number: Combination) -> float:
-    """How many times the sample it takes until the number is its margin; inf where it is not above 0."""
+    """The factor by which the sample has to grow until the number equals its margin. inf if the number is not above 0."""
     return (number.margin / number.value) ** 2 if number.value > 0 else math.inf
 
 

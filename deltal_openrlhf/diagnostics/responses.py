@@ -1,4 +1,6 @@
-"""First stage of a diagnosis: responses of the model to prompts, graded, appended to rollouts.jsonl batch by batch."""
+"""The first stage of a diagnosis: samples responses of the model to prompts, grades them, and appends them to rollouts.jsonl batch by
+batch.
+"""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -52,7 +54,7 @@ def sample_missing(
     rewarder: Rewarder,
     header: Header,
 ) -> None:
-    """Resume after the last whole batch. What is drawn depends on the seed and the batch's number only."""
+    """Resume after the last whole batch. The responses depend on the seed and the batch's number only."""
     path = folder.path / ROLLOUTS
     done, size = _whole_batches(path, how) if path.exists() else (0, 0)
     progress = Progress(f"{PROG}: sampling", "prompts", len(tasks), done=done, stream=sys.stdout)

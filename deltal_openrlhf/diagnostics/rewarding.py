@@ -1,4 +1,4 @@
-"""Rewards of sampled responses: by their problem's label, or by a reward file as --reward.remote_url takes it."""
+"""Rewards of sampled responses, either by their problem's label or by a reward file as --reward.remote_url takes it."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -21,7 +21,7 @@ Rewarder = Callable[[Prompt, str, Sequence[Sequence[int]]], list[float]]
 
 
 class RewardFailed(Exception):
-    """A reward file raised an exception or gave no number. The message is one line."""
+    """A reward file raised an exception or returned something other than a number. The message is one line."""
 
 
 def check_reward(reward: str) -> None:
@@ -43,7 +43,7 @@ def check_reward(reward: str) -> None:
 
 
 def reward_digest(reward: str) -> str:
-    """What identifies it: "auto", or the file's SHA-256."""
+    """The identity of the reward: "auto", or the file's SHA-256."""
     return AUTO if reward == AUTO else sha256(Path(named.located(reward)).read_bytes()).hexdigest()
 
 
@@ -55,7 +55,7 @@ def rewarder(reward: str, tokenizer: PreTrainedTokenizerBase) -> Rewarder:
 
 
 def _by_label(tokenizer: PreTrainedTokenizerBase) -> Rewarder:
-    """Grades as `deltal eval` does: 1 or 0."""
+    """Grade like `deltal eval`: 1 or 0."""
     grader = Grader()  # its processes end with this one
 
     def rewards(prompt: Prompt, label: str, responses: Sequence[Sequence[int]]) -> list[float]:
@@ -67,7 +67,7 @@ def _by_label(tokenizer: PreTrainedTokenizerBase) -> Rewarder:
 
 
 def _by_function(name: str, function: RewardFunction, tokenizer: PreTrainedTokenizerBase) -> Rewarder:
-    """Calls the function as the host does: for one response at a time, with its special tokens."""
+    """Call the function like the host: for one response at a time, with its special tokens."""
 
     def reward(prompt: Prompt, label: str, tokens: Sequence[int]) -> float:
         query = str(tokenizer.decode([*prompt.token_ids, *tokens], skip_special_tokens=False))

@@ -1,4 +1,4 @@
-"""The whole of `deltal diagnose`: responses, their gradients, Gram matrices, findings, report. Every stage resumes where it stopped."""
+"""The whole of `deltal diagnose`: responses, gradients, Gram matrices, findings, report. Every stage resumes where it stopped."""
 
 import functools
 import json
@@ -29,12 +29,12 @@ from deltal_openrlhf.runs.rollouts import Rollout
 
 FINDINGS, REPORT = "findings.json", "report.html"
 LOG_PROB_TOLERANCE = 0.01
-"""Nats a token by which the model may differ from the sampler of saved rollouts before that is said; bfloat16 in vLLM stays below."""
+"""Nats per token by which the model may differ from the sampler of saved rollouts without a warning. bfloat16 in vLLM stays below."""
 PACKAGES = ("deltal-openrlhf", "torch", "transformers", "numpy", "scipy")
 
 
 class Request(NamedTuple):
-    """The flags that say how to measure."""
+    """The flags that define the measurement."""
 
     model: str
     folder: Path  # of the model
@@ -50,9 +50,9 @@ class Request(NamedTuple):
 
 
 def diagnose(request: Request, source: Source) -> dict[str, Any]:
-    """Write into request.out, and return what findings.json holds.
+    """Write into request.out, and return the content of findings.json.
 
-    Raises ValueError, in one line, for input that is not as it should be, before the model's weights are read.
+    Raises ValueError, in one line, for faulty input, before the model's weights are read.
     """
     analysis = _analysis(request, source)
     shape = plan.read_shape(request.folder)
@@ -92,7 +92,7 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
 def _measure(
     request: Request, source: Source, budget: Plan, work: DiagnosisFolder
 ) -> tuple[list[Rollout], GradientSample]:
-    """The responses and the Gram matrices of their gradients; what is missing is made."""
+    """The responses and the Gram matrices of their gradients. Missing ones are computed."""
     load = functools.cache(lambda: load_model(request.folder, request.device))
     rollouts = source.read(work, load)
     _check_signal(rollouts, source.n)
@@ -141,13 +141,13 @@ def _warn_of_another_model(model: str, source: Source, difference: float | None)
     """difference: see score_rows.mean_log_prob_difference."""
     if difference is not None and abs(difference) > LOG_PROB_TOLERANCE:
         _say(
-            f"warning: the mean log-probability of a token under {model} differs by {difference:.3f} nats from that of the sampler: it is "
-            "not the model that sampled these rollouts"
+            f"warning: the mean log-probability of a token under {model} differs by {difference:.3f} nats from the sampler's, so another "
+            "model sampled these rollouts"
         )
     elif difference is None and "rollouts" in source.settings:
         _say(
-            f"the rollouts hold no log-probabilities, so it cannot be checked that {model} sampled them (docs/reference/diagnose.md says which "
-            "weights did)"
+            f"the rollouts hold no log-probabilities, so the command cannot check that {model} sampled them "
+            "(docs/reference/diagnose.md says which weights did)"
         )
 
 
@@ -156,7 +156,7 @@ def _say(text: str) -> None:
 
 
 def _analysis(request: Request, source: Source) -> Settings:
-    """What is computed from the sample. Raises ValueError for a request that the source cannot meet."""
+    """What is computed from the sample. Raises ValueError for a request that the source cannot fulfil."""
     if source.n < 2:
         raise ValueError(f"{source.n} response to each prompt gives no advantage, allowed are 2 or more")
     max_length = request.max_length or source.longest

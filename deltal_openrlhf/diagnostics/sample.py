@@ -1,4 +1,4 @@
-"""One sample of responses with the Gram matrices of their gradients: all that the statistics need."""
+"""One sample of responses with the Gram matrices of their gradients, which is all that the statistics need."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""Second stage of a diagnosis: the (sketched) score vector of every response, one row after the other in rows.f32."""
+"""The second stage of a diagnosis: the (sketched) score vector of every response, one row after the other in rows.f32."""
 
 import os
 import sys
@@ -41,9 +41,9 @@ def compute_missing(folder: DiagnosisFolder, rollouts: Sequence[Rollout], scores
 
 
 def mean_log_prob_difference(folder: DiagnosisFolder, rollouts: Sequence[Rollout]) -> float | None:
-    """Mean over trained tokens of log pi(y_t) under the model minus what the sampler said; None where it said nothing.
+    """The mean over trained tokens of log pi(y_t) under the model, minus the sampler's. None if the sampler's is unknown.
 
-    Of responses that this very model sampled it is about 0 (rounding); else about -KL(sampler || model) a token.
+    It is about 0 (rounding) for responses of this very model. Otherwise it is about -KL(sampler || model) per token.
     """
     if any(rollout.log_probs is None for rollout in rollouts):
         return None

@@ -1,4 +1,4 @@
-"""What a diagnosis computes from a sample."""
+"""The settings of what a diagnosis computes from a sample."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Settings:
                 raise ValueError(f"{name} is {value}, allowed is a whole number from {least}")
 
     def batches(self, prompts: int) -> int:
-        """Batches that so many prompts make. Raises ValueError for fewer than LEAST_BATCHES."""
+        """The number of batches that this many prompts make. Raises ValueError for fewer than LEAST_BATCHES."""
         batches = prompts // self.batch_prompts
         if batches < LEAST_BATCHES:
             raise ValueError(

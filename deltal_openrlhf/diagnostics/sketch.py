@@ -1,11 +1,11 @@
 """Gradients by layer type, whole or as a count sketch, which keeps inner products without bias (Charikar, Chen, Farach-Colton 2002).
 
-Of the coordinates j of one layer type each goes to a bucket b(j) with a sign s(j):
+Each coordinate j of a layer type goes to a bucket b(j) with a sign s(j):
 
     (R x)_k = sum over j with b(j) = k of s(j) x_j        E <R x, R y> = <x, y>
 
 The flat parameters stand in rows of `width` columns; coordinate (row, column) goes to bucket (column + shift of the row) mod width. Shifts
-are uniform and independent, signs independent, so two coordinates meet with chance 1 / width (of one row: never) and
+are uniform and independent, and so are signs. Two coordinates meet with probability 1 / width (two of one row never do), and
 
     Var <R x, R y> <= (|x|^2 |y|^2 + <x, y>^2) / width,   so |R x|^2 has a relative standard deviation of at most sqrt(2 / width).
 """
@@ -37,7 +37,7 @@ def sizes_by_type(model: nn.Module, types: Mapping[str, str]) -> dict[str, int]:
 
 
 def temporary_bytes(largest: int, device_type: str) -> int:
-    """What `add` takes for a parameter of that many coordinates: indices, signs and what is gathered."""
+    """The temporary memory of `add` for a parameter with that many coordinates: indices, signs and gathered values."""
     return 16 * min(largest, _BLOCK[device_type])
 
 

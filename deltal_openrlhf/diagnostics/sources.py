@@ -1,4 +1,4 @@
-"""Where the responses of a diagnosis come from: sampled here from prompts, or saved by a training run."""
+"""The responses of a diagnosis: sampled here from prompts, or saved by a training run."""
 
 import random
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Source:
 
 
 def from_prompts(model: str, folder: Path, data: list[str], how: Sampling, reward: str) -> Source:
-    """Random prompts of evaluation files. folder: that of the model. Raises ValueError, in one line, for what is not as it should be."""
+    """Random prompts of evaluation files. folder: that of the model. Raises ValueError, in one line, for faulty input."""
     problems = read_problems(data)
     if how.prompts > len(problems):
         raise ValueError(f"--prompts is {how.prompts}, {', '.join(data)} holds {len(problems)}; allowed is up to that")
@@ -81,7 +81,7 @@ def from_prompts(model: str, folder: Path, data: list[str], how: Sampling, rewar
 
 
 def from_saved(path: Path, prompts: int | None, seed: int) -> Source:
-    """A file of rollouts, or random prompts of it; None is all. Raises ValueError, in one line, for what is not as it should be."""
+    """A file of rollouts, or random prompts of it; None takes all. Raises ValueError, in one line, for faulty input."""
     if not path.is_file():
         raise ValueError(f"--rollouts: not there: {path}")
     header, found = rollouts.read(path)

@@ -1,4 +1,4 @@
-"""All methods on the same partitions of one sample into batches."""
+"""All methods, compared on the same partitions of one sample into batches."""
 
 import numpy as np
 

@@ -68,7 +68,7 @@ def tables(findings: Mapping[str, Any]) -> list[Markup]:
         ),
         _table("Bias against Dr. GRPO norm", "method", BIAS, methods),
         _table("Norm of a batch gradient", "method", NORM, methods),
-        html.paragraph("*: of another scale by design, so that only its direction is compared.", "note"),
+        html.paragraph("*: another scale by design, so only the direction is compared.", "note"),
         _table("Growth of the variance with the length, Var(g) = c·L^β", "gradients", FITS, _by_type(variance)),
         _table("Variance by length (all parameters)", "bin", BINS, bins),
         _table(

@@ -1,11 +1,11 @@
-"""How the variance of a response's gradient grows with its length: Var(g | L) ~ c L^beta.
+"""The growth of the variance of a response's gradient with its length: Var(g | L) ~ c L^beta.
 
-y_i = <g_i, g_i> - mean of <g_i, g_j> over responses j to other prompts with a length similar to L_i. The second term estimates
-|E[g | L_i]|^2 without bias, because responses to different prompts are independent; so y_i estimates Var(g | L_i). It may be negative.
+y_i = <g_i, g_i> - mean of <g_i, g_j> over responses j to other prompts with a length similar to L_i. The second term estimates |E[g |
+L_i]|^2 without bias, because responses to different prompts are independent. So y_i estimates Var(g | L_i). It may be negative.
 
-c and beta solve the score equations of a gamma regression with logarithmic link, sum_i (y_i / mu_i - 1) (1, log L_i) = 0 with
-mu_i = c L_i^beta: a quasi-likelihood that needs no distribution but Var(y) ~ mu^2, and takes a negative y_i as it is. Intervals are
-percentile bootstrap over prompts.
+c and beta solve the score equations of a gamma regression with logarithmic link, sum_i (y_i / mu_i - 1) (1, log L_i) = 0 with mu_i = c
+L_i^beta. This quasi-likelihood assumes no distribution, only Var(y) ~ mu^2, and accepts a negative y_i. Intervals are percentile bootstrap
+over prompts.
 """
 
 import numpy as np

@@ -58,7 +58,7 @@ def test_saved_rollouts_of_a_run(example, finished, tmp_path, quick, capsys):
     path = tmp_path / "step_000020.jsonl"
     rollouts.write(path, header, read)
     assert main(saved_flags(example, path, tmp_path / "other", prompts=8)) == 0
-    assert "it is not the model that sampled these rollouts" in capsys.readouterr().out
+    assert "another model sampled these rollouts" in capsys.readouterr().out
     values, source = found(tmp_path / "other")
     assert values["settings"]["max_length"] == 77 and len(values["lengths"]) == 8 * N
     assert source["temperature"] == 0.8 and source["log_prob_difference"] < -1
