@@ -1,0 +1,183 @@
+"""Makes docs/reference/commands.md, flags.md and metrics.md from the code.
+
+    python scripts/make_reference.py [--check]
+
+--check  writes nothing, names the pages that are not what the code says, and ends with 1 if there is one
+"""
+
+import argparse
+import importlib
+import os
+import re
+import runpy
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from deltal_openrlhf import cpu
+from deltal_openrlhf.cli.main import COMMANDS, help_text
+from deltal_openrlhf.host import bindings
+from deltal_openrlhf.host.process import prepare
+from deltal_openrlhf.runs import metric_names
+from deltal_openrlhf.train.flags import add_flags
+
+PAGES = Path(__file__).parents[1] / "docs" / "reference"
+WIDTH = 100
+"""Columns of a help text."""
+MADE = "<!-- Made by python scripts/make_reference.py. -->"
+
+
+# ── Commands ──
+
+
+def commands_page() -> Iterator[str]:
+    yield f"# Commands\n\n{MADE}\n\nThis is what `deltal COMMAND --help` prints. A flag may have hyphens for underscores."
+    yield _block(help_text())
+    for name, command in COMMANDS.items():
+        if name == "train":
+            yield "## deltal train\n\nIt takes every flag of OpenRLHF: `deltal train --help` shows them."
+            yield "[Flags](flags.md) lists those that this package adds."
+        else:
+            yield from _sections(importlib.import_module(command.module).parser(), "##")
+
+
+def _sections(parser: argparse.ArgumentParser, level: str) -> Iterator[str]:
+    yield f"{level} {parser.prog}\n\n{_block(parser.format_help())}"
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for task in action.choices.values():
+                yield from _sections(task, f"{level}#")
+
+
+def _block(text: str) -> str:
+    return f"```text\n{text.strip()}\n```"
+
+
+# ── Flags of deltal train ──
+
+
+class Read(Exception):
+    """Ends the host's command line once its parser has been seen."""
+
+
+def flag_groups() -> Iterator[tuple[argparse._ArgumentGroup, list[argparse.Action]]]:
+    """The argument groups that our flags are in, and these flags."""
+    seen: list[argparse.ArgumentParser] = []
+    host: list[argparse.Action] = []
+
+    def read(parser: argparse.ArgumentParser) -> None:
+        host.extend(parser._actions)
+        add_flags(parser, "deltal train")
+        seen.append(parser)
+        raise Read
+
+    sys.argv = ["deltal train"]
+    try:
+        with bindings.parser_bound(read, lambda namespace: None):
+            runpy.run_module(bindings.CLI_MODULE, run_name="__main__")
+    except Read:
+        pass
+    for group in seen[0]._action_groups:
+        if ours := [action for action in group._group_actions if action not in host]:
+            yield group, ours
+
+
+def flags_page() -> Iterator[str]:
+    yield f"# Flags of deltal train\n\n{MADE}\n\nThese flags come on top of OpenRLHF's own, which `deltal train --help` shows too."
+    for group, flags in flag_groups():
+        title = (group.title or "").strip()
+        yield f"## {title[0].upper()}{title[1:]}\n\n{_sentence(group.description or '')}"
+        yield _table(("Flag", "Meaning"), [(_flag(flag), _meaning(flag)) for flag in flags])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{_marked(text[1:])}." if text else ""
+
+
+def _flag(action: argparse.Action) -> str:
+    names = ", ".join(f"`{name}`" for name in action.option_strings)
+    if action.choices is not None:
+        return f"{names}: {', '.join(f'`{choice}`' for choice in action.choices)}"
+    if action.nargs == 0:
+        return names
+    value = action.metavar or getattr(action.type, "__name__", "TEXT").removeprefix("_").upper()
+    return f"{names} `{value}`"
+
+
+def _meaning(action: argparse.Action) -> str:
+    text = argparse.HelpFormatter("")._expand_help(action)
+    default = action.default
+    if default not in (None, False, argparse.SUPPRESS) and "default" not in text:
+        text += f"; default {default}"
+    return _marked(text)
+
+
+def _marked(text: str) -> str:
+    """Flags as code, and pages next to this one as links."""
+    text = re.sub(r"(?<![`\w])(--[\w.]*(?:\.\*|\w))(?!`)", r"`\1`", text)
+    return re.sub(r"docs/reference/([\w-]+\.md)", r"[\1](\1)", text)
+
+
+# ── Metrics ──
+
+SECTIONS: Mapping[str, tuple[str, Mapping[str, metric_names.Metric]]] = {
+    "Every line": ("`metrics.jsonl` has one line for each PPO step.", metric_names.STEP),
+    "Aggregation": (
+        "They describe the weights and updates of a PPO step, as means over its optimizer steps.",
+        metric_names.AGGREGATION,
+    ),
+    "Responses": ("They describe the rollout batch, before it is cut into micro batches.", metric_names.RESPONSES),
+    "Training": (
+        "OpenRLHF logs them. This package makes KL, entropy and losses true means over tokens.",
+        metric_names.TRAINING,
+    ),
+    "Rewards": (
+        "Every number of a reward file's `extra_logs` appears under its own name. These come from `deltal:math`.",
+        metric_names.GRADES,
+    ),
+    "Time": ("All times are wall time.", metric_names.TIMES),
+    "Evaluation": (
+        "`evals.jsonl` has one line for each evaluation, with `step`, `time` and these. SET is the `datasource` of a row, or `default`.",
+        metric_names.EVALUATION,
+    ),
+}
+
+
+def metrics_page() -> Iterator[str]:
+    yield f"# Metrics\n\n{MADE}\n\nA run writes `metrics.jsonl` and `evals.jsonl` into `--ckpt.output_dir`."
+    yield "TensorBoard and wandb get the same names. A mean over responses or tokens is one over the whole rollout batch or optimizer step."
+    for title, (text, metrics) in SECTIONS.items():
+        yield f"## {title}\n\n{text}"
+        yield _table(
+            ("Name", "Unit", "Meaning"), [(f"`{name}`", unit, _marked(mean)) for name, (unit, mean) in metrics.items()]
+        )
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(usage="python scripts/make_reference.py [--check]")
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    os.environ["COLUMNS"] = str(WIDTH)
+    cpu.set_environment()
+    prepare()
+    wrong = []
+    for name, parts in {"commands": commands_page, "flags": flags_page, "metrics": metrics_page}.items():
+        page, text = PAGES / f"{name}.md", "\n\n".join(parts()) + "\n"
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            wrong.append(page.name)
+            if not check:
+                page.write_text(text, encoding="utf-8")
+    if check and wrong:
+        print(
+            f"docs/reference: {', '.join(wrong)} differ from the code; make them again: python scripts/make_reference.py"
+        )
+    return 1 if check and wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
