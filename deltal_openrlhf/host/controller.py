@@ -79,7 +79,9 @@ class ControllerMixin(StoppableMixin):
         run_settings.write(self.args, self.settings)
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
         self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
-        self.rollout_files = RolloutFiles(self.args, self.settings, lambda tokens: self.tokenizer.decode(tokens))
+        self.rollout_files = RolloutFiles(
+            self.args, self.settings, lambda tokens: self.tokenizer.batch_decode([tokens])[0]
+        )
         self.trained.resumed = step > 0
         return states
 
