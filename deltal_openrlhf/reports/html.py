@@ -1,9 +1,10 @@
-"""A page that needs nothing but itself: no network, no script, images inside. It suits narrow windows, dark screens and paper.
+"""A page that needs nothing but itself: no network, images inside. It suits narrow windows, dark screens and paper.
 
 Every text is escaped unless it is Markup made here.
 """
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,13 +57,29 @@ pre { background: var(--box); padding: .75rem; white-space: pre-wrap; overflow-w
 
 def write_report(folder: Path, title: str, parts: Iterable[Markup], plots: Iterable[Plot | NoPlot]) -> None:
     """Write folder/report.html and folder/plots/<name>.png, all or none. title: also the first heading."""
-    html = Markup(
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<title>{title}</title>\n<style>{css}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
-    ).format(title=title, css=Markup(CSS), body=Markup("\n").join(parts))
+    html = page(title, parts)
     files = {folder / "plots" / f"{plot.name}.png": plot.png for plot in plots if isinstance(plot, Plot)}
     write_all_atomically({**files, folder / "report.html": html.encode("utf-8")})
+
+
+def page(title: str, parts: Iterable[Markup], *, css: str = "", script: str | None = None) -> str:
+    """The whole page. css: in addition to that of every page. script: the only one that the browser may run, by its hash."""
+    allowed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    if script is not None:
+        digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+        allowed += f"; script-src 'sha256-{digest}'"
+    return Markup(
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
+        "<title>{title}</title>\n<style>{css}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n{script}</body>\n</html>\n"
+    ).format(
+        allowed=allowed,
+        title=title,
+        css=Markup(CSS + css),
+        body=Markup("\n").join(parts),
+        script=Markup("<script>{}</script>\n").format(Markup(script)) if script is not None else "",
+    )
 
 
 def heading(text: str, level: int = 2) -> Markup:

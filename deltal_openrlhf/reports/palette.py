@@ -42,3 +42,16 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     more = [Look(look.color, marker) for marker in _MORE_MARKERS for look in OTHERS]
     others = itertools.chain(free, itertools.cycle(more))
     return {name: FIXED.get(name) or next(others) for name in unique}
+
+
+RUNS = {
+    "#0072b2": "#5bb0e8",
+    "#d55e00": "#ff9248",
+    "#00805d": "#3ecfa0",
+    "#aa3377": "#e58abf",
+    "#8a6d00": "#d9b83a",
+    "#6b6b6b": "#b0b0b0",
+    "#332288": "#a99cf0",
+    "#661100": "#e08a7a",
+}
+"""Colours of runs: on a light page -> on a dark page. Each has a contrast of 3 and more to its page."""
