@@ -2,9 +2,9 @@
 
 spec.py                            the experiment's file
 grid.py                            its runs: arm x start x method x seed, and those that choose learning rates
-state.py                           the folder of a run: settings, result, what is done
+state.py                           the folder of a run: settings, result, progress
 checks.py                          every set of flags, checked before anything starts
-schedule.py, pool.py, worker.py    which run is next, and at which learning rate; the processes that run them
+schedule.py, pool.py, worker.py    the next run and its learning rate; the processes that run them
 loop.py, updates.py, inputs.py     engine: one process
 arguments.py                       the flags that it follows
 pipeline.py                        engine: deltal train

@@ -1,4 +1,4 @@
-"""The answer of `deltal compare` in plain sentences: which differences are resolved, and on how many runs."""
+"""The answer of `deltal compare` in plain sentences: the resolved differences, and the number of runs behind them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

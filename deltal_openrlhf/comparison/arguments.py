@@ -1,4 +1,6 @@
-"""The flags of `deltal train`, read for the single-process loop: what it follows, what has no meaning in one process, what it refuses."""
+"""Reads the flags of `deltal train` for the single-process loop, and decides which it follows, ignores as meaningless in one process, or
+refuses.
+"""
 
 import argparse
 import runpy
@@ -62,12 +64,12 @@ ALLOWED: dict[str, tuple[str | int | None, ...]] = {
 
 
 class _Parsed(Exception):
-    """It ends the host's command line once its flags are read."""
+    """An exception that ends the host's command line once its flags are read."""
 
 
 @contextmanager
 def flags_file(given: Mapping[str, Any]) -> Iterator[str]:
-    """The path of a --config file with these flags of `deltal train`, which are without their dashes."""
+    """Write a --config file with these flags of `deltal train`, which have no dashes. Returns its path."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flags.yaml"
         path.write_text(yaml.safe_dump(dict(given), allow_unicode=True), encoding="utf-8")
@@ -75,7 +77,7 @@ def flags_file(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def read_flags(given: Mapping[str, Any]) -> tuple[Arguments, dict[str, str]]:
-    """The host's hierarchical arguments, and the origin of every flag that was given, by dest. Raises ValueError in one line.
+    """The host's hierarchical arguments, and the origin of every given flag, by dest. Raises ValueError in one line.
 
     given: flags of `deltal train` without the dashes, as in a --config file.
     """
@@ -110,7 +112,7 @@ def read_flags(given: Mapping[str, Any]) -> tuple[Arguments, dict[str, str]]:
 
 
 def check_loop_flags(given: Mapping[str, Any]) -> tuple[Arguments, LossSettings]:
-    """Arguments and loss settings of a run in the single-process loop. Raises ValueError, in one line, for what the loop does not do."""
+    """The arguments and loss settings of a run in the single-process loop. Raises ValueError, in one line, for what the loop cannot do."""
     args, origins = read_flags(given)
     unknown = sorted(set(origins) - FOLLOWED - ONE_PROCESS - {"config"})
     if unknown:

@@ -1,9 +1,9 @@
-"""Every set of flags, and what the loop reads with them, is checked before anything starts.
+"""Checks every set of flags, and what the loop reads with them, before anything starts.
 
-The check runs in a process of its own, which imports the host; the parent stays small.
+The check runs in a process of its own, which imports the host, so the parent stays small.
 
-`python -m deltal_openrlhf.comparison.checks ENGINE` reads a list of flag sets (JSON) from stdin and writes a list of messages, null where
-there is nothing to refuse.
+`python -m deltal_openrlhf.comparison.checks ENGINE` reads a list of flag sets (JSON) from stdin. It writes a list of messages, with null
+for a set that is not refused.
 """
 
 import contextlib
@@ -69,7 +69,9 @@ _said: dict[tuple, str | None] = {}
 
 
 def _once(key: tuple, check: Callable[[], Any]) -> str | None:
-    """What the check refuses, if anything. Runs that read the same are checked once: prompts may be many, and a reward file is executed."""
+    """The refusal of the check, if any. Runs that read the same files are checked once, because prompts may be many and a reward file is
+    executed.
+    """
     if key not in _said:
         try:
             check()
@@ -80,7 +82,7 @@ def _once(key: tuple, check: Callable[[], Any]) -> str | None:
 
 
 def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
-    """What `deltal train --dry_run` refuses, or the first missing file, which it only notes."""
+    """The refusal of `deltal train --dry_run`, or the first missing file, which a dry run only notes."""
     from deltal_openrlhf.comparison.arguments import flags_file, read_flags
     from deltal_openrlhf.train import launch
     from deltal_openrlhf.train.data_files import missing_files
@@ -101,7 +103,7 @@ def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
 
 
 def _without_place(message: str) -> str:
-    """The message without the line of a file that the user never saw: the user knows the flags by their names."""
+    """The message without the line of a file that the user never saw. The user knows the flags by their names."""
     return re.sub(r" \(set in line \d+\)|^line \d+: ", "", message)
 
 

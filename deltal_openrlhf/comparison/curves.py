@@ -1,4 +1,4 @@
-"""What one training run comes to, and the mean of several with its 95 % interval.
+"""The measures of one training run, and the mean of several runs with its 95 % interval.
 
 Accuracy is the mean reward of a step's responses. Intervals are Student's t over runs.
 """
@@ -34,7 +34,7 @@ Series = dict[int, float]
 
 
 def read_run(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of metrics.jsonl and of evals.jsonl that a run has left; no rows where evals.jsonl is missing."""
+    """The rows of a run's metrics.jsonl and evals.jsonl. The latter are empty if the file is missing."""
     evals = folder / EVALS
     return read_metrics(str(folder / NAME)), read_metrics(str(evals)) if evals.exists() else []
 

@@ -1,4 +1,4 @@
-"""The runs of an experiment: each has a name, which is its folder under --out, and its flags of `deltal train`."""
+"""The runs of an experiment. Each has a name, which is its folder under --out, and its flags of `deltal train`."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SEED, START = "train.seed", "actor.model_name_or_path"
 class Job:
     """One training run.
 
-    rate: its learning rate, None where the flags have it. trial: whether the run serves to choose that rate.
+    rate: its learning rate, None if the flags have it. trial: whether the run serves to choose that rate.
     """
 
     name: str
@@ -41,7 +41,7 @@ def slug(label: str) -> str:
 
 
 def start_names(spec: Spec) -> dict[str, str]:
-    """The name of each start: the last part of its path, or the whole path where another start ends alike."""
+    """The name of each start: the last part of its path, or the whole path if another start ends alike."""
     rates = [arm.learning_rate.starts for arm in spec.arms if arm.learning_rate]
     starts = list(dict.fromkeys(start for group in (*(arm.starts for arm in spec.arms), *rates) for start in group))
     short = {start: Path(start).resolve().name for start in starts}
@@ -66,7 +66,7 @@ def check_names(spec: Spec) -> None:
 
 
 def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
-    """The runs that choose a family's learning rate: those of its first method, on separate seeds. Empty where there is no choice."""
+    """The runs that choose a family's learning rate: those of its first method, on separate seeds. Empty if there is no choice."""
     rate = arm.learning_rate
     if rate is None or len(rate.choices) == 1:
         return []
@@ -81,7 +81,7 @@ def rate_jobs(arm: Arm, family: str, names: dict[str, str]) -> list[Job]:
 
 
 def grid_jobs(arm: Arm, family: str, rate: float | None, names: dict[str, str]) -> list[Job]:
-    """The runs of a family's methods: all methods of a seed, then the next seed. rate: None for that of the flags."""
+    """The runs of a family's methods: all methods of a seed, then the next seed. rate: None for the flags' rate."""
     return [
         Job(f"runs/{slug(arm.name)}/{names[start]}/{slug(method)}/seed{seed}", arm, family, method, start, seed, rate)
         for seed in arm.seeds

@@ -1,4 +1,4 @@
-"""What a run of the single-process loop reads before it trains, apart from the weights. Every problem is a ValueError in one line."""
+"""Everything that a run of the single-process loop reads before it trains, except the weights. Each fault is a ValueError in one line."""
 
 import json
 from pathlib import Path
@@ -92,5 +92,5 @@ def check_architecture(start: str) -> None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """The kind of the error and the first line of its message: transformers writes pages."""
+    """The kind of the error and the first line of its message, because transformers writes pages."""
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no reason given')}"

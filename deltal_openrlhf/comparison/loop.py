@@ -1,11 +1,11 @@
-"""One training run in one process, for many seeds on a small machine: rollouts from transformers, rewards from the reward file, the updates
-of updates.py in float32.
+"""One training run in one process, for many seeds on a small machine.
 
-It takes the flags of `deltal train` (arguments.py says which) and writes metrics.jsonl and evals.jsonl under the host's names. Of one
-seed, every method sees the same prompts in the same order and draws with the same random numbers.
+Rollouts come from transformers, rewards from the reward file, and updates from updates.py in float32. The run takes the flags of `deltal
+train` (arguments.py says which) and writes metrics.jsonl and evals.jsonl under the host's names. With one seed, every method sees the same
+prompts in the same order and draws with the same random numbers.
 
-Two metrics are not quite the host's: entropy_loss is that of all tokens as they were sampled, ppo_clip_ratio and ppo_kl leave out responses
-of advantage 0, which have no gradient.
+Two metrics differ slightly from the host's. entropy_loss is that of all tokens as they were sampled. ppo_clip_ratio and ppo_kl leave out
+responses of advantage 0, which have no gradient.
 """
 
 import math
@@ -37,7 +37,7 @@ SAMPLES_AT_ONCE = 1024
 
 
 class Graded(NamedTuple):
-    """The responses to some prompts, those to a prompt one after the other, each with its prompt and reward."""
+    """The responses to some prompts, each with its prompt and reward. Those to one prompt follow one another."""
 
     prompts: list[Prompt]
     responses: list[Response]
@@ -51,16 +51,17 @@ class Graded(NamedTuple):
 def run(
     flags: Mapping[str, Any], folder: Path, progress: Callable[[int, int], None] = lambda step, steps: None
 ) -> dict:
-    """Train with these flags; metrics go into `folder`. Returns {"steps": PPO steps}. Raises ValueError for flags, RuntimeError for a run.
+    """Train with these flags, and write metrics into `folder`. Returns {"steps": PPO steps}. Raises ValueError for flags, RuntimeError for
+    a run.
 
-    progress: called with the PPO steps done and all of them.
+    progress: called with the finished PPO steps and their total.
     """
     args, settings = check_loop_flags(flags)
     return Run(args, settings).train(folder, progress)
 
 
 class Run:
-    """The model and all that it trains with."""
+    """The model and everything that it trains with."""
 
     def __init__(self, args: Arguments, settings: LossSettings) -> None:
         self.args, self.settings = args, settings
@@ -144,7 +145,7 @@ class Run:
         }
 
     def rollout(self, graded: Graded) -> tuple[Rollout, torch.Tensor]:
-        """What is trained on, with the host's own advantages, and [N] the standard deviation of the rewards of each response's group."""
+        """The training data, with the host's own advantages, and [N] the standard deviation of the rewards of each response's group."""
         lengths = graded.lengths()
         truncated = torch.tensor([not response.finished for response in graded.responses])
         mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]

@@ -1,4 +1,4 @@
-"""The report of `deltal compare`: report.html and plots/*.png, from comparison.json alone."""
+"""Writes the report of `deltal compare`, report.html and plots/*.png, from comparison.json alone."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -43,15 +43,15 @@ MEASURES = {
 
 DEFINITIONS = """\
 Run
-    One method from one starting point with one seed. At a seed all methods see the same prompts in the same order, for the same number
-    of steps.
+    One method from one starting point with one seed. With one seed all methods see the same prompts in the same order, for the same
+    number of steps.
 Learning rate
     Chosen for each family of methods by the highest score of its first method, on seeds that no other run uses. The intervals of
-    differences hold at the chosen learning rates: what chance there is in that choice is not in them.
+    differences hold at the chosen learning rates. They do not include the chance in that choice.
 Accuracy
-    Mean reward of the responses sampled in one PPO step; held-out: on prompts that are not trained on.
+    Mean reward of the responses sampled in one PPO step. Held-out accuracy is over prompts that are not trained on.
 Final accuracy
-    Held-out accuracy after the last step where it was measured, else the mean reward of the last fifth of the steps.
+    Held-out accuracy after the last step at which it was measured, else the mean reward of the last fifth of the steps.
 Mean accuracy over all steps (AUC)
     Mean of the accuracy curve.
 Largest drop
@@ -59,21 +59,21 @@ Largest drop
 Monotonicity
     Spearman's rank correlation of accuracy with the step.
 Length, entropy, gradient norm
-    Means of the last fifth of the steps; the gradient norm is taken before clipping.
+    Means of the last fifth of the steps. The gradient norm is taken before clipping.
 Difference
-    X − Y is the value of X minus that of Y in pairs of runs with the same starting point and seed: the mean over seeds of a seed's mean
-    over the starting points.
+    X − Y is the value of X minus that of Y in pairs of runs with the same starting point and seed. It is the mean over seeds of a seed's
+    mean over the starting points.
 Over starting points
-    Mean and t interval over the means of the starting points: the interval that speaks for other starting points.
+    Mean and t interval over the means of the starting points. This interval speaks for other starting points.
 Intervals
-    95 % t intervals: over runs, of differences over seeds. They speak for new seeds, not for other starting points. Not corrected for
-    their number: of 20 differences that are none, one comes out as resolved on average.
+    95 % t intervals, over runs for values and over seeds for differences. They speak for new seeds, not for other starting points. They
+    are not corrected for their number: of 20 differences that are zero, one is resolved on average.
 p
-    Sign-flip permutation test of the seeds' differences; with n seeds not below 2^(1 − n). p (Holm): corrected for the number of
+    Sign-flip permutation test of the seeds' differences. With n seeds it is at least 2^(1 − n). p (Holm) is corrected for the number of
     comparisons of this metric.
 Not resolved
-    The interval of the difference holds 0, or there is no interval: these runs cannot tell the two apart, which is no proof that they
-    are equal.
+    The interval of the difference includes 0, or there is no interval. These runs cannot tell the two apart, which does not prove that
+    they are equal.
 """
 
 
@@ -123,8 +123,8 @@ def _answer(comparison: Mapping[str, Any]) -> Markup:
             if listed:
                 parts.append(html.bullets(listed))
     note = (
-        "X − Y: the value of X minus that of Y. In brackets: 95 % intervals, not corrected for the number of comparisons. "
-        "Not resolved: these runs cannot tell the two apart."
+        "X − Y is the value of X minus that of Y. Brackets hold 95 % intervals, not corrected for the number of comparisons. "
+        "Not resolved means that these runs cannot tell the two apart."
     )
     return html.box("answer", [*parts, html.paragraph(note, "note")])
 
@@ -134,7 +134,8 @@ def _arm(arm: Arm, found: Sequence[Plot | NoPlot], common: Mapping[str, Any]) ->
     warnings = list(arm.get("warnings", []))
     if crashed:
         said = (
-            f"{count(crashed, 'run')} crashed and count in no mean or difference; the table of crashed runs says why."
+            f"{count(crashed, 'run')} crashed and {'is' if crashed == 1 else 'are'} left out of all means and differences. The table of "
+            "crashed runs says why."
         )
         warnings.insert(0, said)
     about = f"{count(arm['steps'], 'PPO step')} a run; {seconds(arm['seconds'])} in all runs, "

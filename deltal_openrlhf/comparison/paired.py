@@ -1,8 +1,9 @@
-"""Differences of two methods, paired by (start, seed): both have seen the same prompts in the same order from the same weights.
+"""Differences of two methods, paired by (start, seed). Both methods of a pair have seen the same prompts in the same order from the same
+weights.
 
-One seed means the same prompts in the same order and the same random numbers from every start, so the pairs of a seed are not
-independent: the interval is that over the means of the seeds, and speaks for new seeds from these starts. With three starts or more there
-is a second one, over the means of the starts: it is the one that speaks for other starts, and it is wide where there are few.
+One seed means the same prompts in the same order and the same random numbers from every start. So the pairs of a seed are not independent,
+and the interval is over the means of the seeds. It speaks for new seeds from these starts. With three starts or more there is a second
+interval, over the means of the starts. It speaks for other starts, and it is wide if there are few.
 """
 
 import itertools
@@ -23,7 +24,7 @@ LEAST_STARTS = 3
 
 
 def compare(a: Values, b: Values) -> dict[str, Any]:
-    """b minus a over the pairs that both have, as an entry of comparison.json without its names."""
+    """b minus a over their common pairs, as an entry of comparison.json without its names."""
     differences = {}
     for key, before in a.items():
         after = b.get(key)

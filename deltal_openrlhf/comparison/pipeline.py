@@ -1,4 +1,4 @@
-"""Engine: one run of `deltal train`, in a process of its own. An interrupted run resumes from its last checkpoint."""
+"""An engine: one run of `deltal train`, in a process of its own. An interrupted run resumes from its last checkpoint."""
 
 import re
 import shutil
@@ -61,7 +61,7 @@ def command(folder: Path) -> list[str]:
 def can_resume(folder: Path, flags: Mapping[str, Any]) -> bool:
     """Whether an interrupted run has left a checkpoint to resume from.
 
-    A run that was interrupted between a checkpoint and the evaluation after the same step would not make up for that one: then `latest`
+    A run that is interrupted between a checkpoint and the evaluation after the same step would skip that evaluation. In that case `latest`
     is set back to the checkpoint before it.
     """
     latest = folder / CHECKPOINTS / "_actor" / "latest"
@@ -97,14 +97,14 @@ def _wait(process: subprocess.Popen) -> float:
 
 
 def _reason(console: Path, said_before: int, code: int) -> str:
-    """What the command said last about its end. said_before: bytes that the console held before the command began."""
+    """The last thing that the command said about its end. said_before: bytes in the console before the command began."""
     lines = console.read_bytes()[said_before:].decode("utf-8", errors="replace").splitlines()
     said = [line for line in lines if re.match(r"deltal train: (stopped|error): ", line)]
     return said[-1] if said else f"deltal train ended with exit code {code}"
 
 
 def _missing_evaluations(flags: Mapping[str, Any], folder: Path, steps: int) -> list[int]:
-    """The steps up to this one after which there should have been an evaluation."""
+    """The steps up to this one that should have had an evaluation and have none."""
     every = int(flags.get("eval.steps") or -1)
     if not flags.get("eval.dataset") or every <= 0:
         return []

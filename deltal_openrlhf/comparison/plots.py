@@ -42,7 +42,7 @@ CURVES = (
 
 
 def plots(comparison: Mapping[str, Any]) -> list[list[Plot | NoPlot]]:
-    """The plots of each arm in the order of the page, with a sentence in place of a plot whose values are all missing."""
+    """The plots of each arm in the order of the page. A sentence replaces a plot whose values are all missing."""
     arms = comparison["arms"]
     looks = palette.looks(method["name"] for arm in arms for method in arm["methods"])
     return [figures.draw(_of_arm(arm, f"{i}_{_slug(arm['name'])}", looks)) for i, arm in enumerate(arms, start=1)]

@@ -1,4 +1,4 @@
-"""Long-lived worker processes (worker.py) run the jobs. One that dies is replaced; none is left behind."""
+"""Long-lived worker processes (worker.py) that run the jobs. A worker that dies is replaced, and none is left behind."""
 
 import json
 import os
@@ -95,9 +95,9 @@ class Pool:
         self._selector = selectors.DefaultSelector()
 
     def run(self, next_job: Callable[[], Job | None]) -> Iterator[Outcome]:
-        """Outcomes as they come.
+        """Yield outcomes as they come.
 
-        next_job: asked whenever a worker is free. Its None means that no job can begin before the next outcome.
+        next_job: called whenever a worker is free. None means that no job can begin before the next outcome.
         """
         while True:
             while sum(worker.job is not None for worker in self._workers) < self._size:
@@ -134,7 +134,7 @@ class Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all workers at once, and wait for what they had started: it ends itself when its worker is gone."""
+        """End all workers at once, and wait for the processes that they started. Those end themselves when their worker is gone."""
         interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         try:
             self._end()

@@ -1,4 +1,4 @@
-"""A whole comparison: check the flags, run what is not done, write the report."""
+"""A whole comparison: checks the flags, runs what is missing, and writes the report."""
 
 import json
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ def run_comparison(
     retry_crashed: bool,
     command: str,
 ) -> dict[str, Any]:
-    """Run the arms and write the report; returns comparison.json. Raises ValueError, in one line, for what is refused.
+    """Run the arms, write the report, and return comparison.json. Raises ValueError, in one line, for what is refused.
 
-    command: what made it, for the report.
+    command: the command line, for the report.
     """
     check_names(spec)
     with locked(out, "comparison"):
@@ -58,7 +58,9 @@ def run_comparison(
 
 
 def seconds_left(schedule: Schedule, arms: Sequence[Arm], workers: int) -> float | None:
-    """A run to come takes the mean of its arm's finished ones, of all finished ones before the arm has any. None if none has finished."""
+    """The estimated time of the missing runs. A run takes the mean of its arm's finished ones, or of all finished ones if the arm has none.
+    None if none has finished.
+    """
     left = {arm.name: schedule.left(arm) for arm in arms}
     finished = {arm.name: schedule.seconds(arm) for arm in arms}
     all_finished = [seconds for of_arm in finished.values() for seconds in of_arm]
@@ -74,7 +76,7 @@ def write_report(comparison: dict[str, Any], out: Path) -> None:
 
 
 def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
-    """One run for each arm, method and start. Seed and learning rate are any of theirs: no check depends on them."""
+    """One run for each arm, method and start. Its seed and learning rate are arbitrary, because no check depends on them."""
     names = start_names(spec)
     found: dict[tuple[str, str, str], Job] = {}
     for arm in arms:
@@ -86,7 +88,7 @@ def distinct_flags(spec: Spec, arms: Sequence[Arm]) -> list[Job]:
 
 
 def plan(spec: Spec, arms: Sequence[Arm], out: Path) -> str:
-    """What would run, as text, for --dry_run. Raises ValueError as run_comparison does."""
+    """The text of --dry_run: what would run. Raises ValueError like run_comparison."""
     check_names(spec)
     schedule = Schedule(spec, arms, out)
     check_flags(spec.engine, distinct_flags(spec, arms))
@@ -113,7 +115,7 @@ def _flag_lines(flags: dict[str, Any]) -> list[str]:
 
 
 def _said(outcome: Outcome, out: Path) -> str:
-    """What a run came to, and how long it took."""
+    """The result of a run, and how long it took."""
     job, result = outcome
     if "crashed" in result:
         return f"{job.name}: crashed: {result['crashed']}"

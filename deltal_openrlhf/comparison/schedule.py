@@ -1,4 +1,5 @@
-"""Which run is next: for each arm first those that choose learning rates, then, family by family as its rate is known, the comparison's.
+"""Chooses the next run. In each arm, runs that choose learning rates come first. The comparison's runs follow, family by family as its rate
+is known.
 
 A worker that would wait for a learning rate takes a run of the next arm.
 """
@@ -19,7 +20,7 @@ from deltal_openrlhf.statistics import student
 class Choice:
     """The learning rate of a family.
 
-    rate: None for that of the flags. table: its entries in learning_rates of comparison.json. usable: False if every rate had a crash.
+    rate: None for the flags' rate. table: its entries in learning_rates of comparison.json. usable: False if every rate had a crash.
     """
 
     rate: float | None
@@ -31,7 +32,7 @@ class Choice:
 def choose_rate(
     arm: Arm, family: str, trials: Sequence[Job], results: Mapping[str, dict[str, Any]], out: Path
 ) -> Choice:
-    """The rate with the highest mean score, the smaller one of two equal ones. A rate with a crashed trial is not chosen."""
+    """The rate with the highest mean score, and the smaller one of two equal ones. A rate with a crashed trial is not chosen."""
     rule = arm.learning_rate
     if rule is None or not trials:
         return Choice(rule.choices[0] if rule else None, (), True, None)
@@ -54,7 +55,7 @@ def choose_rate(
 
 
 class Schedule:
-    """All runs of the experiment, with their results, under `out`. Those of `arms` are to be run."""
+    """All runs of the experiment, with their results, under `out`. `arms` are those to run."""
 
     def __init__(self, spec: Spec, arms: Sequence[Arm], out: Path, *, retry_crashed: bool = False) -> None:
         """Raises ValueError if one of the runs was begun with other settings."""
@@ -73,7 +74,7 @@ class Schedule:
                 self._choose(arm, family)
 
     def jobs(self, arm: Arm, family: str) -> tuple[list[Job], list[Job]]:
-        """(runs that choose the learning rate, runs of the comparison). While the rate is not known the latter lack it in their flags."""
+        """(runs that choose the learning rate, runs of the comparison). While the rate is unknown, the latter lack it in their flags."""
         trials, runs = self._jobs[arm.name, family]
         return trials, runs or grid_jobs(arm, family, None, self._names)
 
@@ -82,7 +83,7 @@ class Schedule:
         return [job for family in arm.families for group in self.jobs(arm, family) for job in group]
 
     def next_job(self) -> Job | None:
-        """The next run, its folder made ready; None if none can begin now."""
+        """The next run, with its folder prepared. None if none can begin now."""
         for job in self._ready():
             if job.name not in self._begun and job.name not in self.results:
                 folder = self.out / job.name
@@ -94,7 +95,7 @@ class Schedule:
         return None
 
     def finish(self, job: Job, result: dict[str, Any]) -> Choice | None:
-        """Record a run's result. Returns the family's choice of a learning rate if this made it."""
+        """Record a run's result. Returns the family's learning rate if this result decides it."""
         state.end(self.out / job.name, result)
         self.results[job.name] = result
         if not job.trial:
@@ -113,7 +114,7 @@ class Schedule:
         return [result["seconds"] for result in results if "crashed" not in result]
 
     def left(self, arm: Arm) -> float:
-        """Runs of the arm that are to come; one that is running counts half."""
+        """The number of missing runs of the arm. A running one counts half."""
         usable = [f for f in arm.families if (arm.name, f) not in self.chosen or self.chosen[arm.name, f].usable]
         jobs = [job for family in usable for group in self.jobs(arm, family) for job in group]
         return sum(0.5 if job.name in self._begun else 1.0 for job in jobs if job.name not in self.results)
@@ -134,7 +135,7 @@ class Schedule:
                 self.results[job.name] = result
 
     def _choose(self, arm: Arm, family: str) -> None:
-        """Once all its trials have ended, fix the family's learning rate and thereby its runs."""
+        """Fix the family's learning rate, and thereby its runs, once all its trials have ended."""
         trials, runs = self._jobs[arm.name, family]
         if runs or any(job.name not in self.results for job in trials):
             return

@@ -1,4 +1,4 @@
-"""The experiment is one YAML file, which is read and checked here. docs/reference/compare.md describes it.
+"""Reads and checks the YAML file of an experiment. docs/reference/compare.md describes it.
 
 Engine, starts and seeds of the command line win over the file, also over those of single arms.
 """
@@ -38,9 +38,9 @@ ONLY_ARM = "main"
 
 @dataclass(frozen=True)
 class LearningRate:
-    """How the learning rate is chosen, once for each family.
+    """The choice of the learning rate, once for each family.
 
-    choices: ascending; one alone leaves no choice. by: the measure that decides, auc or final.
+    choices: in ascending order; a single one leaves no choice. by: the deciding measure, auc or final.
     """
 
     flag: str
@@ -91,7 +91,7 @@ def read_spec(
     starts: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> Spec:
-    """The experiment of a file. The arguments are those of the command line. Raises ValueError in one line that names what is wrong."""
+    """Read the experiment of a file. The arguments are those of the command line. Raises ValueError in one line that names the fault."""
     given = read_yaml(path)
     try:
         return _spec(given, engine, starts, seeds)
@@ -186,7 +186,7 @@ def _learning_rate(what: str, rate: Any, own: dict[str, Any], arm: Arm, forced: 
 
 
 def _families(what: str, given: Any, methods: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Families by name. Where none are given, each method is a family of its own."""
+    """The families by name. Without any, each method is a family of its own."""
     if given is None:
         return {label: (label,) for label in methods}
     named = _mapping(what, given, "is `family: [methods]`")

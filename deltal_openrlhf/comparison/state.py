@@ -1,4 +1,6 @@
-"""The folder of a run: settings.json (all that it depends on), metrics.jsonl, evals.jsonl, console.txt; result.json once it ended."""
+"""The folder of a run: settings.json (everything that it depends on), metrics.jsonl, evals.jsonl, console.txt, and result.json after its
+end.
+"""
 
 import functools
 import json
@@ -20,7 +22,7 @@ FILE_FLAGS = ("data.prompt_dataset", "eval.dataset", "reward.remote_url")
 
 
 class Settings:
-    """What each run depends on. Starts and data files are hashed once."""
+    """Everything that each run depends on. Starts and data files are hashed once."""
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
@@ -46,19 +48,19 @@ def _file(value: Any) -> Path | None:
 
 
 def earlier_result(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """result.json of a run with these settings, None if it has not ended. Raises ValueError if it was begun with other settings."""
+    """The result.json of a run with these settings. None if it has not ended. Raises ValueError if it was begun with other settings."""
     if not (journal.is_begun(folder, settings, "run") and (folder / RESULT).exists()):
         return None
     return json.loads((folder / RESULT).read_text(encoding="utf-8"))
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Whether a run was begun here and neither ended nor crashed."""
+    """Whether a run began here and has neither ended nor crashed."""
     return (folder / SETTINGS).exists() and not (folder / RESULT).exists()
 
 
 def begin(folder: Path, settings: dict[str, Any], *, keep: bool) -> None:
-    """Make the folder ready for a run. keep: what an interrupted run has left, else it is removed."""
+    """Prepare the folder for a run. keep: what to keep of an interrupted run; the rest is removed."""
     if not keep and folder.exists():
         # First, so that what a kill leaves of the rest is not taken for an interrupted run.
         (folder / SETTINGS).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""comparison.json: everything that the report shows, of the runs that are there."""
+"""comparison.json, which holds everything that the report shows about the existing runs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

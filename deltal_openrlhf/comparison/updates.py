@@ -1,8 +1,8 @@
-"""The policy updates of one rollout in one process: the same as the pipeline's, without engine, ranks or micro-batch divisors.
+"""The policy updates of one rollout in one process. They equal the pipeline's, without engine, ranks or micro-batch divisors.
 
-The loss is the host's (clip, dual clip) with the weights of deltal_openrlhf/aggregation.py; the optimizer, its parameter groups and the
-learning-rate schedule are those that the host asks DeepSpeed for. tests/comparison/test_compare_loop.py holds the result to the real
-trainer.
+The loss is the host's (clip, dual clip) with the weights of deltal_openrlhf/aggregation.py. The optimizer, its parameter groups and the
+learning-rate schedule are those that the host requests from DeepSpeed. tests/comparison/test_compare_loop.py compares the result with the
+real trainer.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ they stay in the cache; on a GPU larger ones are no faster."""
 
 @dataclass
 class Rollout:
-    """The responses of one rollout batch, those to a prompt one after the other.
+    """The responses of one rollout batch. Those to one prompt follow one another.
 
     sequences: token ids of prompt and response. prompt_lengths: tokens of the prompts. lengths: [N], trained tokens L_i, 0 for a filtered
     response. advantages: [N], one for all tokens of a response.
@@ -98,7 +98,7 @@ class PolicyUpdater:
         }
 
     def _micro_batches(self, rollout: Rollout, rows: list[int]) -> list[list[int]]:
-        """Rows in passes of similar length, so that there is little padding. A row that fits into no pass has one of its own."""
+        """Group rows of similar length into passes, so that there is little padding. A row that does not fit into any pass gets its own."""
         parts: list[list[int]] = []
         for row in sorted(rows, key=lambda row: len(rollout.sequences[row])):
             if parts and self._fits(len(parts[-1]) + 1, len(rollout.sequences[row])):

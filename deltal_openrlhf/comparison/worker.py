@@ -1,8 +1,8 @@
-"""`python -m deltal_openrlhf.comparison.worker MODULE:FUNCTION`: runs one job after the other; pool.py starts it.
+"""Runs one job after the other: `python -m deltal_openrlhf.comparison.worker MODULE:FUNCTION`. pool.py starts it.
 
-A line on stdin is a job, {"flags": ..., "folder": ...}; FUNCTION(flags, folder) trains and returns {"steps": n, ...}. A line on
-stdout is its outcome, {"seconds", "cpu_seconds", "steps"} or {"seconds", "cpu_seconds", "crashed": reason}. What a job prints goes to its
-console.txt. With --in_process the host is imported here, so the CPU layer has to be there first.
+A line on stdin is a job, {"flags": ..., "folder": ...}. FUNCTION(flags, folder) trains and returns {"steps": n, ...}. A line on stdout is
+its outcome, {"seconds", "cpu_seconds", "steps"} or {"seconds", "cpu_seconds", "crashed": reason}. The output of a job goes to its
+console.txt. With --in_process the host is imported here, so the CPU layer has to be installed first.
 """
 
 import importlib
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 
 
 def _load(target: str, in_process: bool) -> Train:
-    """The engine. Raises whatever keeps it from being imported: no job could run here."""
+    """Load the engine. Raises any error of its import, because then no job could run here."""
     if in_process:
         cpu.set_environment()
         prepare()

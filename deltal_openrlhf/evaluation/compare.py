@@ -1,7 +1,7 @@
-"""Two results.json of the same problems: paired differences, B minus A.
+"""Paired differences of two results.json of the same problems, B minus A.
 
-A problem that is hard for one model is mostly hard for the other. The interval is therefore that of the differences problem by problem,
-which is narrower than what the two results' own intervals suggest.
+A problem that is hard for one model is usually hard for the other. So the interval is that of the differences problem by problem. It is
+narrower than the two results' own intervals suggest.
 """
 
 import json
@@ -22,7 +22,7 @@ _PROBLEM_FIELDS = {"set": str, "position": int, "label": str, "prompt_sha256": s
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """results.json, or that of a folder, and its "path". Raises ValueError, in one line, also for a damaged one."""
+    """Read results.json, or that of a folder, with its "path". Raises ValueError, in one line, also for a damaged one."""
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -38,7 +38,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def _damage(found: dict[str, Any]) -> str | None:
-    """The first thing that is not as `results` and `evaluate` write it, among what a comparison needs; None if all is well."""
+    """The first field that is not as `results` and `evaluate` write it, among those that a comparison needs. None if all are right."""
     if wrong := _wrong_field(found, _FIELDS):
         return wrong
     for name in _SETTINGS:
@@ -90,7 +90,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     ks = powers_of_two(min(a["n"], b["n"]))
     if a["n"] != b["n"]:
         notes.append(
-            f"n differs: {a['n']} in A, {b['n']} in B; Avg and Pass@k are estimates of the same with any n, k goes up to {ks[-1]}"
+            f"n differs: {a['n']} in A, {b['n']} in B; Avg and Pass@k estimate the same values with any n; k goes up to {ks[-1]}"
         )
     values_a, values_b = (_values(result, ks) for result in (a, b))
     found_a, found_b = estimates(values_a), estimates(values_b)
@@ -114,7 +114,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def comparison_text(comparison: Mapping[str, Any]) -> str:
-    """Models, notes and a table for a person."""
+    """Models, notes and a table for a reader."""
     header = [
         f"{letter}: {model} ({path})"
         for letter, model, path in zip("AB", comparison["models"], comparison["paths"], strict=True)
@@ -153,7 +153,7 @@ def _keyed(problems: list[dict]) -> dict[tuple[str, int], dict]:
 
 
 def _check_problems(a: list[dict], b: list[dict]) -> list[str]:
-    """A note if only the prompts differ. Problems are the same if they stand at the same place of a set with the same label."""
+    """Returns a note if only the prompts differ. Problems are the same if they have the same place in a set and the same label."""
     keyed_a, keyed_b = _keyed(a), _keyed(b)
     sets_a, sets_b = ({name for name, _ in keyed} for keyed in (keyed_a, keyed_b))
     if sets_a != sets_b:

@@ -1,11 +1,12 @@
 """Avg@n and Pass@k from the number of correct responses to each problem, with bootstrap intervals.
 
-A problem with c correct of n responses counts c/n in Avg@n, and 1 - C(n-c, k) / C(n, k) in Pass@k: the share of its subsets of k responses
-that hold a correct one (Chen et al. 2021, arXiv 2107.03374), so its expectation is the chance that k new responses hold a correct one.
+A problem with c correct of n responses counts c/n in Avg@n, and 1 - C(n-c, k) / C(n, k) in Pass@k. The latter is the share of its subsets
+of k responses that hold a correct one (Chen et al. 2021, arXiv 2107.03374). Its expectation is the chance that k new responses hold a
+correct one.
 
-A set's value is the mean over its problems. Over all sets there are two: the mean over all problems, where large sets weigh more, and the
-mean over sets, where each weighs the same. Intervals: percentile bootstrap over problems, within each set on its own. A set whose problems
-all came out alike has an interval of width zero: the bootstrap sees no variance there, which does not mean that there is none.
+A set's value is the mean over its problems. There are two values over all sets: the mean over all problems, where large sets weigh more,
+and the mean over sets, where all weigh the same. Intervals are percentile bootstrap over problems, each set on its own. If all problems of
+a set came out alike, its interval has width zero. The bootstrap sees no variance there, which does not mean that there is none.
 """
 
 import math
@@ -41,7 +42,7 @@ def statistics(n: int, correct: Sequence[int], ks: Sequence[int]) -> np.ndarray:
 def estimates(values: Mapping[str, np.ndarray]) -> dict[str, list[Estimate]]:
     """Mean and interval of each column, for each set and over all of them (OVER_PROBLEMS, OVER_SETS).
 
-    values: set -> [problems, columns]. Returns name -> one estimate a column. Always from the same resamples.
+    values: set -> [problems, columns]. Returns name -> one estimate a column. All calls use the same resamples.
     """
     rng = np.random.default_rng(0)
     # In the order of their names, so that a set's resamples do not depend on which file was named first.

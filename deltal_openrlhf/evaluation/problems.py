@@ -23,9 +23,9 @@ class Problem(NamedTuple):
 
 
 def read_problems(paths: Sequence[str | Path], limit: int | None = None) -> list[Problem]:
-    """The problems of all files in order; with a limit, the first `limit` of each set. Rows of one datasource are one set.
+    """Read the problems of all files in order. A limit keeps the first `limit` of each set. Rows of one datasource form a set.
 
-    Raises ValueError with one line that names the file and the row for whatever is not as it should be.
+    Raises ValueError, in one line with the file and the row, for any fault.
     """
     for file, count in Counter(Path(path).resolve() for path in paths).items():
         if count > 1:
@@ -56,7 +56,7 @@ def digest(value: Any) -> str:
 
 
 def _rows(path: Path) -> list[tuple[str, Any]]:
-    """(where it stands, row) of each row, at least one."""
+    """Yield (place, row) for each row, at least one."""
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; {FILES}")
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The token ids of the problems' prompts, and whether a model has room for them and their responses."""
+"""Makes the token ids of the problems' prompts, and checks that a model has room for them and their responses."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,8 @@ class Prompt(NamedTuple):
 
 
 def tokenize(folder: Path, problems: Sequence[Problem]) -> list[Prompt]:
-    """Prompts as the host's rollouts make them: a text as it is, messages by the chat template, no special tokens added.
+    """Make prompts like the host's rollouts: texts stay as they are, messages go through the chat template, and no special tokens are
+    added.
 
     Raises ValueError for a tokenizer that cannot be loaded, and for messages without a chat template.
     """
@@ -37,7 +38,7 @@ def tokenize(folder: Path, problems: Sequence[Problem]) -> list[Prompt]:
 
 
 def check_lengths(folder: Path, problems: Sequence[Problem], prompts: Sequence[Prompt], max_new_tokens: int) -> int:
-    """Tokens of the longest prompt and its response. Raises ValueError if the model has fewer positions."""
+    """The tokens of the longest prompt and its response. Raises ValueError if the model has fewer positions."""
     config = checkpoint.read_config(folder).get_text_config()
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
     tokens = len(prompts[longest].token_ids)

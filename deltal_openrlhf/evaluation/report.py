@@ -1,4 +1,4 @@
-"""What a person reads: the tables of results.json (report.md) and a few responses as they are (samples.md)."""
+"""The texts for a reader: the tables of results.json (report.md) and a few unchanged responses (samples.md)."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,22 +12,25 @@ from deltal_openrlhf.reports.numbers import columns
 from deltal_openrlhf.statistics.bootstrap import LEVEL, RESAMPLES
 
 OF_EACH_KIND = 3
-"""How many correct responses, and how many wrong ones, are shown of each set."""
+"""The number of correct responses, and of wrong ones, that are shown of each set."""
 
 SHOWN_CHARS = 4000
-"""A longer text is shown by its beginning and its end, half of this each."""
+"""The number of characters that are shown of a longer text, half from its beginning and half from its end."""
 
 METHOD = (
     f"Intervals: {LEVEL} % percentile bootstrap over problems, {RESAMPLES:,} resamples, each set resampled on its own."
 )
 
-ALL_ALIKE = "An interval of width zero: all problems of that set came out alike, so the bootstrap sees no variance; it is no proof of none."
+ALL_ALIKE = (
+    "An interval of width zero means that all problems of that set came out alike. The bootstrap sees no variance there, but there may be "
+    "some."
+)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that it is as readable on a console. The first column is aligned left, the others right.
+    """A Markdown table, padded so that it is readable on a console too. The first column is aligned left, the others right.
 
-    A cell may hold any text: "|" is escaped, a line break becomes a space.
+    A cell may hold any text: "|" is escaped, and a line break becomes a space.
     """
     cells = columns([[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (header, *rows)])
     first, *others = ("-" * (len(cell) + 1) for cell in cells[0])
@@ -36,18 +39,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def estimate_text(estimate: Mapping[str, float], sign: str = "") -> str:
-    """0.250 [0.210, 0.290]; sign "+": with its sign."""
+    """Write an estimate as 0.250 [0.210, 0.290]. sign "+": always with its sign."""
     return f"{estimate['value']:{sign}.3f} [{estimate['low']:{sign}.3f}, {estimate['high']:{sign}.3f}]"
 
 
 def method(estimates: Iterable[Mapping[str, float]]) -> str:
-    """How the intervals are made, and what one without width means if there is one among `estimates`."""
+    """How the intervals are made. If one of `estimates` has no width, the text explains it."""
     no_width = any(estimate["low"] == estimate["high"] for estimate in estimates)
     return METHOD + (f"\n{ALL_ALIKE}" if no_width else "")
 
 
 def with_overall(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The sets of results or of a comparison, and behind several sets the two means over all of them."""
+    """The sets of results or of a comparison. After several sets follow the two means over all of them."""
     sets, overall = dict(found["sets"]), found["overall"]
     if len(sets) > 1:
         sets |= {OVER_PROBLEMS: overall["mean_over_problems"], OVER_SETS: overall["mean_over_sets"]}
@@ -55,7 +58,7 @@ def with_overall(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tables(results: Mapping[str, Any]) -> str:
-    """Accuracy; lengths and statuses. results: see results.results."""
+    """The tables of accuracy, and of lengths and statuses. results: see results.results."""
     n, sets, overall = results["n"], results["sets"], results["overall"]
     # Pass@1 is Avg@n; it stands in results.json only.
     ks = [k for k in next(iter(sets.values()))["pass"] if k != "1"]
@@ -123,7 +126,7 @@ def _inline(answer: str | None) -> str:
 
 
 def _fenced(text: str) -> str:
-    """The text as a block of code that nothing in it can end."""
+    """The text as a block of code that nothing inside it can end."""
     text = _readable(text)
     fence = "```"
     while fence in text:
@@ -132,7 +135,7 @@ def _fenced(text: str) -> str:
 
 
 def _readable(text: str) -> str:
-    """The middle left out if it is long, control characters spelled out."""
+    """The text with its middle left out if it is long, and with control characters spelled out."""
     if len(text) > SHOWN_CHARS:
         half = SHOWN_CHARS // 2
         text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"

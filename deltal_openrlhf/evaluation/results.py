@@ -17,11 +17,11 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 
 def results(problems: Sequence[Problem], records: Mapping[tuple[str, int, int], Record], n: int) -> dict[str, Any]:
-    """The estimates as they stand in results.json. records: all n responses to each problem, by (set, position, sample).
+    """The estimates in the form of results.json. records: all n responses to each problem, by (set, position, sample).
 
-    "sets": for each set "avg" and "pass" (k -> Pass@k) as estimates (Estimate.as_json), "length" in tokens, "truncated" (share cut off by
-    the length limit) and "statuses" (counts). "overall": the same over all responses, with "avg" and "pass" twice, as
-    "mean_over_problems" and "mean_over_sets". "problems": set, position, label, digest of the prompt and number of correct responses.
+    "sets" has for each set "avg" and "pass" (k -> Pass@k) as estimates (Estimate.as_json), "length" in tokens, "truncated" (share cut off
+    by the length limit) and "statuses" (counts). "overall" has the same over all responses, with "avg" and "pass" twice, as
+    "mean_over_problems" and "mean_over_sets". "problems" has set, position, label, digest of the prompt and number of correct responses.
     """
     sets = by_set(problems)
     ks = powers_of_two(n)

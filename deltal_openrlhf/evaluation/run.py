@@ -1,4 +1,4 @@
-"""An evaluation from files to files: what is missing in responses.jsonl is sampled and graded, then the reports are written."""
+"""A whole evaluation: samples and grades the responses that are missing in responses.jsonl, then writes the reports."""
 
 import json
 import traceback
@@ -41,7 +41,7 @@ class Sampling(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What is evaluated and how, in the words of the flags."""
+    """The evaluation that the flags describe."""
 
     model: str
     data: Sequence[str]
@@ -59,9 +59,9 @@ class EngineFailed(Exception):
 
 
 def evaluate(request: Request) -> dict[str, Any]:
-    """Evaluate a checkpoint; writes into request.out and returns what results.json holds.
+    """Evaluate a checkpoint. Writes into request.out and returns the content of results.json.
 
-    Raises ValueError, in one line, for input that is not as it should be, before vLLM starts; EngineFailed after that.
+    Raises ValueError, in one line, for faulty input, before vLLM starts. Raises EngineFailed after that.
     """
     problems = read_problems(request.data, request.limit)
     folder = checkpoint.locate(request.model)
@@ -107,7 +107,7 @@ def evaluate(request: Request) -> dict[str, Any]:
 
 
 def _write(request: Request, found: dict[str, Any], samples: str) -> str:
-    """The three reports; returns the tables."""
+    """Write the three reports and return the tables."""
     tables = report.tables(found)
     described = ", ".join(f"{name} {value}" for name, value in request.how._asdict().items())
     write_atomically(request.out / SAMPLES, samples)
@@ -127,7 +127,7 @@ class _Job(NamedTuple):
 
 
 def _respond(jobs: Sequence[_Job], folder: Path, max_model_len: int, request: Request, store: ResponseStore) -> None:
-    """Sample and grade one response a job into the store."""
+    """Sample and grade one response per job into the store."""
     how, unmarked = request.how, request.unmarked
     requests = [sampling.Request(job.prompt.token_ids, seed_of(how.seed, *job.key)) for job in jobs]
     waiting: dict[int, tuple[sampling.Response, Future[Grade]]] = {}  # by number of their job

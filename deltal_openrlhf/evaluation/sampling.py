@@ -1,8 +1,8 @@
 """Responses from vLLM. Each has a random generator of its own, seeded by (seed, set, position, sample).
 
-So what is drawn does not depend on the order of the work, on what else is in a batch, or on where an interrupted run resumes. The
-probabilities from which it is drawn are vLLM's, and these may differ in the last bits with the size of a batch: on a GPU, where kernels
-are chosen by batch size, a response can change from some token on. It is then another draw from the same model.
+So a response does not depend on the order of the work, on the rest of a batch, or on where an interrupted run resumes. vLLM's
+probabilities, however, may differ in the last bits with the size of a batch. On a GPU, where kernels are chosen by batch size, a response
+can change from some token on. It is then another draw from the same model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class Response(NamedTuple):
 
 
 def start(folder: Path, max_model_len: int, tensor_parallel_size: int, gpu_memory_utilization: float) -> "LLM":
-    """vLLM with the checkpoint's own dtype. Nothing else here changes what a response's distribution is."""
+    """Start vLLM with the checkpoint's own dtype. No other setting here changes the distribution of a response."""
     from vllm import LLM
 
     from deltal_openrlhf import cpu
@@ -55,7 +55,7 @@ def start(folder: Path, max_model_len: int, tensor_parallel_size: int, gpu_memor
 def sample(
     llm: "LLM", requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int
 ) -> Iterator[list[tuple[int, Response]]]:
-    """Yield, after each step of the engine, the responses that it finished with the index of their request. llm: a fresh one."""
+    """Yield, after each step of the engine, the finished responses with the index of their request. llm: a new one."""
     from vllm import RequestOutput, SamplingParams, TokensPrompt
 
     parameters = [

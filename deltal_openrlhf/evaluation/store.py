@@ -1,4 +1,4 @@
-"""responses.jsonl of one evaluation: graded responses are appended as they finish, and read back after an interruption."""
+"""responses.jsonl of one evaluation. Graded responses are appended as they finish, and read back after an interruption."""
 
 import time
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
 
 class ResponseStore(Journal[Record]):
-    """Context manager. records: (set, position, sample) -> Record, of this and of earlier runs with the same settings."""
+    """A context manager. records: (set, position, sample) -> Record, of this and of earlier runs with the same settings."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         """Raises ValueError as Journal does. settings: everything that the responses depend on."""
@@ -43,7 +43,7 @@ class ResponseStore(Journal[Record]):
         self._synced = time.monotonic()
 
     def add(self, records: Iterable[Record]) -> None:
-        """Write finished responses. After a kill they are there; after a power failure all but those of the last second."""
+        """Write finished responses. A kill loses none of them. A power failure loses those of the last second."""
         records = list(records)
         self.append(record._asdict() for record in records)
         if time.monotonic() - self._synced > _SYNC_EVERY:

@@ -1,9 +1,12 @@
-"""What a checkpoint says of the run that saved it: what a resumed run has to share with it. Read before Ray starts, without torch.
+"""What a checkpoint says about the run that saved it, and what a resumed run has to share with it. It is read before Ray starts, without
+torch.
 
-run.json   optimizer  flags whose change --deltal.allow_changed_optimizer allows (optimizer_flags.py)
-           data       the rows that it is trained on (data_fingerprint.py)
-           length     flags that the number of optimizer steps follows from; they may change, and with them the schedule
-           fixed      what the files have the shape of, by the training backend (backends.py): ranks, ZeRO stage, ...
+run.json holds:
+
+    optimizer  flags whose change --deltal.allow_changed_optimizer allows (optimizer_flags.py)
+    data       the rows that the run trains on (data_fingerprint.py)
+    length     flags that determine the number of optimizer steps; they may change, and the schedule with them
+    fixed      what determines the shape of the files, by the training backend (backends.py): ranks, ZeRO stage, ...
 """
 
 import json
@@ -22,7 +25,7 @@ FILE = "run.json"
 
 
 def saved_run(args: Arguments, backend: Backend) -> dict[str, Any]:
-    """What goes into the file."""
+    """The content of the file."""
     data = args.deltal.data and list(args.deltal.data)  # client states are read without pickle
     return {"optimizer": optimizer_flags(args), "data": data, "fixed": backend.fixed(args), "length": _length(args)}
 
@@ -30,7 +33,7 @@ def saved_run(args: Arguments, backend: Backend) -> dict[str, Any]:
 def check_resumed_run(args: Arguments, backend: Backend, tag: str) -> None:
     """Raise ValueError, in one line, if this run cannot continue the checkpoint of this tag, or would not train as its flags say.
 
-    A checkpoint without the file was saved by an earlier version: the flags of the command line hold.
+    An earlier version saved a checkpoint without the file. Then the flags of the command line hold.
     """
     folder = Path(args.ckpt.path, "_actor", tag)
     ema.check_resumed_average(args, folder)
@@ -45,7 +48,7 @@ def check_resumed_run(args: Arguments, backend: Backend, tag: str) -> None:
 
 
 def changed_length(args: Arguments, tag: str) -> list[str]:
-    """The flags by which the run has another length than when it was saved, as "--train.num_episodes 1 to 2"."""
+    """The flags that give the run another length than when it was saved, such as "--train.num_episodes 1 to 2"."""
     try:
         saved = json.loads(Path(args.ckpt.path, "_actor", tag, FILE).read_text(encoding="utf-8"))["length"]
     except FileNotFoundError:

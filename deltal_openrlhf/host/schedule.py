@@ -1,4 +1,4 @@
-"""The learning-rate schedule that the host asks DeepSpeed for, for optimizers that DeepSpeed does not make."""
+"""The learning-rate schedule that the host requests from DeepSpeed, for optimizers that DeepSpeed does not make."""
 
 import math
 
@@ -13,9 +13,9 @@ WITH_LEAST_RATE = ("cosine_with_min_lr", "cosine_warmup_with_min_lr")
 
 
 def learning_rate_schedule(actor: Actor, num_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-    """As DeepspeedStrategy makes it from --actor.lr_scheduler, lr_warmup_ratio, min_lr_ratio and --actor.adam.lr.
+    """Make the schedule like DeepspeedStrategy, from --actor.lr_scheduler, lr_warmup_ratio, min_lr_ratio and --actor.adam.lr.
 
-    num_steps: optimizer steps of the whole run. optimizer: None for one that is not torch's; the schedule then has a stand-in, and
+    num_steps: optimizer steps of the whole run. optimizer: None for one that is not torch's. The schedule then has a stand-in, and
     get_last_lr()[0] is the rate of the next step.
     """
     if optimizer is None:

@@ -143,7 +143,7 @@ def test_what_differs_between_the_runs_is_said():
         "temperature differs: 1.0 in A, 0.6 in B",
         "unmarked differs: none in A, whole in B",
         "version of math-verify differs: 0.8.0 in A, 0.9.0 in B",
-        "n differs: 4 in A, 2 in B; Avg and Pass@k are estimates of the same with any n, k goes up to 2",
+        "n differs: 4 in A, 2 in B; Avg and Pass@k estimate the same values with any n; k goes up to 2",
     ]
     assert all(f"note: {note}" in comparison_text(found) for note in found["notes"])
 
