@@ -1,4 +1,4 @@
-"""The host's Ray training workers on Megatron engines: the policy, and the reference model."""
+"""The host's Ray training workers on Megatron engines, for the policy and the reference model."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,9 @@ logger = init_logger(__name__)
 
 
 class LogProbs(launcher.BaseModelActor):
-    """Log-probabilities without gradients, for a worker with an `engine`: all the host's micro batches in one run of the schedule."""
+    """Log-probabilities without gradients, for a worker with an `engine`. One run of the schedule covers all of the host's micro
+    batches.
+    """
 
     engine: "Engine"
     strategy: "MegatronStrategy"

@@ -1,4 +1,4 @@
-"""Megatron-Core as a backend of the registry in deltal_openrlhf/backends.py. Imports Megatron-Core in the workers only."""
+"""Megatron-Core as a backend of the registry in deltal_openrlhf/backends.py. Only the workers import Megatron-Core."""
 
 import argparse
 from collections.abc import Collection, Mapping

@@ -1,11 +1,14 @@
-"""Responses as Megatron-Core wants them, and per-token values back in OpenRLHF's layout.
+"""Converts responses to Megatron-Core's form, and per-token values back to OpenRLHF's layout.
 
-OpenRLHF's micro batch is a padded matrix, sequences and attention_mask [num_responses, num_tokens]. Here every response becomes its
-tokens without padding, then
-- packed: one row of all responses, one behind the other, with their borders (thd), or
-- padded: a matrix, filled up on the right,
-each response filled up to a multiple of `multiple` tokens, which context and sequence parallelism ask for. With context parallelism a
-response is cut into 2 cp chunks, and rank r holds chunks r and 2 cp - 1 - r (Transformer Engine's layout: equal work under a causal mask).
+OpenRLHF's micro batch is a padded matrix, sequences and attention_mask [num_responses, num_tokens]. Here every response is reduced to its
+tokens without padding. Then the batch becomes one of two forms:
+
+- packed: one row of all responses, one after the other, with their borders (thd)
+- padded: a matrix, filled up on the right
+
+Each response is filled up to a multiple of `multiple` tokens, which context and sequence parallelism need. With context parallelism a
+response is cut into 2 cp chunks, and rank r holds chunks r and 2 cp - 1 - r. This is Transformer Engine's layout, which gives equal work
+under a causal mask.
 """
 
 from collections.abc import Sequence
@@ -18,9 +21,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """What one rank's model gets: local tensors [rows, tokens / cp], borders of the packed responses (of all ranks together), if packed.
+    """The inputs of one rank's model: local tensors [rows, tokens / cp], and if packed the borders of the responses (of all ranks
+    together).
 
-    source: [num_values], place of every value in the uncut row; row, column: its place in OpenRLHF's matrix.
+    source: [num_values], the place of every value in the uncut row. row, column: its place in OpenRLHF's matrix.
     """
 
     tokens: Tensor
@@ -81,10 +85,10 @@ def model_inputs(
 
 
 def to_matrix(values: Tensor, inputs: ModelInputs, group: dist.ProcessGroup | None) -> Tensor:
-    """Local values [rows, tokens / cp] to OpenRLHF's matrix [num_responses, num_tokens - 1]: the value of token t + 1 is in column t.
+    """Convert local values [rows, tokens / cp] to OpenRLHF's matrix [num_responses, num_tokens - 1]. The value of token t + 1 is in column
+    t.
 
-    With context parallelism every rank gets the values of all; the gradient flows into its own only, so that gradients add up over
-    the group.
+    With context parallelism every rank gets the values of all. The gradient flows only into its own, so gradients add up over the group.
     """
     if group is None or group.size() == 1:
         whole = values.flatten()
@@ -99,10 +103,10 @@ def to_matrix(values: Tensor, inputs: ModelInputs, group: dist.ProcessGroup | No
 
 
 def cut_by_tokens(lengths: Sequence[int], budget: int, *, packed: bool, at_least: int = 0) -> list[list[int]]:
-    """Indices of the responses of every micro batch: at most `budget` tokens each, padding included.
+    """The indices of the responses of every micro batch, each with at most `budget` tokens, padding included.
 
-    First fit, longest first; then the largest ones are halved until there are `at_least` (what another rank needs), as far as they
-    hold more than one response. Raises ValueError for a response that is longer than the budget.
+    It is first fit, longest first. Then the largest micro batches are halved until there are `at_least` (the number that another rank
+    needs), as far as they hold more than one response. Raises ValueError for a response that is longer than the budget.
     """
     micro_batches: list[list[int]] = []
 
@@ -126,7 +130,7 @@ def cut_by_tokens(lengths: Sequence[int], budget: int, *, packed: bool, at_least
 
 
 def cut_by_number(num_responses: int, size: int) -> list[list[int]]:
-    """Indices of the responses of every micro batch: `size` each, the last one with the rest."""
+    """The indices of the responses of every micro batch: `size` each, and the rest in the last one."""
     return [list(range(i, min(i + size, num_responses))) for i in range(0, num_responses, size)]
 
 
@@ -135,7 +139,7 @@ def _round_up(value: int, multiple: int) -> int:
 
 
 def _context_slots(starts: list[int], lengths: list[int], rank: int, size: int) -> Tensor:
-    """Places in the uncut row that this context parallel rank holds, in its order."""
+    """The places in the uncut row that this context parallel rank holds, in its order."""
     if size == 1:
         return torch.arange(sum(lengths))
     parts = []

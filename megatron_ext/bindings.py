@@ -1,9 +1,9 @@
-"""All that this package relies on in Megatron-Core and mbridge, checked when a worker starts (MegatronStrategy.setup_distributed).
+"""Checks everything that this package uses in Megatron-Core and mbridge, when a worker starts (MegatronStrategy.setup_distributed).
 
-megatron_ext/support.py refuses other releases before Ray starts, by what pip knows. Here is looked at what is really imported: a clone of
-Megatron-LM on PYTHONPATH, or a container's own build, may stand before the release.
+megatron_ext/support.py refuses other releases before Ray starts, by what pip knows. This module checks what is really imported. A clone of
+Megatron-LM on PYTHONPATH, or a container's own build, may take precedence over the release.
 
-Names that machines without a GPU replace are in megatron_ext/cpu.py, which checks them itself.
+megatron_ext/cpu.py holds the names that machines without a GPU replace, and checks them itself.
 """
 
 import importlib
@@ -124,9 +124,9 @@ REPLACED: dict[str, str] = {
 
 
 def check() -> list[str]:
-    """What of Megatron-Core and mbridge is missing or changed, one line each; empty when this package can run on them.
+    """What is missing or changed in Megatron-Core and mbridge, one line each. Empty if this package can run on them.
 
-    Imports both, for seconds. Changes nothing and needs no process group.
+    Imports both, which takes seconds. Changes nothing and needs no process group.
     """
     try:
         versions = {

@@ -3,13 +3,13 @@
     save(engine, folder, state)       # on all ranks, into a shared folder
     state = load(engine, folder)      # on all ranks, in this layout or another
 
-Parameters, fp32 main parameters and Adam's moments are saved under names that know nothing of the layout (Megatron-Core's
-fully_reshardable form). Learning rate, betas and weight decay are not in it: they come from the flags and the schedule.
+Parameters, fp32 main parameters and Adam's moments are saved under names that do not depend on the layout (Megatron-Core's
+fully_reshardable form). Learning rate, betas and weight decay are not saved, because they come from the flags and the schedule.
 
 Load only checkpoints that you made yourself: Megatron-Core and torch unpickle `.metadata` (and Transformer Engine's extra states).
 
-An error of the disk on one rank is raised on all ranks. A rank that dies, or that runs out of memory while the others gather, leaves them
-waiting until torch.distributed's timeout.
+A disk error on one rank is raised on all ranks. A rank that dies, or that runs out of memory while the others gather, leaves them waiting
+until torch.distributed's timeout.
 """
 
 import json
@@ -42,12 +42,12 @@ _STEP = "optimizer_step"
 def save(engine: Engine, folder: str, state: dict) -> None:
     """Write a checkpoint of an engine that learns. Collective.
 
-    folder: empty or not there yet, the same for all ranks. state: what else the run needs to resume, in JSON's types, the same on all
-    ranks. Raises ValueError for a folder with something in it and for a state that JSON does not keep (nan, inf, tuples, tensors, keys
-    that are no strings), RuntimeError or OSError where a rank could not write.
+    folder: empty or missing, the same for all ranks. state: everything else that the run needs to resume, in JSON's types, the same on all
+    ranks. Raises ValueError for a folder that is not empty, and for a state that JSON does not keep (nan, inf, tuples, tensors, keys that
+    are not strings). Raises RuntimeError or OSError if a rank could not write.
 
-    The first data parallel rank gathers 12 bytes per parameter of its part of the model in host memory and writes them; at most it has 20
-    there, with what it gathers from.
+    The first data parallel rank gathers 12 bytes per parameter of its part of the model in host memory and writes them. With the values
+    that it gathers from, it holds at most 20.
     """
     text = on_all_ranks(lambda: _prepare(folder, state))
     for optimizer in _optimizers(engine):
@@ -62,8 +62,8 @@ def save(engine: Engine, folder: str, state: dict) -> None:
 def load(engine: Engine, folder: str) -> dict:
     """Set parameters, fp32 main parameters, Adam's moments and step to those of a checkpoint. Returns the state given to save. Collective.
 
-    Raises ValueError, before anything is changed, for a folder that is no complete checkpoint and for a checkpoint of another model (names,
-    shapes or dtypes); RuntimeError where a rank could not read. Every rank takes 12 bytes per parameter of its part in host memory.
+    Raises ValueError, before anything changes, for a folder that is not a complete checkpoint and for another model (names, shapes or
+    dtypes). Raises RuntimeError if a rank could not read. Every rank takes 12 bytes per parameter of its part in host memory.
     """
     state, saved = on_all_ranks(lambda: _read(folder))
     shards = _shards(engine, is_loading=True)

@@ -1,7 +1,7 @@
-"""What lets Megatron-Core run without CUDA: names it takes for granted. (The modules are those of plain_modules.py.)
+"""Lets Megatron-Core run without CUDA, by replacing the names that it takes for granted. (plain_modules.py has the modules.)
 
-Without effect where torch was built for GPUs. deltal_openrlhf/cpu replaces torch.cuda.current_device and the like in every process;
-this adds what only Megatron-Core asks for.
+It has no effect if torch was built for GPUs. deltal_openrlhf/cpu replaces torch.cuda.current_device and others in every process. This
+module adds what only Megatron-Core uses.
 """
 
 import functools
@@ -22,7 +22,7 @@ _CUDA, _TO, _TYPE = torch.Tensor.cuda, torch.Tensor.to, torch.Tensor.type
 
 
 class CudaMeansCpu(TorchFunctionMode):
-    """device="cuda" is the CPU, .cuda() changes nothing, nothing is pinned, and types are named as they would be on a GPU.
+    """Makes device="cuda" the CPU. .cuda() changes nothing, nothing is pinned, and types have the names that they would have on a GPU.
 
     Megatron-Core writes device="cuda" in literals, and sorts gradients into buckets by names like torch.cuda.FloatTensor.
     """

@@ -1,4 +1,4 @@
-"""A model that computes log-probabilities and learns, however it is cut: Megatron-Core's schedule, optimizer and reductions.
+"""A model that computes log-probabilities and learns, however it is cut. It uses Megatron-Core's schedule, optimizer and reductions.
 
     engine = Engine(model, optimizer=OptimizerSettings(...))
     engine.gradients(micro_batches, loss)              # forward and backward of one optimizer step
@@ -6,10 +6,11 @@
     rows = engine.log_probs(micro_batches)             # no gradients
 
 A micro batch is (sequences, attention_mask), each [num_responses, num_tokens], the same on all ranks of a replica. The loss follows
-DeepSpeed's rule, the one OpenRLHF's losses are made for: the engine divides it by the number of micro batches and averages gradients
-over data parallel ranks. Megatron-Core does the same where a loss function returns (loss, values), and multiplies by the number of context
-parallel ranks, over which it averages too; so a loss over whole responses, of which each rank differentiates its own tokens, comes out
-exact.
+DeepSpeed's rule, for which OpenRLHF's losses are made: the engine divides it by the number of micro batches and averages gradients over
+data parallel ranks.
+
+Megatron-Core does the same if a loss function returns (loss, values). It also multiplies by the number of context parallel ranks, over
+which it averages too. So a loss over whole responses is exact, although each rank differentiates only its own tokens.
 """
 
 import math
@@ -48,7 +49,10 @@ class OptimizerSettings:
 
 
 class Engine:
-    """packed: micro batches as one row of all responses (thd), else padded. optimizer: None for a model that does not learn."""
+    """The engine of one rank.
+
+    packed: micro batches are one row of all responses (thd), else padded. optimizer: None for a model that does not learn.
+    """
 
     def __init__(self, model: MegatronModel, *, packed: bool, optimizer: OptimizerSettings | None = None) -> None:
         self.model, self.packed = model, packed
@@ -93,10 +97,10 @@ class Engine:
     # ── Learning ──
 
     def gradients(self, micro_batches: Sequence[MicroBatch], loss: LossFunction, *, entropy: bool = False) -> None:
-        """Forward and backward of one optimizer step; afterwards the gradients are reduced over all ranks.
+        """Run forward and backward of one optimizer step. Afterwards the gradients are reduced over all ranks.
 
-        loss is called on the last pipeline stage, for the micro batches in their order. Every data parallel rank needs the same number
-        of micro batches (a multiple of the pipeline size for the interleaved schedule).
+        loss is called on the last pipeline stage, for the micro batches in their order. Every data parallel rank needs the same number of
+        micro batches (a multiple of the pipeline size for the interleaved schedule).
         """
         for chunk in self.chunks:
             chunk.train()
@@ -109,7 +113,7 @@ class Engine:
         self._run(micro_batches, reported, entropy=entropy, forward_only=False)
 
     def gradient_norm(self) -> float:
-        """Of the whole model, before clipping. The same on all ranks; inf or nan if any value is."""
+        """The norm of the whole model's gradient before clipping, the same on all ranks. inf or nan if any value is."""
         self.optimizer.prepare_grads()
         return float(self.optimizer.get_grad_norm())
 
@@ -176,9 +180,11 @@ class Engine:
     # ── Sleep: with everything on the same GPUs, vLLM has the memory while responses are sampled ──
 
     def offload(self) -> None:
-        """Optimizer state and fp32 main parameters to the CPU, gradients away; the parameters stay, forward passes and vLLM need them.
+        """Move optimizer state and fp32 main parameters to the CPU, and free the gradients. The parameters stay, because forward passes and
+        vLLM need them.
 
-        Of bf16 models: the main parameters of an fp32 model are views of the parameters, which Megatron-Core's move would cut off.
+        This holds for bf16 models. The main parameters of an fp32 model are views of the parameters, and Megatron-Core's move would
+        separate them.
         """
         if torch.cuda.is_available() and self.config.params_dtype is not torch.bfloat16:
             raise ValueError(f"a model in {self.config.params_dtype} cannot be offloaded, allowed is torch.bfloat16")

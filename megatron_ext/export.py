@@ -1,4 +1,4 @@
-"""Full tensors under their Hugging Face names: one by one for vLLM, and as a folder that transformers and vLLM load."""
+"""Exports full tensors under their Hugging Face names, one by one for vLLM, and as a folder that transformers and vLLM load."""
 
 import json
 import os
@@ -18,9 +18,9 @@ SHARD_BYTES = 4 * 1024**3
 
 
 class ExportedParameter:
-    """Stands for a parameter of the whole model where the host walks over them: `data` is there from __enter__ to __exit__.
+    """Replaces a parameter of the whole model while the host walks over them. `data` exists from __enter__ to __exit__.
 
-    tensors: what MegatronModel.export gives, shared by all parameters in its order. Raises RuntimeError where they are out of order.
+    tensors: from MegatronModel.export, shared by all parameters in its order. Raises RuntimeError if they are out of order.
     """
 
     requires_grad = True
@@ -50,7 +50,7 @@ class ExportedParameter:
 
 
 def buckets(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[list[tuple[str, Tensor]]]:
-    """Lists of (name, tensor) of up to `limit` bytes; a tensor above it stands alone. The same on every rank."""
+    """Lists of (name, tensor) of up to `limit` bytes. A larger tensor is alone in its list. The lists are the same on every rank."""
     bucket: list[tuple[str, Tensor]] = []
     size = 0
     for name, tensor in tensors:
@@ -64,7 +64,7 @@ def buckets(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[list[
 
 
 def write_model(model: MegatronModel, folder: str, *, write: bool) -> None:
-    """Collective. Where `write` is true: configuration, generation settings and the weights in shards, with their index."""
+    """Write configuration, generation settings and the weights in shards with their index, on ranks where `write` is true. Collective."""
     if write:
         os.makedirs(folder, exist_ok=True)
         copy_settings(model.settings.path, folder, model.settings.dtype)

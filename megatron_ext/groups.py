@@ -1,4 +1,4 @@
-"""One layout after the other in the same processes, for what compares layouts: a run has one."""
+"""Lets the same processes take one layout after the other, for comparisons of layouts. A run has only one."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ _new_group = dist.new_group
 
 @contextmanager
 def another_layout() -> Iterator[None]:
-    """Inside, Megatron-Core can be initialised again. A group of the same kind and ranks as one of an earlier layout is that group.
+    """Inside this context, Megatron-Core can be initialised again. A group of the same kind and ranks as an earlier one is reused.
 
-    Megatron-Core makes twenty groups a layout, and the gradient hooks of its models keep each for ever. An idle gloo group is not free: it
-    has three threads, of which one wakes up every 10 ms. After thirty layouts they took more of the cores than the work.
+    Megatron-Core makes twenty groups per layout, and the gradient hooks of its models keep each forever. An idle gloo group is not free: it
+    has three threads, and one of them wakes up every 10 ms. After thirty layouts they took more of the cores than the work.
     """
     with rebound(dist, "destroy_process_group", lambda group: None):
         parallel_state.destroy_model_parallel()

@@ -1,6 +1,6 @@
-"""How a run cuts the model and the batch: sizes only, no torch, so that they are checked before anything starts.
+"""How a run cuts the model and the batch. It deals in sizes only and needs no torch, so the sizes are checked before anything starts.
 
-Rank order: tensor, then context, then pipeline, then data parallel rank. One replica of the model is contiguous, because OpenRLHF
+The rank order is tensor, then context, then pipeline, then data parallel rank. One replica of the model is contiguous, because OpenRLHF
 sends the same chunk of a batch to contiguous ranks.
 """
 
@@ -25,7 +25,7 @@ class ParallelLayout:
 
     @classmethod
     def from_args(cls, args: Arguments) -> "ParallelLayout":
-        """From the --megatron.* flags in the host's hierarchical arguments. Raises ValueError for sizes that cannot be."""
+        """Read the --megatron.* flags in the host's hierarchical arguments. Raises ValueError for impossible sizes."""
         given = args.megatron
         layout = cls(
             tensor=given.tensor_parallel_size,
@@ -45,8 +45,9 @@ class ParallelLayout:
 
     @property
     def expert_tensor(self) -> int:
-        """Ranks over which one expert is cut. Experts know no context parallelism; with pipeline stages the ranks of one stage of one
-        replica have to be the same for dense and for expert layers."""
+        """The number of ranks over which one expert is cut. Experts have no context parallelism. With pipeline stages, the ranks of one
+        stage of one replica have to be the same for dense and for expert layers.
+        """
         return self.tensor * self.context // self.expert if self.pipeline > 1 else self.tensor
 
     @property
@@ -68,7 +69,7 @@ class ParallelLayout:
         return world_size // self.replica
 
     def check_sizes(self) -> None:
-        """Raise ValueError for sizes that are wrong whatever the model."""
+        """Raise ValueError for sizes that are wrong for every model."""
         for flag, value in (
             ("tensor_parallel_size", self.tensor),
             ("pipeline_parallel_size", self.pipeline),
@@ -90,7 +91,7 @@ class ParallelLayout:
             )
 
     def check_model(self, config: Any) -> None:
-        """Raise ValueError where the model cannot be cut so, with the numbers. config: the model's Hugging Face configuration."""
+        """Raise ValueError, with the numbers, if the model cannot be cut this way. config: the model's Hugging Face configuration."""
         # With fewer key-value heads than ranks Megatron would have to copy them.
         for name in ("num_attention_heads", "num_key_value_heads", "vocab_size", "intermediate_size"):
             self._check_divides(name, getattr(config, name), "tensor_parallel_size", self.tensor)
@@ -126,7 +127,7 @@ class ParallelLayout:
             )
 
     def check_world(self, world_size: int, workers: str = "actor") -> None:
-        """Raise ValueError where the ranks do not come out even, for dense and for expert layers. workers: actor or ref."""
+        """Raise ValueError if the ranks do not divide evenly, for dense and for expert layers. workers: actor or ref."""
         data_parallel = self.data_parallel(world_size, workers)
         if self.expert == 1:
             return
@@ -155,5 +156,5 @@ class ParallelLayout:
 
 
 def num_experts(config: Any) -> int:
-    """Routed experts of a mixture-of-experts model, 0 for a dense one. config: the model's Hugging Face configuration."""
+    """The number of routed experts of a mixture-of-experts model, 0 for a dense one. config: the model's Hugging Face configuration."""
     return getattr(config, "num_experts", None) or 0

@@ -1,12 +1,12 @@
-"""Log-probabilities of labels, and entropies, from hidden states, without ever holding the logits of all tokens.
+"""Log-probabilities of labels, and entropies, from hidden states. The logits of all tokens never exist at once.
 
     z = hidden @ weight^T / temperature             logits, [num_tokens, vocab]
     log p(v) = z_v - log sum_u exp z_u
     entropy = -sum_v p(v) log p(v)
 
-With a vocabulary of 150k the logits are by far the largest tensor of a step. Here both passes go over chunks of tokens: forward keeps
-two numbers per token, m = max_v z_v (before the temperature) and s = sum_v exp(z_v - m / temperature), and backward computes the
-logits of each chunk again, four matrix products instead of three. The rows of `weight` may be split over tensor-parallel ranks.
+With a vocabulary of 150k the logits are by far the largest tensor of a step. Here both passes go over chunks of tokens. Forward keeps two
+numbers per token: m = max_v z_v (before the temperature) and s = sum_v exp(z_v - m / temperature). Backward computes the logits of each
+chunk again, which makes four matrix products instead of three. The rows of `weight` may be split over tensor-parallel ranks.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A Hugging Face model on Megatron-Core: built in its parts, filled, and given back under its Hugging Face names. By way of mbridge.
+"""A Hugging Face model on Megatron-Core: built in its parts, filled, and exported under its Hugging Face names, by way of mbridge.
 
 model = MegatronModel(ModelSettings("Qwen/Qwen2.5-7B", ...), layout)     # after initialize(layout)
 for name, tensor in model.export(): ...                                  # (Hugging Face name, full tensor), the same on every rank
@@ -34,9 +34,9 @@ from transformers import AutoConfig  # noqa: E402
 
 
 def initialize(layout: ParallelLayout, seed: int, timeout: timedelta = timedelta(minutes=60)) -> None:
-    """Megatron-Core's process groups, on top of torch.distributed's. seed: of its random states (dropout is off in these models).
+    """Make Megatron-Core's process groups, on top of torch.distributed's.
 
-    timeout: of its collectives.
+    seed: that of its random states (dropout is off in these models). timeout: that of its collectives.
     """
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=layout.tensor,
@@ -54,7 +54,7 @@ def initialize(layout: ParallelLayout, seed: int, timeout: timedelta = timedelta
 class PolicyModel(GPTModel):
     """A GPTModel whose last stage turns hidden states into log-probabilities of the labels, without holding the logits.
 
-    temperature, chunk_size: of chunked_logprobs. want_entropy: whether the entropy comes along.
+    temperature, chunk_size: those of chunked_logprobs. want_entropy: whether to compute the entropy too.
     """
 
     temperature: float = 1.0
@@ -111,9 +111,9 @@ def _count_at_least_one(count_tokens: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What does not depend on how the model is cut. path: a Hugging Face folder, or a name that transformers finds.
+    """The settings that do not depend on how the model is cut. path: a Hugging Face folder, or a name that transformers finds.
 
-    modules: None for Transformer Engine's on GPUs and the plain ones without.
+    modules: None takes Transformer Engine's on GPUs and the plain ones without.
     """
 
     path: str
@@ -126,7 +126,7 @@ class ModelSettings:
 
 
 class MegatronModel:
-    """This rank's part of the model. Raises ValueError for modules that are not there.
+    """This rank's part of the model. Raises ValueError for modules that are missing.
 
     chunks: the model chunks of this pipeline rank (one, or several when interleaved), bare modules in settings.dtype.
     """
@@ -165,7 +165,7 @@ class MegatronModel:
 
 
 def _bridge(settings: ModelSettings, layout: ParallelLayout) -> Bridge:
-    """mbridge's translator for this kind of model, with what it gets wrong or cannot know set right."""
+    """mbridge's translator for this kind of model, with corrections of what it gets wrong or cannot know."""
     modules = chosen(settings.modules, cpu.is_needed())
     hf_config = AutoConfig.from_pretrained(settings.path, trust_remote_code=remote_code.is_trusted())
     rope = hf_config.rope_parameters

@@ -12,12 +12,12 @@ from deltal_openrlhf.runs.files import write_atomically
 
 
 def folder_of(path: str) -> str:
-    """Where configuration and weights are. Those of a name on the hub are downloaded: by the first rank of a node, the others wait."""
+    """The folder of configuration and weights. For a name on the hub, the first rank of a node downloads them, and the others wait."""
     return path if os.path.isdir(path) else snapshot_download(path, allow_patterns=["*.safetensors", "*.json"])
 
 
 def copy_settings(path: str, folder: str, dtype: torch.dtype) -> None:
-    """config.json, with the dtype of the weights that will lie next to it, and generation_config.json if there is one."""
+    """Copy config.json, with the dtype of the weights next to it, and generation_config.json if there is one."""
     source = Path(folder_of(path))
     text = source.joinpath("config.json").read_text(encoding="utf-8")
     config = json.loads(text)

@@ -1,8 +1,7 @@
-"""Which modules a model's layers are made of: Transformer Engine's, or the plain ones of plain_modules.py. No torch.
+"""The modules of a model's layers: Transformer Engine's, or the plain ones of plain_modules.py. No torch.
 
-Transformer Engine's are what GPUs train with. The plain ones run anywhere, and are the only ones without CUDA; on GPUs they serve the
-parity check, in fp32 too: Transformer Engine multiplies fp32 matrices in TF32, and its attention takes fp32 neither packed nor with context
-parallelism.
+GPUs train with Transformer Engine's. The plain ones run anywhere, and without CUDA nothing else runs. On GPUs they serve the parity check,
+also in fp32. Transformer Engine multiplies fp32 matrices in TF32, and its attention takes fp32 neither packed nor with context parallelism.
 """
 
 import importlib.util
@@ -13,9 +12,9 @@ MODULES: tuple[Modules, ...] = get_args(Modules)
 
 
 def chosen(asked: Modules | None, on_cpu: bool) -> Modules:
-    """`asked`, or where it is None: plain without CUDA (on_cpu: torch was built so), else Transformer Engine.
+    """The modules `asked` for. None takes plain ones without CUDA (on_cpu: torch was built so), else Transformer Engine's.
 
-    Raises ValueError for Transformer Engine where it cannot run, and for any other name.
+    Raises ValueError if Transformer Engine cannot run, and for any other name.
     """
     if asked is None:
         asked = "plain" if on_cpu else "transformer-engine"
@@ -29,10 +28,10 @@ def chosen(asked: Modules | None, on_cpu: bool) -> Modules:
 
 
 def config_arguments(modules: Modules) -> dict[str, Any]:
-    """What TransformerConfig is told.
+    """Arguments of TransformerConfig.
 
-    SwiGLU is fused always: Megatron-Core writes it in torch, and it keeps its input only. Rotary embeddings are fused by a kernel of
-    Transformer Engine. The plain modules use no kernel of its, nor of Apex.
+    SwiGLU is always fused: Megatron-Core writes it in torch, and it keeps only its input. A kernel of Transformer Engine fuses rotary
+    embeddings. The plain modules use no kernel of Transformer Engine or Apex.
     """
     fused = {"bias_activation_fusion": True, "apply_rope_fusion": modules == "transformer-engine"}
     if modules == "transformer-engine":

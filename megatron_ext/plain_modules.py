@@ -1,8 +1,8 @@
-"""Plain-torch stand-ins for the Transformer Engine modules of Megatron-Core's layers: for machines without a GPU, and for parity on GPUs.
+"""Plain-torch replacements of the Transformer Engine modules in Megatron-Core's layers, for machines without a GPU and for parity on GPUs.
 
-Parameter names and shapes are those of the Transformer Engine model, so that checkpoints and the mapping to Hugging Face names are the
-same. Megatron-Core's own modules without Transformer Engine refuse sequence parallelism (norm) and context parallelism and packed
-sequences (attention). Slow on long sequences: attention keeps its scores.
+Parameter names and shapes are those of the Transformer Engine model. So checkpoints and the mapping to Hugging Face names are the same.
+Megatron-Core's own modules without Transformer Engine refuse sequence parallelism (norm), context parallelism and packed sequences
+(attention). These modules are slow on long sequences, because attention keeps its scores.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""The strategy object of a Megatron run: the host hands one to every worker, and asks it for ranks, steps and checkpoints.
+"""The strategy object of a Megatron run. The host gives one to every worker and asks it for ranks, steps and checkpoints.
 
-OpenRLHF's mesh of data, ring and tensor parallel ranks stays, with all ranks of a replica in its third dimension; Megatron-Core's groups
-cut that dimension. Imports Megatron-Core in the workers only.
+OpenRLHF's mesh of data, ring and tensor parallel ranks stays, with all ranks of a replica in its third dimension. Megatron-Core's groups
+cut that dimension. Only the workers import Megatron-Core.
 """
 
 import math
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 
 
 class MegatronStrategy(DeltaLStrategy):
-    """One copy per worker; the policy's worker sets `engine` and `schedule`."""
+    """The strategy of one worker. The policy's worker sets `engine` and `schedule`."""
 
     engine: "Engine"
     schedule: torch.optim.lr_scheduler.LRScheduler
 
     def setup_distributed(self, timeout: timedelta = timedelta(minutes=60)) -> None:
-        """As the host, and Megatron-Core's groups too. Raises ImportError where Megatron-Core or mbridge is not what was checked."""
+        """Set up like the host, with Megatron-Core's groups too. Raises ImportError if Megatron-Core or mbridge differ from what was
+        checked.
+        """
         from megatron_ext import bindings
 
         problems = bindings.check()
@@ -78,7 +80,9 @@ class MegatronStrategy(DeltaLStrategy):
         self.last_norm = 0.0
 
     def finish_step(self) -> None:
-        """Update the parameters, unless a loss or the gradient is not finite (RuntimeError on all ranks) or nothing was left to learn."""
+        """Update the parameters. Raises RuntimeError on all ranks for a loss or gradient that is not finite. Skips a step that has nothing
+        to learn.
+        """
         if largest(len(self.bad_losses)):
             raise RuntimeError(next(reasons[0] for reasons in everyones(self.bad_losses) if reasons))
         self.last_norm = self.engine.gradient_norm()
@@ -111,7 +115,7 @@ class MegatronStrategy(DeltaLStrategy):
         yield write_client_state
 
     def load_ckpt(self, model: Any, load_dir: str, tag: str | None = None, **kwargs: Any) -> tuple[str | None, dict]:
-        """(folder, client states) of the newest whole checkpoint. (None, {}) where there is none."""
+        """(folder, client states) of the newest whole checkpoint. (None, {}) if there is none."""
         from megatron_ext import checkpoint
 
         tag = tag or self.resumed_tag(Path(load_dir))

@@ -1,4 +1,4 @@
-"""Which models, and which versions of Megatron-Core and mbridge, this backend was written for. No torch."""
+"""The models, and the versions of Megatron-Core and mbridge, that this backend supports. No torch."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ FP8GlobalStateManager.set_skip_fp8_weight_update_tensor (2.15, 2.16), which only
 
 
 def check_installed(on_cpu: bool) -> None:
-    """Raise ValueError for a package that is missing or of another version. Without a GPU Transformer Engine is not needed."""
+    """Raise ValueError for a package that is missing or has another version. Without a GPU Transformer Engine is not needed."""
     for name, checked in CHECKED.items():
         version = installed_version(name)
         if version is None:
@@ -43,7 +43,7 @@ def check_installed(on_cpu: bool) -> None:
 
 
 def check_model(args: Arguments, layout: ParallelLayout) -> None:
-    """Raise ValueError for a model that cannot be had, that is of another kind or cannot be cut so. args: hierarchical."""
+    """Raise ValueError for a model that is not available, is of another kind, or cannot be cut this way. args: hierarchical."""
     from transformers import AutoConfig
 
     name = args.actor.model_name_or_path

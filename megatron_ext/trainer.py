@@ -1,9 +1,9 @@
-"""The trainer of host/trainer.py on a Megatron engine: same responses, same weights, same loss code, cut over more ranks.
+"""The trainer of host/trainer.py on a Megatron engine: the same responses, weights and loss code, cut over more ranks.
 
-An optimizer step is one run of Megatron-Core's schedule over its micro batches. Where the schedule has a micro batch's log-probabilities
-(on the last pipeline stage), the host's own training step computes the loss from them: its model call is answered with what is there,
-its backward hands the loss to the schedule. So the loss, its clipping, corrections, KL and entropy terms and metrics are the very code
-of a DeepSpeed run.
+An optimizer step is one run of Megatron-Core's schedule over its micro batches. On the last pipeline stage the schedule has a micro batch's
+log-probabilities. There, the host's own training step computes the loss from them. Its model call returns these log-probabilities, and its
+backward passes the loss to the schedule. So the loss, its clipping, corrections, KL and entropy terms and metrics come from the same code
+as in a DeepSpeed run.
 """
 
 import math
@@ -35,7 +35,7 @@ from megatron_ext.strategy import MegatronStrategy
 
 
 class MegatronActor:
-    """What the host calls the actor: asked for a micro batch's log-probabilities, it gives those that `answer` was set to."""
+    """The object that the host calls the actor. Asked for a micro batch's log-probabilities, it returns those that `answer` set."""
 
     is_vlm = False
 
@@ -59,7 +59,7 @@ class MegatronActor:
 
 
 class MegatronActorTrainer(DeltaLActorTrainer):
-    """One per training worker. All ranks of a replica hold the same responses and make the same plan."""
+    """The trainer of one training worker. All ranks of a replica hold the same responses and make the same plan."""
 
     strategy: MegatronStrategy
 
@@ -80,16 +80,16 @@ class MegatronActorTrainer(DeltaLActorTrainer):
     def training_step(
         self, experience: Experience, kl_ctl: float, step: int, loss_batch_info: dict | None = None
     ) -> dict:
-        """What the host reports of a micro batch; the step has been taken (_iter_optimizer_steps)."""
+        """The host's report of a micro batch. The step has already been taken (_iter_optimizer_steps)."""
         return self._statuses.pop(0)
 
     # ── Which responses are trained on together ──
 
     def _plan_epoch(self) -> None:
-        """Shuffle, cut into optimizer steps, and those into micro batches: as many on every data parallel rank.
+        """Shuffle, cut into optimizer steps, and cut those into micro batches, as many on every data parallel rank.
 
-        Rank by rank different responses may need different numbers of micro batches; empty ones fill up. The order depends on the
-        seed and on the number of steps taken, so a resumed run takes the same steps as an uninterrupted one.
+        The responses of different ranks may need different numbers of micro batches; empty ones fill up. The order depends on the seed and
+        on the number of steps taken. So a resumed run takes the same steps as an uninterrupted one.
         """
         items, group = self.replay_buffer.items, self.strategy.ds_device_mesh["dp"].get_group()
         deepspeed_trainer.check_every_rank_has_responses(len(items), group)
@@ -118,7 +118,7 @@ class MegatronActorTrainer(DeltaLActorTrainer):
     def _iter_optimizer_steps(
         self, data_iter: DataLoader, strategy: DeltaLStrategy, accumulated_gradient: int, mask_fn: Callable
     ) -> Iterator[tuple[Experience, dict]]:
-        """Take each optimizer step, then hand its micro batches to the host, which asks training_step for what to report."""
+        """Take each optimizer step, then give its micro batches to the host, which asks training_step for its reports."""
         micro_batches = iter(data_iter)
         for members in self._plan:
             window = list(islice(micro_batches, len(members)))
@@ -172,9 +172,9 @@ class MegatronActorTrainer(DeltaLActorTrainer):
     # ── Weights to vLLM ──
 
     def broadcast_to_vllm(self) -> None:
-        """The host's broadcast, once for the whole model, of which one tensor at a time is whole.
+        """Run the host's broadcast once for the whole model. One tensor at a time is whole.
 
-        The host enters a context of DeepSpeed's around each parameter, on every rank: there its tensor is exported.
+        The host enters one of DeepSpeed's contexts around each parameter, on every rank. There its tensor is exported.
         """
         tensors = self.engine.model.export()
         parameters = [(name, ExportedParameter(name, tensors)) for name in self._exported_names]

@@ -1,6 +1,6 @@
-r"""What kind of answer a gold answer is: for the table of a data set, nothing is graded by it.
+r"""The kind of a gold answer, for the table of a data set. Grading does not use it.
 
-The first kind that fits, of an answer without $, degree and percent signs, and without a \text{unit} at its end.
+The first kind that fits counts. The answer is taken without $, degree and percent signs, and without a \text{unit} at its end.
 """
 
 import re
@@ -40,7 +40,7 @@ def answer_type(gold: str) -> str:
 
 
 def _is_several(compact: str) -> bool:
-    """A comma outside inner brackets of a call, or a form that only a set, a vector or an interval has."""
+    """Whether there is a comma outside the inner brackets of a call, or a form that only sets, vectors and intervals have."""
     if _SEVERAL.search(compact) or re.fullmatch(r"[(\[{].*,.*[)\]}]", compact):
         return True
     depth = 0

@@ -1,12 +1,12 @@
-"""Countdown problems: generated or loaded, split into train and test, and the prompts that ask for them.
+r"""Countdown problems: generated or loaded, split into train and test, and the prompts that ask for them.
 
     deltal data countdown --out data/countdown --template base
-    deltal train --data.prompt_dataset data/countdown/train.jsonl --data.input_key input --data.label_key label \\
-        --reward.remote_url deltal_openrlhf/rewards/countdown_reward.py ...
+    deltal train --data.prompt_dataset data/countdown/train.jsonl --data.input_key input --data.label_key label \
+        --reward.remote_url deltal:countdown ...
 
-A problem is a tuple of numbers and a target: combine every number exactly once with + - * / to reach the target. Whether it
-belongs to train or test depends on (sorted numbers, target) alone, through SHA-256: the same in every process, on every machine
-and for every seed, so that no test problem is ever trained on, in whatever order its numbers stand.
+A problem is a tuple of numbers and a target: combine every number exactly once with + - * / to reach the target. Whether it belongs to
+train or test depends only on (sorted numbers, target), through SHA-256. So the split is the same in every process, on every machine and for
+every seed. No test problem is ever trained on, whatever the order of its numbers.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ def generate(
 
 
 def without_repeats(problems: Sequence[Problem]) -> list[Problem]:
-    """The first of each (sorted numbers, target)."""
+    """Keep the first of each (sorted numbers, target)."""
     first: dict[tuple[tuple[int, ...], int], Problem] = {}
     for problem in problems:
         first.setdefault(same_problem(problem), problem)
@@ -91,7 +91,7 @@ def without_repeats(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def same_problem(problem: Problem) -> tuple[tuple[int, ...], int]:
-    """Equal for problems that differ in the order of their numbers only."""
+    """A key that is equal for problems that differ only in the order of their numbers."""
     return tuple(sorted(problem.numbers)), problem.target
 
 
@@ -107,10 +107,10 @@ def _random_value(values: list[int], rng: random.Random) -> int:
 
 
 def load(source: str, skipped: list[Skipped] | None = None) -> dict[str, list[Problem]]:
-    """The problems of a source (data/sources.py) with columns `nums` (list of int) and `target` (int), by split.
+    """Load the problems of a source (data/sources.py) with columns `nums` (list of int) and `target` (int), by split.
 
-    The split is ours (`split_of`): HUB_NAME has none. Bad rows go to `skipped`; where that is None, the first is a ValueError. So is
-    whatever else is wrong with the source, in one line. Rows are counted from 1.
+    This package makes the split (`split_of`), because HUB_NAME has none. Bad rows go to `skipped`; without it, the first is a ValueError.
+    Any other fault of the source is a ValueError too, in one line. Rows are counted from 1.
     """
     problems: dict[str, list[Problem]] = {split: [] for split in SPLITS}
     for number, row in enumerate(read_rows(source), start=1):
@@ -135,10 +135,10 @@ def _row_problem(row: Any) -> str | None:
 def choose(
     problems: Sequence[Problem], n: int, rng: random.Random, skipped: list[Problem] | None = None
 ) -> list[Problem]:
-    """n of the problems that have a solution.
+    """Choose n of the problems that have a solution.
 
-    Those without one go to `skipped` and others take their places; where it is None, the first is a ValueError. Problems of more than
-    solvable.MOST_NUMBERS numbers are taken as they are.
+    Problems without one go to `skipped`, and others take their places. Without `skipped` the first is a ValueError. Problems of more than
+    solvable.MOST_NUMBERS numbers are not checked.
     """
     chosen = rng.sample(range(len(problems)), n)
     left = iter(sorted(set(range(len(problems))) - set(chosen)))
@@ -168,12 +168,12 @@ def _task(numbers: Sequence[int], target: int) -> str:
 
 
 def base_prompt(numbers: Sequence[int], target: int) -> str:
-    """For a base model: a conversation in plain text that opens the assistant's turn with <think>."""
+    """The prompt for a base model: a conversation in plain text that opens the assistant's turn with <think>."""
     return base_conversation(_task(numbers, target))
 
 
 def chat_messages(numbers: Sequence[int], target: int) -> Messages:
-    """For a chat model, with the host's --data.apply_chat_template."""
+    """The messages for a chat model, with the host's --data.apply_chat_template."""
     system = (
         "You are a helpful assistant. You first think about the reasoning process and then give the user the answer."
     )
@@ -184,5 +184,5 @@ TEMPLATES: dict[str, Callable[[Sequence[int], int], str | Messages]] = {"base": 
 
 
 def label(numbers: Sequence[int], target: int) -> str:
-    """What rewards/countdown_reward.py takes as the label."""
+    """The label, as rewards/countdown_reward.py takes it."""
     return json.dumps({"numbers": list(numbers), "target": target})

@@ -1,10 +1,12 @@
-"""The same problem twice: within the train set, and in train and an eval set.
+r"""Finds repeated problems, within the train set and between train and an eval set.
 
-Within train, two problems are the same if their label is, and their text apart from letter case, LaTeX layout, sentence punctuation,
-and how numbers and words are set apart (by spaces or by braces). Between train and eval labels do not matter, and more is the same, since
-collections copy problems with small edits ("\\ge" for "\\geq", "exist" for "exists"): there a problem is also dropped if the five-word
-sequences of the two texts, LaTeX commands left out, overlap by NEAR or more (Dice: 2 |A and B| / (|A| + |B|)) and at least
-NEAR_SEQUENCES are shared, so that no short problem falls to a common phrase.
+Within train, two problems are the same if their labels are equal and their texts match. Letter case, LaTeX layout, sentence punctuation,
+and the separation of numbers and words (by spaces or by braces) do not matter.
+
+Between train and eval, labels do not matter, and similar texts count too. Collections copy problems with small edits ("\ge" for "\geq",
+"exist" for "exists"). So a train problem is also dropped if its five-word sequences overlap with those of an eval problem by NEAR or more.
+The overlap is Dice, 2 |A and B| / (|A| + |B|), without LaTeX commands. At least NEAR_SEQUENCES sequences have to be shared, so that a
+common phrase does not remove a short problem.
 """
 
 import re
@@ -29,15 +31,16 @@ Sequence = tuple[str, ...]
 
 
 def normalised(text: str) -> str:
-    """The text as the comparison within train sees it. Digits, letters and operators stay, and so does a gap between the
-    first two: "2^{3}4" is "2^3 4"."""
+    """The text as the comparison within train sees it. Digits, letters and operators stay, and so does a gap between the first two:
+    "2^{3}4" is "2^3 4".
+    """
     text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", unicodedata.normalize("NFKC", text).casefold())
     text = _LAYOUT.sub(" ", text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
     return _GAP.sub("", " ".join(_PUNCTUATION.sub("", text).split()))
 
 
 def without_repeats(problems: Iterable[tuple[str, str]]) -> list[int]:
-    """Positions of the (text, label) that are the first of their kind."""
+    """The positions of the first (text, label) of each kind."""
     first: dict[tuple[str, str], int] = {}
     for position, (text, label) in enumerate(problems):
         first.setdefault((normalised(text), label), position)
@@ -45,7 +48,7 @@ def without_repeats(problems: Iterable[tuple[str, str]]) -> list[int]:
 
 
 def with_different_labels(problems: Iterable[tuple[str, str]]) -> list[int]:
-    """Positions of the (text, label) whose text stands there with another label too, the first of each text."""
+    """The positions of texts that also occur with another label, the first of each text."""
     first: dict[str, tuple[int, str]] = {}
     found: dict[int, None] = {}
     for position, (text, label) in enumerate(problems):

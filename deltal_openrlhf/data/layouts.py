@@ -28,7 +28,7 @@ DAPO_AFTER = '\n\nRemember to put your answer on its own line after "Answer:".'
 
 
 def problem_and_answer(row: Any) -> tuple[str, Any]:
-    """The problem's text, and its answer as it stands there: text, number or list. Raises ValueError for any other layout."""
+    """The problem's text and its answer as it stands in the row: a text, number or list. Raises ValueError for an unknown layout."""
     pair = _message_pair(row)
     if pair:
         return text_of(pair[0].get("value"), "the problem"), pair[1]["ground_truth"]["value"]
@@ -79,7 +79,7 @@ def _message_pair(row: Any) -> tuple[dict, dict] | None:
 
 
 def _message_of(messages: list, role: str, what: str) -> Any:
-    """What the one message of this role says. A single message is the user's, whatever it calls itself."""
+    """The text of the one message of this role. A single message is the user's, whatever its role says."""
     if not all(isinstance(message, dict) for message in messages):
         raise ValueError(f"{what} must be a text or a list of messages, got {short(messages)}")
     if len(messages) > 1 or role != "user":
@@ -97,7 +97,7 @@ def _column(row: dict, names: tuple[str, ...]) -> str:
 
 
 def text_of(value: Any, what: str) -> str:
-    """The value without white space around it. Raises ValueError where it is no text, or none that a file can hold."""
+    """The value without white space around it. Raises ValueError if it is not text, or text that a file cannot hold."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{what} must be a non-empty text, got {short(value)}")
     try:

@@ -1,7 +1,7 @@
 r"""Math problems with their gold answers, read from the layouts in which they are published (data/layouts.py).
 
-A list holds several acceptable answers, not the parts of one: Minerva's lists give one value in several forms ("-\frac{1}{3}" and
-"-1/3"), and OlympiadBench writes several solutions into one text ("$(3,2),(-3,2)$").
+A list holds several acceptable answers, not the parts of one. Minerva's lists give one value in several forms ("-\frac{1}{3}" and "-1/3").
+OlympiadBench writes several solutions into one text ("$(3,2),(-3,2)$").
 """
 
 import re
@@ -36,15 +36,15 @@ class Problem(NamedTuple):
 
 
 def read_math(source: str, skipped: list[Skipped] | None = None) -> list[Problem]:
-    """Every problem of a source (data/sources.py).
+    """Read every problem of a source (data/sources.py).
 
-    Rows that are none go to `skipped`; where that is None, the first of them is a ValueError with its number, counted from 1.
+    Bad rows go to `skipped`. Without it, the first of them is a ValueError with its number, counted from 1.
     """
     return _read(source, _golds, skipped)
 
 
 def read_gsm8k(source: str, skipped: list[Skipped] | None = None) -> list[Problem]:
-    """As read_math; the answer is the number after "####", without thousands separators."""
+    """Do the same as read_math. The answer is the number after "####", without thousands separators."""
     return _read(source, lambda answer: [_final_number(answer)], skipped)
 
 
@@ -60,7 +60,7 @@ def _read(source: str, golds: Callable[[Any], list[str]], skipped: list[Skipped]
 
 
 def _golds(answer: Any) -> list[str]:
-    """Distinct acceptable answers: Minerva has "2" and "2\\n"."""
+    r"""The distinct acceptable answers. (Minerva has "2" and "2\n".)"""
     answers = answer if isinstance(answer, list) else [answer]
     if any(isinstance(text, str) and _SOLUTION.search(text) for text in answers):
         raise ValueError("the answer is a solution that ends in '#### N': such files are for deltal data gsm8k")

@@ -1,4 +1,4 @@
-"""Files of rows {"input", "label", "datasource"}: --data.input_key input --data.label_key label in the host."""
+"""Writes files of rows {"input", "label", "datasource"}, for the host's --data.input_key input --data.label_key label."""
 
 import hashlib
 import io
@@ -15,8 +15,11 @@ FORMATS = ("jsonl", "parquet")
 
 
 class Row(NamedTuple):
-    """input: prompt text, or messages for --data.apply_chat_template. label: what the reward reads. datasource: the set's name, by
-    which the host keeps its evaluation apart."""
+    """One row.
+
+    input: prompt text, or messages for --data.apply_chat_template. label: what the reward reads. datasource: the set's name, by which the
+    host separates its evaluation.
+    """
 
     input: str | Messages
     label: str
@@ -35,9 +38,9 @@ SKIPPED = "skipped.json"
 def write(
     files: dict[str, Sequence[Row]], folder: Path, format: str, skipped: Sequence[Skipped] | None = None
 ) -> list[Written]:
-    """Write FOLDER/NAME.jsonl or .parquet for each name, and FOLDER/SKIPPED unless skipped is None: all of them, or none.
+    """Write FOLDER/NAME.jsonl or .parquet for each name, and FOLDER/SKIPPED unless skipped is None. Either all files are written or none.
 
-    Raises ValueError if that cannot be done.
+    Raises ValueError if that is impossible.
     """
     contents = {folder / f"{name}.{format}": _ENCODE[format](rows) for name, rows in files.items()}
     if skipped is not None:

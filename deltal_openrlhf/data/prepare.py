@@ -1,4 +1,4 @@
-"""From problems to the rows of train and eval files: without duplicates, without over-long prompts, in a seeded order."""
+"""Turns problems into the rows of train and eval files: without duplicates, without over-long prompts, in a seeded order."""
 
 import json
 import random
@@ -15,7 +15,10 @@ from deltal_openrlhf.data.prompt_tokens import characters, token_lengths
 
 
 class Prompt(NamedTuple):
-    """text: the problem alone. row: as it is written. length: of the prompt in tokens if there is a tokenizer, else in characters."""
+    """A problem on its way to a file.
+
+    text: the problem alone. row: as it is written. length: that of the prompt, in tokens with a tokenizer, else in characters.
+    """
 
     text: str
     row: Row
@@ -50,8 +53,8 @@ def math_files(
 ) -> Files:
     """Train, the eval sets in their own order, and the holdout if one is wanted.
 
-    Train loses what it repeats and what stands in an eval set or the holdout; eval sets lose only over-long prompts. datasources:
-    of the files whose datasource is not their name. Raises ValueError if a file would be empty.
+    Train loses its repeated problems and those that stand in an eval set or the holdout. Eval sets lose only over-long prompts.
+    datasources: those of the files whose datasource is not their name. Raises ValueError if a file would be empty.
     """
     template = templates.MATH[options.template]
 
@@ -71,7 +74,7 @@ def math_files(
 
 
 def measured(name: str, texts: Sequence[str], rows: Sequence[Row], options: Options) -> list[Prompt]:
-    """Rows with their lengths, without those above max_prompt_tokens. Raises ValueError if none is left."""
+    """The rows with their lengths, without those above max_prompt_tokens. Raises ValueError if none is left."""
     inputs = [row.input for row in rows]
     lengths = token_lengths(inputs, options.tokenizer) if options.tokenizer else list(map(characters, inputs))
     prompts = list(map(Prompt, texts, rows, lengths))
@@ -95,7 +98,7 @@ def _without_repeats(problems: list[Problem], options: Options) -> list[Problem]
 
 
 def _without_eval(train: list[T], evals: Mapping[str, Sequence[Problem | Prompt]], options: Options) -> list[T]:
-    """What of train stands in no eval set. Says how much does, for each set."""
+    """The train problems that stand in no eval set. Prints how many do, for each set."""
     if not evals:
         return train
     index = EvalIndex({name: [problem.text for problem in problems] for name, problems in evals.items()})
@@ -108,7 +111,7 @@ def _without_eval(train: list[T], evals: Mapping[str, Sequence[Problem | Prompt]
 
 
 def _hold_out(train: list[Prompt], options: Options) -> Files:
-    """The first prompts as `holdout`, and those of the others that are unlike them as `train`."""
+    """The first prompts as `holdout`. The others that do not resemble them become `train`."""
     n = options.holdout
     if n >= len(train):
         raise ValueError(f"--holdout {n}: train has only {len(train):,} problems")
@@ -120,7 +123,7 @@ def _hold_out(train: list[Prompt], options: Options) -> Files:
 
 
 def _note_shared_prompts(files: Files, options: Options) -> None:
-    """The host's own evaluation finds the set of an answer by its prompt."""
+    """Print a note about prompts in several eval files. The host's own evaluation finds the set of a response by its prompt."""
     evals = [prompts for name, prompts in files.items() if name != "train"]
     holders = Counter(text for prompts in evals for text in {json.dumps(prompt.row.input) for prompt in prompts})
     shared = sum(count > 1 for count in holders.values())

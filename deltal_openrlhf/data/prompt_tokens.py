@@ -13,9 +13,9 @@ _BATCH = 1000
 
 
 def load_tokenizer(name: str, *, chat: bool, trust_remote_code: bool | None = None) -> Any:
-    """A tokenizer by hub name or folder. Raises ValueError, in one line, if it cannot be read or lacks the chat template.
+    """Load a tokenizer by hub name or folder. Raises ValueError, in one line, if it cannot be read or lacks the chat template.
 
-    trust_remote_code: whether Python that it brings along may run; None for what the process was told (host/remote_code.py).
+    trust_remote_code: whether its own Python may run. None takes the choice of the process (host/remote_code.py).
     """
     from transformers import AutoTokenizer
 
@@ -31,7 +31,9 @@ def load_tokenizer(name: str, *, chat: bool, trust_remote_code: bool | None = No
 
 
 def as_text(prompt: str | Messages, tokenizer: Any) -> str:
-    """As the host's rollouts make it: a text as it is, messages by the chat template up to the assistant's turn."""
+    """The prompt as the host's rollouts make it. A text stays as it is. Messages go through the chat template, up to the
+    assistant's turn.
+    """
     if isinstance(prompt, str):
         return prompt
     return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)

@@ -1,4 +1,4 @@
-"""The tables at the end of `deltal data`: lengths of prompts and kinds of answers, a line for each file."""
+"""The tables at the end of `deltal data`: lengths of prompts and kinds of answers, one line per file."""
 
 import statistics
 from collections import Counter
@@ -13,7 +13,7 @@ EDGES = {"tokens": (64, 128, 256, 512, 1024), "characters": (256, 512, 1024, 204
 
 
 def length_table(lengths: Mapping[str, Sequence[int]], unit: str) -> list[str]:
-    """How many prompts of each file are at most so long."""
+    """The number of prompts of each file up to several lengths."""
     edges = EDGES[unit]
     header = [f"<= {edge}" for edge in edges] + ["more", "median", "longest"]
     rows = {}
@@ -24,7 +24,7 @@ def length_table(lengths: Mapping[str, Sequence[int]], unit: str) -> list[str]:
 
 
 def answer_table(labels: Mapping[str, Sequence[str]]) -> list[str]:
-    """How many answers of each file are of each kind, by the first of several acceptable ones."""
+    """The number of answers of each kind in each file, by the first of several acceptable ones."""
     rows = {}
     for name, texts in labels.items():
         golds = [golds_of(text) for text in texts]

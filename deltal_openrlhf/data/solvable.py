@@ -1,4 +1,4 @@
-"""Whether a countdown problem has a solution: each number once, with + - * /."""
+"""Decides whether a countdown problem has a solution that uses each number once with + - * /."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,14 +10,14 @@ MOST_NUMBERS = 6
 
 
 def is_solvable(numbers: Sequence[int], target: int) -> bool:
-    """Exact, by search over all expressions. Raises ValueError for more than MOST_NUMBERS numbers."""
+    """Search exactly, over all expressions. Raises ValueError for more than MOST_NUMBERS numbers."""
     if len(numbers) > MOST_NUMBERS:
         raise ValueError(f"a problem has {len(numbers)} numbers, allowed are up to {MOST_NUMBERS}")
     return _reaches(tuple(sorted(map(Fraction, numbers))), Fraction(target))
 
 
 def _reaches(numbers: tuple[Fraction, ...], target: Fraction) -> bool:
-    """Whether the last operation can join a value of some of the numbers, of at most half of them, to one of the others."""
+    """Whether one last operation gives the target. It joins a value of at most half of the numbers to a value of the others."""
     if len(numbers) <= 3:
         return target in _values(numbers)
     for part, others in _splits(numbers):
@@ -30,7 +30,7 @@ def _reaches(numbers: tuple[Fraction, ...], target: Fraction) -> bool:
 
 @lru_cache(maxsize=4096)
 def _values(numbers: tuple[Fraction, ...]) -> frozenset[Fraction]:
-    """What all of these numbers, up to three, can make."""
+    """All values of up to three numbers."""
     if len(numbers) == 1:
         return frozenset(numbers)
     values = set()

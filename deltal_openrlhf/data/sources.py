@@ -1,7 +1,7 @@
-"""Where problems come from: a local JSON, JSONL or parquet file, or a data set on the Hugging Face hub.
+"""Reads problems from a local JSON, JSONL or parquet file, or from a data set on the Hugging Face hub.
 
-A source on the hub is written OWNER/NAME, OWNER/NAME@SPLIT, OWNER/NAME:CONFIG or OWNER/NAME:CONFIG@SPLIT; the split is `train` where
-none is named. Everything that is wrong with a source is a ValueError of one line that begins with the source.
+A source on the hub is written OWNER/NAME, OWNER/NAME@SPLIT, OWNER/NAME:CONFIG or OWNER/NAME:CONFIG@SPLIT. The default split is `train`.
+Every fault of a source is a ValueError of one line that begins with the source.
 """
 
 import json
@@ -21,7 +21,7 @@ _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<sp
 
 
 def read_rows(source: str) -> list[Any]:
-    """The rows of a source, at least one. A row is what stands in the file: mostly a dict of columns, in JSON it may be anything."""
+    """Read the rows of a source, at least one. A row is usually a dict of columns, but in JSON it may be anything."""
     path, hub = Path(source), _HUB.fullmatch(source)
     if path.suffix in SUFFIXES or path.exists():
         rows = [row for _, row in read_file(path, source)]
@@ -35,7 +35,7 @@ def read_rows(source: str) -> list[Any]:
 
 
 class Skipped(NamedTuple):
-    """A row that is no problem. number: its place in the source, from 1; None where that is not known any more."""
+    """A row that is not a valid problem. number: its place in the source, from 1; None if it is no longer known."""
 
     source: str
     number: int | None
@@ -44,14 +44,14 @@ class Skipped(NamedTuple):
 
 
 def skip(bad: Skipped, skipped: list[Skipped] | None) -> None:
-    """Add a bad row to those that are left out; where that is None, raise ValueError with its source, number and fault."""
+    """Add a bad row to those that are left out. If that list is None, raise ValueError with its source, number and fault."""
     if skipped is None:
         raise ValueError(f"{bad.source}: row {bad.number}: {bad.why}; --skip_bad leaves such rows out")
     skipped.append(bad)
 
 
 def read_file(path: Path, source: str) -> list[tuple[str, Any]]:
-    """The rows of a local file, each with where it stands: "line 3" of JSON lines, "row 3" of other files."""
+    """The rows of a local file, each with its place: "line 3" in JSON lines, "row 3" in other files."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{source}: a {'folder' if path.is_dir() else 'file of unknown type'}; {FORMS}")
     try:
@@ -80,7 +80,7 @@ def _counted(rows: list[Any]) -> list[tuple[str, Any]]:
 
 
 def _is_one_a_line(text: str) -> bool:
-    """Some files named .json hold one object a line."""
+    """Whether each line is an object. Some files named .json are JSON lines."""
     first, _, rest = text.strip().partition("\n")
     return first.startswith("{") and first.rstrip().endswith("}") and rest.lstrip().startswith("{")
 
@@ -121,7 +121,7 @@ def _read_hub(source: str, name: str, config: str | None, split: str) -> list[di
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """The hub's client without its two lines about each retry: five retries take about 25 s, then it raises."""
+    """A context without the hub client's two lines about each retry. Five retries take about 25 s; then it raises."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
@@ -133,6 +133,6 @@ def quiet_hub() -> Iterator[None]:
 
 
 def folder_problem(out: str) -> str | None:
-    """Why the host could not read files in this folder, None if it can."""
+    """Why the host could not read files in this folder. None if it can."""
     bad = [character for character in ",@" if character in os.fspath(out)]
     return f"a path with {' or '.join(map(repr, bad))} in it, at which OpenRLHF would split it" if bad else None

@@ -1,4 +1,4 @@
-"""How a task is put to a model: plain text for a base model, messages for a chat model."""
+"""The prompts of a task: plain text for a base model, messages for a chat model."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,16 @@ def base_conversation(task: str) -> str:
 
 
 def base_math(problem: str) -> str:
-    """For a base model: asks for the answer in \\boxed{}."""
+    r"""The prompt for a base model, which asks for the answer in \boxed{}."""
     return base_conversation(
         f"{problem}\nShow your work in <think> </think> tags and then give the final answer in \\boxed{{}}."
     )
 
 
 def chat_math(problem: str) -> Messages:
-    """For a chat model, with the host's --data.apply_chat_template. One message: not every chat template knows a system role."""
+    """The message for a chat model, with the host's --data.apply_chat_template. It is one message, because not every chat template has a
+    system role.
+    """
     task = f"{problem}\nPlease reason step by step, and put your final answer within \\boxed{{}}."
     return [{"role": "user", "content": task}]
 

@@ -1,7 +1,8 @@
 """Rewards from HTTP services in OpenRLHF's remote-reward protocol: `deltal serve-rewards`, or a user's own.
 
-A reward is never made up. A service that is away, or that answers with a server error, is asked again with growing pauses until the wait
-is over; then, and at once for an answer that asking again cannot mend (4xx, no number), a RewardError names the address and the reason.
+A reward is never made up. If a service is away or answers with a server error, the client asks again with growing pauses until the wait is
+over. Then it raises a RewardError with the address and the reason. It raises one at once for an answer that cannot improve by repeating
+(4xx, not a number).
 """
 
 import asyncio
@@ -36,21 +37,23 @@ LONGEST_ANSWER = 2**20
 
 
 class RewardError(RuntimeError):
-    """No reward: one line with the address and the reason. It goes into logs, so credentials of the address are left out."""
+    """There is no reward. The message is one line with the address and the reason. It goes into logs, so credentials of the address are
+    left out.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(redacted(message))
 
 
 class _TryAgain(Exception):
-    """This try failed in a way that may pass."""
+    """A try failed in a way that may pass."""
 
 
 class RewardClient:
-    """Asks for one reward at a time per call, many calls at once. Belongs to the event loop that first uses it.
+    """Asks for one reward per call; many calls may run at once. It belongs to the event loop that first uses it.
 
-    addresses: http(s) URLs that take the POST. Every try goes to the next of them in turn. wait: seconds, see DEFAULT_WAIT.
-    token: what every request bears (token.py).
+    addresses: http(s) URLs that take the POST. Each try goes to the next of them in turn. wait: seconds, see DEFAULT_WAIT. token: what
+    every request carries (token.py).
     """
 
     def __init__(self, addresses: Sequence[str], wait: float = DEFAULT_WAIT, token: str | None = None) -> None:
@@ -117,9 +120,9 @@ async def _read(response: aiohttp.ClientResponse, address: str) -> bytes:
 
 
 def reward_of(answer: Any, address: str) -> dict[str, Any]:
-    """The reward in a service's answer to one query, as plain numbers. Raises RewardError for anything but finite numbers, one each.
+    """The reward in a service's answer to one query, as plain numbers. Raises RewardError unless there is one finite number each.
 
-    extra_logs is what the service gave: it ends no run (host/extra_logs.py).
+    extra_logs is returned as the service gave it, because it never ends a run (host/extra_logs.py).
     """
 
     def number(name: str, value: Any) -> float:
@@ -164,7 +167,7 @@ def _detail(answer: bytes) -> str:
 
 
 def check_addresses(addresses: Sequence[str]) -> None:
-    """Raise ValueError for what is no http(s) URL."""
+    """Raise ValueError for an address that is not an http(s) URL."""
     for address in addresses:
         try:
             parts = urlsplit(address)
@@ -179,10 +182,10 @@ def check_addresses(addresses: Sequence[str]) -> None:
 
 
 async def probe(addresses: Sequence[str], token: str | None = None) -> bool:
-    """Whether one of the services is ours.
+    """Whether one of the services is `deltal serve-rewards`.
 
-    Raises RewardError for the first address at which nobody answers, or a service of ours that wants another token.
-    /healthz is asked; a service without it answers 404: it is there.
+    Raises RewardError for the first address that does not answer, or whose service needs another token. The request goes to /healthz. A
+    service without that path answers 404, so it exists.
     """
     ours = False
     timeout = aiohttp.ClientTimeout(total=PROBE_LIMIT)

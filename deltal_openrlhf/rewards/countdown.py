@@ -1,13 +1,13 @@
 r"""Countdown: does the last <answer>...</answer> of a response combine the given numbers to the target?
 
-The answer is an expression of integers, + - * /, unary minus and parentheses, alone or as one side of an equation whose other side is
-the target ("(1 + 2) * 3 = 9", "9 = (1 + 2) * 3": the target is a plain integer and is not one of the numbers). Every number has to be
-used exactly once. Values are exact fractions, so 8 / 3 * 3 is 8. $...$, \boxed{...}, bold type, backticks and a full stop around it do
-not count, and it may be written in LaTeX: \times, \cdot, \div, \frac{8}{3}.
+The answer is an expression of integers, + - * /, unary minus and parentheses. It stands alone or is one side of an equation whose other
+side is the target: "(1 + 2) * 3 = 9" or "9 = (1 + 2) * 3". The target there is a plain integer and is not one of the numbers. Every number
+has to be used exactly once. Values are exact fractions, so 8 / 3 * 3 is 8. $...$, \boxed{...}, bold type, backticks and a full stop around
+the answer are ignored. LaTeX is allowed: \times, \cdot, \div, \frac{8}{3}.
 
-The text of a model is hostile input. It is cut to size first, then limited to the characters of an expression, and only then read by
-Python's parser, whose tree is walked by a whitelist: nothing of it is ever evaluated by Python or sympy. Whatever is not a
-correct answer scores 0; nothing in a response makes `score` raise.
+The text of a model is hostile input. It is cut to size, then limited to the characters of an expression. Only then does Python's parser
+read it, and a whitelist walks its tree. Neither Python nor sympy evaluates any of it. Whatever is not a correct answer scores 0, and
+nothing in a response makes `score` raise.
 """
 
 import ast
@@ -33,7 +33,7 @@ _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
 
 
 class _NotAnAnswer(Exception):
-    """The text is no expression over the whitelist."""
+    """The text is not an expression over the whitelist."""
 
 
 def score(response: str, numbers: Sequence[int], target: int) -> float:
@@ -54,8 +54,9 @@ def score(response: str, numbers: Sequence[int], target: int) -> float:
 
 
 def last_answer(response: str) -> str | None:
-    """What stands in the last closed <answer>...</answer> of the first turn, not in an unfinished <think>; None without one. Linear in
-    the length of the response."""
+    """The content of the last closed <answer>...</answer> of the first turn, outside an unfinished <think>. None if there is none. The time
+    is linear in the length of the response.
+    """
     response = without_unfinished_thought(first_turn(response))
     tags = response.replace("İ", "I").lower()  # the one letter that is longer in lower case
     start = tags.rfind(_OPEN, 0, max(tags.rfind(_CLOSE), 0))
@@ -66,7 +67,7 @@ def last_answer(response: str) -> str | None:
 
 
 def _plain(answer: str) -> str:
-    """Without what is typeset around it, and with the signs of Python."""
+    """The text without typesetting around it, and with Python's signs."""
     before = None
     while answer != before:
         before = answer
@@ -84,7 +85,7 @@ def _is_target(side: str, target: int) -> bool:
 
 
 def _evaluate(expression: str) -> tuple[Fraction, list[int]]:
-    """Value of the expression and the integers in it. Raises _NotAnAnswer, ZeroDivisionError."""
+    """The value of the expression and its integers. Raises _NotAnAnswer or ZeroDivisionError."""
     if not _EXPRESSION.fullmatch(expression):
         raise _NotAnAnswer
     try:

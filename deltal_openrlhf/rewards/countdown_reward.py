@@ -13,9 +13,9 @@ from deltal_openrlhf.rewards.scoring import countdown_problem, response_of
 def reward_func(queries: list[str], prompts: list[str], labels: list[str], **_: object) -> dict:
     """Rewards of n responses.
 
-    queries: prompt and response, decoded from the tokens that the policy saw. prompts, labels: as they stand in the data file.
-    Returns rewards and scores, float32 [n], and in extra_logs the share of responses that gave an answer at all.
-    Raises ValueError for a query that does not start with its prompt and for a broken label: no reward is made up.
+    queries: prompt and response, decoded from the tokens that the policy saw. prompts, labels: as they stand in the data file. Returns
+    rewards and scores, float32 [n], and in extra_logs the share of responses that gave an answer. Raises ValueError for a query that does
+    not start with its prompt, and for a broken label, because a reward is never made up.
     """
     responses = [response_of(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
     rewards = torch.tensor([score(r, *countdown_problem(label)) for r, label in zip(responses, labels, strict=True)])

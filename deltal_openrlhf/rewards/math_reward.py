@@ -10,14 +10,14 @@ from deltal_openrlhf.rewards.scoring import logs_of, response_of, shared_grader,
 
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[str], unmarked: str = "none", **_: object) -> dict:
-    """Rewards of n responses. Blocks until all are graded; threads may call it at once.
+    """Rewards of n responses. Blocks until all are graded. Several threads may call it at once.
 
-    queries: prompt and response, decoded from the tokens that the policy saw. prompts, labels: as they stand in the data file.
-    unmarked: what is graded where a response marks no answer: "none", its last "answer-line" or the "whole" text; --deltal.unmarked
-    sets it.
-    Returns rewards and scores, float32 [n], and in extra_logs for each status of a grade (grade/equal, grade/timeout, ...) 1 for the
-    responses that have it and 0 for the others.
-    Raises ValueError for a query that does not start with its prompt and for a broken label: no reward is made up.
+    queries: prompt and response, decoded from the tokens that the policy saw. prompts, labels: as they stand in the data file. unmarked:
+    what is graded if a response marks no answer: "none", its last "answer-line" or the "whole" text. --deltal.unmarked sets it.
+
+    Returns rewards and scores, float32 [n]. extra_logs has for each status of a grade (grade/equal, grade/timeout, ...) 1 for the responses
+    with that status and 0 for the others. Raises ValueError for a query that does not start with its prompt, and for a broken label,
+    because a reward is never made up.
     """
     grader = shared_grader()
     pending = [

@@ -1,4 +1,4 @@
-"""How long a request may take to arrive: uvicorn waits for the rest of a half-sent one as long as the client likes."""
+"""Bounds the time in which a request has to arrive. uvicorn itself waits for the rest of a request as long as the client likes."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-lengt
 
 
 class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """One connection. It is closed when a request has not arrived as a whole in time; the app's answer takes as long as it takes."""
+    """One connection. It is closed if a request has not arrived as a whole in time. The app may take any time for its answer."""
 
     seconds = SECONDS_TO_ARRIVE
     _deadline: asyncio.TimerHandle | None = None
@@ -28,7 +28,7 @@ class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Start the clock while a request is on its way, and stop it once it is there."""
+        """Start the clock while a request is arriving, and stop it once it is complete."""
         cycle = self.cycle
         if cycle is not None and not cycle.more_body and not cycle.response_complete:
             self._forget()

@@ -14,9 +14,9 @@ RewardFunction = Callable[[list[str], list[str], list[str]], Any]
 
 
 def load_reward_function(flag: str, path: str) -> RewardFunction:
-    """The reward_func of a file, which is executed as the host executes it. Raises ValueError, in one line, if that fails.
+    """Load the reward_func of a file, executed as the host executes it. Raises ValueError, in one line, if that fails.
 
-    flag: that named the file, for the message. path: or deltal:math, deltal:countdown.
+    flag: the flag that named the file, for the message. path: a path, or deltal:math or deltal:countdown.
     """
     spec = importlib.util.spec_from_file_location("reward_func", named.located(path))
     assert spec is not None and spec.loader is not None
@@ -31,7 +31,7 @@ def load_reward_function(flag: str, path: str) -> RewardFunction:
 
 
 def checked_rewards(answer: Any, responses: int) -> torch.Tensor:
-    """The rewards that a reward_func gave for so many responses, float32 [responses].
+    """Check the rewards that a reward_func gave for this many responses, and return them as float32 [responses].
 
     Raises ValueError for anything else, also in `scores`, which decide what dynamic filtering keeps.
     """
@@ -43,9 +43,9 @@ def checked_rewards(answer: Any, responses: int) -> torch.Tensor:
 
 
 def checked_numbers(name: str, given: Any, responses: int, who: str = "reward_func") -> torch.Tensor:
-    """One finite number for each response, float32 [responses]. Raises ValueError for anything else.
+    """Check that there is one finite number for each response, and return them as float32 [responses]. Raises ValueError otherwise.
 
-    name: reward or score. who: gave them, for the message.
+    name: reward or score. who: the source, for the message.
     """
     try:
         numbers = torch.as_tensor(given).float().flatten()

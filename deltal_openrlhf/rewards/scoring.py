@@ -1,6 +1,6 @@
-"""One response against the label of its problem, countdown or math: what the reward files and the reward service share.
+"""Scores one response against the label of its problem, countdown or math. The reward files and the reward service share this.
 
-The label decides: a JSON object is a countdown problem, anything else the gold answer of a math problem. Imports no torch.
+The label decides the task: a JSON object is a countdown problem, anything else the gold answer of a math problem. Imports no torch.
 """
 
 import atexit
@@ -22,7 +22,9 @@ _shared_lock = threading.Lock()
 
 
 def response_of(query: str, prompt: str) -> str:
-    """Only what follows the prompt: a prompt may hold a valid example answer. ValueError if the query does not start with it."""
+    """The text after the prompt, since a prompt may hold a valid example answer. Raises ValueError if the query does not start with the
+    prompt.
+    """
     if not query.startswith(prompt):
         raise ValueError(
             "the query does not start with its prompt, so the response cannot be told apart: either the tokenizer does not give the "
@@ -33,7 +35,7 @@ def response_of(query: str, prompt: str) -> str:
 
 
 def countdown_problem(label: str) -> tuple[list[int], int]:
-    """(numbers, target) of a countdown label. ValueError for a broken one."""
+    """The (numbers, target) of a countdown label. Raises ValueError for a broken one."""
     try:
         problem = json.loads(label)
         numbers, target = problem["numbers"], problem["target"]
@@ -47,12 +49,12 @@ def countdown_problem(label: str) -> tuple[list[int], int]:
 
 
 def answer_of(response: str, label: str, fallback: str = "none") -> str | None:
-    """The answer that is graded; None if the response gives none. fallback: of extract_answer, for math."""
+    """The answer that is graded. None if the response gives none. fallback: that of extract_answer, for math."""
     return last_answer(response) if _is_countdown(label) else extract_answer(response, fallback)
 
 
 def check_label(label: str) -> None:
-    """Raises ValueError for a label that cannot be graded, that no answer can meet, or that any can."""
+    """Raise ValueError for a label that cannot be graded, that no answer can match, or that every answer matches."""
     if _is_countdown(label):
         countdown_problem(label)
     else:
@@ -60,7 +62,7 @@ def check_label(label: str) -> None:
 
 
 def golds_in(label: str) -> int:
-    """How many answers a response is compared with. Raises ValueError for a label that cannot be graded."""
+    """The number of answers with which a response is compared. Raises ValueError for a label that cannot be graded."""
     return 1 if _is_countdown(label) else len(golds_of(label))
 
 
@@ -69,9 +71,9 @@ def _is_countdown(label: str) -> bool:
 
 
 def submit(grader: Grader, response: str, label: str, fallback: str = "none") -> Future[Grade]:
-    """The grade of a response, without its prompt. The reward is 1 if it is equal, else 0. ValueError for a broken label.
+    """The grade of a response, given without its prompt. The reward is 1 if it is equal, else 0. Raises ValueError for a broken label.
 
-    Countdown has the statuses equal, different, and unparsable for a response without <answer>.
+    Countdown has the statuses equal and different, and unparsable for a response without <answer>.
     """
     if _is_countdown(label):
         numbers, target = countdown_problem(label)
@@ -84,12 +86,12 @@ def submit(grader: Grader, response: str, label: str, fallback: str = "none") ->
 
 
 def logs_of(grades: list[Grade]) -> dict[str, list[float]]:
-    """For the host's extra_logs: for each status whether a response has it, 0 or 1; their means are the shares in its metrics."""
+    """The host's extra_logs: for each status 1 if a response has it, else 0. Their means are the shares in its metrics."""
     return {f"grade/{status}": [float(grade.status == status) for grade in grades] for status in STATUSES}
 
 
 def shared_grader() -> Grader:
-    """This process's grader, made at the first call: a reward file may be loaded more than once and is called by many threads."""
+    """This process's grader, made at the first call. A reward file may be loaded more than once, and many threads call it."""
     global _shared
     with _shared_lock:
         if _shared is None:

@@ -1,17 +1,19 @@
 """The reward service: rewards over HTTP, for `deltal serve-rewards`.
 
     POST /get_reward   {"query": [...], "prompts": [...], "labels": [...]}  ->  {"rewards": [...], "scores": [...], "extra_logs": {...}}
-                       OpenRLHF's remote-reward protocol; query is prompt and response, and only what follows the prompt is scored
+                       OpenRLHF's remote-reward protocol; query is prompt and response, and only the text after the prompt is scored
     POST /is_equal     {"str1": gold, "str2": answer}  ->  {"equal": bool, "status": str}        the protocol of the paper's authors
     POST /grade_batch  [{"gold": ..., "pred": ...}, ...]  ->  [{"equal": bool, "status": str}, ...]
     GET  /healthz, /metrics (Prometheus)
 
-gold: an answer, or a list of acceptable ones. pred: an answer, null for none. A body that is too large or a batch of too many golds is
-answered with 413, a malformed one and a broken label with 422, a request without the service's token with 401, each with
-{"detail": one line}.
+gold: an answer, or a list of acceptable ones. pred: an answer, null for none. Each refusal comes with {"detail": one line}:
 
-One request is one pair in most runs, so the path of a request is short: no model classes, no thread, and a pair that the grader's exact
-path decides is answered at once.
+    401   a request without the service's token
+    413   a body that is too large, or a batch of too many golds
+    422   a malformed body, or a broken label
+
+In most runs a request holds one pair, so its path is short: no model classes and no thread. A pair that the grader's exact path decides is
+answered at once.
 """
 
 import asyncio
@@ -40,7 +42,7 @@ SERVICE = "deltal serve-rewards"
 
 
 class _Refused(Exception):
-    """The request is answered with this HTTP status and one line."""
+    """The request gets this HTTP status and one line."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -165,7 +167,7 @@ class Service:
 
 
 def _bearers_only(app: ASGIApp, token: str) -> ASGIApp:
-    """The app for requests that bear the token; it is asked nothing by others."""
+    """Pass requests that carry the token to the app, and refuse all others."""
     refusal = Response(
         json.dumps({"detail": f"this service needs the token in {VARIABLE}", "service": SERVICE}),
         401,

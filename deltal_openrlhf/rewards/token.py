@@ -1,4 +1,6 @@
-"""The token of a reward service: who bears it may ask. It is in an environment variable, never on a command line or in a log."""
+"""The token of a reward service. A request that carries it is answered. It is in an environment variable, never on a command line or in a
+log.
+"""
 
 import hmac
 import os
@@ -12,7 +14,7 @@ SHORTEST = 16
 
 
 def read_token() -> Key | None:
-    """The token of this environment, None if there is none. Raises ValueError for one that is too short, or that no header can hold."""
+    """The token of this environment. None if there is none. Raises ValueError for one that is too short or that a header cannot hold."""
     token = os.environ.get(VARIABLE)
     if not token:
         return None
@@ -25,12 +27,12 @@ def read_token() -> Key | None:
 
 
 def headers_of(token: str | None) -> dict[str, str]:
-    """The headers that bear it."""
+    """The headers that carry the token."""
     return {"Authorization": f"Bearer {str(token)}"} if token else {}
 
 
 def is_borne(token: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a request bears the token. headers: as ASGI has them, names in small letters."""
+    """Whether a request carries the token. headers: as ASGI has them, with names in small letters."""
     given = [value for name, value in headers if name == b"authorization"]
     scheme, _, value = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
     return hmac.compare_digest(value.strip(), token.encode()) and scheme.lower() == b"bearer"

@@ -1,9 +1,11 @@
-"""The sharded update against the same update in one process. `deltal parity --help` runs one case on this machine.
+"""Compares the sharded update with the same update in one process. `deltal parity --help` runs one case on this machine.
 
-A case cuts a tiny model and a batch of 16 responses, of length 1 to 24 and one of them empty, over ranks and micro batches, in processes
-of its own (gloo without GPUs, NCCL with them). The trainer, the engine and the optimizer are those of a run. Compared are the whole
-gradient before clipping, the loss, and the parameters after a plain SGD step (learning rate 1, no clipping: nothing hides a constant
-factor) and after an AdamW step whose clip binds. The other side (reference.py) is transformers and autograd, one response at a time.
+A case cuts a tiny model and a batch over ranks and micro batches, in processes of its own (gloo without GPUs, NCCL with them). The batch
+has 16 responses of length 1 to 24, one of them empty. The trainer, the engine and the optimizer are those of a run.
+
+Three things are compared: the whole gradient before clipping, the loss, and the parameters after two kinds of steps. One is a plain SGD
+step with learning rate 1 and no clipping, so that nothing hides a constant factor. The other is an AdamW step whose clip binds. The other
+side (reference.py) is transformers and autograd, one response at a time.
 """
 
 import math
@@ -23,7 +25,7 @@ SAVED = ("gradient", "sgd", "adam")
 
 @dataclass(frozen=True)
 class Result:
-    """gradient: ||g - g*|| / ||g*||; the others are the largest difference of one value. norm: ||g*||."""
+    """gradient: ||g - g*|| / ||g*||. The others are the largest difference of one value. norm: ||g*||."""
 
     case: ShardedCase
     gradient: float

@@ -1,4 +1,4 @@
-"""What is compared: a layout, a loss, a model, and the wrong ways that have to be noticed."""
+"""The compared cases: a layout, a loss, a model, and the mistakes that have to be noticed."""
 
 import math
 import os

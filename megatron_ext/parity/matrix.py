@@ -49,5 +49,5 @@ MATRIX = (*ONE, *TWO, *FOUR)
 
 
 def cases_for(modules: Modules, dtype: str | None = None) -> list[ShardedCase]:
-    """The covering set on these modules, by number of ranks. dtype: "fp32" or "bf16", None for what the modules are compared in."""
+    """The covering set on these modules, by number of ranks. dtype: "fp32" or "bf16", None for the modules' usual one."""
     return [replace(case, modules=modules, dtype=dtype or DTYPE[modules]) for case in MATRIX]

@@ -1,4 +1,6 @@
-"""The same step in one process: transformers and autograd, one response at a time, weights by definition. Nothing of Megatron-Core."""
+"""The same step in one process: transformers and autograd, one response at a time, weights by definition. It uses nothing of
+Megatron-Core.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""The real trainer and engine on one rank of a case: the gradient, and the parameters after a plain and after an Adam step."""
+"""The real trainer and engine on one rank of a case. They give the gradient, and the parameters after a plain step and after an
+Adam step.
+"""
 
 from collections.abc import Iterator
 from types import SimpleNamespace

@@ -57,7 +57,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class StageMemory:
-    """Bytes on one rank of a pipeline stage while it trains."""
+    """The bytes on one rank of a pipeline stage while it trains."""
 
     weights: int
     gradients: int

@@ -1,4 +1,4 @@
-"""The layouts that were found as a table, with what stands in its columns."""
+"""Prints the layouts that were found as a table, with an explanation of its columns."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ Time of an optimizer step: bubble, comm and over (all overhead, recomputation in
 
 
 def report(model: str, request: Request, found: Sequence[Plan], refused: Counter[str], top: int) -> str:
-    """The best `top` layouts that fit, the nearest misses, and what is not possible for which reason. model: as it was asked for."""
+    """The best `top` layouts that fit, the nearest misses, and the reasons why others are impossible. model: as the user named it."""
     fitting = [p for p in found if p.fits]
     misses = found[len(fitting) :]
     machine = request.machine

@@ -1,4 +1,4 @@
-"""Every layout that a model, the GPUs and the batch allow, with its memory and time on paper: those that fit first. No torch."""
+"""Finds every layout that a model, the GPUs and the batch allow, with its memory and time on paper. Those that fit come first. No torch."""
 
 import math
 from collections import Counter
@@ -13,7 +13,9 @@ from megatron_ext.planning.shape import ModelShape
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. Memory in GiB. tokens_per_micro_batch: of one replica. mean_length: of prompt and response, in tokens."""
+    """The request of the user. Memory is in GiB. tokens_per_micro_batch: those of one replica. mean_length: tokens of prompt and
+    response.
+    """
 
     shape: ModelShape
     machine: Machine
@@ -31,9 +33,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """One layout. recompute: whether it is needed. memory, time: with recompute as it says; activations: (without, with), in bytes.
+    """One layout.
 
-    free: GiB that are left at the worse of the two moments, training and generation; below 0 it does not fit.
+    recompute: whether it is needed. memory, time: those with `recompute`. activations: (without, with), in bytes. free: GiB that are left
+    at the worse of two moments, training and generation. Below 0 the layout does not fit.
     """
 
     layout: ParallelLayout
@@ -53,7 +56,7 @@ class Plan:
 
 
 def plans(request: Request) -> tuple[list[Plan], Counter[str]]:
-    """All possible layouts, best first, and how many are not possible for which reason."""
+    """All possible layouts, the best first, and the number of impossible ones for each reason."""
     found: list[Plan] = []
     refused: Counter[str] = Counter()
     for layout in _layouts(request):

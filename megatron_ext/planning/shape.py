@@ -1,4 +1,6 @@
-"""A model's sizes, from its Hugging Face configuration, and its exact parameters: whole, and on one rank of a layout. No torch."""
+"""A model's sizes from its Hugging Face configuration, and its exact number of parameters, in total and on one rank of a layout.
+No torch.
+"""
 
 import json
 import math
