@@ -1,7 +1,7 @@
-"""What trains the policy: the seam between OpenRLHF's pipeline and a training backend, and the registry of backends.
+"""The interface between OpenRLHF's pipeline and a training backend, which trains the policy, and the registry of backends.
 
-host/ and train/ know a backend by the protocols below. Its module is imported when a run or the parser asks for it, so a backend whose
-package is not installed costs nothing and keeps no other one from working.
+host/ and train/ know a backend only by the protocols below. Its module is imported when a run or the parser asks for it. So a backend whose
+package is missing costs nothing and does not affect the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ CLIENT_STATES = "client_states.pt"
 
 
 class Entry(NamedTuple):
-    """module: its BACKEND is the backend. mark: a file that only its checkpoints hold; None: its checkpoints are those without a mark."""
+    """One backend of the registry.
+
+    module: its BACKEND is the backend. mark: a file that only its checkpoints hold. None: its checkpoints are those without a mark.
+    """
 
     module: str
     mark: str | None = None
@@ -112,7 +115,7 @@ def load(name: str) -> Backend:
 
 
 def installed() -> Iterator[Backend]:
-    """The backends whose packages are there, in the order of the registry."""
+    """The backends whose packages are installed, in the order of the registry."""
     for name in REGISTRY:
         try:
             yield load(name)
@@ -121,7 +124,7 @@ def installed() -> Iterator[Backend]:
 
 
 def saved_by(folder: Path) -> str:
-    """Name of the backend that wrote the checkpoint in this folder; its package need not be installed."""
+    """The name of the backend that wrote the checkpoint in this folder. Its package need not be installed."""
     for name, entry in REGISTRY.items():
         if entry.mark is not None and (folder / entry.mark).exists():
             return name

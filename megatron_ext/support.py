@@ -15,9 +15,9 @@ LLAMA3_ROPE = {"low_freq_factor": 1, "high_freq_factor": 4, "original_max_positi
 CHECKED = {"megatron-core": "0.16.1", "mbridge": "0.15.1"}
 INSTALL = "pip install --no-deps " + " ".join(f"{name}=={version}" for name, version in CHECKED.items())
 TRANSFORMER_ENGINE = ">=2.9,<2.21"
-"""Megatron-Core 0.16.1 asks for below 2.12. By the sources of each minor version up to 2.20.2, everything that it and mbridge import from
-Transformer Engine is there to 2.20 as in 2.11, and no argument that they pass is gone or in another place, but for
-FP8GlobalStateManager.set_skip_fp8_weight_update_tensor (2.15, 2.16), which only CUDA graphs call. Read, not run on a GPU."""
+"""Megatron-Core 0.16.1 asks for a version below 2.12. The sources of each minor version up to 2.20.2 were read, and none was run on a GPU.
+Up to 2.20 they have everything that Megatron-Core and mbridge import, as in 2.11. No argument that these pass is gone or moved, with one
+exception: FP8GlobalStateManager.set_skip_fp8_weight_update_tensor (2.15, 2.16), which only CUDA graphs call."""
 
 
 def check_installed(on_cpu: bool) -> None:

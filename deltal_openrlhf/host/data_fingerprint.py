@@ -84,8 +84,8 @@ def check_resumed_data(now: Fingerprint | None, saved: Sequence[Any] | None, tag
     then = Fingerprint(*saved)
     if now.sha256 != then.sha256:
         raise ValueError(
-            f"checkpoint {tag} was trained on other data ({_difference(now, then)}), so rows would be trained twice or never; resume with "
-            "the data it was saved with, or start from the exported model with another --ckpt.path"
+            f"checkpoint {tag} was trained on other data ({_difference(now, then)}), so rows would come twice or never; resume with its "
+            "data, or start from the exported model with another --ckpt.path"
         )
     if now.flags[ORDER] != then.flags[ORDER]:
         raise ValueError(

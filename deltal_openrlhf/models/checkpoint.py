@@ -1,4 +1,4 @@
-"""A checkpoint of transformers: its folder, and what identifies its weights."""
+"""A checkpoint of transformers: its folder, and the identity of its weights."""
 
 import hashlib
 import os

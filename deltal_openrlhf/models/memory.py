@@ -1,8 +1,8 @@
-"""What a transformers model takes in memory next to its parameters, from its configuration: training passes, sampling; and what is free.
+"""The memory of a transformers model beyond its parameters, from its configuration: for training passes and for sampling, and what is free.
 
-Numbers a token of a training pass, of L layers with hidden size h, attention widths q and k (heads x head size; k of keys and of values),
-MLP width f and vocabulary V, as autograd keeps them where nothing is fused or computed again; logits in float32, all else in the model's
-dtype:
+A training pass keeps these numbers per token, if nothing is fused or computed again. The model has L layers with hidden size h, MLP width f
+and vocabulary V. q and k are the attention widths (heads x head size; k for keys and for values). Logits are in float32, everything else in
+the model's dtype:
 
     norms       6 h a layer: input, normalised, scaled; twice                        3 h for the last one
     attention   3 q + 2 k + one a head: queries, output and its copy in order of tokens; keys, values; log-sum-exp
@@ -10,8 +10,8 @@ dtype:
     MLP         4 f: gate, its activation, up, their product
     logits      6 V: logits, a copy without the last position, and in the backward pass four at once of their gradient
 
-A fused attention kernel keeps no scores; torch's plain one keeps heads x tokens of the row for each token.
-tests/models/test_model_memory.py holds the estimates to what torch allocates on a CPU.
+A fused attention kernel keeps no scores. torch's plain one keeps heads x tokens of the row for each token.
+tests/models/test_model_memory.py compares the estimates with what torch allocates on a CPU.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,6 @@
-"""How many positions a model has, by the rule of vLLM: it refuses to sample beyond them (vllm/config/model.py, _get_and_verify_max_len)."""
+"""The number of positions of a model, by vLLM's rule. vLLM refuses to sample beyond them (vllm/config/model.py,
+_get_and_verify_max_len).
+"""
 
 from typing import TYPE_CHECKING
 

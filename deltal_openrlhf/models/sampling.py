@@ -1,4 +1,4 @@
-"""Responses from a transformers model, without an engine: exact weights, any dtype, one process. For small models and measurements.
+"""Samples responses from a transformers model without an engine: exact weights, any dtype, one process. For small models and measurements.
 
 `deltal eval` and training sample with vLLM.
 """

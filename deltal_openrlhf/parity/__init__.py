@@ -1,10 +1,11 @@
-"""The real trainer's update against brute force: ActorPPOTrainer and DeepSpeed engine as in a run, without Ray and vLLM.
+"""Compares the real trainer's update with brute force. ActorPPOTrainer and the DeepSpeed engine are those of a run, without Ray and vLLM.
 
-A case (cases.py) fixes a batch of responses, one of them empty, and cuts it into ranks, micro batches or dynamic batches; the real
-trainer (host_update.py) trains it with plain SGD at learning rate 1 without clipping, in fp32. The parameters' change is compared with
-a reference (reference.py) that takes one response at a time. Adam and clipping would hide a constant factor, the classic mistake
-here, so neither is used. `deltal verify --only gradients --seconds 900` runs the whole matrix (matrix.py),
-tests/parity/test_gradients.py a covering part of it.
+A case (cases.py) fixes a batch of responses, one of them empty, and cuts it into ranks, micro batches or dynamic batches. The real trainer
+(host_update.py) trains it in fp32, with plain SGD at learning rate 1 and without clipping. The change of the parameters is compared with a
+reference (reference.py) that takes one response at a time. Adam and clipping would hide a constant factor, the classic mistake here, so
+neither is used.
+
+`deltal verify --only gradients --seconds 900` runs the whole matrix (matrix.py), and tests/parity/test_gradients.py a covering part of it.
 """
 
 from collections.abc import Iterator, Sequence

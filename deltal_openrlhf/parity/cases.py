@@ -1,4 +1,4 @@
-"""The ways to train on one small batch, the batch, and the model: the same in every process."""
+"""The ways to train on one small batch, the batch itself, and the model. They are the same in every process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

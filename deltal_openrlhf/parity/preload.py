@@ -1,6 +1,6 @@
-"""What the server of forkserver.py imports before the first fork. Importing this module does it; nothing else should.
+"""The imports of forkserver.py's server before its first fork. Importing this module makes them; nothing else should import it.
 
-Not megatron_ext: without a GPU its import changes torch for the whole process (megatron_ext/cpu.py).
+megatron_ext is not among them: without a GPU its import changes torch for the whole process (megatron_ext/cpu.py).
 """
 
 import contextlib

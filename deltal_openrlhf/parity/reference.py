@@ -1,4 +1,6 @@
-"""The same update by brute force: one response at a time, every weight by its definition in Python floats. Nothing of aggregation.py."""
+"""The same update by brute force: one response at a time, every weight by its definition in Python floats. It uses nothing of
+aggregation.py.
+"""
 
 import torch
 

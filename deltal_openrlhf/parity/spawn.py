@@ -1,7 +1,7 @@
-"""Functions that run on several ranks, each in a process of its own: with a hard time limit, and nothing left behind.
+"""Runs functions on several ranks, each in a process of its own, with a hard time limit and nothing left behind.
 
-Ranks talk gloo without GPUs and NCCL with them. More ranks than GPUs share these: NCCL refuses two ranks on one GPU of one host, so each
-rank says that it is a host of its own, and they talk over loopback sockets. That is slow, and right for a check.
+Ranks use gloo without GPUs and NCCL with them. If there are more ranks than GPUs, they share the GPUs. NCCL refuses two ranks on one GPU of
+one host, so each rank claims to be a host of its own, and they use loopback sockets. That is slow, but correct for a check.
 """
 
 import contextlib

@@ -27,9 +27,9 @@ def response_of(query: str, prompt: str) -> str:
     """
     if not query.startswith(prompt):
         raise ValueError(
-            "the query does not start with its prompt, so the response cannot be told apart: either the tokenizer does not give the "
-            "prompt back (decode(encode(prompt)) != prompt), or the prompt was cut to fit --data.max_len minus "
-            f"--rollout.max_new_tokens. prompt: {prompt[:80]!r}, query: {query[:80]!r}"
+            "the query does not start with its prompt, so the response cannot be separated. Either the tokenizer does not give the prompt "
+            "back (decode(encode(prompt)) != prompt), or the prompt was cut to --data.max_len minus --rollout.max_new_tokens. "
+            f"prompt: {prompt[:80]!r}, query: {query[:80]!r}"
         )
     return query[len(prompt) :]
 

@@ -1,4 +1,4 @@
-"""stdout and stderr of this process, and of the processes that it starts, into a log file."""
+"""Redirects stdout and stderr of this process, and of the processes that it starts, to a log file."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ _DESCRIPTORS = (1, 2)
 
 
 class Console(NamedTuple):
-    """What stdout and stderr were before they went to a file."""
+    """The original stdout and stderr of a process whose output goes to a file."""
 
     out: TextIO
     err: TextIO
@@ -28,7 +28,7 @@ def send_output_to(path: Path) -> None:
 
 @contextmanager
 def output_to(path: Path) -> Iterator[Console]:
-    """Inside, stdout and stderr go to the end of `path`."""
+    """Inside this context, stdout and stderr go to the end of `path`."""
     saved = [os.dup(descriptor) for descriptor in _DESCRIPTORS]
     console = Console(*(os.fdopen(original, "w", buffering=1, errors="replace") for original in saved))
     try:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Writes files that are either whole or absent."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 @contextmanager
 def named(path: str | os.PathLike) -> Iterator[None]:
-    """Inside, errors of the system say the path; those of a write ("No space left on device") do not by themselves."""
+    """Inside this context, errors of the system name the path. Those of a write ("No space left on device") do not by themselves."""
     try:
         yield
     except OSError as error:
@@ -26,9 +26,9 @@ def write_atomically(path: str | os.PathLike, text: str) -> None:
 
 
 def write_all_atomically(contents: Mapping[Path, bytes | Callable[[IO[bytes]], None]]) -> None:
-    """Write several files: bytes, or what a function writes into the open file.
+    """Write several files from bytes, or from a function that writes into the open file.
 
-    None gets its name before all are on the disk: what fails before that leaves every old file as it was.
+    No file gets its name before all are on the disk. A failure before that leaves every old file unchanged.
     """
     beside = {path: path.with_name(f"{path.name}.{os.getpid()}.tmp") for path in contents}
     for path in contents:
@@ -50,7 +50,7 @@ def write_all_atomically(contents: Mapping[Path, bytes | Callable[[IO[bytes]], N
 
 
 def records(value: Any, depth: int) -> str:
-    """JSON text with one entry a line: what lies `depth` levels deep is a line. Ends with a newline.
+    """JSON text with one entry per line: what lies `depth` levels deep is a line. Ends with a newline.
 
     records([{"a": 1}, {"a": 2}], 1) has a line for each of the two mappings.
     """

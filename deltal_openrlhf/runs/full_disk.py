@@ -1,4 +1,6 @@
-"""No space left: which path, how much was needed, and how much is free. Libraries say it in many ways, most of them without a path."""
+"""Reports a full disk: the path, the space that was needed, and the free space. Libraries report it in many ways, most of them without a
+path.
+"""
 
 import errno
 import shutil
@@ -14,26 +16,26 @@ NEARLY_NONE = 64 * 2**20
 
 
 def readable(size: float) -> str:
-    """As in "40.1 GiB", "3.2 MiB"."""
+    """A size such as "40.1 GiB" or "3.2 MiB"."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"
 
 
 def existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that is there."""
+    """The path itself, or the nearest existing folder above it."""
     path = path.absolute()
     return next(place for place in (path, *path.parents) if place.exists())
 
 
 def free(path: Path) -> int:
-    """Bytes that a user may still write at a path, which need not be there. Quotas are not known."""
+    """The bytes that a user may still write at a path, which need not exist. Quotas are not known."""
     return shutil.disk_usage(existing(path)).free
 
 
 @contextmanager
 def named_if_full(path: Path, what: str, needed: Callable[[], int | None]) -> Iterator[None]:
-    """Inside, an error because the disk is full becomes an OSError in one line that names the path.
+    """Inside this context, an error because the disk is full becomes an OSError in one line that names the path.
 
-    what: is being written, "checkpoint global_step8". needed: its bytes, None if not known.
+    what: the thing that is written, such as "checkpoint global_step8". needed: its bytes, None if unknown.
     """
     try:
         yield

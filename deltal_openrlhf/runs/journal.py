@@ -1,6 +1,6 @@
 """A folder whose results grow over several runs of a command: settings.json, an append-only file of JSON lines, and a lock.
 
-settings.json says what the results depend on. A run with other settings is refused, and its results are never mixed with earlier ones.
+settings.json holds everything that the results depend on. A run with other settings is refused, so results are never mixed.
 """
 
 import errno
@@ -30,9 +30,9 @@ Self = TypeVar("Self", bound="Journal[Any]")
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Each difference of two settings in words: "--n 2, not 4", or "another model: config.json differs" (see CHECKSUMS).
+    """Each difference of two settings in words, such as "--n 2, not 4", or "another model: config.json differs" (see CHECKSUMS).
 
-    Settings are JSON objects by the names of flags; what is an object itself holds further settings.
+    Settings are JSON objects by the names of flags. A value that is an object holds further settings.
     """
     found: list[str] = []
     for name in dict.fromkeys([*earlier, *now]):
@@ -56,7 +56,7 @@ def _changed_entry(before: Mapping[str, Any], after: Mapping[str, Any]) -> str |
 
 
 def is_begun(folder: Path, settings: Mapping[str, Any], kind: str) -> bool:
-    """Whether `folder` holds settings. Raises ValueError, in one line, if these are others, or broken. kind: "run", for the message."""
+    """Whether `folder` holds settings. Raises ValueError, in one line, if they are different or broken. kind: "run", for the message."""
     path = folder / SETTINGS
     if not path.exists():
         return False
@@ -77,11 +77,11 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def lock(file: IO, busy: str) -> None:
-    """Lock an open file until this process closes it. Raises ValueError(busy) where another process has it.
+    """Lock an open file until this process closes it. Raises ValueError(busy) if another process has it.
 
-    A file system without locks is said on stderr: nothing would keep two processes apart.
+    If the file system has no locks, a line on stderr says so, because nothing would keep two processes apart.
 
-    Processes that this one starts do not inherit the lock. It is gone as soon as the file is closed under whatever descriptor.
+    Processes that this one starts do not inherit the lock. It is gone as soon as the file is closed under any descriptor.
     """
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,7 +95,7 @@ def lock(file: IO, busy: str) -> None:
 
 @contextmanager
 def locked(folder: Path, kind: str) -> Iterator[None]:
-    """One process at a time in this folder, which is made. Raises ValueError where there is another. kind: "comparison"."""
+    """Allow one process at a time in this folder, which is made if needed. Raises ValueError if there is another. kind: "comparison"."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a") as file:
         lock(file, f"{folder}: another {kind} is writing there")
@@ -103,7 +103,7 @@ def locked(folder: Path, kind: str) -> Iterator[None]:
 
 
 class Journal(Generic[Line]):
-    """A context manager: locked by this process while it is open. lines: those that it held when it was opened."""
+    """A context manager, locked by this process while it is open. lines: those that the file held when it was opened."""
 
     def __init__(
         self,

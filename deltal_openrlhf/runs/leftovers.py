@@ -1,8 +1,8 @@
-"""What killed processes of a run leave: semaphores and shared memory in /dev/shm, sockets and files in the temporary folder.
+"""Removes what killed processes of a run leave: semaphores and shared memory in /dev/shm, sockets and files in the temporary folder.
 
-The driver makes a Leftovers, whose folder is known to all processes of the run (FOLDER in their environment). Each of them calls mark(),
-which gives semaphores and shared memory of multiprocessing a name that begins with the folder's, and puts vLLM's sockets into it. So
-remove() finds this run's own and nothing else. A driver that was killed leaves the folder; the next one on this machine removes it.
+The driver makes a Leftovers. All processes of the run know its folder (FOLDER in their environment) and call mark(). This gives semaphores
+and shared memory of multiprocessing a name that begins with the folder's, and puts vLLM's sockets into it. So remove() finds this run's own
+and nothing else. A killed driver leaves the folder, and the next one on this machine removes it.
 
 On other machines of a cluster mark() finds no folder and changes nothing.
 """
@@ -24,7 +24,7 @@ _LONGEST = 60
 
 
 class Leftovers:
-    """Made by the driver before it starts other processes. Removes what earlier drivers left that were killed."""
+    """The leftovers of one run. The driver makes it before it starts other processes. It removes what earlier, killed drivers left."""
 
     def __init__(self) -> None:
         parent = tempfile.gettempdir()

@@ -1,4 +1,4 @@
-"""Which packages are installed, and in which version."""
+"""The installed packages and their versions."""
 
 import importlib.metadata
 from importlib.util import find_spec

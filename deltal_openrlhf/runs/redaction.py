@@ -1,8 +1,8 @@
-"""Credentials are used, and never shown: keys, tokens, and addresses with a password or a query.
+"""Hides credentials wherever they are shown: keys, tokens, and addresses with a password or a query.
 
-Key and Address hide themselves wherever a namespace, a list or a tuple that holds them is printed, in this process and, since they are
-pickled as they are, in any other. `redacted` is for text, just before somebody reads it. What `ps` and Ray's list of jobs show is the
-command line as it was typed, which no program can take back: environment variables are not on it.
+A Key or an Address is hidden wherever a namespace, a list or a tuple that holds it is printed. This holds in this process, and in any
+other, because it is pickled as it is. `redacted` is for text, just before somebody reads it. `ps` and Ray's list of jobs show the command
+line as it was typed, which no program can change. They do not show environment variables.
 """
 
 import os

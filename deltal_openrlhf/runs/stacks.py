@@ -1,7 +1,7 @@
-"""The stacks of other processes, without a debugger's rights: a process offers them, and writes them to itself when it is asked. Linux.
+"""The stacks of other processes, without a debugger's rights. A process offers its stacks, and writes them when it is asked. Linux only.
 
-faulthandler writes from the signal handler, so a process that holds Python's lock, or waits in a collective, answers too. It writes into
-anonymous memory, which the asking process reads by way of /proc: nothing is left on a disk, and the parts of several processes do not mix.
+faulthandler writes from the signal handler. So a process that holds Python's lock, or waits in a collective, answers too. It writes into
+anonymous memory, which the asking process reads through /proc. Nothing stays on a disk, and the parts of several processes do not mix.
 """
 
 import faulthandler
@@ -21,12 +21,12 @@ _TIME_TO_WRITE = 2.0
 
 
 def offer() -> None:
-    """Let other processes of this user ask for the stacks of this one. Once in each process."""
+    """Let other processes of this user ask for the stacks of this one. Call it once in each process."""
     faulthandler.register(SIGNAL, file=os.memfd_create(_NAME), all_threads=True)
 
 
 def collect(processes: Iterable[psutil.Process]) -> dict[str, str]:
-    """{"pid and command": stacks} of those of the processes that offer them. The others are left alone: the signal would end them."""
+    """{"pid and command": stacks} of the processes that offer them. The others are not signalled, because the signal would end them."""
     asked = [process for process in processes if _offers(process.pid)]
     for process in asked:
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them, whatever kills it, and the end of those that did. Linux."""
+"""Processes that end with the one that started them, whatever kills it. Linux only."""
 
 import ctypes
 import os

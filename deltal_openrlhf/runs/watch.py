@@ -1,4 +1,4 @@
-"""A look at something every few seconds, in a thread of its own."""
+"""Looks at something every few seconds, in a thread of its own."""
 
 import threading
 from collections.abc import Callable

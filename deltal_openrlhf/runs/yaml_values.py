@@ -1,7 +1,7 @@
 """YAML files of settings, with the line of each key.
 
-A key that is there twice is refused (PyYAML keeps the last one), and 1e-6 is a number (PyYAML takes it for text). read_yaml gives plain
-values; read_with_lines gives each value as it is written, for readers that know its type and name its line.
+A repeated key is refused (PyYAML keeps the last one), and 1e-6 is a number (PyYAML takes it for text). read_yaml gives plain values.
+read_with_lines gives each value as it is written, for readers that know its type and name its line.
 """
 
 import re

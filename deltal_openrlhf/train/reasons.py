@@ -30,8 +30,8 @@ def reason(error: BaseException, log: Path | None = None) -> str:
     if worker:
         if pid and log and (place := _held_lock(pid[1], log)):
             return (
-                f"no reward from {place}: it let nothing else run for longer than --deltal.reward_wait; worker {worker[1]} (pid {pid[1]}) "
-                "ended itself, with its stacks in the log behind 'Timeout'"
+                f"no reward from {place}: it blocked its process for longer than --deltal.reward_wait; worker {worker[1]} (pid {pid[1]}) "
+                "ended itself, and its stacks are in the log after 'Timeout'"
             )
         who = f"pid {pid[1]}{_rank(pid[1], log)}" if pid else "pid unknown"
         cause = next(

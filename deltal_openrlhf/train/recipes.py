@@ -213,8 +213,8 @@ TASK_DIFFERENCES = {
     "countdown": (
         (
             "data",
-            "deltal data countdown: our prompt's wording; split by a hash. With --source the authors' rows, chosen at random; without it "
-            "generated problems, of 3 to 6 numbers unless --num_numbers 3 4 says otherwise, 20,000 unless --train does",
+            "deltal data countdown: our prompt's wording, split by a hash. --source takes the authors' rows, chosen at random. Without it, "
+            "problems are generated, 20,000 of 3 to 6 numbers unless --train and --num_numbers say otherwise",
             "Jiayi-Pan/Countdown-Tasks-3to4 (3 or 4 numbers), rows 0 to 327,679 and the next 1,024 for the test",
         ),
         (

@@ -1,4 +1,4 @@
-"""Whether this machine computes the update that it should: what `deltal verify` runs.
+"""Checks that this machine computes the right update. This is what `deltal verify` runs.
 
     outcome.py     a part's budget, and one checked case: a line on the console, a line of JSON
     run.py         the parts in their order, each with its share of the time
@@ -10,5 +10,5 @@
     logprob.py     log-probabilities in chunks against full logits and liger-kernel
     overhead.py    what ∆L and its guards cost: the stock host's trainer next to ours
 
-Every part works in processes of its own (parity/spawn.py) and needs neither Ray nor vLLM nor flash-attn.
+Every part works in processes of its own (parity/spawn.py). It needs neither Ray nor vLLM nor flash-attn.
 """

@@ -1,7 +1,8 @@
-"""The gradient of the real DeepSpeed trainer on this machine against brute force, most telling cases first, as many as there is time for.
+"""Compares the gradient of the real DeepSpeed trainer on this machine with brute force. The most telling cases come first, as many as the
+time allows.
 
-The cases are those of parity/matrix.py: fp32, plain SGD at learning rate 1, no clipping, so that nothing hides a constant factor. On one
-rank and on two; with 4 and 8 GPUs also on as many ranks.
+The cases are those of parity/matrix.py: fp32, plain SGD at learning rate 1, no clipping, so that nothing hides a constant factor. They run
+on one rank and on two, and with 4 and 8 GPUs also on as many ranks.
 """
 
 from collections.abc import Iterator

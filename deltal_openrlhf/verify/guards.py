@@ -1,6 +1,6 @@
-"""A loss or a gradient that is not finite stops a run before the update: with the optimizers that DeepSpeed picks on this machine, in bf16.
+"""Checks that a loss or gradient that is not finite stops a run before the update, in bf16, with DeepSpeed's optimizers on this machine.
 
-On GPUs these are its fused Adam and, with ZeRO-0, a wrapper of its own around it; on a CPU it is torch's AdamW.
+On GPUs these are its fused Adam and, with ZeRO-0, its own wrapper around it. On a CPU it is torch's AdamW.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""Log-probabilities in chunks against full logits, and against liger-kernel where it is installed: memory, time and error.
+"""Compares log-probabilities in chunks with full logits, and with liger-kernel if it is installed: memory, time and error.
 
-On a GPU the sizes are those of a 7B model (32,768 tokens, vocabulary 151,936, hidden size 3,584, bf16), with fewer tokens where the memory
-does not hold their logits. There the error is judged in fp32 on small sizes. On a CPU all sizes are small, and the times, which other
-programs disturb, are not judged.
+On a GPU the sizes are those of a 7B model: 32,768 tokens, vocabulary 151,936, hidden size 3,584, bf16. There are fewer tokens if the memory
+does not hold their logits. The error is judged in fp32 on small sizes. On a CPU all sizes are small, and the times are not judged, because
+other programs disturb them.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,8 +1,11 @@
-"""How long log-probabilities take, how much memory, and how exact they are: chunked, from full logits, and liger-kernel's.
+"""Measures log-probabilities in several ways: time, memory and error, over forward and backward.
 
-A problem fixes the sizes; a variant is `plain` (log_softmax of all logits in autograd), `chunked-N` (megatron_ext/logprob.py with N tokens
-in a chunk), `liger-mean` (liger-kernel's fused linear cross-entropy with a mean loss: three matrix products) or `liger-none` (per token, as
-PPO needs it: four). Everything is measured over forward and backward.
+A problem fixes the sizes. The variants are:
+
+- `plain`: log_softmax of all logits in autograd
+- `chunked-N`: megatron_ext/logprob.py with N tokens in a chunk
+- `liger-mean`: liger-kernel's fused linear cross-entropy with a mean loss, three matrix products
+- `liger-none`: the same per token, as PPO needs it, four matrix products
 """
 
 import re

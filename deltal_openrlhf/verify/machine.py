@@ -1,4 +1,4 @@
-"""What is there: versions, two ceilings to hold figures against, and whether two ranks can talk, on one GPU too."""
+"""Describes the machine: versions, two ceilings as a scale for other figures, and whether two ranks can talk, on one GPU too."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""What a part gets, its budget, and what it gives: an outcome for each case, a line on the console and a line of JSON."""
+"""The budget of a part, and the outcome of each of its cases: a line on the console and a line of JSON."""
 
 import json
 import math

@@ -1,7 +1,7 @@
-"""What ∆L and its guards cost: the stock host's trainer next to ours, on two equal DeepSpeed engines in one process, timed in pairs.
+"""Measures the cost of ∆L and its guards: the stock host's trainer and ours, on two equal DeepSpeed engines in one process, timed in pairs.
 
-fp32, ZeRO-2, AdamW, a Llama of 26 million parameters: the host (ActorPPOTrainer and DeepspeedStrategy untouched, token-mean) and ours
-(deltal, alpha 0.75, with every guard).
+The model is a Llama of 26 million parameters in fp32 with ZeRO-2 and AdamW. The host runs ActorPPOTrainer and DeepspeedStrategy untouched,
+with token-mean. Ours runs deltal with alpha 0.75 and every guard.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""The parts of `deltal verify` in their order, each with its share of the time. A part that fails does not stop the next."""
+"""Runs the parts of `deltal verify` in their order, each with its share of the time. A part that fails does not stop the next."""
 
 import tempfile
 import time

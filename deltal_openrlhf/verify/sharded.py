@@ -1,7 +1,7 @@
-"""The Megatron backend's sharded update against one process: on plain modules, and on Transformer Engine where that is installed.
+"""Compares the Megatron backend's sharded update with one process, on plain modules, and on Transformer Engine if that is installed.
 
-The cases are the covering set of megatron_ext/parity/matrix.py on one rank and on two, with 4 GPUs or more also on four: every way to cut
-a model, with negative controls.
+The cases are the covering set of megatron_ext/parity/matrix.py: every way to cut a model, with negative controls. They run on one rank and
+on two, and with 4 GPUs or more also on four.
 """
 
 from collections.abc import Iterator

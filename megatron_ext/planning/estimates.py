@@ -1,7 +1,7 @@
-"""Seconds that one optimizer step takes on a layout, on paper: arithmetic, waiting, communication. No torch. For ranking layouts.
+"""The seconds of one optimizer step on a layout, on paper: arithmetic, waiting, communication. They serve to rank layouts. No torch.
 
-T, C, P, V, D, E: tensor, context, pipeline, virtual pipeline, data and expert parallel size; L layers; m micro batches of a replica.
-Everything is of one rank; N tokens are a replica's share of the optimizer step, whose responses are all of the mean length.
+T, C, P, V, D, E: tensor, context, pipeline, virtual pipeline, data and expert parallel size; L layers; m micro batches of a replica. Every
+figure is of one rank. N tokens are a replica's share of the optimizer step, whose responses all have the mean length.
 
     arithmetic   6 x active parameters + 6 L q x length a token (arXiv 2104.04473, appendix; causal attention reads half the length on
                  average); the output layer 8 in place of 6, because its chunks are computed again in backward
@@ -16,8 +16,8 @@ Everything is of one rank; N tokens are a replica's share of the optimizer step,
     data         gradients reduce-scattered in fp32, weights gathered in bf16, once a step: 6 bytes x (n - 1) / n, n = D C
                  (arXiv 1910.02054)
 
-No communication is taken to overlap with arithmetic, so the overhead is an upper bound; generation, rewards and the forward passes for
-old and reference log-probabilities are not in it.
+No communication is assumed to overlap with arithmetic, so the overhead is an upper bound. It does not include generation, rewards and the
+forward passes for old and reference log-probabilities.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,29 +1,32 @@
-"""Bytes of GPU memory that one rank of a Megatron run takes, part by part, on paper. No torch.
+"""The bytes of GPU memory that one rank of a Megatron run takes, part by part, on paper. No torch.
 
-t: tokens of a micro batch on one context parallel rank. T, C, P, V, D: tensor, context, pipeline, virtual pipeline, data parallel size.
-h, f: hidden and intermediate size; q, k: query and key (or value) features of all heads. S: T with sequence parallelism, else 1.
+t: tokens of a micro batch on one context parallel rank. T, C, P, V, D: tensor, context, pipeline, virtual pipeline, data parallel size. h,
+f: hidden and intermediate size; q, k: query and key (or value) features of all heads. S: T with sequence parallelism, else 1.
 
-States, after arXiv 1910.02054 (ZeRO-1: optimizer states split, gradients not), as Megatron-Core's distributed optimizer keeps them:
+States follow arXiv 1910.02054 (ZeRO-1: optimizer states split, gradients not), as Megatron-Core's distributed optimizer keeps them:
+
     weights      2 bytes a parameter (bf16), in one buffer
     gradients    4 bytes (fp32 main gradients), in one buffer
     optimizer   12 bytes / (D C): fp32 main parameters and Adam's two moments; experts over the ranks that hold the same ones
 
-Activations of one layer, after arXiv 2205.05198 (equation 2 and section 4.2), with RMSNorm, rotary embeddings, grouped queries and SwiGLU
-in place of its layer, no dropout, and flash attention, which saves no scores (no s^2 term). In bytes, bf16:
+Activations of one layer follow arXiv 2205.05198 (equation 2 and section 4.2). The layer here has RMSNorm, rotary embeddings, grouped
+queries and SwiGLU, and no dropout. Flash attention saves no scores (no s^2 term). In bytes, bf16:
+
     2 norms, inputs and outputs           8 t h / S          (4 t h each: x, and norm(x), which the linear layer saves)
     queries, keys, values, output         t (4 q + 4 k) / T  and 4 t heads / T for the softmax
     SwiGLU, fused                         t 6 f / T          (gate and value 4 f, their product 2 f)
     rotary embedding                      fused, by Transformer Engine: nothing; unfused 8 t head_dim, the cosines and sines
-A chunk of layers keeps the angles of the fused rotary embedding once, 4 t head_dim. With full recomputation it keeps them in any case; a
-layer keeps its input, 2 t h / S, and one layer at a time has all of it.
 
-In flight: 1F1B keeps P - stage micro batches (at most as many as there are), the interleaved schedule 2 (P - stage - 1) + (V - 1) P + 1
-chunks of layers / (P V) (arXiv 2104.04473, section 2.2; megatron-core 0.16.1, schedules.py).
+A chunk of layers keeps the angles of the fused rotary embedding once, 4 t head_dim. Full recomputation keeps them too. A layer then keeps
+its input, 2 t h / S, and one layer at a time has all of its activations.
 
-The last stage computes log-probabilities in chunks (logprob.py): no [t, vocab / T], but [chunk, vocab / T] in bf16 and twice in fp32, and
-the output layer's gradient, fp32 and once more bf16.
+In flight, 1F1B keeps P - stage micro batches (at most as many as there are). The interleaved schedule keeps 2 (P - stage - 1) + (V - 1) P +
+1 chunks of layers / (P V) (arXiv 2104.04473, section 2.2; megatron-core 0.16.1, schedules.py).
 
-Not in here: what the allocator loses to fragmentation, contexts, NCCL's buffers, Transformer Engine's workspace. The reserve is for those.
+The last stage computes log-probabilities in chunks (logprob.py). It holds no [t, vocab / T], but [chunk, vocab / T] in bf16 and twice in
+fp32. It also holds the output layer's gradient, in fp32 and once more in bf16.
+
+Fragmentation of the allocator, contexts, NCCL's buffers and Transformer Engine's workspace are not included. The reserve is for those.
 """
 
 import math
@@ -41,11 +44,11 @@ HALF, SINGLE = 2, 4
 
 @dataclass(frozen=True)
 class Workload:
-    """What every layout is asked to hold. Tokens are of one replica, all context parallel ranks together.
+    """The work that every layout has to hold. Tokens are those of one replica, all context parallel ranks together.
 
-    micro_batch_tokens: as --megatron.max_tokens_per_micro_batch. micro_batches: of one replica in an optimizer step. chunk_size: as
-    --megatron.logprob_chunk_size. reference: whether a reference model lies next to the policy. fused_rope: as with Transformer Engine's
-    modules; with plain ones it is not.
+    micro_batch_tokens: as --megatron.max_tokens_per_micro_batch. micro_batches: those of one replica in an optimizer step. chunk_size: as
+    --megatron.logprob_chunk_size. reference: whether a reference model lies next to the policy. fused_rope: true for Transformer Engine's
+    modules, false for plain ones.
     """
 
     micro_batch_tokens: int

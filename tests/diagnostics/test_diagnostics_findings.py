@@ -220,7 +220,7 @@ def test_the_number_of_responses_asked_for_does():
     assert not small["resolved"] and small["more_responses"] >= 1
     digits = str(small["more_responses"]).rstrip("0")
     assert len(digits) <= 2
-    said = f"about {small['more_responses']:,} more" if small["more_responses"] <= 20 * 192 else "more than 20 times as"
+    said = f"About {small['more_responses']:,} more" if small["more_responses"] <= 20 * 192 else "More than 20 times as"
     assert said in small["text"]
 
 

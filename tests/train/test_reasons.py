@@ -25,7 +25,7 @@ def test_a_reward_function_that_held_pythons_lock_is_named(pid, named, tmp_path,
     log.write_text("".join(f"{WHO.format(pid)}{line}\n" for line in STACKS.splitlines()))
     said = reasons.reason(RuntimeError(DIED), log)
     assert said.startswith(
-        "no reward from /a/my rewards.py, line 7 in slow: it let nothing else run for longer than --deltal.reward_wait; worker "
+        "no reward from /a/my rewards.py, line 7 in slow: it blocked its process for longer than --deltal.reward_wait; worker "
         "DeltaLRolloutRayActor (pid 77) ended itself"
         if named
         else "worker DeltaLRolloutRayActor (pid 77) died: The actor is dead because its worker process has died"
