@@ -58,7 +58,7 @@ def length_powers(lengths: Tensor, alpha: float) -> Tensor:
     return torch.where(exact > 0, exact.clamp(min=1).pow(-check_alpha(alpha)), 0.0)
 
 
-def scope_means(lengths: Tensor, groups: Sequence[int] | Tensor | None, *, alpha: float) -> Tensor:
+def scope_means(lengths: Tensor | Sequence[float], groups: Sequence[int] | Tensor | None, *, alpha: float) -> Tensor:
     """Mean of w_j = L_j^-alpha over the valid responses of each response's scope.
 
     Args:
@@ -69,7 +69,7 @@ def scope_means(lengths: Tensor, groups: Sequence[int] | Tensor | None, *, alpha
     Returns:
         float64 [num_responses]; 0 for a scope without any valid response.
     """
-    w = length_powers(lengths, alpha)
+    w = length_powers(torch.as_tensor(lengths), alpha)
     if groups is None:
         ids = torch.zeros(len(w), dtype=torch.long, device=w.device)
     else:
@@ -85,7 +85,7 @@ def scope_means(lengths: Tensor, groups: Sequence[int] | Tensor | None, *, alpha
 
 
 def response_weights(
-    lengths: Tensor,
+    lengths: Tensor | Sequence[float],
     *,
     mode: str,
     alpha: float | None = None,
@@ -111,6 +111,7 @@ def response_weights(
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, allowed are {', '.join(MODES)}")
+    lengths = torch.as_tensor(lengths)
     if lengths.dim() != 1:
         raise ValueError(f"lengths has shape {tuple(lengths.shape)}, allowed is [num_responses]")
     if scope_means is not None and mode != "deltal":
@@ -179,7 +180,9 @@ class Aggregation:
         """Whether the weights of an optimizer step depend on responses of other steps: the scopes rollout and group."""
         return self.scope in ("rollout", "group")
 
-    def scope_means(self, lengths: Tensor, groups: Sequence[int] | Tensor | None = None) -> Tensor | None:
+    def scope_means(
+        self, lengths: Tensor | Sequence[float], groups: Sequence[int] | Tensor | None = None
+    ) -> Tensor | None:
         """The mean of w over each response's scope, of a whole rollout batch.
 
         Args:
@@ -196,7 +199,11 @@ class Aggregation:
         return scope_means(lengths, groups if self.scope == "group" else None, alpha=self.alpha)
 
     def weights(
-        self, lengths: Tensor, groups: Sequence[int] | Tensor | None = None, *, scope_means: Tensor | None = None
+        self,
+        lengths: Tensor | Sequence[float],
+        groups: Sequence[int] | Tensor | None = None,
+        *,
+        scope_means: Tensor | None = None,
     ) -> Tensor:
         """The weights x_i of one optimizer step.
 

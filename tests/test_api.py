@@ -100,3 +100,12 @@ def test_means_that_the_scope_does_not_use_are_refused():
 def test_the_scope_group_asks_for_groups():
     with pytest.raises(ValueError, match="groups is None, the scope group needs the prompt id of every response"):
         Aggregation("deltal", alpha=1, scope="group", max_length=8).weights(LENGTHS)
+
+
+def test_lengths_may_be_a_plain_list():
+    rule = Aggregation("deltal", alpha=1.0, max_length=100)
+    assert rule.weights([10, 20]).tolist() == rule.weights(torch.tensor([10, 20])).tolist()
+    by_group = Aggregation("deltal", alpha=1.0, max_length=100, scope="group")
+    assert by_group.scope_means([10, 20], [0, 0]).tolist() == pytest.approx([0.075, 0.075])
+    with pytest.raises(ValueError, match="lengths has shape"):
+        rule.weights([[10, 20]])
