@@ -30,7 +30,7 @@ CLAIM = "**Claim.** On this machine, training computes the update of the loss's 
 NOT_SHOWN = (
     "## What this does not show",
     "",
-    "A part that was left out shows nothing. The cases are small: they show that the update is right, not that a large run fits or is fast.",
+    "A part that was left out shows nothing. The cases are small, so they do not show that a large run fits or is fast.",
 )
 
 
