@@ -7,6 +7,7 @@ from importlib.metadata import distribution, entry_points, version
 from pathlib import Path
 
 import pytest
+import yaml
 
 from megatron_ext import support
 
@@ -31,6 +32,12 @@ def test_metadata():
     assert plugin.load() is prepare
     (command,) = [e for e in entry_points(group="console_scripts") if e.name == "deltal"]
     assert command.value == "deltal_openrlhf.cli.main:main"
+
+
+def test_changelog_and_citation_have_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert citation["version"] == changes[0] == version("deltal-openrlhf")
 
 
 @pytest.mark.parametrize(
