@@ -1,4 +1,4 @@
-"""The paper's claims about one update and about training, each with what was measured and a verdict.
+"""The paper's claims about one update and about training, each with its measurement and a verdict.
 
 A verdict follows from the 95 % interval alone: the claim holds if the whole interval agrees with it, does not if none of it does, and is
 not resolved otherwise. That a number is a certain value holds if a narrow enough interval contains it.
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not resolved"
 WIDEST = 0.5
-"""An exponent whose interval is wider says nothing about being 1."""
+"""The widest interval of an exponent that can confirm the value 1."""
 
 REFERENCE = "seq-mean-token-sum-norm"
 OVER_STARTS = "difference_over_starts"
 SAME_CV = 0.1
-"""An interval of a CV ratio that holds 1 and is no wider says that the two are as good as equal."""
+"""The widest interval of a CV ratio around 1 that counts as equal."""
 
 MEASURED = ("cv_ratio", "cosine", "relative_norm", "relative_bias", "detectable_bias", "norm_ratio")
 """What claims about one update read of a method in findings.json."""
@@ -115,7 +115,7 @@ class Diagnosis:
         return rows
 
     def unbiased(self, alpha: str) -> Row:
-        """The relative bias decides: an estimate cannot prove that there is none. Beside it the direction and the length of the mean."""
+        """The relative bias decides, because an estimate cannot prove that there is none. Direction and length of the mean follow."""
         parts, verdicts = [], []
         for findings in self.samples.values():
             found = method(findings, f"deltal-{alpha}-step")
@@ -134,10 +134,9 @@ class Diagnosis:
             self.growth(
                 "the variance of a response's gradient grows in proportion to its length: β = 1", "with_advantage"
             ),
-            self.growth("the same without the advantage", "without_advantage"),
+            self.growth("the same without the advantage: β = 1", "without_advantage"),
             self.row(
-                "gradients of responses are independent: two responses to one prompt are no more correlated than two to different "
-                "prompts, difference 0",
+                "responses' gradients are independent: two of one prompt are as correlated as two of different prompts, difference 0",
                 lambda f: f["covariance"]["with_advantage"]["all"]["excess"],
                 equal_to(0, 0.1),
             ),
@@ -153,10 +152,19 @@ class Diagnosis:
                 "norm_ratio",
                 below(1),
             ),
-            self.of_method("that of DAPO norm as well", "token-mean", "norm_ratio", below(1)),
-            self.of_method("that of ∆L 1 does not: 1", "deltal-1-step", "norm_ratio", equal_to(1, WIDEST)),
-            self.of_method("nor that of ∆L 0.75: 1", "deltal-0.75-step", "norm_ratio", equal_to(1, WIDEST)),
-            self.of_method("that of Dr. GRPO norm neither: 1", REFERENCE, "norm_ratio", equal_to(1, WIDEST)),
+            self.of_method("the update of DAPO norm shrinks with length: < 1", "token-mean", "norm_ratio", below(1)),
+            self.of_method(
+                "the update of ∆L 1 does not depend on length: 1", "deltal-1-step", "norm_ratio", equal_to(1, WIDEST)
+            ),
+            self.of_method(
+                "the update of ∆L 0.75 does not depend on length: 1",
+                "deltal-0.75-step",
+                "norm_ratio",
+                equal_to(1, WIDEST),
+            ),
+            self.of_method(
+                "the update of Dr. GRPO norm does not depend on length: 1", REFERENCE, "norm_ratio", equal_to(1, WIDEST)
+            ),
         ]
 
 

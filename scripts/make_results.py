@@ -1,4 +1,4 @@
-"""docs/evidence/results from the output of `deltal diagnose` and `deltal compare`: one line for each claim, with interval and verdict. No
+"""Makes docs/evidence/results from the output of `deltal diagnose` and `deltal compare`: one line per claim, with interval and verdict. No
 measurement is typed by hand.
 
     python scripts/make_results.py --diagnose "starting model=runs/diagnose/start" "after 20 steps=runs/diagnose/mid" \
@@ -31,32 +31,38 @@ COLUMNS = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", 
 
 HEAD = """# The paper's claims, measured
 
-Claims of arXiv 2509.07558 on a small but real task: countdown with three numbers, responses of 1 to 256 tokens, a Llama of 187 thousand
-parameters with a short supervised start, binary rewards, 16 prompts x 8 responses a step. Small models answer questions about the
-estimator; they do not tell how a 7B model trains. All of it comes from these commands on 2 cores without a GPU:
+This page tests the claims of arXiv 2509.07558 on a small but real task: countdown with three numbers, and responses of 1 to 256 tokens.
+The model is a Llama of 187 thousand parameters with a short supervised start. Rewards are binary, and a step has 16 prompts x 8 responses.
+All of it comes from these commands on 2 cores without a GPU:
 
-    python scripts/make_starts.py --seeds 0 1 2 --out runs/starts
-    deltal compare compare/countdown --out runs/compare
-    deltal quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
-    deltal diagnose --model runs/starts/start0 --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/start
-    deltal diagnose --model runs/mid/checkpoint --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/mid
-    python scripts/make_results.py --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid" --compare runs/compare
+```sh
+python scripts/make_starts.py --seeds 0 1 2 --out runs/starts
+deltal compare compare/countdown --out runs/compare
+deltal quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
+deltal diagnose --model runs/starts/start0 --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/start
+deltal diagnose --model runs/mid/checkpoint --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/mid
+python scripts/make_results.py --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid" --compare runs/compare
+```
 
-Every number stands with its 95 % interval. A verdict follows from the interval alone: the claim holds if all of it agrees, does not if
-none of it does, and is not resolved otherwise. That a number equals a value (β = 1, a ratio of 1, a difference of 0) no interval can show:
-"holds" says there that the interval contains it and is no wider than 0.5 (β, norms) or 0.1 (CV of DAPO norm, correlation). That there is
-no bias is never said to hold. Intervals are not corrected for the number of claims. The same bench for one GPU (34M parameters, 3 to 4
-numbers, responses to 2,048 tokens) is in configs/compare/countdown-gpu.yaml; no GPU was at hand, it was not run."""
+Every number has its 95 % interval, and a verdict depends on the interval alone. A claim **holds** if the whole interval agrees with it,
+**does not hold** if none of it does, and is **not resolved** otherwise.
+
+No interval can show that a number equals a value (β = 1, a ratio of 1, a difference of 0). There, "holds" means that the interval contains
+the value and is at most 0.5 wide (β, norms) or 0.1 (CV of DAPO norm, correlation). The claim that there is no bias never holds. Intervals
+are not corrected for the number of claims.
+
+Small models answer questions about the estimator. They do not show how a 7B model trains. configs/compare/countdown-gpu.yaml has the same
+bench for one GPU (34M parameters, 3 to 4 numbers, responses of up to 2,048 tokens). It was not run, because no GPU was available."""
 
 AGAINST = """## What goes against the method
 
 - **GRPO norm and ∆L with alpha = 1 have the same direction** in every optimizer step: their weights differ by one positive factor. Adam
-  mostly cancels it, so what separates them is the size of the step, under clipping, with SGD, or between the steps of one rollout. What
-  ∆L 1 gains over Dr. GRPO norm in one step, GRPO norm gains too.
+  mostly cancels the factor. So the two differ only in the size of the step: under clipping, with SGD, or between the steps of one rollout.
+  GRPO norm gains as much over Dr. GRPO norm in one step as ∆L 1 does.
 - The paper's reviewers noted that on CountDown with the 7B model GRPO norm is ahead of ∆L
   ([OpenReview](https://openreview.net/forum?id=weM68cZfMl)). Nothing here says otherwise.
-- "Unbiased" holds under the paper's assumption, that the expected gradient of a response does not depend on its length. The table shows how
-  far it is met here."""
+- "Unbiased" holds under the paper's assumption that the expected gradient of a response does not depend on its length. The table shows how
+  far the assumption is met here."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -148,8 +154,8 @@ def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Plot]]) -> 
     if comparison["unfinished"]:
         said += f" **Not finished: {len(comparison['unfinished'])} runs are missing.**"
     said += (
-        " Intervals are over seeds, and over starting points where there are three; the rates are those that each family's first method "
-        "did best with on two other seeds, so between families a difference is also one of the chosen rates."
+        " Intervals are over seeds, and over starting points if there are three. The learning rates are those with which each family's "
+        "first method did best on two other seeds. So a difference between families is also one of the chosen rates."
     )
     return "\n\n".join(["## Training: `deltal compare`", said, *parts])
 

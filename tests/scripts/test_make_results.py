@@ -96,14 +96,14 @@ def test_verdicts(page):
     below = ["holds", "does not hold", "not resolved", "not resolved"]
     assert verdicts(page, "∆L 1 has a lower CV than Dr. GRPO norm") == below
     equal = ["does not hold", "holds", "not resolved", "not resolved"]
-    assert verdicts(page, "that of ∆L 1 does not: 1") == equal
+    assert verdicts(page, "the update of ∆L 1 does not depend on length: 1") == equal
     above = ["holds", "holds with these starting points; for others not resolved", "not resolved", "does not hold"]
     cases = [page.split(f"### case {case}\n")[1] for case in range(len(above))]
     assert [verdicts(case, "∆L 1 ends higher than GRPO norm")[0] for case in cases] == above
 
 
 def test_an_interval_without_an_end_and_an_unknown_power_are_said(page):
-    assert cells(page, "that of ∆L 1 does not: 1")[3].startswith("1.100 [1.034, ∞]:")
+    assert cells(page, "the update of ∆L 1 does not depend on length: 1")[3].startswith("1.100 [1.034, ∞]:")
     said = cells(page, "∆L 1 is unbiased")
     assert ["such samples would show: not known" in cell for cell in said] == [False, False, False, True]
     assert verdicts(page, "∆L 1 is unbiased") == ["does not hold"] * 4
