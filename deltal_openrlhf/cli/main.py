@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "eval": Command("deltal_openrlhf.cli.eval", "accuracy of a checkpoint, and the comparison of two"),
         "diagnose": Command("deltal_openrlhf.cli.diagnose", "bias and variance of each aggregation on your model"),
         "compare": Command("deltal_openrlhf.cli.compare", "training runs of several methods, with intervals"),
+        "report": Command("deltal_openrlhf.cli.report", "one HTML page of training runs"),
     },
     "data and rewards": {
         "data": Command("deltal_openrlhf.cli.data", "make files of countdown, math or gsm8k problems"),
@@ -42,6 +43,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "parity": Command("deltal_openrlhf.cli.parity", "is a sharded Megatron update that of one process?"),
         "enable": Command("deltal_openrlhf.cli.enable", _STOCK),
         "disable": Command("deltal_openrlhf.cli.disable", _STOCK),
+        "completion": Command("deltal_openrlhf.cli.completion", "print a completion script for bash or zsh"),
     },
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}

@@ -23,10 +23,11 @@ KINDS = {
 def parser() -> OneLineParser:
     made = OneLineParser(
         prog="deltal recipes",
+        usage="deltal recipes [NAME]",
         description="List the shipped recipes, or print one. Every command takes them by name, in any folder.",
         epilog=EPILOG,
     )
-    made.add_argument("name", nargs="?", metavar="NAME", help="print this file: a start for one of your own")
+    made.add_argument("name", nargs="?", metavar="NAME_OR_FILE", help="print this file: a start for one of your own")
     return made
 
 
