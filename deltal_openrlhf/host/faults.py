@@ -277,7 +277,7 @@ FAULTS = (
     ),
     Fault(
         RESUME,
-        "A resume resets the coefficient of an adaptive KL penalty (as verl#2653).",
+        "A resume resets the coefficient of an adaptive KL penalty (`--algo.kl.target`; as verl#2653).",
         "The coefficient is part of the checkpoint.",
         "tests/host/test_saved_run.py",
         lambda args: bool(args.algo.kl.target),
