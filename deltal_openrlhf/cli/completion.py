@@ -48,7 +48,8 @@ def whole_parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="deltal")
     top.add_argument("--version", action="store_true", help="print the version")
     parsers = {f"deltal {name}": _parser_of(name) for name in COMMANDS}
-    commands = top.add_subparsers(parser_class=lambda prog, **_: parsers[prog])
+    # A function in place of a class: it makes the parsers that are there already.
+    commands = top.add_subparsers(parser_class=lambda prog, **_: parsers[prog])  # type: ignore[call-overload]
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.about)
     return top
