@@ -204,7 +204,7 @@ def _read(folder: str) -> tuple[dict, dict]:
     """(state, {name of a tensor: [shape, dtype]}) of a checkpoint."""
     for name in _FILES:
         if not os.path.isfile(os.path.join(folder, name)):
-            raise ValueError(f"{folder} is no complete checkpoint: it has no {name}")
+            raise ValueError(f"{folder} is not a complete checkpoint: it has no {name}")
     state = json.loads(Path(folder, STATE).read_text(encoding="utf-8"))
     return state, _tensors(load_tensors_metadata(folder))
 

@@ -63,7 +63,7 @@ class ParallelLayout:
         """Copies of the model. workers: actor or ref. Raises ValueError if the ranks do not come out even."""
         if world_size < self.replica or world_size % self.replica:
             raise ValueError(
-                f"--{workers}.num_nodes x --{workers}.num_gpus_per_node is {world_size}, which is no multiple of tensor x context x "
+                f"--{workers}.num_nodes x --{workers}.num_gpus_per_node is {world_size}, which is not a multiple of tensor x context x "
                 f"pipeline parallel size, {self.tensor} x {self.context} x {self.pipeline} = {self.replica}"
             )
         return world_size // self.replica
@@ -110,7 +110,7 @@ class ParallelLayout:
             self._check_divides("num_experts", experts, "expert_parallel_size", self.expert)
             if config.moe_intermediate_size % self.expert_tensor:
                 raise ValueError(
-                    f"the model's moe_intermediate_size is {config.moe_intermediate_size}, which is no multiple of the "
+                    f"the model's moe_intermediate_size is {config.moe_intermediate_size}, which is not a multiple of the "
                     f"{self.expert_tensor} ranks that share an expert"
                 )
             if self.expert_tensor != self.tensor and (
@@ -145,7 +145,7 @@ class ParallelLayout:
 
     def _check_divides(self, name: str, value: int, flag: str, size: int) -> None:
         if value % size:
-            raise ValueError(f"the model's {name} is {value}, which is no multiple of --megatron.{flag}, {size}")
+            raise ValueError(f"the model's {name} is {value}, which is not a multiple of --megatron.{flag}, {size}")
 
     def describe(self) -> str:
         """One line for logs: "tensor 2 (sequence parallel), pipeline 2, context 1"."""

@@ -51,7 +51,7 @@ def _damage(found: dict[str, Any]) -> str | None:
         return "it holds no problems"
     for number, problem in enumerate(problems, 1):
         if not isinstance(problem, dict):
-            return f"problem {number} of the list is no object"
+            return f"problem {number} of the list is not an object"
         if wrong := _wrong_field(problem, _PROBLEM_FIELDS):
             return f"problem {number} of the list: {wrong}"
         if not 0 <= problem["correct"] <= n:

@@ -90,7 +90,7 @@ def _checked(row: Any, where: str) -> tuple[str | Messages, str, str]:
     try:
         json.dumps([prompt, label, name], ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: holds half a surrogate pair, which is no text") from error
+        raise ValueError(f"{where}: holds half a surrogate pair, which is not text") from error
     return prompt, label, name
 
 

@@ -37,7 +37,7 @@ class ResponseStore(Journal[Record]):
             kind="evaluation",
             results=[RESPONSES],
             read_line=_record,
-            refusal="is no graded response",
+            refusal="is not a graded response",
         )
         self.records = {(r.set, r.position, r.sample): r for r in self.lines}
         self._synced = time.monotonic()

@@ -114,7 +114,7 @@ class ControllerMixin(StoppableMixin):
         if self.args.critic.model_name_or_path and len(rollout_samples) % self.args.train.batch_size:
             # Seen before the start where that is possible (check_whole_rollouts); dynamic filtering and async runs are not.
             raise RuntimeError(
-                f"a rollout of {len(rollout_samples)} responses is no multiple of --train.batch_size {self.args.train.batch_size}; the "
+                f"a rollout of {len(rollout_samples)} responses is not a multiple of --train.batch_size {self.args.train.batch_size}; the "
                 "critic's trainer is the host's and would shift all its later optimizer steps"
             )
         attach_scope_means(rollout_samples, self.settings, self.args.rollout.n_samples_per_prompt)
@@ -251,6 +251,6 @@ def check_whole_rollouts(args: Arguments, num_prompts: int) -> None:
     """
     if args.critic.model_name_or_path and num_prompts % args.rollout.batch_size:
         raise ValueError(
-            f"{num_prompts} prompts are no multiple of --rollout.batch_size {args.rollout.batch_size}; with a critic (--algo.advantage."
+            f"{num_prompts} prompts are not a multiple of --rollout.batch_size {args.rollout.batch_size}; with a critic (--algo.advantage."
             "estimator gae) they have to be: set --data.max_samples"
         )

@@ -24,7 +24,7 @@ def loggable(given: Any) -> tuple[dict[str, float], dict[str, str]]:
     for key, value in given.items():
         number = _number(value)
         if not isinstance(key, str) or key in RESERVED or key.startswith(RESERVED_PREFIXES):
-            faults[str(key)] = f"extra_logs has the key {key!r}, which is no name of its own"
+            faults[str(key)] = f"extra_logs has the key {key!r}, which is not a name of its own"
         elif number is None:
             faults[key] = f"extra_logs {key!r} is {str(value)[:80]!r}, allowed is one finite number"
         else:

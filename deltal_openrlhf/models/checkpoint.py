@@ -29,7 +29,7 @@ def locate(model: str) -> Path:
     """
     folder = Path(model) if os.path.isdir(model) else _from_hub(model)
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{model}: no config.json, so it is no checkpoint of transformers")
+        raise ValueError(f"{model}: no config.json, so it is not a checkpoint of transformers")
     if not _files(folder, TOKENIZER):
         raise ValueError(f"{model}: no tokenizer (tokenizer.json, tokenizer_config.json, ...)")
     if not _files(folder, WEIGHTS):

@@ -177,7 +177,7 @@ def check_addresses(addresses: Sequence[str]) -> None:
             usable = False
         if not usable:
             raise ValueError(
-                f"{redacted(address)!r} is no address of a reward service, such as http://127.0.0.1:6284/get_reward"
+                f"{redacted(address)!r} is not the address of a reward service, such as http://127.0.0.1:6284/get_reward"
             )
 
 

@@ -23,5 +23,5 @@ def located(source: str) -> str:
         return source
     if source not in FILES:
         hint = nearest(source, FILES)
-        raise ValueError(f"{source} is no reward of this package; {hint or 'known are ' + ' and '.join(FILES)}")
+        raise ValueError(f"{source} is not a reward of this package; {hint or 'known are ' + ' and '.join(FILES)}")
     return str(FILES[source])

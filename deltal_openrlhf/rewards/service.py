@@ -192,7 +192,8 @@ def _strings(data: Any, name: str) -> list[str]:
     values = data.get(name) if isinstance(data, dict) else None
     if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
         raise _Refused(
-            422, f'the body must be {{"query": [...], "prompts": [...], "labels": [...]}}; {name} is no list of texts'
+            422,
+            f'the body must be {{"query": [...], "prompts": [...], "labels": [...]}}; {name} is not a list of texts',
         )
     return values
 

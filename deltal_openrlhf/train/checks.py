@@ -55,7 +55,7 @@ def check_batch_sizes(args: Arguments, backend: Backend) -> None:
 
 def _check_multiple(total_flags: str, total: int, part_flags: str, part: int) -> None:
     if part < 1 or total % part:
-        raise ValueError(f"{total_flags} is {total}, which is no multiple of {part_flags}, {part}")
+        raise ValueError(f"{total_flags} is {total}, which is not a multiple of {part_flags}, {part}")
 
 
 def check_placement(args: Arguments) -> None:

@@ -107,7 +107,7 @@ def _fault_in_line(raw: bytes) -> str | None:
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return "half a character (an escape such as \\ud800 without its second half), which is no text"
+        return "half a character (an escape such as \\ud800 without its second half), which is not text"
     return None
 
 

@@ -147,7 +147,7 @@ class RowCheck:
         if not chat:
             return f"{key} holds messages, which needs --data.apply_chat_template"
         if not prompt or not all(isinstance(message, dict) and message.get("role") for message in prompt):
-            return f"{key} is no list of messages, each with a role and a content"
+            return f"{key} is not a list of messages, each with a role and a content"
         return None
 
     def _label_problem(self, label: Any) -> str | None:

@@ -75,7 +75,7 @@ def plan(request: Request, layout: ParallelLayout) -> Plan:
     gpus = request.machine.gpus
     data_parallel = layout.data_parallel(gpus)
     if request.batch_size % data_parallel:
-        raise ValueError(f"--batch_size is {request.batch_size}, no multiple of {data_parallel} data parallel ranks")
+        raise ValueError(f"--batch_size is {request.batch_size}, not a multiple of {data_parallel} data parallel ranks")
     micro_batches = math.ceil(request.batch_size * request.mean_length / data_parallel / request.tokens_per_micro_batch)
     if layout.virtual_pipeline:  # the interleaved schedule takes them in groups
         micro_batches = math.ceil(micro_batches / layout.pipeline) * layout.pipeline

@@ -50,7 +50,7 @@ CASES = {
     ),
     "type": ({"train.batch_size": "many"}, *("argument --train.batch_size: invalid int value: 'many'",) * 2),
     "loop only": ({"actor.optim": "muon"}, "--actor.optim is not followed by the single-process loop", None),
-    "pipeline only": ({"train.micro_batch_size": 5}, None, "is no multiple of ranks x --train.micro_batch_size, 5"),
+    "pipeline only": ({"train.micro_batch_size": 5}, None, "is not a multiple of ranks x --train.micro_batch_size, 5"),
     "prompts": (
         {"rollout.max_new_tokens": 254},
         "train.jsonl: line 1: the prompt has 11 tokens, allowed are 1 to 2",
@@ -194,7 +194,7 @@ def test_flags_are_checked_as_a_real_start_does(messages, case, engine):
 def test_a_refusal_names_arm_and_method(monkeypatch):
     arm = Arm("SGD", {}, {"∆L 1": {}}, {"f": ("∆L 1",)}, None, ("start",), (0,))
     job = Job("x", arm, "f", "∆L 1", "start", 0, None)
-    monkeypatch.setattr("sys.executable", "/bin/echo")  # whatever it is asked, it is no list of messages
+    monkeypatch.setattr("sys.executable", "/bin/echo")  # whatever it is asked, it is not a list of messages
     monkeypatch.setattr("deltal_openrlhf.comparison.checks.json.loads", lambda text: ["--a is 1, allowed is 2"])
     with pytest.raises(ValueError, match="^arm 'SGD', method '∆L 1', start start: --a is 1, allowed is 2$"):
         check_flags("loop", [job])

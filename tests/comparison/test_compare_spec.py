@@ -133,7 +133,7 @@ REFUSED = [
     ('other: ["∆L 0.75"]', 'other: ["∆L 0.7"]', "method '∆L 0.7' is unknown; the nearest known one is '∆L 0.75'"),
     ("  GRPO norm:", '  "∆L 1": {}\n  GRPO norm:', "c.yaml:10: '∆L 1' is there twice"),
     ("  GRPO norm:", "  ∆l 1: {}\n  GRPO norm:", "is in no family"),
-    ("s/1]\nseeds", "s/2]\nseeds", "start s/2 is no folder with a config.json"),
+    ("s/1]\nseeds", "s/2]\nseeds", "start s/2 is not a folder with a config.json"),
     ("starts: [s/0, s/1]\n", "", "starts is None, wanted is a list with at least one name"),
     ("[100, 101]", "[100, 1]", "arm 'one step': learning_rate: seed 1 is one of the comparison's seeds"),
     (", seeds: [100, 101]", "", "learning_rate: seeds is None, wanted is a list of different whole numbers"),

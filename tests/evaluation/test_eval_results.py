@@ -201,7 +201,7 @@ DAMAGES = [
     (with_(5, "problems", 1, "correct"), "problem 2 of the list: 5 correct of 4"),
     (with_(-1, "problems", 1, "correct"), "problem 2 of the list: -1 correct of 4"),
     (with_(1.0, "problems", 1, "correct"), "problem 2 of the list: correct is '1.0'"),
-    (with_("x", "problems", 0), "problem 1 of the list is no object"),
+    (with_("x", "problems", 0), "problem 1 of the list is not an object"),
     (with_({"set": "s", "position": 0}, "problems", 2), "problem 3 of the list: no 'label'"),
     (with_([1], "problems", 0, "set"), "problem 1 of the list: set is '[1]'"),
     (with_(0, "problems", 1, "position"), "a problem stands in it twice"),

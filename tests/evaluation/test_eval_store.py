@@ -59,7 +59,7 @@ def test_foreign_and_broken_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds responses.jsonl without settings.json"):
         ResponseStore(tmp_path, SETTINGS_A)
     (tmp_path / SETTINGS).write_text(json.dumps(SETTINGS_A))
-    with pytest.raises(ValueError, match="responses.jsonl: line 1 is no graded response"):
+    with pytest.raises(ValueError, match="responses.jsonl: line 1 is not a graded response"):
         ResponseStore(tmp_path, SETTINGS_A)
     assert (tmp_path / RESPONSES).read_text() == "mine\n"
 
@@ -72,7 +72,7 @@ def test_records_of_other_types_are_refused(tmp_path, changes):
         store.add([record(0, 0)])
     with open(tmp_path / RESPONSES, "a") as file:
         file.write(json.dumps({**record(0, 1)._asdict(), **changes}) + "\n")
-    with pytest.raises(ValueError, match="responses.jsonl: line 2 is no graded response; take another --out"):
+    with pytest.raises(ValueError, match="responses.jsonl: line 2 is not a graded response; take another --out"):
         ResponseStore(tmp_path, SETTINGS_A)
 
 

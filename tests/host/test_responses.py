@@ -199,7 +199,7 @@ def test_logs_that_are_no_numbers_are_left_out_and_said_once(tmp_path, monkeypat
     assert (
         f"{file}: extra_logs 'text' is 'fine', allowed is one finite number; it is left out of the metrics, " in said[0]
     )
-    assert "extra_logs has the key 'reward', which is no name of its own" in said[4]
+    assert "extra_logs has the key 'reward', which is not a name of its own" in said[4]
 
 
 def test_logs_that_are_no_dict_are_left_out_from_files_and_services(tmp_path, monkeypatch):

@@ -105,9 +105,9 @@ def test_executor_raises_what_the_host_swallows(tmp_path):
         (
             "deltal:countdwn",
             None,
-            "--reward.remote_url: deltal:countdwn is no reward of this package; the nearest known one is",
+            "--reward.remote_url: deltal:countdwn is not a reward of this package; the nearest known one is",
         ),
-        ("deltal:math,b.py", None, "--reward.remote_url: deltal:math,b.py is no reward of this package"),
+        ("deltal:math,b.py", None, "--reward.remote_url: deltal:math,b.py is not a reward of this package"),
         (None, "5", "--deltal.reward_wait is 5, but --reward.remote_url is not; it is allowed with a reward file or"),
         ("a.py", "5", None),
         ("http://a/b", "0", "--deltal.reward_wait is 0, allowed are seconds above 0"),

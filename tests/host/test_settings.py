@@ -73,9 +73,9 @@ def test_defaults():
         ("--ds.lora.rank 8 --ds.zero_stage 3", "--ds.lora.rank is 8 with --ds.zero_stage 3"),
         ("--ds.lora.rank 8 --train.enable_ema", "--ds.lora.rank is 8 with --train.enable_ema"),
         ("--ds.lora.rank 8 --ds.load_in_4bit", "--ds.lora.rank is 8 with --ds.load_in_4bit"),
-        ("--train.batch_size 24", "which is no multiple of --train.batch_size, 24"),
-        ("--train.micro_batch_size 3", "which is no multiple of ranks x --train.micro_batch_size, 6"),
-        ("--rollout.micro_batch_size 5", "which is no multiple of ranks x --rollout.micro_batch_size, 10"),
+        ("--train.batch_size 24", "which is not a multiple of --train.batch_size, 24"),
+        ("--train.micro_batch_size 3", "which is not a multiple of ranks x --train.micro_batch_size, 6"),
+        ("--rollout.micro_batch_size 5", "which is not a multiple of ranks x --rollout.micro_batch_size, 10"),
     ],
 )
 def test_refusals_name_the_flag_the_value_and_what_is_allowed(flags, says):
@@ -176,7 +176,7 @@ def test_a_checkpoint_of_the_same_loss_is_taken():
 def test_a_critic_needs_whole_rollouts():
     args = host_arguments(*SIZES, "--critic.model_name_or_path", "critic")
     check_whole_rollouts(args, 16)
-    with pytest.raises(ValueError, match="20 prompts are no multiple of --rollout.batch_size 8"):
+    with pytest.raises(ValueError, match="20 prompts are not a multiple of --rollout.batch_size 8"):
         check_whole_rollouts(args, 20)
     check_whole_rollouts(host_arguments(*SIZES, "--algo.advantage.estimator", "group_norm"), 20)
 

@@ -102,7 +102,7 @@ def test_deepspeed_keeps_its_own(real):
         assert real[run][0] == 0, real[run]
         assert "Megatron" not in real[run][1]
     # What --megatron.tensor_parallel_size 2 lets through: ACCEPTED.
-    says = "--train.batch_size is 16, which is no multiple of ranks x --train.micro_batch_size, 32"
+    says = "--train.batch_size is 16, which is not a multiple of ranks x --train.micro_batch_size, 32"
     assert says in refusal(real["deepspeed with micro batches of 4"])
 
 

@@ -176,13 +176,13 @@ def generator(layout: ParallelLayout, world: int, order: str, **sizes):
         (
             ParallelLayout(tensor=2, pipeline=2),
             6,
-            "--actor.num_nodes x --actor.num_gpus_per_node is 6, which is no multiple of tensor x context x pipeline parallel size, "
+            "--actor.num_nodes x --actor.num_gpus_per_node is 6, which is not a multiple of tensor x context x pipeline parallel size, "
             "2 x 1 x 2 = 4",
         ),
         (
             ParallelLayout(context=4),
             2,
-            "is 2, which is no multiple of tensor x context x pipeline parallel size, 1 x 4 x 1 = 4",
+            "is 2, which is not a multiple of tensor x context x pipeline parallel size, 1 x 4 x 1 = 4",
         ),
         (
             ParallelLayout(tensor=2, expert=3),
@@ -225,32 +225,32 @@ def test_models_that_can_be_cut(layout):
         (
             ParallelLayout(tensor=5),
             MODEL,
-            "num_attention_heads is 12, which is no multiple of --megatron.tensor_parallel_size, 5",
+            "num_attention_heads is 12, which is not a multiple of --megatron.tensor_parallel_size, 5",
         ),
         (
             ParallelLayout(tensor=3),
             MODEL,
-            "num_key_value_heads is 4, which is no multiple of --megatron.tensor_parallel_size, 3",
+            "num_key_value_heads is 4, which is not a multiple of --megatron.tensor_parallel_size, 3",
         ),
         (
             ParallelLayout(tensor=4),
             SimpleNamespace(**vars(MODEL) | {"vocab_size": 98}),
-            "vocab_size is 98, which is no multiple of --megatron.tensor_parallel_size, 4",
+            "vocab_size is 98, which is not a multiple of --megatron.tensor_parallel_size, 4",
         ),
         (
             ParallelLayout(tensor=4),
             SimpleNamespace(**vars(MODEL) | {"intermediate_size": 30}),
-            "intermediate_size is 30, which is no multiple of --megatron.tensor_parallel_size, 4",
+            "intermediate_size is 30, which is not a multiple of --megatron.tensor_parallel_size, 4",
         ),
         (
             ParallelLayout(pipeline=5),
             MODEL,
-            "num_hidden_layers is 12, which is no multiple of --megatron.pipeline_parallel_size, 5",
+            "num_hidden_layers is 12, which is not a multiple of --megatron.pipeline_parallel_size, 5",
         ),
         (
             ParallelLayout(pipeline=4, virtual_pipeline=2),
             MODEL,
-            "num_hidden_layers is 12, which is no multiple of --megatron.pipeline_parallel_size x "
+            "num_hidden_layers is 12, which is not a multiple of --megatron.pipeline_parallel_size x "
             "--megatron.virtual_pipeline_parallel_size, 8",
         ),
         (
@@ -261,12 +261,12 @@ def test_models_that_can_be_cut(layout):
         (
             ParallelLayout(expert=4),
             EXPERTS,
-            "num_experts is 6, which is no multiple of --megatron.expert_parallel_size, 4",
+            "num_experts is 6, which is not a multiple of --megatron.expert_parallel_size, 4",
         ),
         (
             ParallelLayout(tensor=4, pipeline=2, context=2),
             EXPERTS,
-            "moe_intermediate_size is 20, which is no multiple of the 8 ranks that share an expert",
+            "moe_intermediate_size is 20, which is not a multiple of the 8 ranks that share an expert",
         ),
         (
             ParallelLayout(tensor=2),

@@ -145,7 +145,7 @@ def test_many_at_once():
 
 @pytest.mark.parametrize("address", ["localhost:6284", "ftp://a/b", "http://", "http://a:99999/x", "reward.txt", ""])
 def test_what_is_no_address(address):
-    with pytest.raises(ValueError, match="is no address of a reward service"):
+    with pytest.raises(ValueError, match="is not the address of a reward service"):
         check_addresses(["http://127.0.0.1:6284/get_reward", address])
 
 

@@ -62,4 +62,4 @@ def test_our_rewards_by_name():
     assert named.located("mine.py") == "mine.py"
     with pytest.raises(ValueError) as error:
         load_reward_function("--reward", "deltal:maths")
-    assert str(error.value) == "deltal:maths is no reward of this package; the nearest known one is 'deltal:math'"
+    assert str(error.value) == "deltal:maths is not a reward of this package; the nearest known one is 'deltal:math'"

@@ -120,9 +120,9 @@ def test_invalid_utf_8_is_named_with_file_and_line(read, tmp_path):
         (
             [{"input": [{"content": "a"}], "label": "1"}],
             ("--data.apply_chat_template",),
-            "line 1: input is no list of messages",
+            "line 1: input is not a list of messages",
         ),
-        ([{"input": [], "label": "1"}], ("--data.apply_chat_template",), "line 1: input is no list of messages"),
+        ([{"input": [], "label": "1"}], ("--data.apply_chat_template",), "line 1: input is not a list of messages"),
     ],
 )
 def test_what_a_file_lacks_is_refused(rows, flags, says, read):

@@ -144,7 +144,7 @@ def test_the_dry_run_says_what_overlays_come_to(real):
 def test_a_dry_run_without_a_recipe_compares_nothing_and_asks_no_service(real):
     code, out, err = real["no recipe"]
     assert (code, err) == (0, "")
-    assert "no --config bears the name of a recipe" in out
+    assert "no --config has the name of a recipe" in out
     # 128 responses of a step over 8 ranks; of 2,048 tokens each, 4 fit into 9,000.
     assert "micro batches per optimizer step and rank 1 to 4, by tokens 8 ranks, 16 responses each" in lines(out)
     assert "in a micro batch 9,000 forward and backward at once" in lines(out)

@@ -73,14 +73,14 @@ def real(tmp_path_factory) -> dict[str, tuple]:
         ),
         ("other loss", "math-deltal.yaml:7; `alpha: null` in a later --config file takes it back)"),
         ("7b after 2 nodes", "--actor.num_nodes x --actor.num_gpus_per_node is 16, --vllm.num_engines x"),
-        ("8 nodes", "--train.batch_size is 320, which is no multiple of ranks x --train.micro_batch_size, 128"),
+        ("8 nodes", "--train.batch_size is 320, which is not a multiple of ranks x --train.micro_batch_size, 128"),
         *[(flags, f"error: {flags.split()[0]} is ") for flags in BAD_NUMBERS],
         *BAD_NUMBERS.items(),
         (
             "one engine too few",
             "--vllm.num_engines x --vllm.tensor_parallel_size is 3; with --train.colocate_all they share the GPUs",
         ),
-        ("three GPUs", "--train.batch_size is 320, which is no multiple of ranks x --train.micro_batch_size, 6"),
+        ("three GPUs", "--train.batch_size is 320, which is not a multiple of ranks x --train.micro_batch_size, 6"),
         (
             "refused by the host",
             "OpenRLHF refuses these flags: --train.partial_rollout_enable requires --train.async_enable.",

@@ -116,7 +116,7 @@ def test_every_layout_is_possible_and_those_that_fit_come_first_by_overhead():
     assert free == sorted(free, reverse=True)
     overheads = [p.time.overhead for p in found if p.free >= 0]
     assert overheads == sorted(overheads)
-    reason = "the model's num_attention_heads is 28, which is no multiple of --megatron.tensor_parallel_size, 8"
+    reason = "the model's num_attention_heads is 28, which is not a multiple of --megatron.tensor_parallel_size, 8"
     assert refused[reason] == 1  # 8 ranks leave nothing else to choose
 
 
@@ -132,7 +132,7 @@ def test_tensor_parallelism_stays_within_a_node():
 def test_responses_must_be_dealt_out_evenly():
     found, refused = plans(seven("--gpus 8 --batch_size 322"))
     assert {p.data_parallel for p in found} == {1, 2}
-    assert refused["--batch_size is 322, no multiple of 8 data parallel ranks"] == 1
+    assert refused["--batch_size is 322, not a multiple of 8 data parallel ranks"] == 1
 
 
 def test_recomputation_is_asked_for_only_where_memory_does_not_suffice_without():

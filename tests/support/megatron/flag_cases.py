@@ -67,7 +67,7 @@ REFUSED = {
     f"{BUDGET} 2051 --data.max_len 2049 {C} 2": f"{BUDGET} is 2051, allowed is 2052 or more: a response may take --data.max_len 2049 "
     "tokens with its prompt, padded to a multiple of 4",
     # Ranks
-    f"{T} 3": "--actor.num_nodes x --actor.num_gpus_per_node is 8, which is no multiple of tensor x context x pipeline parallel size, "
+    f"{T} 3": "--actor.num_nodes x --actor.num_gpus_per_node is 8, which is not a multiple of tensor x context x pipeline parallel size, "
     "3 x 1 x 1 = 3",
     f"{T} 2 {P} 4 {C} 2": "2 x 2 x 4 = 16",
     f"{T} 2 --algo.kl.init_coef 0.1 --ref.num_gpus_per_node 3": "--ref.num_nodes x --ref.num_gpus_per_node is 3, which is no multiple "
@@ -75,17 +75,17 @@ REFUSED = {
     f"{E} 3": f"{E} is 3, but there are 8 data x 1 context parallel ranks = 8; allowed is a divisor",
     f"{P} 2 {E} 2": f"{E} is 2 with {P} 2; with pipeline stages experts spread over one stage of one replica",
     # 8 ranks, a copy on 1.
-    "--train.batch_size 4": "--train.batch_size is 4, which is no multiple of the number of data-parallel ranks, 8",
+    "--train.batch_size 4": "--train.batch_size is 4, which is not a multiple of the number of data-parallel ranks, 8",
     # The model
     "--actor.model_name_or_path mistral": "--backend megatron does not know the model type mistral, allowed are qwen2, qwen3, llama",
     "--actor.model_name_or_path none/of/these": "--actor.model_name_or_path none/of/these: no such folder",
     "--actor.model_name_or_path of/these": "--actor.model_name_or_path is of/these, allowed is a folder with a config.json or a model of "
     "the Hugging Face hub",
     "--actor.model_name_or_path empty": "--actor.model_name_or_path is empty, allowed is a folder with a config.json",
-    f"{P} 8": f"the model's num_hidden_layers is 4, which is no multiple of {P}, 8",
-    f"{P} 2 {V} 3": f"the model's num_hidden_layers is 4, which is no multiple of {P} x {V}, 6",
+    f"{P} 8": f"the model's num_hidden_layers is 4, which is not a multiple of {P}, 8",
+    f"{P} 2 {V} 3": f"the model's num_hidden_layers is 4, which is not a multiple of {P} x {V}, 6",
     f"{E} 2": f"{E} is 2, but the model (qwen2) has no experts; allowed is 1",
-    f"{E} 8 --actor.model_name_or_path experts": f"the model's num_experts is 4, which is no multiple of {E}, 8",
+    f"{E} 8 --actor.model_name_or_path experts": f"the model's num_experts is 4, which is not a multiple of {E}, 8",
     "--actor.aux_loss_coef 0.01": "--actor.aux_loss_coef is 0.01, but the model (qwen2) has no experts; allowed is 0",
     # Features without a flag of their own
     "--algo.advantage.estimator gae": "--algo.advantage.estimator gae (critic) does not go with --backend megatron: there is no value",
