@@ -98,8 +98,8 @@ def test_executor_raises_what_the_host_swallows(tmp_path):
 @pytest.mark.parametrize(
     ("url", "wait", "says"),
     [
-        ("localhost:6284/get_reward", None, "--reward.remote_url: 'localhost:6284/get_reward' is no address"),
-        ("http://a/b,c", None, "--reward.remote_url: 'c' is no address"),
+        ("localhost:6284/get_reward", None, "--reward.remote_url: 'localhost:6284/get_reward' is not the address"),
+        ("http://a/b,c", None, "--reward.remote_url: 'c' is not the address"),
         ("a.py,b.py", None, "the host reads only the first"),
         ("deltal:math", "5", None),
         (

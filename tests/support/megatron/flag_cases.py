@@ -70,7 +70,7 @@ REFUSED = {
     f"{T} 3": "--actor.num_nodes x --actor.num_gpus_per_node is 8, which is not a multiple of tensor x context x pipeline parallel size, "
     "3 x 1 x 1 = 3",
     f"{T} 2 {P} 4 {C} 2": "2 x 2 x 4 = 16",
-    f"{T} 2 --algo.kl.init_coef 0.1 --ref.num_gpus_per_node 3": "--ref.num_nodes x --ref.num_gpus_per_node is 3, which is no multiple "
+    f"{T} 2 --algo.kl.init_coef 0.1 --ref.num_gpus_per_node 3": "--ref.num_nodes x --ref.num_gpus_per_node is 3, which is not a multiple "
     "of tensor x context x pipeline parallel size, 2 x 1 x 1 = 2",
     f"{E} 3": f"{E} is 3, but there are 8 data x 1 context parallel ranks = 8; allowed is a divisor",
     f"{P} 2 {E} 2": f"{E} is 2 with {P} 2; with pipeline stages experts spread over one stage of one replica",
