@@ -152,9 +152,9 @@ def test_whole_text_only_by_request():
     ],
 )
 def test_no_response_takes_long(response):
-    start = time.perf_counter()
+    start = time.process_time()
     extract_answer(response, "answer-line")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_balanced_counts_the_braces_of_latex():

@@ -1,9 +1,11 @@
 """What math-verify alone would call equal, and what it has to."""
 
 import pytest
+from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
+from sympy import srepr
 
 from deltal_openrlhf.grading.reading.normalize import normalize
-from deltal_openrlhf.grading.values.symbolic import same_expression
+from deltal_openrlhf.grading.values.symbolic import _FastReader, same_expression
 
 DIFFERENT = [
     (r"\gcd(a,b)", "1"),
@@ -16,6 +18,7 @@ DIFFERENT = [
     (r"\sum_{k=1}^{1} 10^{-30}", "0"),
     (r"\frac{d}{dx} x^2+10^{-30}", "2x"),
     (r"\frac{1}{10}+\sum_{k=1}^{1} 0", "0.10000000001"),
+    (r"V(0) e^{-\frac{t}{L}}", r"V(0) e^{-\frac{u}{L}}"),
 ]
 EQUAL = [
     (r"\int_0^1 x^2 dx", "0.333333"),
@@ -43,6 +46,17 @@ def test_more_digits_agree(gold, pred):
 @pytest.mark.parametrize(("gold", "pred"), [("1 2 3", "1 3 2"), (r"[4\ 5\ 6]", r"[6\ 5\ 4]"), ("2 3", "6")])
 def test_numbers_side_by_side_are_no_product(gold, pred):
     assert not same_expression(normalize(gold), normalize(pred))
+
+
+@pytest.mark.parametrize("text", dict.fromkeys(normalize(text) for pair in EQUAL + DIFFERENT for text in pair))
+def test_the_fast_reader_finds_the_tree_of_the_slow_one(text):
+    def tree(reader) -> str | None:
+        try:
+            return srepr(reader(is_real=True).parse(text))
+        except Exception:
+            return None
+
+    assert tree(_FastReader) in (None, tree(_Latex2Sympy))
 
 
 def test_a_bound_of_an_integral_stands_beside_no_number():

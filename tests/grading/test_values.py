@@ -91,9 +91,9 @@ BOUNDED = [
 
 @pytest.mark.parametrize("text", BOUNDED)
 def test_nothing_takes_long(text):
-    start = time.perf_counter()
+    start = time.process_time()
     same_value(text, "12")
     same_value("x", text)
     same_value(text, text + "+1")
     constant_ratio(text, "x")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

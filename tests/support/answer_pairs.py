@@ -18,11 +18,11 @@ def both_ways(gold: str, pred: str) -> list[bool | None]:
 
 def seconds_against(text: str, others: list[str]) -> float:
     """What comparing a hostile text with each of the others takes, both ways round."""
-    start = time.perf_counter()
+    start = time.process_time()
     for other in others:
         for pair in ((text, other), (other, text)):
             try:
                 same_answer(*pair, same_value)
             except RecursionError:  # the grader takes it as undecided
                 continue
-    return time.perf_counter() - start
+    return time.process_time() - start
