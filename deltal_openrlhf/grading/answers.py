@@ -1,7 +1,7 @@
 """When two answers are the same: their structure here, single expressions by a `leaf` comparison that the caller gives.
 
-docs/reference/grading.md lists the conventions, kind by kind. They hold either way round, but for one: a small letter meets the gold choice D, and D
-does not meet a gold d, which may be a variable.
+docs/reference/grading.md lists the conventions, kind by kind. They hold either way round, but for one: a small letter meets the gold
+choice D, and D does not meet a gold d, which may be a variable.
 """
 
 import re

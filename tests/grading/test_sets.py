@@ -32,6 +32,13 @@ x \in \mathbb{R}, x \ne 3 | x \ne 3
 (2,3)\cup(3,\infty) | x > 2 \text{ and } x \ne 3
 (1,4) | x > 1 \text{ and } x < 4
 (1,4) | x>1, x<4
+(3,8) | \begin{cases} x > 3 \\ x < 8 \end{cases}
+(3,8) | \left\{\begin{array}{l} x > 3 \\ x < 8 \end{array}\right.
+(3,\infty) | \begin{cases} x > 3 \\ x > 1 \end{cases}
+\emptyset | \begin{cases} x < 3 \\ x > 8 \end{cases}
+\emptyset | x < 3 \text{ and } x > 8
+x > 3, y < 8 | \begin{cases} x > 3 \\ y < 8 \end{cases}
+(-\infty,3)\cup(8,\infty) | \begin{aligned} x &< 3 \\ x &> 8 \end{aligned}
 (-\infty,1]\cup[4,\infty) | x \le 1 \text{ or } x \ge 4
 (-\infty,1]\cup[4,\infty) | x \le 1, x \ge 4
 (-\infty, 5) | (-\infty, 2]\cup(2,5)
@@ -89,6 +96,11 @@ x \equiv \pm 1 \pmod{5} | x \equiv 1, 4 \pmod 5
 2 \pm 1 \mp 3 | 0, 4
 """
 DIFFERENT = r"""
+x < 3 \text{ or } x > 8 | \begin{cases} x < 3 \\ x > 8 \end{cases}
+(-\infty,3)\cup(8,\infty) | \left\{\begin{array}{l} x < 3 \\ x > 8 \end{array}\right.
+\emptyset | \begin{cases} x < 3 \\ x > 1 \end{cases}
+\emptyset | \{3\}
+(3,8) | \begin{cases} x > 3 \\ x > 8 \end{cases}
 # sets
 \mathbb{R} | (0,\infty)
 \mathbb{R} | \mathbb{Z}

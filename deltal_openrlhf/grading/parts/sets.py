@@ -133,6 +133,8 @@ def _read(text: str) -> RealSet:
         return RealSet("", pieces)
     if text == REALS:
         return RealSet("", (ALL,))
+    if text == r"\emptyset":
+        return RealSet("", ())
     if _POSITIVE.fullmatch(text):
         return RealSet("", (Piece(End(Fraction(0), "0", False), _HIGHEST),))
     sides = split_at(text, _UNEQUAL)[0]

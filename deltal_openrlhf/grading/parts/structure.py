@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+from deltal_openrlhf.grading.reading.denials import NO_NAME
 from deltal_openrlhf.grading.reading.extract import closing_braces
 
 _OPEN, _CLOSE = "([{", ")]}"
@@ -10,8 +11,10 @@ _BRACKET = re.compile(r"[()\[\]{}]")
 OR = r"\\text\{\s*,?\s*or\s*\}|(?<![a-zA-Z\\])or(?![a-zA-Z])|\\(?:vee|lor)(?![a-zA-Z])"
 AND = r"\\text\{\s*,?\s*and\s*\}|(?<![a-zA-Z\\])and(?![a-zA-Z])|\\(?:wedge|land)(?![a-zA-Z])|;"
 _OR_AND = re.compile(f"{OR}|{AND}")
-_UNSOLVED = re.compile(r"^[-+\d]|\^|\\(?:frac|sqrt|log|ln|sin|cos|tan)(?![a-zA-Z])|^\|[a-z]\|")
-r"""In the left side of an equation that does not give a value: 4y = \pm 3x."""
+_UNSOLVED = re.compile(
+    r"^[-+\d]|\^|\\(?:frac|sqrt|log|ln|sin|cos|tan)(?![a-zA-Z])|^\|[a-z]\|" + rf"|(?i:\b(?:{NO_NAME})\b)"
+)
+r"""In the left side of an equation that does not give a value: 4y = \pm 3x, not x = 1."""
 _SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _MEMBERS_ONLY = re.compile(r"[^|:]*")
 

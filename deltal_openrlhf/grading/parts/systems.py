@@ -19,6 +19,7 @@ _ENVIRONMENT = re.compile(
 )
 _ROW = re.compile(r"\\\\(?:\[[^\]]{0,20}\])?")
 _SIGN = r"(=|<|>|\\(?:le|ge|ne)(?![a-z]))"
+_INEQUALITY = re.compile(r"[<>]|\\(?:le|ge)(?![a-z])")
 _ALIGNED_SIGN = re.compile(rf"&?\s?{_SIGN}\s?&?")
 _WHERE = re.compile(r"^(?:\\text\s?\{\s?(?:if|for|when|where)\s?\}|(?:if|for|when|where)(?![a-z]))")
 _PARITY = re.compile(r"([a-z])(?: is(?: an?)?)? (odd|even)(?: (?:integer|number))?")
@@ -27,7 +28,8 @@ _OR = re.compile(OR)
 
 
 def without_environments(text: str) -> str:
-    r"""The equations of cases, aligned and array, with commas between them. Matrices and functions defined by cases stay."""
+    r"""The equations of cases, aligned and array, with commas between them; with "and" where one brace holds inequalities together.
+    Matrices and functions defined by cases stay."""
     return _ENVIRONMENT.sub(_equations, text) if r"\begin{" in text else text
 
 
@@ -42,7 +44,8 @@ def _equations(environment: re.Match[str]) -> str:
                 equations[-1] += f" {cell}"  # x &= 2 + 3 \\ &= 5
             else:
                 equations.append(cell)
-    return ", ".join(equations)
+    together = environment[0].startswith((r"\{", r"\begin{cases}")) and any(map(_INEQUALITY.search, equations))
+    return r" \text{ and } ".join(equations) if together else ", ".join(equations)
 
 
 def _pieces(environment: re.Match[str]) -> str:

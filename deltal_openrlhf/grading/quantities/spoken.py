@@ -7,7 +7,8 @@ from deltal_openrlhf.grading.reading.text import TEXT
 
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}")
 _WORD = re.compile("[a-zA-Z]{2,}")
-_LONG_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
+_LONG_WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-zA-Z]{4,}|(?:[Nn]ot|nor|but|and|[a-z]{2,4}n't)(?![a-zA-Z]))")
+"""Longer than a product of letters, or never one."""
 _CHINESE = re.compile("[\u4e00-\u9fff]+")
 _MATH_WORDS = frozenset(
     "sqrt sin cos tan sinh cosh tanh coth sech csch arcsin arccos arctan arsinh arcosh artanh "

@@ -38,9 +38,15 @@ _PARTS = re.compile(r"(\d+)分之(\d+)|百分之(\d+(?:\.\d+)?)")
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _PLACES = {"十": 10, "百": 100, "千": 1000}
-_NUMERAL = re.compile(r"[零〇一二两三四五六七八九十百千]{1,12}")
-_DIGITS_IN_A_ROW = re.compile(r"[一二两三四五六七八九]{2}")
-_NUMERAL_ANSWER = re.compile(rf"({_NUMERAL.pattern})(?:(分之)({_NUMERAL.pattern}))?")
+_NUMERAL = r"[零〇一二两三四五六七八九十百千万亿]{1,16}"
+_NO_NUMERAL = re.compile(
+    r"[一二两三四五六七八九]{2}|[百千万亿][一二两三四五六七八九]$|[十百千]{2}|十[^万亿]*[百千]|百[^万亿]*千|[万亿].*亿|万.*万|^[百千万亿]"
+)
+_NUMERAL_ANSWER = re.compile(rf"(负)?(?:({_NUMERAL})(?:分之({_NUMERAL})|点([零〇一二三四五六七八九]{{1,9}}))?|(一半))")
+_SAYINGS = {
+    "无解": "no solution", "没有解": "no solution", "方程无解": "no solution", "无实数解": "no real solution",
+    "无实数根": "no real solution", "不存在": "does not exist", "空集": r"\emptyset",
+}  # fmt: skip
 
 
 def without_chinese(text: str) -> str:
@@ -48,10 +54,12 @@ def without_chinese(text: str) -> str:
     if not _CHINESE.search(text):
         return text
     text = _ANSWER.sub("", _IN_TEXT.sub(r"\1", text), count=1)
-    numeral = _NUMERAL_ANSWER.fullmatch(text.strip())
-    if numeral and _is_numeral(numeral[1]) and (numeral[3] is None or _is_numeral(numeral[3])):
-        value = str(_value(numeral[1]))
-        return rf"\frac{{{_value(numeral[3])}}}{{{value}}}" if numeral[2] else value
+    whole = text.strip(" .。$")
+    if whole in _SAYINGS:
+        return _SAYINGS[whole]
+    numeral = _NUMERAL_ANSWER.fullmatch(whole)
+    if numeral and all(part is None or _is_numeral(part) for part in (numeral[2], numeral[3])):
+        return ("-" if numeral[1] else "") + _in_latex(*numeral.groups()[1:])
     text = _PARTS.sub(lambda m: rf"\frac{{{m[2]}}}{{{m[1]}}}" if m[1] else rf"{m[3]}\%", text)
     text = re.sub(r"负(?=\d)", "-", text)
     text = _JOINED.sub(lambda m: r" \text{ or } " if m[1] == "或" else r" \text{ and } ", text)
@@ -75,12 +83,25 @@ def _latin_unit(match: re.Match[str]) -> str:
     return rf" \text{{ {unit}{per}}}{power}"
 
 
+def _in_latex(numeral: str | None, over: str | None, decimals: str | None, half: str | None) -> str:
+    """四十二, 三分之二 (the numeral is under the line), 三点一四 and 一半."""
+    if numeral is None:
+        return r"\frac{1}{2}"
+    if over:
+        return rf"\frac{{{_value(over)}}}{{{_value(numeral)}}}"
+    return str(_value(numeral)) + ("." + "".join(str(_DIGITS[digit]) for digit in decimals) if decimals else "")
+
+
 def _is_numeral(text: str) -> bool:
-    """四十二 and 二〇二四, but not 四二."""
-    return "〇" in text or not _DIGITS_IN_A_ROW.search(text)
+    """四十二 and 二〇二四, but not 四二; nor 三百五, which is 350 to some."""
+    return "〇" in text or not _NO_NUMERAL.search(text)
 
 
 def _value(numeral: str) -> int:
+    for many, power in reversed(_MANY.items()):
+        head, found, tail = numeral.rpartition(many)
+        if found:
+            return _value(head) * 10**power + _value(tail)
     total = digit = 0
     for sign in numeral:
         if sign in _PLACES:

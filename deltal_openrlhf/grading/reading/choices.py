@@ -5,9 +5,10 @@ import re
 from deltal_openrlhf.grading.leaves import Same
 from deltal_openrlhf.grading.reading.denials import DENIAL
 
-_CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|\(?([A-H])\)?|([A-J])[).:]\s+(.*)", re.DOTALL)
+_CHOICE = re.compile(r"\(([A-J])\)\s*(.*)|\(?([A-H])\)?|([A-J])[).:]\s+(.*)|\[([A-J])\]", re.DOTALL)
 _CHOSEN = re.compile(
-    r"\(?([A-Za-z])\)?[.:]?|\(([A-Za-z])\)(.*)|([A-Za-z])(?:[).:]\s|\s-\s(?=(?:[Aa]n?\s)?[A-Za-z]{3}))(.*)", re.DOTALL
+    r"\(?([A-Za-z])\)?[.:]?|\[(?P<square>[A-J])\]|\(([A-Za-z])\)(.*)|([A-Za-z])(?:[).:]\s|\s-\s(?=(?:[Aa]n?\s)?[A-Za-z]{3}))(.*)",
+    re.DOTALL,
 )
 _LABELLED = re.compile(r"(?:\([A-Ja-j]\)|[A-J][).:])\s+((?![-+*/^=<>,|&]\s|[+*/^=<>,|&]).+)", re.DOTALL)
 _FIRST_TEXT = re.compile(r"^\\text\s*\{\s*([^{}]*?)\s*\}")
@@ -15,7 +16,7 @@ _OPTION = re.compile(r"^(?:option|choice|answer|statement|graph|figure|plan|play
 _ANOTHER = re.compile(r"^(?:,|and\b|or\b|/|&)|(?<![a-zA-Z])\([A-Ja-j]\)|^[A-J](?:[.:),;&]|\s*(?:and|or)\b|$)")
 _SAID_OF_LETTER = re.compile(
     r"[,;-]?\s?(?:which\s|it\s)?(?:is|was|be|isn't|wasn't|cannot|can't|can|does|doesn't|do|fails?|failed|seems|would|could|may|might|has|must"
-    r"|should|because|since)\b"
+    r"|should|because|since|if|unless|except)\b"
 )
 _REFUSED = re.compile(
     r"(?:wrong|incorrect|not\s(?:correct|right|true|the\sanswer)|(?:ruled|crossed)\sout|eliminated|excluded|rejected|impossible|[✗✘❌])",
@@ -37,7 +38,7 @@ def choice(gold: str) -> tuple[str, str | None] | None:
     match = _CHOICE.fullmatch(_flat(gold))
     if match is None:
         return None
-    letter, said = match[1] or match[3] or match[4], match[2] or match[5]
+    letter, said = match[1] or match[3] or match[4] or match[6], match[2] or match[5]
     return None if said and (_ANOTHER.search(said) or _is_taken_back(letter, said)) else (letter, said or None)
 
 
@@ -47,9 +48,9 @@ def same_choice(letter: str, text: str | None, pred: str, same: Same) -> bool | 
     chosen = _CHOSEN.fullmatch(pred)
     if chosen is None:
         return same(text, pred) if text else False
-    if (chosen[1] or chosen[2] or chosen[4]).upper() != letter:
+    if (chosen[1] or chosen["square"] or chosen[3] or chosen[5]).upper() != letter:
         return False
-    said = (chosen[3] or chosen[5] or "").strip()
+    said = (chosen[4] or chosen[6] or "").strip()
     if text and said:
         return False if _ANOTHER.search(said) else same(text, said)
     return not (_ANOTHER.search(said) or _is_taken_back(letter, said))

@@ -2,6 +2,12 @@
 
 import re
 
+NO_NAME = (
+    r"not|no|never|neither|nor|none|nothing|cannot|without|except|excluding|but|besides|anything|everything|instead|rather|false|wrong|incorrect"
+    r"|invalid|impossible|if|unless|either|or|maybe|perhaps|possibly|probably|might|may|could|think|guess|doubt|[a-z]{2,5}n't"
+)
+"""Alternatives of a pattern: words that stand in no name of a quantity. "Anything but x = 5" does not say that x is 5."""
+
 DENIAL = re.compile(
     r"(?:\b(?:not?|never|neither|nor|none|cannot|without|fail(?:s|ed|ing|ure)?|unable|refus(?:es?|ed)|wrong(?:ly)?|incorrect(?:ly)?|false"
     r"|untrue|invalid|impossible|mistak\w{1,5}|errors?|guess\w{0,4}|attempts?|than|which\s(?:is|was)\stoo|instead|rather|but|however|although|though|except"

@@ -6,7 +6,7 @@ are. What is said of something else is an equation with that name: "The area is 
 
 import re
 
-from deltal_openrlhf.grading.reading.denials import DENIAL
+from deltal_openrlhf.grading.reading.denials import DENIAL, NO_NAME
 
 _HEADING = re.compile(
     r"(?:#{1,6}\s{0,4})?[*_]{0,3}(?:(?:the|my)\s)?(?:(?:final|correct)\s)?(?:answer|result|solution)\s{0,4}:?[*_]{0,3}"
@@ -37,7 +37,7 @@ _LEADS = [
         r"(?:there\s+(?:are|is|were|will\s+be|exist)|(?:i|we|you)\s+(?:get|got|have|obtain|find|conclude)(?:\s+that)?(?=\s+(?:\d|\$|\\))"
         r"|(?:i|we)\s+(?:choose|pick|select)(?=\s+\(?[A-J]\b)"
         r"|(?:it|this|that|which)(?:\s+(?:is|equals|gives|would\s+be)|'s)|giving|a\s+total\s+of|in\s+total|exactly|precisely|only"
-        r"|about|approximately|approx\.?|roughly|around|nearly|almost|ca\.)[,:]?\s+(?=\S)",
+        r"|about|approximately|approx\.?|roughly|around|ca\.)[,:]?\s+(?=\S)",
         re.IGNORECASE,
     ),
     re.compile(
@@ -46,8 +46,8 @@ _LEADS = [
 ]
 _VERB = r"\b(?:is|are|was|were|equals?|has|have|had)\b"
 _NAMED = re.compile(
-    r"([A-Za-z][\w' \\{}(),^]{2,100}?)(?:\s*:|\s+(?:is|are|was|were|equals?|has|have|had|gets|got|makes|made|earns|earned|costs?|needs"
-    r"|takes|took|gives|contains|pays|paid|spends|spent|(?:would|will|should|must)\s+be)(?:\s+(?:equal\s+to|exactly|about|approximately"
+    r"(He(?=\s)|We(?=\s)|[A-Za-z][\w' \\{}(),^]{2,100}?)(?:\s*:|\s+(?:is|are|was|were|equals?|has|have|had|gets|got|makes|made|earns|earned"
+    r"|costs?|needs|takes|took|gives|contains|pays|paid|spends|spent|(?:would|will|should|must)\s+be)(?:\s+(?:equal\s+to|exactly|about|approximately"
     r"|only|just|a\s+total\s+of))?)\s+(?=" + _VALUE + ")"
 )
 _SYMBOL = re.compile(
@@ -55,8 +55,7 @@ _SYMBOL = re.compile(
     r"(?=" + _VALUE + ")"
 )
 _NO_NAME = re.compile(
-    r"(?i)\b(?:not|no|never|either|neither|nor|or|if|unless|when|least|most|more|less|fewer|than|between|false|wrong|incorrect|instead"
-    r"|cannot|think|guess|maybe|perhaps|option|choice|note|step|case|question|exercise|page)\b|n't|" + _VERB
+    rf"(?i)\b(?:{NO_NAME}|when|least|most|more|less|fewer|than|between|option|choice|note|step|case|question|exercise|page)\b|n't|{_VERB}"
 )
 _ENDS = re.compile(
     r"\s*(?:\\text\s*\{\s*)?\(?\b(?:(?:is|are)\s+(?:(?:the|my|our)\s+)?(?:(?:final|correct|right)\s+)?(?:answers?|result|solution|option|choice|correct|right)"

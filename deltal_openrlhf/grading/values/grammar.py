@@ -99,6 +99,8 @@ class Parser:
             right = self._power()
             if bare and isinstance(right, Fraction) and isinstance(node, Fraction):
                 raise Malformed  # "2 3"
+            if node == 0 or right == 0:
+                raise Undecided  # "0 if odd": words, which nobody multiplies by 0
             part = _fraction_of_integers(right)
             if part is not None and isinstance(node, Fraction) and factors == 1:
                 if node.denominator != 1 or not 0 < part < 1:
