@@ -1,9 +1,9 @@
-"""What the checksums of checkpoints cost: CRC-32, sha256 and blake2b on one core, and the chunks of a file by the threads of a run.
+"""Measures the cost of the checksums of checkpoints: CRC-32, sha256 and blake2b on one core, and the chunks of a file by a run's threads.
 
     python scripts/bench_checksums.py [--mib 1024] [--repeats 5]
 
-The file is written first, so that it is in the page cache: the disk is not measured. Each number is the fastest of the repeats, on one
-core by the CPU's time, of threads by the clock.
+The file is written first, so it is in the page cache and the disk is not measured. Each number is the fastest of the repeats. On one core
+it is the CPU's time, with threads the clock's.
 """
 
 import argparse

@@ -1,18 +1,21 @@
-"""What log-probabilities in chunks cost against log_softmax of full logits: time, memory and error of forward and backward.
+"""Measures log-probabilities in chunks against log_softmax of full logits: time, memory and error of forward and backward.
 
     python scripts/bench_logprob.py [--device cpu|cuda] [--rounds 9] [--chunk-size 1024] [--peak-tflops 989] [--json FILE]
 
-On the CPU: fp32, 4,096 tokens, vocabulary 32,768, hidden size 512; with one thread and with torch's default. With a GPU also there: bf16,
-32,768 tokens, vocabulary 151,936, hidden size 3,584, next to liger-kernel's fused linear cross-entropy if that is installed, once with
-a mean loss (liger-mean: it computes gradients in forward, three matrix products) and once per token as PPO needs it (liger-none: four).
+On the CPU it uses fp32, 4,096 tokens, vocabulary 32,768 and hidden size 512, with one thread and with torch's default. With a GPU it also
+uses bf16, 32,768 tokens, vocabulary 151,936 and hidden size 3,584 there. It then compares with liger-kernel's fused linear cross-entropy if
+that is installed. liger-mean has a mean loss and computes gradients in forward, with three matrix products. liger-none works per token, as
+PPO needs it, with four.
 
-A round runs all variants once in rotating order, and ratios are taken within rounds; their median is reported. Processor time is that of
-all threads of the process: on a machine that others use too it is the steadier figure. Extra memory is what
-forward and backward need at most beyond the inputs, gradients included, of one variant in a process of its own: peak resident memory
-on the CPU (VmHWM, so Linux only), the peak of torch's allocator on a GPU. Share of peak: operations of the products done / time / peak.
+A round runs all variants once in rotating order, and ratios are taken within rounds. Their median is reported. Processor time is that of
+all threads of the process. It is the steadier figure on a machine that others use too.
 
-Exit 1 if an aim is missed. CPU: extra memory <= 1/5 and time <= 1.45 of plain, relative differences <= 1e-5. GPU: extra memory <= 1/8
-and time <= 1.45 of plain, and time <= liger-none.
+Extra memory is the most that forward and backward need beyond the inputs, gradients included, of one variant in a process of its own. On
+the CPU it is peak resident memory (VmHWM, so Linux only), on a GPU the peak of torch's allocator. Share of peak: operations of the products
+done / time / peak.
+
+Exit 1 if an aim is missed. CPU: extra memory <= 1/5 and time <= 1.45 of plain, relative differences <= 1e-5. GPU: extra memory <= 1/8 and
+time <= 1.45 of plain, and time <= liger-none.
 """
 
 import argparse

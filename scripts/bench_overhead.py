@@ -1,9 +1,9 @@
-"""What ∆L costs: the time of ppo_train with it over the host's own token-mean, on a fixed buffer, in interleaved pairs.
+"""Measures the cost of ∆L: the time of ppo_train with it over the host's own token-mean, on a fixed buffer, in interleaved pairs.
 
     python scripts/bench_overhead.py [--pairs 100] [--json FILE]
 
-deltal_openrlhf/verify/overhead.py says what is timed. Prints the median ratio with a bootstrap 95 % interval; exit 1 if the median is above
-1.01 or the interval's upper end above 1.02.
+deltal_openrlhf/verify/overhead.py says what is timed. The script prints the median ratio with a bootstrap 95 % interval. Exit 1 if the
+median is above 1.01 or the interval's upper end above 1.02.
 """
 
 import argparse

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""kill -9 at random moments of `deltal eval`, with vLLM: python scripts/check_eval_resume.py --out runs/check_eval_resume
+"""Kills `deltal eval` at random moments (kill -9), with vLLM: python scripts/check_eval_resume.py --out runs/check_eval_resume
 
-500 problems, 8 responses to each, by a random model whose words are answers, so that some are right by chance. Evaluated twice:
+A random model whose words are answers gives 8 responses to each of 500 problems, so some are right by chance. It is evaluated twice:
 
     whole     without an interruption
     killed    the command, which on a CPU holds the engine too, is killed at 5 seeded random moments; each time the same command resumes it
 
 Then every response and every file of results of the two are compared, byte for byte. Interrupted, the script resumes.
 
-Half a minute for each start on 2 idle cores: 7 starts. Exit status 1 where something differs.
+It takes half a minute for each of 7 starts on 2 idle cores. Exit status 1 if something differs.
 """
 
 import argparse

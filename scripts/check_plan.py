@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Planned against measured memory: python scripts/check_plan.py
+"""Compares planned with measured memory: python scripts/check_plan.py
 
-Builds small random models on Megatron-Core, one process a rank, trains one step, and compares with megatron_ext/planning/memory.py:
+It builds small random models on Megatron-Core, one process a rank, trains one step, and compares with megatron_ext/planning/memory.py:
 
     weights, gradients   bytes of the buffers that hold the parameters and their main gradients
     optimizer            bytes of main parameters and moments, summed over the ranks that share them
     activations          bytes that one micro batch saves for backward: each storage once, parameters left out
     recomputed           the same with full recomputation: what is kept, and what one layer saves while it is computed again
 
-On plain modules, without GPUs (gloo) or with them (NCCL): norm and attention stand in for Transformer Engine's (measure_memory.py), whose
-fused rotary embedding is not there; what those really save is not measured. Exit status 1 if a figure of the states differs at all, or one
-of the activations by more than 2 %. About a minute on 2 cores;
---markdown prints the table of docs/evidence/megatron.md.
+It runs on plain modules, without GPUs (gloo) or with them (NCCL). Replacements of Transformer Engine's norm and attention
+(measure_memory.py) are measured, and its fused rotary embedding is absent. What the real ones save is not measured. Exit status 1 if a
+figure of the states differs at all, or one of the activations by more than 2 %. It takes about a minute on 2 cores. --markdown prints the
+table of docs/evidence/megatron.md.
 """
 
 import argparse

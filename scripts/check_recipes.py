@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""2 PPO steps of each recipe without a GPU, and whether the recipe's own settings acted: python scripts/check_recipes.py
+"""Runs 2 PPO steps of each recipe without a GPU, and checks that the recipe's own settings took effect: python scripts/check_recipes.py
 
-The pipeline and the reward files are the real ones; the model is tiny and random, and an overlay scales the sizes down: 4 prompts a
-rollout, at most 24 tokens a response. An answer is one token of the model's vocabulary, so that its random responses are right at
-times, and some prompts have no right answer, so that dynamic sampling has something to replace. The number of responses per prompt, of
-optimizer steps per rollout and all that is not a size stay the recipe's.
+The pipeline and the reward files are the real ones. The model is tiny and random, and an overlay scales the sizes down: 4 prompts a
+rollout, at most 24 tokens a response. An answer is one token of the model's vocabulary, so that its random responses are right at times.
+Some prompts have no right answer, so that dynamic sampling has something to replace. The number of responses per prompt and of optimizer
+steps per rollout stay the recipe's, and so does everything else that is not a size.
 
-Writes docs/evidence/recipes.json and the table in docs/evidence/recipes.md. It takes about 20 minutes on 2 cores. Interrupted, it
-resumes with the recipes that have not passed as they are now.
+Writes docs/evidence/recipes.json and the table in docs/evidence/recipes.md. It takes about 20 minutes on 2 cores. Interrupted, it resumes
+with the recipes that have not passed as they are now.
 """
 
 import argparse

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""kill -9 at random moments, in the real pipeline: python scripts/check_resume.py --out runs/check_resume
+"""Kills a run at random moments (kill -9), in the real pipeline: python scripts/check_resume.py --out runs/check_resume
 
-A run of 24 PPO steps (24 prompts, 4 episodes, rollouts of 4) with a checkpoint after each step, on a tiny random model, three times:
+A run of 24 PPO steps (24 prompts, 4 episodes, rollouts of 4) with a checkpoint after each step, on a tiny random model, takes place three
+times:
 
     whole     without an interruption
     again     the same command once more: what one seed fixes
     killed    its driver, a training worker or an engine is killed at 10 seeded random moments, each time the same command resumes it
 
-Then `again` and `killed` are compared with `whole`: the prompts of every step, the responses of every step, the number of steps, and the
-parameters of the exported models. With --async the host's asynchronous training runs, whose responses depend on which half was faster:
-there the prompts are compared. Interrupted, the script resumes; --kills and --seed change the moments.
+Then `again` and `killed` are compared with `whole`: the prompts and the responses of every step, the number of steps, and the parameters of
+the exported models. --async runs the host's asynchronous training, whose responses depend on timing; there only the prompts are compared.
+Interrupted, the script resumes. --kills and --seed change the moments.
 
-About a minute for each start on 2 idle cores: 13 starts. Exit status 1 where something differs that has to be equal.
+It takes about a minute for each of 13 starts on 2 idle cores. Exit status 1 if something differs that has to be equal.
 """
 
 import argparse

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
-"""SIGTERM in each phase, in the real pipeline: python scripts/check_stop.py --out runs/check_stop
+"""Sends SIGTERM in each phase of a run, in the real pipeline: python scripts/check_stop.py --out runs/check_stop
 
-A run of 24 PPO steps with a checkpoint after every third one, on a random model of 15M parameters, twice:
+A run of 24 PPO steps with a checkpoint after every third one, on a random model of 15M parameters, takes place twice:
 
     whole     without an interruption
     stopped   told to stop in its start, in a rollout, in an update, in a save, and so on: --rounds times; each time the same command
               resumes it
 
-Each stop has to end with exit code 143, the reason as the last line, no process left, and a checkpoint of every step that was finished when
-the signal was sent. At the end prompts, responses and parameters of the two runs are compared. Interrupted, the script resumes.
+Each stop has to end with exit code 143, with the reason as the last line, and without any process left. There has to be a checkpoint of
+every step that was finished when the signal was sent. At the end prompts, responses and parameters of the two runs are compared.
+Interrupted, the script resumes.
 
-The files of a run tell the phase: the responses of a step are written when its rollout is done, its line in metrics.jsonl when its update
-is done, and a checkpoint in ckpt/_actor/.saving. They are looked at right before the signal is sent, after a wait of a seeded length.
+The files of a run tell the phase. The responses of a step are written when its rollout is done, and its line in metrics.jsonl when its
+update is done. A checkpoint in progress is in ckpt/_actor/.saving. The script checks them right before it sends the signal, after a wait of
+a seeded length.
 
-About a minute for each start on 2 idle cores. Exit status 1 where something is not as it has to be.
+It takes about a minute for each start on 2 idle cores. Exit status 1 if something is wrong.
 """
 
 import argparse

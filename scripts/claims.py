@@ -1,7 +1,7 @@
 """The paper's claims about one update and about training, each with its measurement and a verdict.
 
-A verdict follows from the 95 % interval alone: the claim holds if the whole interval agrees with it, does not if none of it does, and is
-not resolved otherwise. That a number is a certain value holds if a narrow enough interval contains it.
+A verdict depends on the 95 % interval alone. The claim holds if the whole interval agrees with it, does not hold if none of it does, and is
+not resolved otherwise. The claim that a number has a certain value holds if a narrow enough interval contains the value.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,11 +1,11 @@
-"""The countdown task through both training backends: DeepSpeed, and Megatron with tensor and pipeline parallelism, without a GPU.
+"""Trains the countdown task with both training backends, DeepSpeed and Megatron with tensor and pipeline parallelism, without a GPU.
 
     python scripts/compare_backends.py --out runs/backends [--steps 10]
 
-One small Llama learns from search traces (as in the quick start, without biases and with a layer more, so that it can be cut), then every
-backend trains it on the same prompts with ∆L and the importance-sampling correction. Shown are the reward and vllm_kl (how
-far the trainer's log-probabilities are from those of the rollout engine); at the end vLLM loads every exported model and answers the first
-prompts greedily. Stages that are done are kept: the same command resumes where it was.
+One small Llama learns from search traces, as in the quick start. It has no biases and one layer more, so that it can be cut. Then every
+backend trains it on the same prompts with ∆L and the importance-sampling correction. The script shows the reward and vllm_kl, the distance
+of the trainer's log-probabilities from the rollout engine's. At the end vLLM loads every exported model and answers the first prompts
+greedily. Finished stages are kept, so the same command resumes where it was.
 """
 
 import argparse

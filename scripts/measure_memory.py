@@ -1,7 +1,7 @@
-"""What a rank of a Megatron model keeps in memory, counted in its own process, for check_plan.py.
+"""Counts what a rank of a Megatron model keeps in memory, in its own process, for check_plan.py.
 
-The plain modules, which run without Transformer Engine and on any device, keep more than it does (fp32 norms, attention scores). So norm
-and attention are replaced while activations are counted, by ones that save what Transformer Engine's save (MemoryTwin...); everything
+The plain modules run without Transformer Engine and on any device, but keep more than it does (fp32 norms, attention scores). So norm and
+attention are replaced while activations are counted. The replacements save what Transformer Engine's save (MemoryTwin...). Everything
 around them is Megatron-Core's own.
 """
 

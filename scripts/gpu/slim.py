@@ -1,8 +1,8 @@
-"""Take the GPU code of all architectures but one out of a CUDA library, so that it packs small.
+"""Removes the GPU code of all architectures but one from a CUDA library, so that it packs small.
 
-A CUDA library holds "fat binaries": a header (magic, version 1, its own size 16, the size of what follows), then images, each with a header
-of its own (kind: PTX 1 or ELF 2; header size; payload size; at byte 28 the architecture, 90 for Hopper). Payloads of other images become
-zeros. Offsets and headers stay, so the driver still finds the images that are kept; on another GPU the library has no code.
+A CUDA library holds "fat binaries". Each has a header (magic, version 1, its own size 16, the size of the rest) and then images. An image
+has a header of its own (kind: PTX 1 or ELF 2; header size; payload size; at byte 28 the architecture, 90 for Hopper). The payloads of other
+images become zeros. Offsets and headers stay, so the driver still finds the kept images. On another GPU the library has no code.
 """
 
 import struct
