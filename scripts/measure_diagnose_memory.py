@@ -1,6 +1,6 @@
 """Measures the peak memory of `deltal diagnose` on a model of GPT-2's size, and the accuracy of its estimates of the time left.
 
-    python scripts/measure_diagnose_memory.py --out /tmp/diagnose_memory
+    python scripts/measure_diagnose_memory.py --out runs/diagnose_memory
 
 It makes a random GPT-2 (124,439,808 parameters in float32) with one word a token, and prompts for it. It runs the command on 256 responses
 in a process of its own. Then it prints that process's largest resident set (libraries, model and all) next to the limit of 3 x model + 1

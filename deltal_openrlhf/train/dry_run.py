@@ -169,8 +169,8 @@ def _cpu_notes(start: Start) -> list[str]:
     try:
         changed = fit_device(copy.deepcopy(start.args), start.backend, on_cpu=True)
     except ValueError as error:
-        return [f"this machine has no GPU, a real start would be refused here: {error}"]
-    return [f"this machine has no GPU, a real start would set {note}" for note in changed]
+        return [f"this machine has no GPU, so a real start would be refused here: {error}"]
+    return [f"this machine has no GPU, so a real start would set {note}" for note in changed]
 
 
 def _text(value: Any) -> str:
