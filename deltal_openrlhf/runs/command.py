@@ -28,7 +28,8 @@ class Paragraphs(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.strip("\n").split("\n\n")
-        return "\n\n".join(p if p[:1] == " " else "\n".join(self._split_lines(p, width)) for p in paragraphs)
+        filled = (p if p[:1] == " " else "\n".join(self._split_lines(p, width)) for p in paragraphs)
+        return textwrap.indent("\n\n".join(filled), indent)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
