@@ -9,17 +9,22 @@ from deltal_openrlhf import backends
 from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
-from deltal_openrlhf.runs.command import flags_of, with_nearest_flag
+from deltal_openrlhf.runs.command import Paragraphs, flags_of, with_nearest_flag
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import credentials
 
 MODE_FLAG = "actor.loss_agg_mode"
+HELP_END = "A flag may have hyphens for underscores. `deltal train --dry_run` checks a command line without starting anything."
 
 
 def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     """Add this package's flags, extend the choices of the host's --actor.loss_agg_mode, and make a bad flag end in one line."""
     parser.prog = prog
-    parser.usage = "%(prog)s [any flag of openrlhf.cli.train_ppo_ray] --loss_agg deltal --alpha 0.75"
+    parser.usage = "%(prog)s --config NAME_OR_FILE [any flag of openrlhf.cli.train_ppo_ray]"
+    parser.description = "Train with OpenRLHF's PPO and ∆L normalization."
+    parser.epilog = f"{HELP_END}\n\n  {prog} --config math-deltal --config overlays/8gpu --dry_run"
+    parser.formatter_class = Paragraphs
+    hosts = len(parser._action_groups)
     parser.error = lambda message: fail(with_nearest_flag(message, flags_of(parser)), prog)  # type: ignore[method-assign]
     host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
     host_mode.choices = MODES
@@ -31,6 +36,8 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     _add_stopping_flags(parser)
     _add_measurement_flags(parser)
     _add_backend_flags(parser)
+    # Ours come first in the help: the host has two hundred.
+    parser._action_groups = parser._action_groups[hosts:] + parser._action_groups[:hosts]
     # No flag: names this start of the command in the checkpoints that it saves.
     parser.set_defaults(**{"deltal.start": uuid.uuid4().hex})
 
@@ -76,6 +83,7 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         "--deltal.alpha",
         dest="deltal.alpha",
         type=float,
+        metavar="X",
         help=f"exponent of deltal, from 0 (Dr. GRPO norm) to 1 (least variance, GRPO norm's direction); default {DEFAULT_ALPHA}",
     )
     group.add_argument(
@@ -87,6 +95,7 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deltal.max_length",
         type=float,
+        metavar="TOKENS",
         help="M in tokens, the constant by which deltal and seq-mean-token-sum-norm divide. The default is the longest possible response: "
         "--rollout.max_new_tokens, else --data.max_len; for agents --data.max_len",
     )
