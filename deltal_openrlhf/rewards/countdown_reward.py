@@ -1,4 +1,4 @@
-"""The countdown reward for OpenRLHF: `--reward.remote_url .../deltal_openrlhf/rewards/countdown_reward.py`.
+"""The countdown reward for OpenRLHF: `--reward.remote_url deltal:countdown`.
 
 The host loads this file by its path and calls `reward_func` from a thread, one response at a time. The label of a problem is the JSON
 text {"numbers": [1, 2, 3], "target": 9}, as deltal_openrlhf.data.countdown writes it. The reward is 1 or 0.

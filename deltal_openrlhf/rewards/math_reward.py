@@ -1,4 +1,4 @@
-"""The math reward for OpenRLHF, in process: `--reward.remote_url .../deltal_openrlhf/rewards/math_reward.py`.
+"""The math reward for OpenRLHF, in process: `--reward.remote_url deltal:math`.
 
 The host loads this file by its path and calls `reward_func` from threads, one response at a time. The label of a problem is its gold
 answer, or a JSON list of several (grading/labels.py); countdown labels are scored as well. The reward is 1 or 0.
