@@ -19,11 +19,12 @@ responses with their rewards and weights. The page can be made while the run is 
 def parser() -> OneLineParser:
     made = OneLineParser(
         prog=PROG,
+        usage="deltal report RUN [RUN ...] [--out FILE]",
         description="Make one HTML page of a training run, or of several side by side.",
         epilog=EPILOG,
     )
     made.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run (its --ckpt.output_dir)")
-    made.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: {NAME} in the first RUN)")
+    made.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default {NAME} in the first RUN)")
     return made
 
 
