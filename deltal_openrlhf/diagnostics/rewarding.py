@@ -29,7 +29,7 @@ def check_reward(reward: str) -> None:
     if reward == AUTO:
         if find_spec("math_verify") is None:
             raise ValueError(
-                "math-verify is not installed, --reward auto needs it: pip install -e '.[rewards]' in the clone"
+                "math-verify is not installed, --reward auto needs it: pip install 'deltal-openrlhf[rewards]'"
             )
         return
     path = named.located(reward)

@@ -24,4 +24,4 @@ def check_report_packages() -> None:
     """Raises ValueError, before the work and not after it, if something of REPORT_PACKAGES is not installed."""
     missing = [name for name in REPORT_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ValueError(f"{missing[0]} is not installed, the report needs it: pip install -e '.[plots]' in the clone")
+        raise ValueError(f"{missing[0]} is not installed, the report needs it: pip install 'deltal-openrlhf[plots]'")
