@@ -34,7 +34,8 @@ class Worker:
         if self._line(time.monotonic() + _START_LIMIT) != "ready":
             self.end()
             raise RuntimeError(
-                f"a grading worker did not start (exit code {self.process.returncode}); it needs math-verify: pip install 'deltal-openrlhf[rewards]'"
+                f"a grading worker did not start (exit code {self.process.returncode}); it needs math-verify: pip install "
+                "'deltal-openrlhf[rewards]'"
             )
 
     def grade(self, golds: Sequence[str], pred: str, deadline: float) -> str | None:
