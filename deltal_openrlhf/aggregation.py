@@ -25,31 +25,13 @@ Over what `deltal` normalises is its scope. With w_j = L_j^-alpha every scope is
 A response that a filter removed enters with length 0: it takes no weight and is not counted in N.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
-MODES = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "deltal")
-"""The modes of aggregation; the table above has their weights."""
-SCOPES = ("step", "rollout", "group")
-"""What `deltal` normalises over; the list above has their meaning."""
-
-
-def check_alpha(alpha: float | None) -> float:
-    """Return alpha as a float, or raise ValueError unless 0 <= alpha <= 1."""
-    if alpha is None or not math.isfinite(alpha) or not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}, allowed is a number from 0 to 1")
-    return float(alpha)
-
-
-def check_max_length(max_length: float | None) -> float:
-    """Return M as a float, or raise ValueError unless it is a finite number above 0."""
-    if max_length is None or not math.isfinite(max_length) or max_length <= 0:
-        raise ValueError(f"max_length (M) is {max_length}, allowed is a finite number above 0")
-    return float(max_length)
+from deltal_openrlhf.modes import MODES, SCOPES, check_alpha, check_max_length
 
 
 def length_powers(lengths: Tensor, alpha: float) -> Tensor:

@@ -70,11 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"deltal: {unknown_command(argv[0])}", file=sys.stderr)
         return 2
-    if argv[0] == "train":
-        from deltal_openrlhf.train import early
-
-        if early.refused(argv[1:]):
-            return 2
     # Imported here: doctor has to run where train cannot.
     module = importlib.import_module(COMMANDS[argv[0]].module)
     return module.main(argv[1:]) or 0

@@ -9,7 +9,11 @@ Importing this imports neither torch nor the host: vLLM and Ray load it in every
 """
 
 import os
+import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from deltal_openrlhf.cpu.environment import environment, ray_init_arguments
 from deltal_openrlhf.cpu.flags import adjust_flags, lookup
@@ -26,9 +30,22 @@ def is_needed() -> bool:
     The build decides, not whether a device is visible: Ray hides a cluster's GPUs from workers that asked for none, and the
     node that submits a job may have none itself.
     """
-    import torch
+    version = _torch_version()
+    return version.cuda is None and version.hip is None
 
-    return torch.version.cuda is None and torch.version.hip is None
+
+def _torch_version() -> Any:
+    """torch.version, read without an import of torch, which takes seconds. Raises ModuleNotFoundError where torch is not installed."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"].version
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    spec = spec_from_file_location("torch.version", Path(torch.origin).with_name("version.py"))
+    assert spec is not None and spec.loader is not None
+    version = module_from_spec(spec)
+    spec.loader.exec_module(version)
+    return version
 
 
 def set_environment() -> None:

@@ -12,16 +12,16 @@ A run binds these names, in the process that reads the data, while the host buil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
-from typing import Any
-
-from datasets import Dataset
-from openrlhf.datasets.prompts_dataset import preprocess_data
-from openrlhf.trainer import ppo_trainer
+from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf.arguments import ALL_ROWS, Arguments
 from deltal_openrlhf.data.prompt_tokens import token_lengths
+from deltal_openrlhf.host.alone import alone
 from deltal_openrlhf.host.data_fingerprint import check_same_rows
 from deltal_openrlhf.host.rebind import rebound
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 BATCH = 1000
 """Rows that are rendered and put into tokens at once."""
@@ -32,10 +32,15 @@ def longest_prompt(args: Arguments) -> int:
     return args.data.max_len - (args.rollout.max_new_tokens or 1)
 
 
-def training_set(args: Arguments) -> Dataset:
+def load(*given: Any, **named: Any) -> "Dataset":
+    """The host's loader, blending_datasets. Raises what it raises."""
+    return alone("openrlhf.datasets.utils").blending_datasets(*given, **named)
+
+
+def training_set(args: Arguments) -> "Dataset":
     """The rows that a run trains on, in the order of the files, including long prompts. Raises what the loader raises."""
     data = args.data
-    rows = ppo_trainer.blending_datasets(
+    rows = load(
         data.prompt_dataset,
         data.prompt_probs,
         silent(args),
@@ -46,9 +51,9 @@ def training_set(args: Arguments) -> Dataset:
     return rows.select(range(min(data.max_samples, len(rows))))
 
 
-def evaluation_set(args: Arguments) -> Dataset:
+def evaluation_set(args: Arguments) -> "Dataset":
     """The rows of all evaluation sets. Raises what the loader raises."""
-    return ppo_trainer.blending_datasets(args.eval.dataset, None, silent(args), dataset_split=args.eval.split)
+    return load(args.eval.dataset, None, silent(args), dataset_split=args.eval.split)
 
 
 def silent(args: Arguments) -> Any:
@@ -58,6 +63,7 @@ def silent(args: Arguments) -> Any:
 
 def rendered(rows: Sequence[dict], tokenizer: Any, args: Arguments) -> list[str]:
     """The prompts of the rows as the host makes them. Raises what the host or the chat template raises."""
+    preprocess_data = alone("openrlhf.datasets.prompts_dataset").preprocess_data
     keys = {"input_key": args.data.input_key, "label_key": None}
     if not args.data.apply_chat_template:
         return [preprocess_data(row, args.data.input_template, **keys)[0] for row in rows]
@@ -66,7 +72,7 @@ def rendered(rows: Sequence[dict], tokenizer: Any, args: Arguments) -> list[str]
     return tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
 
 
-def short_ones(rows: Dataset, tokenizer: Any, args: Arguments) -> Dataset:
+def short_ones(rows: "Dataset", tokenizer: Any, args: Arguments) -> "Dataset":
     """The rows whose prompts are not cut."""
     column, longest = rows.select_columns([args.data.input_key]), longest_prompt(args)
     kept: list[int] = []
@@ -79,14 +85,16 @@ def short_ones(rows: Dataset, tokenizer: Any, args: Arguments) -> Dataset:
 @contextmanager
 def data_sets_bound(module: ModuleType) -> Iterator[None]:
     """module: the host's ppo_trainer or ppo_trainer_async, while it builds what draws prompts."""
+    from openrlhf.trainer import ppo_trainer  # imports Ray, vLLM and DeepSpeed
+
     host_prepare = module.prepare_datasets
 
     def prepare_datasets(strategy: Any, tokenizer: Any) -> tuple:
         args = strategy.args
-        blending_datasets = _with_limits(ppo_trainer.blending_datasets, tokenizer, args, args.data.max_samples)
+        limited = _with_limits(ppo_trainer.blending_datasets, tokenizer, args, args.data.max_samples)
         # The host cuts both kinds of sets once more, after they were read.
         with (
-            rebound(ppo_trainer, "blending_datasets", blending_datasets),
+            rebound(ppo_trainer, "blending_datasets", limited),
             rebound(args.data, "max_samples", ALL_ROWS),
         ):
             prepared = host_prepare(strategy, tokenizer)
@@ -97,10 +105,12 @@ def data_sets_bound(module: ModuleType) -> Iterator[None]:
         yield
 
 
-def _with_limits(host: Callable[..., Dataset], tokenizer: Any, args: Arguments, limit: int) -> Callable[..., Dataset]:
+def _with_limits(
+    host: "Callable[..., Dataset]", tokenizer: Any, args: Arguments, limit: int
+) -> "Callable[..., Dataset]":
     """The host's loader. It gives `max_count` for training sets only. limit: --data.max_samples."""
 
-    def blending_datasets(*given: Any, max_count: int | None = None, **named: Any) -> Dataset:
+    def limited(*given: Any, max_count: int | None = None, **named: Any) -> "Dataset":
         if max_count is None:
             rows = host(*given, **named)
         else:
@@ -108,4 +118,4 @@ def _with_limits(host: Callable[..., Dataset], tokenizer: Any, args: Arguments, 
             rows = rows.select(range(min(limit, len(rows))))
         return short_ones(rows, tokenizer, args) if args.deltal.skip_long_prompts else rows
 
-    return blending_datasets
+    return limited

@@ -7,13 +7,16 @@ starts. After a load, the command line's values are restored.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+WITH_LEAST_RATE = ("cosine_with_min_lr", "cosine_warmup_with_min_lr")
+"""Values of --actor.lr_scheduler that read --actor.min_lr_ratio."""
 ALLOW = "--deltal.allow_changed_optimizer"
 _ADAM = ("adam.lr", "adam.betas", "adam.eps", "adam.weight_decay")
 _MUON = ("muon.lr", "muon.momentum")
@@ -49,7 +52,7 @@ def check_resumed_optimizer(args: Arguments, saved: Mapping[str, Any], tag: str)
 
 
 @contextmanager
-def command_line_kept(optimizer: Optimizer, schedule: Any) -> Iterator[None]:
+def command_line_kept(optimizer: "Optimizer", schedule: Any) -> Iterator[None]:
     """A context for loading optimizer and schedule. The moments and the number of steps are loaded; the settings of the command line stay.
 
     schedule: a LambdaLR, as all of the host's are. The rate is then the command line's schedule at that step. Without a changed flag

@@ -13,15 +13,10 @@ Inside the actor, while it is built, SingleTurnAgentExecutor is bound to Rewarde
 stays as it is.
 """
 
-import asyncio
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import openrlhf.trainer.ray
 import ray
@@ -33,12 +28,13 @@ from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.host.length_penalties import punishes_cut_off
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.responses import CheckedExecutor
+from deltal_openrlhf.host.reward_source import reward_wait, services
 from deltal_openrlhf.host.reward_wait import RewardWait, in_thread
 from deltal_openrlhf.host.sampling import SeededRolloutActor
 from deltal_openrlhf.rewards import named
-from deltal_openrlhf.rewards.client import DEFAULT_WAIT, RewardClient, RewardError, check_addresses, probe
+from deltal_openrlhf.rewards.client import RewardClient, RewardError
 from deltal_openrlhf.rewards.reward_file import checked_rewards
-from deltal_openrlhf.rewards.token import VARIABLE, read_token
+from deltal_openrlhf.rewards.token import read_token
 from deltal_openrlhf.runs.errors import with_kind
 from deltal_openrlhf.runs.redaction import Key, redacted
 
@@ -126,7 +122,7 @@ def engines_bound(arguments: Callable[[], Arguments]) -> Iterator[None]:
         with rebound(vllm_engine, "RolloutRayActor", ray.remote(DeltaLRolloutRayActor)):
             args = arguments()
             cuts = args.deltal.overlong_filtering or punishes_cut_off(args)
-            token = read_token() if _services(args) else None
+            token = read_token() if services(args) else None
             source = RewardSource(
                 remote_rm_url, reward_wait(args), args.deltal.unmarked, needs_truncated=cuts, token=token
             )
@@ -134,77 +130,3 @@ def engines_bound(arguments: Callable[[], Arguments]) -> Iterator[None]:
 
     with rebound(openrlhf.trainer.ray, "create_vllm_engines", create_vllm_engines):
         yield
-
-
-def reward_wait(args: Arguments) -> float:
-    """--deltal.reward_wait in seconds, checked."""
-    given = args.deltal.reward_wait
-    if given is None:
-        return DEFAULT_WAIT
-    if not (math.isfinite(given) and given > 0):
-        raise ValueError(f"--deltal.reward_wait is {given:g}, allowed are seconds above 0")
-    if args.train.agent_func_path or not args.reward.remote_url:
-        source = "--train.agent_func_path is set" if args.train.agent_func_path else "--reward.remote_url is not"
-        raise ValueError(
-            f"--deltal.reward_wait is {given:g}, but {source}; it is allowed with a reward file or the http(s) address of a reward service"
-        )
-    return given
-
-
-def check_reward_source(args: Arguments) -> None:
-    """Raise ValueError if --reward.remote_url is neither one file nor addresses of services, or a flag does not fit it."""
-    reward_wait(args)
-    if args.reward.remote_url and not args.train.agent_func_path:
-        try:
-            named.located(args.reward.remote_url)
-        except ValueError as error:
-            raise ValueError(f"--reward.remote_url: {error}") from None
-    ours = _is_math(args.reward.remote_url or "") and not args.train.agent_func_path
-    if ours and find_spec("math_verify") is None:
-        raise ValueError(
-            f"--reward.remote_url is {args.reward.remote_url}, which needs math-verify: pip install -e '.[rewards]'"
-        )
-    if args.deltal.unmarked != "none" and not ours:
-        raise ValueError(
-            f"--deltal.unmarked is {args.deltal.unmarked}, but --reward.remote_url is {args.reward.remote_url}; it is allowed with "
-            f"{named.MATH} only"
-        )
-    if args.train.agent_func_path or not args.reward.remote_url:
-        return
-    sources = args.reward.remote_url.split(",")
-    if not _is_file(sources[0]):
-        try:
-            check_addresses(sources)
-        except ValueError as error:
-            raise ValueError(f"--reward.remote_url: {error}") from None
-        if read_token() and any("@" in urlsplit(source).netloc for source in sources):
-            raise ValueError(
-                f"--reward.remote_url has a user or a password and {VARIABLE} is set; allowed is one of the two"
-            )
-    elif len(sources) > 1:
-        raise ValueError(
-            f"--reward.remote_url is {args.reward.remote_url}: of several files the host reads only the first"
-        )
-
-
-def probe_reward_services(args: Arguments) -> bool:
-    """Whether a reward service of the run is `deltal serve-rewards`. Raises ValueError if one of them does not answer."""
-    services = _services(args)
-    try:
-        return bool(services) and asyncio.run(probe(services, read_token()))
-    except RewardError as error:
-        raise ValueError(f"--reward.remote_url: {error}") from None
-
-
-def _services(args: Arguments) -> list[str]:
-    """Addresses of the reward services of this run; [] for a file, a reward model or an agent."""
-    sources = (args.reward.remote_url or "").split(",")
-    return [] if args.train.agent_func_path or _is_file(sources[0]) else [source for source in sources if source]
-
-
-def _is_file(source: str) -> bool:
-    return named.is_name(source) or (source.endswith(".py") and "://" not in source)
-
-
-def _is_math(source: str) -> bool:
-    return source == named.MATH or Path(source).name == named.FILES[named.MATH].name

@@ -87,15 +87,3 @@ def _rollout(sample: Experience, prompt_index: int, number: int, decode: Callabl
         images=bool(sample.images and sample.images[0]),
         response=decode(tokens[int(mask.int().argmax()) + 1 :]),
     )
-
-
-def check_save_rollouts(args: Arguments) -> None:
-    """Raise ValueError for --deltal.save_rollouts below 0, or where rewards come only after the rollout. args: hierarchical."""
-    every = args.deltal.save_rollouts
-    if every < 0:
-        raise ValueError(f"--deltal.save_rollouts is {every}, allowed is 0 (off) or a number of PPO steps")
-    if every and not args.reward.remote_url and not args.train.agent_func_path:
-        raise ValueError(
-            f"--deltal.save_rollouts is {every}, but rewards come from a reward model; it is allowed with --reward.remote_url or "
-            "--train.agent_func_path"
-        )

@@ -17,9 +17,10 @@ from typing import Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend
-from deltal_openrlhf.host import ema, finished
+from deltal_openrlhf.host import finished
 from deltal_openrlhf.host.data_fingerprint import check_resumed_data
 from deltal_openrlhf.host.optimizer_flags import check_resumed_optimizer, optimizer_flags
+from deltal_openrlhf.host.saved_average import check_resumed_average
 
 FILE = "run.json"
 
@@ -36,7 +37,7 @@ def check_resumed_run(args: Arguments, backend: Backend, tag: str) -> None:
     An earlier version saved a checkpoint without the file. Then the flags of the command line hold.
     """
     folder = Path(args.ckpt.path, "_actor", tag)
-    ema.check_resumed_average(args, folder)
+    check_resumed_average(args, folder)
     try:
         saved = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

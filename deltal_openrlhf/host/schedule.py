@@ -8,8 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers.trainer import get_scheduler
 
 from deltal_openrlhf.arguments import Actor
-
-WITH_LEAST_RATE = ("cosine_with_min_lr", "cosine_warmup_with_min_lr")
+from deltal_openrlhf.host.optimizer_flags import WITH_LEAST_RATE
 
 
 def learning_rate_schedule(actor: Actor, num_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:

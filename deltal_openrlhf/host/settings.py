@@ -4,10 +4,14 @@ checkpoints.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from deltal_openrlhf import __version__
-from deltal_openrlhf.aggregation import MODES, SCOPES, Aggregation, check_alpha, check_max_length
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.modes import MODES, SCOPES, check_alpha, check_max_length
+
+if TYPE_CHECKING:
+    from deltal_openrlhf.aggregation import Aggregation
 
 HOST_MODES = ("token-mean", "seq-mean-token-mean")
 ADDED_LATER = {"sgd": False}
@@ -19,9 +23,9 @@ DEFAULT_ALPHA = 0.75
 class LossSettings:
     """How the policy loss of this run is aggregated, and whether plain SGD follows it.
 
-    mode: one of aggregation.MODES.
+    mode: one of modes.MODES.
     alpha: exponent of `deltal`, None in the other modes.
-    scope: over what `deltal` normalises (aggregation.SCOPES), None in the other modes.
+    scope: over what `deltal` normalises (modes.SCOPES), None in the other modes.
     max_length: M in tokens. The host's own two modes do not use it; it scales the logged sum of weights there.
     overlong_filtering: responses cut off by the length limit take no part in the policy loss.
     sgd: plain SGD in place of the host's optimizer.
@@ -80,8 +84,10 @@ class LossSettings:
         )
 
     @property
-    def aggregation(self) -> Aggregation:
+    def aggregation(self) -> "Aggregation":
         """What gives the responses their weights."""
+        from deltal_openrlhf.aggregation import Aggregation  # needs torch, which the command line does without
+
         return Aggregation(self.mode, alpha=self.alpha, scope=self.scope, max_length=self.max_length)
 
     @property

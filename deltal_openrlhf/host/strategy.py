@@ -20,12 +20,12 @@ from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import checkpoint_files, checkpoint_size, checksums, guards, saved_run, whole_checkpoints
 from deltal_openrlhf.host.alive import Pulse
 from deltal_openrlhf.host.collectives import everyones, of_rank_0, on_all_ranks
-from deltal_openrlhf.host.ema import FILE as AVERAGE
 from deltal_openrlhf.host.ema import WeightAverage
 from deltal_openrlhf.host.metrics import StepStatistics
 from deltal_openrlhf.host.optimizer_flags import command_line_kept
 from deltal_openrlhf.host.planned_steps import steps_in_dynamic_batches, steps_in_micro_batches
 from deltal_openrlhf.host.resume import SAVED_LOSS
+from deltal_openrlhf.host.saved_average import FILE as AVERAGE
 from deltal_openrlhf.host.write_errors import raised_at_the_end
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.full_disk import named_if_full

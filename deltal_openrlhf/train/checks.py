@@ -98,3 +98,15 @@ def _check_equal_sizes(args: Arguments, one: str, other: str) -> None:
         raise ValueError(
             f"--{one}.num_nodes, --{one}.num_gpus_per_node are {sizes[0]}, those of --{other} are {sizes[1]}; colocated they must be equal"
         )
+
+
+def check_save_rollouts(args: Arguments) -> None:
+    """Raise ValueError for --deltal.save_rollouts below 0, or where rewards come only after the rollout. args: hierarchical."""
+    every = args.deltal.save_rollouts
+    if every < 0:
+        raise ValueError(f"--deltal.save_rollouts is {every}, allowed is 0 (off) or a number of PPO steps")
+    if every and not args.reward.remote_url and not args.train.agent_func_path:
+        raise ValueError(
+            f"--deltal.save_rollouts is {every}, but rewards come from a reward model; it is allowed with --reward.remote_url or "
+            "--train.agent_func_path"
+        )

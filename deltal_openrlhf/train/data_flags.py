@@ -1,8 +1,12 @@
 """Flags about data that are wrong whatever the rows are. Reads no data."""
 
 import math
+from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
+
+FLAGS = {"data.prompt_dataset": "data.prompt_split", "eval.dataset": "eval.split"}
+"""The flag that names data sets, and that of their split."""
 
 
 def check_data_flags(args: Arguments) -> None:
@@ -16,6 +20,17 @@ def check_data_flags(args: Arguments) -> None:
             f"--deltal.skip_long_prompts counts the tokens of text, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}; "
             "allowed is 0"
         )
+
+
+def names_of(args: Arguments, flag: str) -> list[str]:
+    """The data sets that a flag names."""
+    given = args.data.prompt_dataset if flag == "data.prompt_dataset" else args.eval.dataset
+    return [name.strip() for name in (given or "").split(",") if name.strip()]
+
+
+def path_of(name: str) -> Path:
+    """The path without an @FOLDER, which names the folder of a data set on the hub."""
+    return Path(name.split("@")[0].strip())
 
 
 def is_path(name: str) -> bool:

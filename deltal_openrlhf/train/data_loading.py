@@ -9,16 +9,14 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict, interleave_datasets
 from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
-from openrlhf.datasets.utils import blending_datasets
 
 from deltal_openrlhf.arguments import ALL_ROWS, Arguments
 from deltal_openrlhf.data.sources import quiet_hub
+from deltal_openrlhf.host import data_sets
 from deltal_openrlhf.host.data_sets import evaluation_set, silent, training_set
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.train import data_lines
-
-FLAGS = {"data.prompt_dataset": "data.prompt_split", "eval.dataset": "eval.split"}
-"""The flag that names data sets, and that of their split."""
+from deltal_openrlhf.train.data_flags import FLAGS, names_of, path_of
 
 
 @dataclass(frozen=True)
@@ -82,22 +80,11 @@ def load(args: Arguments, flag: str) -> Loaded:
     return Loaded(args, flag, names, sets, rows)
 
 
-def names_of(args: Arguments, flag: str) -> list[str]:
-    """The data sets that a flag names."""
-    given = args.data.prompt_dataset if flag == "data.prompt_dataset" else args.eval.dataset
-    return [name.strip() for name in (given or "").split(",") if name.strip()]
-
-
-def path_of(name: str) -> Path:
-    """The path without an @FOLDER, which names the folder of a data set on the hub."""
-    return Path(name.split("@")[0].strip())
-
-
 def _load_one(args: Arguments, flag: str, name: str) -> Dataset:
     is_train, path = flag == "data.prompt_dataset", path_of(name)
     limit, split = (args.data.max_samples, args.data.prompt_split) if is_train else (ALL_ROWS, args.eval.split)
     try:
-        rows = blending_datasets(name, None, silent(args), max_count=limit, dataset_split=split)
+        rows = data_sets.load(name, None, silent(args), max_count=limit, dataset_split=split)
     except Exception as error:  # noqa: BLE001 - the loader's own, Arrow's, pandas', the system's
         splits = getattr(error, "obj", None)
         if isinstance(splits, DatasetDict):

@@ -9,9 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import rewards
 from deltal_openrlhf.arguments import Arguments
@@ -22,6 +20,9 @@ from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.train.data_lines import kind
 from deltal_openrlhf.train.data_loading import Loaded
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 REWARD_CHECKS: dict[str, Callable[[str], Any]] = {
     "math_reward.py": scoring.check_label,
@@ -112,7 +113,7 @@ class RowCheck:
                 for number in numbers:
                     self._check_text(number, columns)
 
-    def _check_text(self, number: int, columns: Dataset) -> None:
+    def _check_text(self, number: int, columns: "Dataset") -> None:
         try:
             columns[number]
         except UnicodeDecodeError as error:

@@ -6,15 +6,17 @@ import uuid
 from typing import NoReturn
 
 from deltal_openrlhf import backends
-from deltal_openrlhf.aggregation import MODES, SCOPES
 from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
+from deltal_openrlhf.modes import MODES, SCOPES
 from deltal_openrlhf.runs.command import Paragraphs, flags_of, with_nearest_flag
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import credentials
 
 MODE_FLAG = "actor.loss_agg_mode"
-HELP_END = "A flag may have hyphens for underscores. `deltal train --dry_run` checks a command line without starting anything."
+HELP_END = (
+    "A flag may have hyphens for underscores. `deltal train --dry_run` checks a command line without starting anything."
+)
 
 
 def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:

@@ -61,6 +61,13 @@ def total(args: Arguments) -> int:
     return sum(request.gpus for request in requests(args))
 
 
+def here() -> int:
+    """GPUs that torch sees on this machine."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def joins_cluster() -> bool:
     """Whether ray.init would join a running cluster, which may have GPUs elsewhere."""
     address = os.environ.get("RAY_ADDRESS")

@@ -1,10 +1,10 @@
 """`deltal train`: the host's command line with our flags and classes.
 
 Order: device, host check, the host's parser with our flags and those of the --config files, checks of all flags (one line and exit
-code 2), and only then Ray; with --dry_run a report in its place.
+code 2), and only then torch, the host's trainers and Ray; with --dry_run a report in their place.
 """
 
-import runpy
+import importlib
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.host import process, remote_code
+from deltal_openrlhf.host import bindings, command_line, process, published, remote_code
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.runs.command import FAILED
 from deltal_openrlhf.runs.leftovers import Leftovers
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import config_files, gpus
 from deltal_openrlhf.train.console import QuietConsole
+from deltal_openrlhf.train.data_files import missing_files
 from deltal_openrlhf.train.flags import add_flags, fail
 from deltal_openrlhf.train.processes import ProcessTracker
 from deltal_openrlhf.train.reasons import reason
@@ -47,22 +48,25 @@ def _train(run: "_Run", argv: list[str]) -> None:
     cpu.set_environment()
     process.prepare()
     remote_code.choose(trust=False)  # until the flags are read
-    from deltal_openrlhf.host import bindings
-
-    problems = bindings.check_host()
-    if problems:
+    if problems := published.problems_of_host():
         fail(problems[0], PROG)
-    from deltal_openrlhf.host import reward
-
     run.on_cpu = cpu.is_needed()
     sys.argv = [PROG, *argv]
+    with bindings.parser_bound(run.add_flags, run.check_flags):
+        args = command_line.parse()
+    if args.dry_run:
+        from deltal_openrlhf.train import dry_run
+
+        print(dry_run.report(run.start, dry_run.Given(run.origins, run.defaults)), flush=True)
+        return
+    from deltal_openrlhf.host import reward  # imports torch, Ray, vLLM and DeepSpeed
+
     with (
-        bindings.parser_bound(run.add_flags, run.check_flags),
         bindings.host_classes_bound(lambda: run.start.backend),
         reward.engines_bound(lambda: run.start.args),
         run.ray_init_bound(),
     ):
-        runpy.run_module(bindings.CLI_MODULE, run_name="__main__")
+        importlib.import_module(bindings.CLI_MODULE).train(args)
 
 
 class _Run:
@@ -93,14 +97,17 @@ class _Run:
 
     def check_flags(self, flat: Namespace) -> None:
         """Check all flags, put what was changed back into the host's flat ones, and announce the run."""
-        from openrlhf.utils.config import hierarchize
-
+        remote_code.choose(getattr(flat, "deltal.trust_remote_code"))
+        given = command_line.hierarchize(flat)
+        # Before the imports of what else is checked, which take seconds.
+        missing = [] if given.dry_run else missing_files(given, of_workers=not gpus.joins_cluster())
+        if missing:
+            fail(missing[0], PROG)
         from deltal_openrlhf.host.faults import announcements
         from deltal_openrlhf.train import start
 
-        remote_code.choose(getattr(flat, "deltal.trust_remote_code"))
         try:
-            self.start = start.check(hierarchize(flat), self.defaults, self.on_cpu)
+            self.start = start.check(given, self.defaults, self.on_cpu)
         except ValueError as error:
             fail(config_files.with_origin(str(error), self.origins), PROG)
         args = self.start.args
@@ -123,18 +130,13 @@ class _Run:
         _say(*(f"host fault mended: {line}" for line in mended))
 
     def ray_init_bound(self) -> AbstractContextManager[None]:
-        """The host's ray.init, after all its checks: a dry run ends there, workers get process.prepare, a CPU logical GPUs."""
+        """The host's ray.init, after all its checks: workers get process.prepare, a CPU logical GPUs."""
         import ray
 
         host_init = ray.init
 
         def init(*given: Any, runtime_env: dict[str, Any] | None = None, **options: Any) -> Any:
             args = self.start.args
-            if args.dry_run:
-                from deltal_openrlhf.train import dry_run
-
-                print(dry_run.report(self.start, dry_run.Given(self.origins, self.defaults)), flush=True)
-                sys.exit(0)
             self.ray_started = True
             ours = cpu.ray_init_arguments(gpus.total(args)) if self.on_cpu else {"runtime_env": {}}
             hosts, own = runtime_env or {}, ours["runtime_env"]

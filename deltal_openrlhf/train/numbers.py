@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.host.schedule import WITH_LEAST_RATE
+from deltal_openrlhf.host.optimizer_flags import WITH_LEAST_RATE
 from deltal_openrlhf.host.settings import longest_response
 from deltal_openrlhf.host.worker_groups import worker_groups
 from deltal_openrlhf.models.positions import num_positions
@@ -205,9 +205,12 @@ def check_positions(args: Arguments) -> None:
 
 def check_loss_flags(args: Arguments) -> None:
     """Raise ValueError for flags that the host's policy loss refuses. Workers make that loss only after loading the model."""
+    advantage = args.algo.advantage
+    given = advantage.is_correction_level, advantage.is_correction_mode, advantage.is_correction_gating
+    if given == ("off", "mask", "ratio"):  # the host's defaults; the import below takes many seconds
+        return
     from openrlhf.models import PolicyLoss
 
-    advantage = args.algo.advantage
     threshold = advantage.is_correction_threshold
     try:
         PolicyLoss(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments, Fingerprint
@@ -11,8 +11,10 @@ from deltal_openrlhf.host.data_fingerprint import FLAGS as DECIDE_ON_ROWS
 from deltal_openrlhf.host.data_fingerprint import fingerprint
 from deltal_openrlhf.host.data_sets import longest_prompt
 from deltal_openrlhf.runs.errors import first_line
-from deltal_openrlhf.train.data_loading import FLAGS, load, names_of, path_of
-from deltal_openrlhf.train.data_rows import RowCheck, Rows
+from deltal_openrlhf.train.data_flags import FLAGS, names_of, path_of
+
+if TYPE_CHECKING:
+    from deltal_openrlhf.train.data_rows import RowCheck, Rows
 
 READ = (
     *DECIDE_ON_ROWS,
@@ -30,7 +32,7 @@ class RunData:
     """
 
     args: Arguments
-    sets: dict[str, Rows]
+    sets: "dict[str, Rows]"
     unread: list[str]
 
     def fingerprint(self) -> Fingerprint | None:
@@ -52,7 +54,7 @@ class RunData:
             lines.append("--data.input_template takes no part: OpenRLHF leaves it out with --data.apply_chat_template")
         return lines
 
-    def _long(self, rows: Rows) -> str | None:
+    def _long(self, rows: "Rows") -> str | None:
         flag, limit = rows.flag, longest_prompt(self.args)
         if rows.long is None:
             why = (
@@ -72,7 +74,7 @@ class RunData:
             "--deltal.skip_long_prompts leaves them out"
         )
 
-    def _altered(self, rows: Rows) -> str | None:
+    def _altered(self, rows: "Rows") -> str | None:
         if not rows.altered:
             return None
         return (
@@ -93,13 +95,20 @@ def read(args: Arguments, has_our_service: bool = False) -> RunData:
     here = [flag for flag in flags if not args.dry_run or all(path_of(name).exists() for name in given[flag])]
     key = (has_our_service, *_key(args, [name for flag in here for name in given[flag]]))
     if key not in _checked:
-        tokenizer = _tokenizer(args) if here else None
-        checks = {flag: RowCheck(args, load(args, flag), tokenizer, has_our_service) for flag in here}
-        _checked[key] = {flag: _rows(check) for flag, check in checks.items()}
+        _checked[key] = _check(args, here, has_our_service) if here else {}
     return RunData(args, _checked[key], [flag for flag in flags if flag not in here])
 
 
-_checked: dict[tuple, dict[str, Rows]] = {}
+def _check(args: Arguments, flags: list[str], has_our_service: bool) -> "dict[str, Rows]":
+    from deltal_openrlhf.train.data_loading import load  # imports datasets, which takes a second
+    from deltal_openrlhf.train.data_rows import RowCheck
+
+    tokenizer = _tokenizer(args)
+    checks = {flag: RowCheck(args, load(args, flag), tokenizer, has_our_service) for flag in flags}
+    return {flag: _rows(check) for flag, check in checks.items()}
+
+
+_checked: "dict[tuple, dict[str, Rows]]" = {}
 """By all that a check depends on: `deltal compare` checks the same rows once for each of its runs."""
 
 
@@ -113,7 +122,7 @@ def _key(args: Arguments, names: list[str]) -> tuple:
     )
 
 
-def _rows(check: RowCheck) -> Rows:
+def _rows(check: "RowCheck") -> "Rows":
     rows = check.run()
     if not rows.total:
         raise ValueError(

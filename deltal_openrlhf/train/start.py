@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 from deltal_openrlhf import backends, cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend, Layout
 from deltal_openrlhf.host import finished, remote_code, whole_checkpoints
 from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_loss, read_saved_loss
-from deltal_openrlhf.host.reward import check_reward_source, probe_reward_services
-from deltal_openrlhf.host.rollout_files import check_save_rollouts
+from deltal_openrlhf.host.reward_source import check_reward_source, probe_reward_services
 from deltal_openrlhf.host.saved_run import changed_length, check_resumed_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.standins import flash_attn
@@ -95,8 +92,8 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     """
     is_real = not args.dry_run
     needs_gpus_here = is_real and not on_cpu and not gpus.joins_cluster()
-    has_workers_elsewhere = is_real and not on_cpu and not needs_gpus_here and not torch.cuda.device_count()
-    if needs_gpus_here and not torch.cuda.device_count():
+    has_workers_elsewhere = is_real and not on_cpu and not needs_gpus_here and not gpus.here()
+    if needs_gpus_here and not gpus.here():
         raise ValueError(
             "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh"
         )
@@ -114,7 +111,7 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
         args.ds.tensor_parallel_size = layout.replica
     checks.check_batch_sizes(args, backend)
     check_reward_source(args)
-    check_save_rollouts(args)
+    checks.check_save_rollouts(args)
     check_data_flags(args)
     if missing := missing_models(args, of_workers=not has_workers_elsewhere):
         raise ValueError(f"{missing[0]}; {elsewhere.NEEDED}" if has_workers_elsewhere else missing[0])
@@ -122,7 +119,7 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
         notes += elsewhere.notes(args)
     checks.check_placement(args)
     if needs_gpus_here:
-        gpus.check(args, torch.cuda.device_count(), "this machine")
+        gpus.check(args, gpus.here(), "this machine")
     if is_real and args.use_ms:
         notes += model_hub.ask_modelscope(args)
     remote_code.check_models(args)

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from deltal_openrlhf.host import ema
+from deltal_openrlhf.host import saved_average
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.parity import Case
 from deltal_openrlhf.parity.spawn import RankPool
@@ -147,7 +147,7 @@ def test_a_continued_run_is_the_uninterrupted_one(outcomes, name):
     assert found["loaded"] == [0, 0]
     assert found["end"] == [0, 0]
     assert found["settings"][0] == found["settings"][1]
-    assert ema.FILE in found["files"]
+    assert saved_average.FILE in found["files"]
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -10,7 +10,8 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from support import commands
 from support.reward_service import RIGHT, Service, free_port
 
-from deltal_openrlhf.host.reward import RewardedExecutor, RewardSource, check_reward_source, reward_wait
+from deltal_openrlhf.host.reward import RewardedExecutor, RewardSource
+from deltal_openrlhf.host.reward_source import check_reward_source, reward_wait
 
 REWARD_FILE = """
 import sys

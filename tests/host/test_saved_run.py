@@ -8,7 +8,7 @@ import pytest
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf import backends, cpu
-from deltal_openrlhf.host import adaptive_kl, ema, finished, saved_run
+from deltal_openrlhf.host import adaptive_kl, finished, saved_average, saved_run
 
 TAG = "global_step7"
 FLAGS = "--actor.num_gpus_per_node 4 --ds.zero_stage 2 --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 4".split()
@@ -140,7 +140,7 @@ def test_an_average_that_would_begin_anew_or_be_lost_is_refused(args):
     folder = save(args)
     wanted = changed(args, {"train.enable_ema": True})
     assert refusal(wanted).startswith(f"--train.enable_ema, but checkpoint {folder} has no average of the weights")
-    (folder / ema.FILE).touch()
+    (folder / saved_average.FILE).touch()
     check(wanted)
     assert "which would be lost" in refusal(args)
     universal = changed(wanted, {"ds.use_universal_ckpt": True})

@@ -10,10 +10,11 @@ from support.host_arguments import host_arguments
 
 from deltal_openrlhf.host import rollout_files
 from deltal_openrlhf.host.controller import ControllerMixin
-from deltal_openrlhf.host.rollout_files import RolloutFiles, check_save_rollouts
+from deltal_openrlhf.host.rollout_files import RolloutFiles
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.rollouts import Header, Rollout
+from deltal_openrlhf.train.checks import check_save_rollouts
 
 HEADER = Header(step=3, model="runs/base", temperature=0.7, n_samples_per_prompt=2, max_new_tokens=8)
 PROMPTS = [([5, 6, 7], "first"), ([8, 9], "second")]
