@@ -50,7 +50,7 @@ def parser() -> OneLineParser:
     parser.add_argument("--out", metavar="FILE", help="write the graded lines to FILE, not to standard output")
     parser.add_argument("--summary", metavar="FILE", help="write the totals to FILE as JSON")
     parser.add_argument(
-        "--responses",
+        "--unmarked",
         choices=FALLBACKS,
         help="pred is a whole response, not the answer alone. Its last \\boxed{}, <answer> or #### answer is graded; where there is "
         f"none: {FALLBACK_HELP}",
@@ -138,7 +138,7 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
                 print(text.encode("utf-8", "backslashreplace").decode())
             progress.update(sum(counts.values()) + len(bad))
 
-        for line in _read(args.file, args.responses):
+        for line in _read(args.file, args.unmarked):
             if isinstance(line, str):
                 bad.append(line)
                 if len(bad) <= SHOWN_BAD_LINES:
@@ -172,8 +172,8 @@ def _name(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
-def _read(path: str, responses: str | None) -> Iterator[Line | str]:
-    """The lines of a file, or of standard input; for a bad one what is wrong with it."""
+def _read(path: str, unmarked: str | None) -> Iterator[Line | str]:
+    """The lines of a file, or of standard input; for a bad one what is wrong with it. unmarked: of a whole response; None for answers."""
     with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.strip():
@@ -188,7 +188,7 @@ def _read(path: str, responses: str | None) -> Iterator[Line | str]:
             except ValueError as error:
                 yield f"line {number}: {error}"
                 continue
-            yield Line(number, fields, golds, extract_answer(pred, responses) if responses and pred else pred)
+            yield Line(number, fields, golds, extract_answer(pred, unmarked) if unmarked and pred else pred)
 
 
 def _golds(fields: Any) -> list[str]:

@@ -115,8 +115,8 @@ def test_whole_responses(tmp_path):
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for flags, wanted in (
-        (("--responses", "none"), ["equal", "unparsable", "different"]),
-        (("--responses", "whole"), ["equal", "equal", "different"]),
+        (("--unmarked", "none"), ["equal", "unparsable", "different"]),
+        (("--unmarked", "whole"), ["equal", "equal", "different"]),
         ((), ["different", "equal", "different"]),
     ):
         result = deltal_grade(path, *flags)
@@ -147,7 +147,7 @@ def test_bad_lines_are_named_and_do_not_stop_the_rest(tmp_path):
         (["empty.jsonl"], "holds no line with gold and pred"),
         (["pairs.jsonl", "--workers", "0"], "workers is 0, allowed is 1 or more"),
         (["pairs.jsonl", "--out", "no/such/out.jsonl"], "there is no folder"),
-        (["pairs.jsonl", "--responses", "all"], "invalid choice: 'all'"),
+        (["pairs.jsonl", "--unmarked", "all"], "invalid choice: 'all'"),
         ([], "the following arguments are required: FILE"),
     ],
 )
