@@ -1,4 +1,4 @@
-"""The metrics that a run writes, each with its unit and its meaning: docs/reference/metrics.md is made from this file.
+"""The metrics that a run writes, each with its unit and its meaning. docs/reference/metrics.md is made from this file.
 
 A mean over responses or tokens is one over the whole rollout batch or optimizer step, whatever the micro batches and ranks.
 """
@@ -14,28 +14,28 @@ class Metric(NamedTuple):
 
 
 STEP = {
-    "step": Metric("PPO steps", "the step that this line is of, from 1"),
+    "step": Metric("PPO steps", "number of the step, from 1"),
     "total_steps": Metric("PPO steps", "steps of the whole run as planned at its start; null in asynchronous training"),
-    "time": Metric("seconds", "when the line was written, since 1970"),
+    "time": Metric("seconds", "time at which the line was written, since 1970"),
 }
-"""Of every line of metrics.jsonl."""
+"""In every line of metrics.jsonl."""
 
 AGGREGATION = {
     "deltal/weight_sum_x_M": Metric(
         "", "M times the sum of the weights x_i of an optimizer step; 1 for deltal with scope step"
     ),
-    "deltal/weight_sum_x_M_min": Metric("", "the least of it over the optimizer steps of this PPO step"),
-    "deltal/weight_sum_x_M_max": Metric("", "the largest of it"),
+    "deltal/weight_sum_x_M_min": Metric("", "smallest of these sums over the optimizer steps of the PPO step"),
+    "deltal/weight_sum_x_M_max": Metric("", "largest of these sums"),
     "deltal/ess": Metric("responses", "effective sample size of an optimizer step, (sum x_i)^2 / sum x_i^2"),
     "deltal/grad_norm": Metric("", "norm of the policy's gradient before clipping"),
     "deltal/clip_share": Metric("share", "optimizer steps whose gradient norm was above --actor.max_norm"),
     "deltal/optimizer_steps": Metric("optimizer steps", "steps of the policy's optimizer that were taken"),
     "deltal/skipped_steps": Metric(
         "optimizer steps",
-        "steps without an update: no response left to learn from, or an overflow that the loss scale answers",
+        "steps without an update: no response is left to learn from, or fp16 overflows",
     ),
 }
-"""Of the weights and updates of a PPO step, as means over its optimizer steps unless the meaning says another thing."""
+"""The weights and updates of a PPO step, as means over its optimizer steps unless the meaning says otherwise."""
 
 RESPONSES = {
     "deltal/response_length_mean": Metric("tokens", "mean length of the sampled responses"),
@@ -57,7 +57,7 @@ RESPONSES = {
         "percent", "responses kept per prompt drawn, with --algo.dynamic_filtering_enable"
     ),
 }
-"""Of the rollout batch of a PPO step, before it is cut into micro batches."""
+"""The rollout batch of a PPO step, before it is cut into micro batches."""
 
 TRAINING = {
     "policy_loss": Metric("", "policy loss of an optimizer step"),
@@ -87,15 +87,15 @@ TRAINING = {
     "critic_lr": Metric("", "learning rate of the critic"),
     "critic_grad_norm": Metric("", "gradient norm of the critic"),
 }
-"""Of the training of a PPO step: the host's metrics. KL, entropy and losses are true means over tokens (host/metrics.py)."""
+"""The training of a PPO step, in the host's metrics. KL, entropy and losses are true means over tokens (host/metrics.py)."""
 
 GRADES = {
     "grade/STATUS": Metric(
         "share",
-        "responses of the math reward with this status: equal, different, unparsable, too_long, timeout, worker_died",
+        "responses to which the math reward gives this status: equal, different, unparsable, too_long, timeout, worker_died",
     ),
 }
-"""Of a reward file: every number of its extra_logs appears under its own name. These are those of deltal:math."""
+"""Metrics of a reward file. Every number of its extra_logs appears under its own name. These are those of deltal:math."""
 
 TIMES = {
     "timing/generation": Metric("seconds", "sampling and rewards"),
@@ -116,6 +116,6 @@ EVALUATION = {
     "eval_truncated_rate": Metric("share", "responses that the length limit cut off, over all sets"),
     "eval_num_samples": Metric("responses", "responses of the evaluation"),
 }
-"""Of every line of evals.jsonl, next to step and time. SET is the datasource of the rows, `default` without one."""
+"""In every line of evals.jsonl, next to step and time. SET is the datasource of the rows, `default` without one."""
 
 METRICS = {**STEP, **AGGREGATION, **RESPONSES, **TRAINING, **GRADES, **TIMES, **EVALUATION}
