@@ -1,5 +1,7 @@
 """Weights from the trainer to the rollout engines without NCCL, and into vLLM's CPU model."""
 
+import math
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +21,11 @@ class GlooGroup:
 
     def broadcast(self, tensor: torch.Tensor, src: int, stream: None = None) -> None:
         """In place, from rank src to all others; returns when done. tensor: contiguous, on the CPU."""
-        self._group.broadcast(tensor, src).wait()
+        self.begin_broadcast(tensor, src).wait()
+
+    def begin_broadcast(self, tensor: torch.Tensor, src: int) -> torch.distributed.Work:
+        """As broadcast, without waiting for its end."""
+        return self._group.broadcast(tensor, src)
 
 
 def stateless_init_process_group(
@@ -31,13 +37,21 @@ def stateless_init_process_group(
 
 def update_weight(worker: Any, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False) -> None:
     """Replaces WorkerWrap.update_weight: receive one parameter and load it into the engine's model."""
+    update_weights(worker, dtype, [(name, shape)])
+
+
+def update_weights(worker: Any, dtype: torch.dtype, parameters: Sequence[tuple[str, Sequence[int]]]) -> None:
+    """Receive parameters (name, shape) that come as one flat tensor, and load them into the engine's model."""
+    sizes = [math.prod(shape) for _, shape in parameters]
+    flat = torch.empty(sum(sizes), dtype=dtype)
+    worker._model_update_group.broadcast(flat, src=0)
+    # Only now, or the trainer would wait in its half of the broadcast.
     if dtype != worker.model_config.dtype:
         raise RuntimeError(
-            f"weight {name} is {dtype} in the trainer, {worker.model_config.dtype} in the rollout engine"
+            f"weight {parameters[0][0]} is {dtype} in the trainer, {worker.model_config.dtype} in the rollout engine"
         )
-    weight = torch.empty(shape, dtype=dtype)
-    worker._model_update_group.broadcast(weight, src=0)
-    worker.model_runner.model.load_weights(weights=[(name, weight)])
+    weights = zip(parameters, flat.split(sizes), strict=True)
+    worker.model_runner.model.load_weights(weights=[(name, part.view(shape)) for (name, shape), part in weights])
 
 
 def plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:

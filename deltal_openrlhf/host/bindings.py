@@ -14,7 +14,8 @@ What a run binds, in the driver only, and until the run ends:
     argparse.ArgumentParser.parse_args                -> adds our flags to the host's parser, checks all flags
 
 The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator, the halves of the async controller and
-what draws the prompts are bound while they are built or run (actor.py, trainer.py, controller.py, data_order.py).
+what draws the prompts are bound while they are built or run (actor.py, trainer.py, controller.py, data_order.py). Without a GPU, the
+trainer's engines and their process group are bound while it sends them weights (weight_buckets.py).
 In every process two functions of transformers are bound that decide on and run the Python of a model (remote_code.py).
 """
 
@@ -119,6 +120,10 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.generate_responses": "self, prompt, label, sampling_params, max_length, "
     "hf_tokenizer, num_samples, images",
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.generate": "self, prompt_token_ids, sampling_params, multi_modal_data",
+    # What weight_buckets.py stands for.
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.update_weight": "self, name, dtype, shape, empty_cache",
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.reset_prefix_cache": "self",
+    "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer._init_vllm_sync_group": "self, backend",
     "openrlhf.trainer.ray.vllm_engine:SingleTurnAgentExecutor.__init__": "self, remote_rm_url",
     "openrlhf.utils.agent:SingleTurnAgentExecutor.execute": "self, prompt, label, sampling_params, max_length, hf_tokenizer, "
     "llm_engine, images",

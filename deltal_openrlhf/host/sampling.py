@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from openrlhf.trainer.ray import vllm_engine
-
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.alive import Pulse
 from deltal_openrlhf.host.process import stop_signals_blocked
+from deltal_openrlhf.host.weight_buckets import BucketedRolloutActor
 from deltal_openrlhf.statistics.seeds import seed_of
 
 PLACE = "place"
@@ -39,7 +38,7 @@ TOKENS_A_STEP = 4096
 """Of all prompts that a CPU engine reads at once; one that does not fit waits."""
 
 
-class SeededRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
+class SeededRolloutActor(BucketedRolloutActor):
     """An engine whose responses depend on their seeds."""
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]

@@ -28,6 +28,7 @@ from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import DeltaLStrategy, StepContext
+from deltal_openrlhf.host.weight_buckets import BucketedTrainer
 from deltal_openrlhf.statistics.seeds import seed_of
 
 logger = init_logger(__name__)
@@ -54,7 +55,7 @@ def check_every_rank_has_responses(number: int, group: dist.ProcessGroup | None 
         )
 
 
-class DeltaLActorTrainer(ppo_actor.ActorPPOTrainer):
+class DeltaLActorTrainer(BucketedTrainer):
     """The trainer of one training worker."""
 
     args: Arguments

@@ -290,6 +290,7 @@ def test_layers_that_cannot_take_new_weights_are_refused():
 def test_a_weight_of_another_dtype_is_refused():
     from deltal_openrlhf.cpu.weight_sync import update_weight
 
-    worker = types.SimpleNamespace(model_config=types.SimpleNamespace(dtype=torch.bfloat16))
+    group = types.SimpleNamespace(broadcast=lambda tensor, src: None)
+    worker = types.SimpleNamespace(model_config=types.SimpleNamespace(dtype=torch.bfloat16), _model_update_group=group)
     with pytest.raises(RuntimeError, match=r"weight lm_head is torch.float32 in the trainer, torch.bfloat16"):
         update_weight(worker, "lm_head", torch.float32, torch.Size([2]))
