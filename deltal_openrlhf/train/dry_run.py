@@ -139,9 +139,7 @@ def _sizes(start: Start) -> list[str]:
 def _comparison(args: Arguments, settings: LossSettings, given: Given) -> list[str]:
     recipe = recipe_of(args)
     if recipe is None:
-        return [
-            "Compared with the authors: no --config has the name of a recipe, so there is nothing to compare with"
-        ]
+        return ["Compared with the authors: no --config has the name of a recipe, so there is nothing to compare with"]
     experiment = EXPERIMENTS[Path(recipe).stem]
     lines = [f"Compared with the authors' {experiment.script} ({REPOSITORY})"]
     for what, ours, theirs in differences(args, settings, recipe, given):
