@@ -9,6 +9,7 @@ place of the folders, and gives the same page and the same plots: --diagnose "st
 """
 
 import argparse
+import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -105,7 +106,7 @@ def arm_text(arm: Mapping[str, Any], plots: Sequence[Plot]) -> str:
             *(["\n".join(notes)] if notes else []),
             table(["claim", "paired difference"], [row.cells() for row in training_rows(arm)]),
             methods_table(arm),
-            *map(picture, plots),
+            pictures(plots),
         ]
     )
 
@@ -120,8 +121,11 @@ def _took(arm: Mapping[str, Any]) -> str:
     return f"{grid}, the choice of learning rates before them in {rates / 60:.0f}" if rates else grid
 
 
-def picture(plot: Plot) -> str:
-    return f"![{plot.name}.png](plots/{plot.name}.png)"
+def pictures(plots: Sequence[Plot]) -> str:
+    """Side by side, each at half of the page's width."""
+    return "\n".join(
+        f'<img src="plots/{plot.name}.png" width="49%" align="top" alt="{html.escape(plot.alt)}">' for plot in plots
+    )
 
 
 def ratios(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -142,7 +146,7 @@ def one_update(samples: Mapping[str, Mapping[str, Any]], plots: Sequence[Plot]) 
             table(["claim", *samples], [row.cells() for row in Diagnosis(samples).rows()]),
             "Coefficient of variation of one batch's gradient, as a ratio to that of Dr. GRPO norm:",
             table(["method", *samples], [[name, *cells] for name, cells in ratios(samples).items()]),
-            *map(picture, plots),
+            pictures(plots),
         ]
     )
 

@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
+
 from deltal_openrlhf.reports import figures, palette
+from deltal_openrlhf.reports.end_names import End, name_ends
 from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, limits, shortened
 from deltal_openrlhf.reports.numbers import count, is_missing, rate
 from deltal_openrlhf.reports.palette import Look
@@ -70,7 +73,8 @@ def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -
     ns = sorted({curve["n"] for curve in of.values()})
     bands = "bands: 95 % intervals" if banded else "no interval"
     title = f"{plot.title} · {shortened(arm['name'], 18)}\n{_span(ns, 'run')} a method; {bands}"
-    figure, (axes,) = figures.new_figure(title, 3.4 + 0.2 * -(-len(of) // 2))  # the legend has two columns
+    height = max(3.2, 1.2 + 0.18 * len(of))  # room for a name in each line
+    figure, (axes,) = figures.new_figure(title, height)
     axes.set_yscale("log" if plot.log else "linear", **({"nonpositive": "clip"} if plot.log else {}))
     means = [v for curve in of.values() for v in curve["mean"]]
     ends = [v for curve in of.values() for key in ("low", "high") for v in curve[key] or []]
@@ -80,7 +84,7 @@ def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -
     axes.set_ylabel(plot.label)
     if plot.log:
         figures.log_axis(axes.yaxis)
-    figures.legend(figure, axes, 2)
+    _name_curves(axes, of, looks, height, with_number=len(ns) > 1)
     caption = f"Lines: mean over runs. Bands: 95 % t interval over runs, at each step. n: {_runs(of)}."
     if len(banded) < len(of):
         caption += " Without a band: one run only, so no interval."
@@ -88,6 +92,19 @@ def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -
         caption += " Methods differ in scale by design."
     alt = f"{plot.title} against the PPO step, by method, arm {arm['name']}."
     return Plot(f"{prefix}_{plot.key}", figures.png(figure), alt, caption)
+
+
+def _name_curves(
+    axes: Axes, of: Mapping[str, Mapping[str, Any]], looks: Mapping[str, Look], height: float, *, with_number: bool
+) -> None:
+    ends = []
+    for name, curve in of.items():
+        step, mean = next(
+            (s, m) for s, m in zip(reversed(curve["step"]), reversed(curve["mean"]), strict=True) if m is not None
+        )
+        said = f"{shortened(name, 16)} (n = {curve['n']})" if with_number else shortened(name, 18)
+        ends.append(End(said, step, mean, looks[name].color))
+    name_ends(axes, ends, height=0.7 * height)
 
 
 def _has_values(curve: Mapping[str, Any] | None) -> bool:
@@ -123,7 +140,7 @@ def _differences(arm: Arm, metric: str, prefix: str) -> Plot | NoPlot:
     families = looks.count(palette.BLACK)
     if 0 < families < len(pairs):
         axes.axhline(families - 0.5, color="#bbbbbb", linewidth=0.8)
-    axes.set_xlabel("difference")
+    axes.set_xlabel("difference; right of 0 the first is better")
     caption = (
         f"Pairs of runs with the same starting point and seed; {_span(ns, 'pair')}. Right of 0: the one named first is better. "
         "Squares: means of two families. Bars: 95 % t intervals over seeds, not corrected for the number of comparisons. "

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf.diagnostics.methods import REFERENCE
 from deltal_openrlhf.reports import figures, palette
+from deltal_openrlhf.reports.end_names import End, name_ends
 from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, shortened
 from deltal_openrlhf.reports.numbers import is_missing
 from deltal_openrlhf.reports.palette import Look
@@ -37,24 +38,24 @@ SHORT_LONG = (("norm_short", "short responses", palette.SKY), ("norm_long", "lon
 
 CV = MethodPlot("cv", "Coefficient of variation of a batch gradient", "CV = √E|G − E G|² / |E G|")
 CV_RATIO = MethodPlot(
-    "cv_ratio", "Coefficient of variation relative to\nthat of Dr. GRPO norm", "CV / CV of Dr. GRPO norm", line=1.0
+    "cv_ratio", "CV of a batch gradient relative to Dr. GRPO norm", "CV / CV of Dr. GRPO norm", line=1.0
 )
 COSINE = MethodPlot(
     "cosine",
-    "Bias: cosine of the mean gradient\nwith that of Dr. GRPO norm",
+    "Bias: cosine with the mean gradient of Dr. GRPO norm",
     "cos(E G, E G of Dr. GRPO norm)",
     line=1.0,
     name="bias_cosine",
 )
 RELATIVE_BIAS = MethodPlot(
     "relative_bias",
-    "Bias relative to the mean gradient of\nDr. GRPO norm (ref)",
+    "Bias relative to Dr. GRPO norm (ref)",
     "|E G − E G_ref| / |E G_ref|",
     line=0.0,
 )
 BATCH_COSINE = MethodPlot(
     "batch_cosine_reference",
-    "Direction of one batch: expected cosine with\nthe mean gradient of Dr. GRPO norm",
+    "One batch: cosine with the mean of Dr. GRPO norm",
     "E cos(G, E G of Dr. GRPO norm)",
     name="batch_cosine",
 )
@@ -120,7 +121,7 @@ def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
 
 def short_and_long(findings: Mapping[str, Any]) -> Plot | NoPlot:
     """Two values for each method: its gradient norm on prompts with short and with long responses."""
-    title = "Gradient norm of batches of prompts with\nshort and with long responses"
+    title = "Gradient norm with short and with long responses"
     methods = sorted_methods(findings["estimators"])
     methods = [m for m in methods if not all(is_missing(m[field]) for field, _, _ in SHORT_LONG)]
     if not methods:
@@ -146,26 +147,32 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     alphas = sorted({m["alpha"] for m in deltal})
     step = (alphas[-1] - alphas[0]) / max(1, len(alphas) - 1) or 1.0
     series = []
+    ends: list[End] = []
     for i, (scope, look) in enumerate(palette.SCOPES.items()):
         of = [m for m in deltal if m["scope"] == scope]
         if of:
             # A little beside each other, or bars would cover bars.
             xs = [m["alpha"] + 0.16 * step * (i - 1) for m in of]
-            series.append((xs, Series(f"scope {scope}", [m[plot.field] for m in of], look)))
+            series.append((xs, Series(scope, [m[plot.field] for m in of], look)))
+            ends += [End(scope, xs[-1], of[-1][plot.field]["value"], look.color)]
     baselines = [m for m in methods if m["kind"] == "baseline"]
-    beside = [alphas[-1] + 1.4 * step * (i + 1) for i in range(len(baselines))]
+    border = alphas[-1] + 2 * step  # what is between holds the names of the scopes
+    beside = [border + step * (0.8 + 1.6 * i) for i in range(len(baselines))]
     series += [([x], Series(m["name"], [m[plot.field]], _look(m))) for x, m in zip(beside, baselines, strict=True)]
-    figure, (axes,) = figures.new_figure(_titled(plot.title, findings["sample"]), 3.9)
+    figure, (axes,) = figures.new_figure(_titled(plot.title, findings["sample"]), 3.4)
     figures.values_at(axes, series, plot.line)
     ticks: list[float] = [a for a in alphas if len(alphas) < 5 or 2 * a == round(2 * a)]
     labels = [f"{a:g}" for a in ticks]
     if baselines:
-        axes.axvline(alphas[-1] + 0.8 * step, color="#bbbbbb", linewidth=0.8)
-        ticks, labels = [*ticks, sum(beside) / len(beside)], [*labels, "baselines"]
+        axes.axvline(border, color="#bbbbbb", linewidth=0.8)
+        axes.set_xlim(right=beside[-1] + 0.8 * step)
+        ticks, labels = [*ticks, *beside], [*labels, *(m["name"].replace(" ", "\n", 1) for m in baselines)]
     axes.set_xticks(ticks, labels)
-    axes.set_xlabel("α of ∆L")
+    axes.set_xlabel("α of ∆L, by scope", loc="left", labelpad=-12 if baselines else None)
     axes.set_ylabel(plot.label)
-    figures.legend(figure, axes, 3)
+    left, right = axes.get_xlim()
+    ends = [end for end in ends if end.y is not None]  # an interval without a value
+    name_ends(axes, ends, height=2.4, at=(alphas[-1] + 0.6 * step - left) / (right - left))
     caption = _how(findings["sample"]) + (
         " Dashed: equal to Dr. GRPO norm, which is ∆L with α = 0." if plot.line is not None else ""
     )

@@ -96,9 +96,10 @@ def _bins(axes: Axes, fit: Mapping[str, Any], look: Look) -> None:
         figures.bar(axes, b["length"], b["variance"], look, horizontal=False)
         axes.plot([b["from"], b["to"]], [b["variance"]["value"]] * 2, color=look.color, linewidth=1.2, alpha=0.5)
     if fitted:
-        axes.plot(ends, fitted, color="black", linewidth=1.2)
+        axes.plot(ends, fitted, color="black", linewidth=1.8)
         middle = math.sqrt(fitted[0] * fitted[1] / (ends[0] * ends[1]))
         axes.plot(ends, [middle * x for x in ends], **REFERENCE)
+        axes.annotate("β = 1", (ends[1], middle * ends[1]), xytext=(5, -9), textcoords="offset points", color="#666666")
     figures.log_axis(axes.yaxis)
 
 

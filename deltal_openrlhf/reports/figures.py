@@ -23,7 +23,7 @@ from deltal_openrlhf.reports.palette import Look
 WIDTH = 4.4
 """Inches. At 330 px, what a window of 360 px leaves, a letter of 10.5 points is 11 px high."""
 
-REFERENCE: dict[str, Any] = {"color": "#666666", "linewidth": 1.0, "linestyle": (0, (4, 3)), "zorder": 1}
+REFERENCE: dict[str, Any] = {"color": "#666666", "linewidth": 1.2, "linestyle": (0, (4, 3)), "zorder": 1}
 
 STYLE = {
     "font.size": 10.5,
@@ -153,7 +153,7 @@ def bar(axes: Axes, place: float, estimate: EstimateJson, look: Look, horizontal
     if low is not None or high is not None:
         ends = (low_limit if low is None else low, high_limit if high is None else high)
         cut = [min(max(end, low_limit), high_limit) for end in ends]
-        axes.plot(*zip(at(cut[0]), at(cut[1]), strict=True), color=look.color, linewidth=1.6, zorder=2)
+        axes.plot(*zip(at(cut[0]), at(cut[1]), strict=True), color=look.color, linewidth=1.8, zorder=2)
         for known, end, inside, arrow in zip((low, high), ends, cut, "<>" if horizontal else "v^", strict=True):
             if known is None or end != inside:
                 axes.plot(*at(inside), marker=arrow, markersize=5, **style)
@@ -203,7 +203,7 @@ def values_at(axes: Axes, series: Sequence[tuple[Sequence[float], Series]], refe
             bar(axes, x, estimate, look, horizontal=False)
         line = [(x, e["value"]) for x, e in drawn if e["value"] is not None]
         if line:
-            axes.plot(*zip(*line, strict=True), color=look.color, linewidth=0.9, alpha=0.6)
+            axes.plot(*zip(*line, strict=True), color=look.color, linewidth=1.6, alpha=0.7)
         _in_legend(axes, one)
     if reference is not None:
         axes.axhline(reference, **REFERENCE)
@@ -211,24 +211,14 @@ def values_at(axes: Axes, series: Sequence[tuple[Sequence[float], Series]], refe
 
 def curves(axes: Axes, of: Mapping[str, Mapping[str, Any]], look: Mapping[str, Look]) -> None:
     """Means over runs against the step, with their bands. of: label -> {"step", "mean", "low", "high", "n"}."""
-    for i, (label, curve) in enumerate(of.items()):
-        steps, (color, marker) = curve["step"], look[label]
+    for label, curve in of.items():
+        steps, color = curve["step"], look[label].color
         nothing = [None] * len(steps)
         mean, low, high = (
             np.array(curve[key] or nothing, dtype=float) for key in ("mean", "low", "high")
         )  # None is nan
-        axes.fill_between(steps, low, high, color=color, alpha=0.14, linewidth=0)
-        sparse = max(1, len(steps) // 6)
-        axes.plot(
-            steps,
-            mean,
-            color=color,
-            marker=marker,
-            markersize=4.5,
-            markevery=(i * sparse // max(1, len(of)), sparse),
-            linewidth=1.4,
-            label=f"{shortened(label, 16)} (n = {curve['n']})",
-        )
+        axes.fill_between(steps, low, high, color=color, alpha=0.09, linewidth=0)
+        axes.plot(steps, mean, color=color, linewidth=1.8)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from deltal_openrlhf.reports.end_names import End, name_ends
 from deltal_openrlhf.reports.figures import WIDTH, shortened
 from deltal_openrlhf.reports.numbers import number
 from deltal_openrlhf.reports.palette import RUNS
@@ -23,8 +24,6 @@ FEW = 15
 MOST_POINTS = 200
 """Of a curve. A longer run is drawn by means of equal stretches."""
 COLORS = tuple(RUNS)
-LABEL_GAP = 0.11
-"""Smallest distance of two names, as a share of the axes' height: a letter's height."""
 
 
 def draw(panel: Panel) -> Markup:
@@ -44,7 +43,7 @@ def draw(panel: Panel) -> Markup:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     _limits(axes, panel, series)
     if named:
-        _names(axes, series)
+        _names(axes, panel, series)
     caption = panel.caption if stretch == 1 else f"{panel.caption} Each point is the mean of {stretch} steps."
     return picture(svg(figure), alt_text(panel), caption)
 
@@ -79,7 +78,7 @@ def _curves(axes: Axes, panel: Panel, series: Sequence[Series]) -> None:
         low, high = (next(one for one in series if one.label == label) for label in panel.band)
         axes.fill_between(low.steps, _gaps(low.values), _gaps(high.values), color=COLORS[0], alpha=0.16, linewidth=0)
     for one in series:
-        color = COLORS[0 if panel.band else one.color]
+        color = _color(panel, one)
         thin = panel.band is not None and one.label in panel.band
         style = ":" if one.label == panel.dotted else "-"
         marker = "o" if len(one.steps) <= FEW else None
@@ -109,34 +108,13 @@ def _limits(axes: Axes, panel: Panel, series: Sequence[Series]) -> None:
         axes.set_ylim(0, high)
 
 
-def _names(axes: Axes, series: Sequence[Series]) -> None:
-    """The name of each curve to the right of its last value. Names that would meet are moved apart."""
-    bottom, top = axes.get_ylim()
-    right = axes.get_xlim()[1]
+def _names(axes: Axes, panel: Panel, series: Sequence[Series]) -> None:
     ends = []
     for one in series:
-        step, value = next(
-            (s, v) for s, v in zip(reversed(one.steps), reversed(one.values), strict=True) if v is not None
-        )
-        ends.append((min(max((value - bottom) / (top - bottom), 0), 1), one, step, value))
-    ends.sort(key=lambda end: end[0])
-    heights = [end[0] for end in ends]
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + LABEL_GAP)
-    # What was pushed over the top comes down again, and pushes what is below.
-    heights[-1] = min(heights[-1], max(1.0, LABEL_GAP * (len(heights) - 1)))
-    for i in reversed(range(len(heights) - 1)):
-        heights[i] = min(heights[i], heights[i + 1] - LABEL_GAP)
-    for height, (_, one, step, value) in zip(heights, ends, strict=True):
-        axes.annotate(
-            shortened(one.label, 18),
-            xy=(step, value),
-            xytext=(1.05, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9.5,
-            color=INK,
-            arrowprops={"arrowstyle": "-", "color": COLORS[one.color], "linewidth": 1, "shrinkA": 1, "shrinkB": 1},
-            annotation_clip=False,
-        )
-    axes.set_xlim(right=right)
+        x, y = next((x, y) for x, y in zip(reversed(one.steps), reversed(one.values), strict=True) if y is not None)
+        ends.append(End(shortened(one.label, 18), x, y, _color(panel, one)))
+    name_ends(axes, ends, height=HEIGHT * (TOP - BOTTOM), ink=INK)
+
+
+def _color(panel: Panel, series: Series) -> str:
+    return COLORS[0 if panel.band else series.color]

@@ -1,8 +1,11 @@
 """Pieces of the reports: numbers as text, the look of methods, the limits of axes."""
 
+from itertools import pairwise
+
 from support import report_examples as examples
 
 from deltal_openrlhf.reports import palette
+from deltal_openrlhf.reports.end_names import spread
 from deltal_openrlhf.reports.figures import limits
 from deltal_openrlhf.reports.numbers import count, estimate_text, number, rate, seconds
 
@@ -39,3 +42,11 @@ def test_an_endless_interval_does_not_squeeze_the_values():
     assert 1e-10 < low < 1 and 10 < high < 100
     low, high = limits([], [], log=False)
     assert low < high
+
+
+def test_names_of_curves_keep_apart_and_stay_where_they_were_if_they_can():
+    assert spread([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
+    crowded = spread([0.2, 0.2, 0.21, 0.98, 1.0], 0.1)
+    assert all(upper - lower >= 0.1 - 1e-9 for lower, upper in pairwise(crowded))
+    assert crowded[0] == 0.2 and crowded[-1] == 1.0
+    assert spread([1.0, 1.0], 0.25) == [0.75, 1.0] and spread([], 0.1) == []
