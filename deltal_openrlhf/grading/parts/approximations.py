@@ -6,8 +6,8 @@ from fractions import Fraction
 from deltal_openrlhf.grading.parts.names import is_name
 from deltal_openrlhf.grading.parts.structure import split
 from deltal_openrlhf.grading.values.arithmetic import Undecided
+from deltal_openrlhf.grading.values.cursor import Malformed
 from deltal_openrlhf.grading.values.expressions import expression_of
-from deltal_openrlhf.grading.values.grammar import Malformed
 
 _BRACKETED = re.compile(r"\s*\(\s*\\approx([^()]*)\)\s*$")
 _UNIT = re.compile(r"\s*(?:\\text\s*\{[^{}]*\}(?:\^\{?\d\}?)?|\^\\circ|%)\s*$")

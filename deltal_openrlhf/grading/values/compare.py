@@ -15,11 +15,11 @@ from fractions import Fraction
 
 from deltal_openrlhf.grading.values.agreement import BITS, Agreement
 from deltal_openrlhf.grading.values.arithmetic import Undecided, Value
+from deltal_openrlhf.grading.values.cursor import Malformed
 from deltal_openrlhf.grading.values.decimals import is_decimal_of
 from deltal_openrlhf.grading.values.evaluation import Node
 from deltal_openrlhf.grading.values.expressions import Expression, expression_of
 from deltal_openrlhf.grading.values.folding import folded
-from deltal_openrlhf.grading.values.grammar import Malformed
 from deltal_openrlhf.grading.values.sizes import apart
 
 _INFINITY = re.compile(r"([-+]?)\s*\\infty")

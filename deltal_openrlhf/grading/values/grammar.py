@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from deltal_openrlhf.grading.values.arithmetic import Undecided
+from deltal_openrlhf.grading.values.cursor import Cursor, Malformed, is_function
 from deltal_openrlhf.grading.values.evaluation import Node
 from deltal_openrlhf.grading.values.tokens import FUNCTIONS, GREEK, OF_SEVERAL, tokens_of
 
@@ -15,18 +16,13 @@ _INVERSES = {
 _FUNCTION_LETTERS = set("fghFGH")
 
 
-class Malformed(Undecided):
-    """It ends in the middle of an expression: \\frac{3}, 2+."""
-
-
-class Parser:
+class Parser(Cursor):
     """Of one text. `variables`: the names of those that occurred."""
 
     def __init__(self, text: str) -> None:
-        self.tokens = tokens_of(text)
-        self.position = 0
+        super().__init__(tokens_of(text))
         self.depth = 0
-        self.in_bars = self.has_brackets = False
+        self.has_brackets = False
         self.factors = 0
         self.variables: set[str] = set()
 
@@ -37,28 +33,16 @@ class Parser:
             raise Undecided
         return tree
 
-    def _peek(self) -> str | None:
-        return self.tokens[self.position] if self.position < len(self.tokens) else None
-
-    def _take(self, wanted: str | None = None) -> str:
-        token = self._peek()
-        if token is None:
-            raise Malformed
-        if wanted is not None and token != wanted:
-            raise Undecided
-        self.position += 1
-        return token
-
     def _sum(self) -> Node:
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             raise Undecided
         node = None
         while True:
-            token = self._peek()
+            token = self.peek()
             negative = False
             if token in ("+", "-"):
-                self._take()
+                self.take()
                 negative = token == "-"
             elif node is not None:
                 break
@@ -71,8 +55,8 @@ class Parser:
     def _product(self) -> Node:
         node = self._implicit()
         divided = False
-        while self._peek() in ("*", "/"):
-            sign = self._take()
+        while self.peek() in ("*", "/"):
+            sign = self.take()
             start = self.position
             right = self._signed_implicit()
             # a/bc may mean a/(bc) or (a/b)c; 1/2x too.
@@ -85,8 +69,8 @@ class Parser:
         return node
 
     def _signed_implicit(self) -> Node:
-        if self._peek() == "-":
-            self._take()
+        if self.peek() == "-":
+            self.take()
             return "minus", self._implicit()
         return self._implicit()
 
@@ -94,12 +78,13 @@ class Parser:
         """Factors without a sign between them. A whole number before a fraction of numbers is a mixed number: 2\\frac{1}{3} = 7/3."""
         node = self._power()
         factors = 1
-        while self._starts_factor(self._peek()):
-            bare = (self._peek() or "")[0] in ".0123456789"
+        while self.starts_factor(self.peek()):
+            bare = (self.peek() or "")[0] in ".0123456789"
+            zero = "0" in self.tokens[self.position - 1 : self.position + 1]
             right = self._power()
             if bare and isinstance(right, Fraction) and isinstance(node, Fraction):
                 raise Malformed  # "2 3"
-            if node == 0 or right == 0:
+            if zero:
                 raise Undecided  # "0 if odd": words, which nobody multiplies by 0
             part = _fraction_of_integers(right)
             if part is not None and isinstance(node, Fraction) and factors == 1:
@@ -112,48 +97,41 @@ class Parser:
         self.factors = factors
         return node
 
-    def _starts_factor(self, token: str | None) -> bool:
-        if token is None or token in (r"\rfloor", r"\rceil", r"\}", r"\{"):
-            return False
-        if token == "|":
-            return not self.in_bars
-        return token[0] == "\\" or token in ("(", "{") or token[0].isalnum() or token[0] == "."
-
     def _power(self) -> Node:
         base = self._atom()
-        if self._peek() == "!":
-            self._take()
+        if self.peek() == "!":
+            self.take()
             operation = "factorial"
-            if self._peek() == "!":
-                self._take()
+            if self.peek() == "!":
+                self.take()
                 operation = "double_factorial"
             base = (operation, base)
-        if self._peek() in ("^", "**"):
-            self._take()
+        if self.peek() in ("^", "**"):
+            self.take()
             base = ("power", base, self._exponent())
-            if self._peek() in ("^", "**", "!") or (self._peek() == "(" and _is_function_letter(base[1])):
+            if self.peek() in ("^", "**", "!") or (self.peek() == "(" and _is_function_letter(base[1])):
                 raise Undecided  # f^{-1}(x)
         return base
 
     def _exponent(self) -> Node:
-        if self._peek() == "{":
+        if self.peek() == "{":
             return self._braced()
-        if self._peek() == "-":
-            self._take()
+        if self.peek() == "-":
+            self.take()
             return "minus", self._atom()
         return self._atom()
 
     def _braced(self) -> Node:
-        self._take("{")
+        self.take("{")
         node = self._sum()
-        self._take("}")
+        self.take("}")
         return node
 
     def _argument(self, whole_number: bool = False) -> Node:
         r"""The argument of \frac, \sqrt, \binom: {...}, or one digit or letter: \frac12. \sqrt10 means the root of 10."""
-        if self._peek() == "{":
+        if self.peek() == "{":
             return self._braced()
-        token = self._take()
+        token = self.take()
         if token.isdigit() and not whole_number:
             if len(token) > 1:
                 self.tokens[self.position - 1 : self.position] = [token[0], token[1:]]
@@ -162,17 +140,17 @@ class Parser:
         return self._atom()
 
     def _atom(self) -> Node:
-        token = self._take()
+        token = self.take()
         if token[0].isdigit() or token[0] == ".":
-            if self._peek() == "_":
+            if self.peek() == "_":
                 raise Undecided  # a number in another base
             return Fraction(token)
         if token in ("(", "["):
             start = self.position
             node = self._sum()
-            self._take(_CLOSING[token])
+            self.take(_CLOSING[token])
             inside = self.tokens[start : self.position]
-            if token == "(" or self._peek() in ("^", "**") or "(" in inside or "[" in inside:
+            if token == "(" or self.peek() in ("^", "**") or "(" in inside or "[" in inside:
                 return node
             self.has_brackets = True
             return "bracket", node  # [n/2], a floor to some
@@ -185,12 +163,12 @@ class Parser:
             self.in_bars = True
             node = self._sum()
             self.in_bars = False
-            self._take("|")
+            self.take("|")
             return "abs", node
         if token in _ROUNDING:
             operation, closing = _ROUNDING[token]
             node = self._sum()
-            self._take(closing)
+            self.take(closing)
             return operation, node
         name = token.lstrip("\\")
         if token == r"\frac":
@@ -200,10 +178,10 @@ class Parser:
         if token == r"\binom":
             return "binom", self._argument(), self._argument()
         if token == r"\sqrt":
-            if self._peek() == "[":
-                self._take()
+            if self.peek() == "[":
+                self.take()
                 root = self._sum()
-                self._take("]")
+                self.take("]")
                 return "root", root, self._argument(whole_number=True)
             return "sqrt", self._argument(whole_number=True)
         if token == r"\pi":
@@ -223,33 +201,33 @@ class Parser:
 
     def _arguments(self, one: bool = False) -> list[Node]:
         r"""(a, b), \{a, b\}, {(a, b)}, the arguments of \gcd and \max."""
-        opening = self._take()
+        opening = self.take()
         if opening not in _CLOSING:
             raise Undecided
-        if self._peek() == r"\{" or (opening == "{" and self._peek() in _CLOSING):
+        if self.peek() == r"\{" or (opening == "{" and self.peek() in _CLOSING):
             nodes = self._arguments(one)
         else:
             nodes = [self._sum()]
-            while self._peek() == "," and not one:
-                self._take()
+            while self.peek() == "," and not one:
+                self.take()
                 nodes.append(self._sum())
-        self._take(_CLOSING[opening])
+        self.take(_CLOSING[opening])
         return nodes
 
     def _function(self, name: str) -> Node:
         base: Node | None = None
-        if name == "log" and self._peek() == "_":
-            self._take()
-            base = self._argument(whole_number=self._peek() == "10")
+        if name == "log" and self.peek() == "_":
+            self.take()
+            base = self._argument(whole_number=self.peek() == "10")
         power = None
-        if self._peek() == "^":
-            self._take()
+        if self.peek() == "^":
+            self.take()
             power = self._exponent()
             if power == ("minus", Fraction(1)):
                 if name not in _INVERSES:
                     raise Undecided  # the inverse function or the reciprocal
                 name, power = _INVERSES[name], None
-        argument = self._atom() if self._peek() in ("(", "{", "[") else self._bare_argument()
+        argument = self._atom() if self.peek() in ("(", "{", "[") else self._bare_argument()
         if name == "log":
             node: Node = ("log", Fraction(10) if base is None else base, argument)
         else:
@@ -258,53 +236,40 @@ class Parser:
 
     def _bare_argument(self) -> Node:
         r"""What \sin stands before without brackets: 2x, \pi n, \frac{x}{2}, up to another function. Else its end is convention."""
-        first = self._peek() or ""
+        first = self.peek() or ""
         node = self._power()
-        if first[:1].isdigit() or self._is_letter(first):
-            while self._is_letter(self._peek()):
+        if first[:1].isdigit() or self.is_letter(first):
+            while self.is_letter(self.peek()):
                 node = ("times", node, self._power())
         following = self.tokens[self.position : self.position + 2]
         if following[:1] == ["/"]:
             following.pop(0)
-            if not following or not _is_function(following[0]):
+            if not following or not is_function(following[0]):
                 raise Undecided
-        elif self._starts_factor(self._peek()) and not _is_function(following[0]):
+        elif self.starts_factor(self.peek()) and not is_function(following[0]):
             raise Undecided
         return node
 
-    def _is_letter(self, token: str | None) -> bool:
-        letter = token is not None and (token.isalpha() or token[1:] in GREEK or token == r"\pi")
-        return letter and token not in ("e", "i")
-
     def _variable(self, name: str) -> Node:
-        if self._peek() == "_":
-            self._take()
-            if self._peek() == "{":
+        if self.peek() == "_":
+            self.take()
+            if self.peek() == "{":
                 end = self.tokens.index("}", self.position) if "}" in self.tokens[self.position :] else None
                 if end is None:
                     raise Undecided
                 name += "_" + "".join(self.tokens[self.position + 1 : end])
                 self.position = end + 1
             else:
-                name += "_" + self._take()
-        while self._peek() == "'":
-            name += self._take()
+                name += "_" + self.take()
+        while self.peek() == "'":
+            name += self.take()
         if name in ("e", "i"):
             return name
         self.variables.add(name)
         node = "var", name
-        if self._peek() == "(" and (name[0] in _FUNCTION_LETTERS or name[-1] == "'" or self._is_call()):
+        if self.peek() == "(" and (name[0] in _FUNCTION_LETTERS or name[-1] == "'" or self.is_call()):
             return "apply", node, self._atom()
         return node
-
-    def _is_call(self) -> bool:
-        """P(2), \\delta(t), which may be a function's value or a product."""
-        inside = self.tokens[self.position + 1 : self.position + 3]
-        return len(inside) == 2 and inside[1] == ")" and inside[0][-1].isalnum()
-
-
-def _is_function(token: str) -> bool:
-    return token[0] == "\\" and token[1:] in FUNCTIONS
 
 
 def _is_function_letter(node: Node) -> bool:
