@@ -5,7 +5,7 @@
 FILE: a data set that `deltal data` reads, or JSON lines with gold. Shown are
     self        golds that are not equal to themselves
     rewrites    golds that are not equal to a rewriting that changes nothing (scripts/gold_edits.py)
-    edits       golds that are equal to an edit that changes the value
+    edits       golds that are equal to an edit that changes the value (also scripts/word_edits.py)
     symmetry    edits and rewrites that are judged otherwise the other way round
     fuzz        mutated golds that end a worker, or are judged otherwise the second time (time-outs apart)
 Exit status 1 where there is any.
@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gold_edits import CHANGES, REWRITES, nonsense
+from word_edits import WORD_CHANGES, dressed
 
 from deltal_openrlhf.data.math_problems import read_gsm8k, read_math
 from deltal_openrlhf.data.sources import Skipped
@@ -29,6 +30,8 @@ from deltal_openrlhf.grading.labels import golds_of
 from deltal_openrlhf.runs.files import write_atomically
 
 SHOWN = 60
+DRESSED = 0.2
+"""Share of the golds that are edited with a unit, where they are plain numbers."""
 
 
 def main() -> int:
@@ -85,7 +88,9 @@ def changes(golds: Sequence[str], rng: random.Random, n: int) -> Iterator[tuple[
     seen = set()
     for _ in range(20 * n):
         gold = rng.choice(golds)
-        text = rng.choice(CHANGES)(gold, rng)
+        if rng.random() < DRESSED:
+            gold = dressed(gold, rng)
+        text = rng.choice(CHANGES + WORD_CHANGES)(gold, rng)
         if text is not None and text != gold and (gold, text) not in seen:
             seen.add((gold, text))
             yield gold, text

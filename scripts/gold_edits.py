@@ -110,7 +110,7 @@ def other_variable(gold: str, rng: random.Random) -> str | None:
 
 
 def another_unit(gold: str, rng: random.Random) -> str | None:
-    r"""5 \text{ cm} -> 5 \text{ m}; a plain number gets two units, which differ (see `pairs_of_units`)."""
+    r"""5 \text{ cm} -> 5 \text{ m}."""
     unit = re.search(r"\\(?:text|mathrm)\{\s*~?\s*([A-Za-z/^0-9 ]+?)\s*\}", gold)
     if unit is None or unit[1] not in UNITS:
         return None

@@ -29,7 +29,7 @@ from deltal_openrlhf.grading.quantities.compare import same_quantities
 from deltal_openrlhf.grading.quantities.compounds import in_one_unit
 from deltal_openrlhf.grading.quantities.dates import same_date
 from deltal_openrlhf.grading.quantities.wordings import same_wording
-from deltal_openrlhf.grading.reading.choices import choice, same_choice, same_letters, text_of_choice
+from deltal_openrlhf.grading.reading.choices import choice, is_either, same_choice, same_letters, text_of_choice
 from deltal_openrlhf.grading.reading.normalize import normalize
 from deltal_openrlhf.grading.reading.opposites import are_opposed
 from deltal_openrlhf.grading.reading.words import same_text
@@ -72,6 +72,8 @@ def same_answer(gold: str, pred: str, leaf: Same) -> bool | None:
     named = with_constants_of(gold, pred)
     if named != [(gold, pred)]:
         return any_of(same(*pair) for pair in named)
+    if is_either(gold) != is_either(pred):
+        return False
     if same_letters(gold, pred):
         return True
     chosen = choice(gold)  # of the whole answer only: in (A, b) the letters are names

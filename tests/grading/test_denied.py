@@ -23,6 +23,9 @@ x = 2, 9 | never x = 2, 9
 8 | about 8 or 9
 8 | a little under 8
 B | (B) if n is odd
+E and F | E or F
+EF | E or F
+G, H | either G or H
 B | B unless n is odd
 \det(A) > 0 | \det(A) > 0 if n is odd
 6 | 不是6
@@ -39,6 +42,9 @@ EQUAL = r"""
 8 | the number of ways = 8
 21 | He has 21 stamps left.
 B | [B]
+E or F | F or E
+E \text{ or } F | E or F
+8% | 百分之八
 [B] | (B)
 -7 | 负七
 -\frac{3}{4} | 负四分之三

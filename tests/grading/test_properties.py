@@ -1,4 +1,5 @@
-"""What holds of every answer, over the real golds that the tests ship, their edits (scripts/gold_edits.py) and generated expressions."""
+"""What holds of every answer, over the real golds that the tests ship, their edits (gold_edits.py and word_edits.py of scripts) and
+generated expressions."""
 
 import json
 import random
@@ -21,9 +22,14 @@ GOLDS = list(dict.fromkeys(row["gold"] for row in ROWS if isinstance(row["gold"]
 EDITS = """
 import random
 from gold_edits import CHANGES, REWRITES, nonsense
+from word_edits import WORD_CHANGES, dressed
 rng = random.Random(0)
 result = {
     "changes": [[gold, text] for gold in data for edit in CHANGES for _ in range(3) if (text := edit(gold, rng)) not in (None, gold)],
+    "words": [
+        [gold, text] for plain in data for gold in (plain, dressed(plain, rng))
+        for edit in WORD_CHANGES if (text := edit(gold, rng))
+    ],
     "rewrites": [[gold, text] for gold in data for edit in REWRITES if (text := edit(gold, rng)) is not None],
     "nonsense": [[gold, nonsense(gold, rng)] for gold in data for _ in range(5)],
 }
@@ -49,7 +55,7 @@ def test_every_gold_equals_itself_and_its_rewrites(grader, edits):
 
 
 def test_no_edit_that_changes_the_value_is_equal(grader, edits):
-    pairs = edits["changes"]
+    pairs = edits["changes"] + edits["words"]
     assert [pair for pair, grade in zip(pairs, grader.grade_many(pairs), strict=True) if grade.equal] == []
 
 

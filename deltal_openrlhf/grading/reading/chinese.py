@@ -58,7 +58,12 @@ def without_chinese(text: str) -> str:
     if whole in _SAYINGS:
         return _SAYINGS[whole]
     numeral = _NUMERAL_ANSWER.fullmatch(whole)
-    if numeral and all(part is None or _is_numeral(part) for part in (numeral[2], numeral[3])):
+    percent = numeral and numeral[2] == "百" and numeral[3]
+    if (
+        numeral
+        and (percent or not numeral[2] or _is_numeral(numeral[2]))
+        and (not numeral[3] or _is_numeral(numeral[3]))
+    ):
         return ("-" if numeral[1] else "") + _in_latex(*numeral.groups()[1:])
     text = _PARTS.sub(lambda m: rf"\frac{{{m[2]}}}{{{m[1]}}}" if m[1] else rf"{m[3]}\%", text)
     text = re.sub(r"负(?=\d)", "-", text)
@@ -84,9 +89,11 @@ def _latin_unit(match: re.Match[str]) -> str:
 
 
 def _in_latex(numeral: str | None, over: str | None, decimals: str | None, half: str | None) -> str:
-    """四十二, 三分之二 (the numeral is under the line), 三点一四 and 一半."""
+    """四十二, 三分之二 (the numeral is under the line), 百分之五, 三点一四 and 一半."""
     if numeral is None:
         return r"\frac{1}{2}"
+    if over and numeral == "百":
+        return rf"{_value(over)}\%"
     if over:
         return rf"\frac{{{_value(over)}}}{{{_value(numeral)}}}"
     return str(_value(numeral)) + ("." + "".join(str(_DIGITS[digit]) for digit in decimals) if decimals else "")

@@ -29,6 +29,10 @@ _OTHER_LETTER = re.compile(
 _WORDED = re.compile(r"[()]|\band\b")
 _BETWEEN_LETTERS = re.compile(r"[\s,;&]|\band\b")
 _LETTER = re.compile(r"[A-J]|\([A-J]\)")
+_EITHER = re.compile(
+    r"(?:either )?\(?[A-J]\)?(?:,? ?\(?[A-J]\)?){0,8},? ?(?:\\text\{ ?)?(?:or|\\vee)(?![a-z]) ?\}? ?\(?[A-J]\)?",
+    re.IGNORECASE,
+)
 _LONGEST_LETTERS = 80
 """Ten letters in brackets, with all that may stand between them."""
 
@@ -70,6 +74,11 @@ def text_of_choice(pred: str) -> str | None:
     """7 of "(B) 7", "B. 7" and \\text{(B)} 7; None where no letter stands before it."""
     match = _LABELLED.fullmatch(_flat(pred))
     return match[1].strip() if match and not _ANOTHER.search(match[1]) else None
+
+
+def is_either(text: str) -> bool:
+    """Whether it leaves open which of several choices: A or B."""
+    return bool(_EITHER.fullmatch(text))
 
 
 def same_letters(gold: str, pred: str) -> bool:
