@@ -9,11 +9,11 @@ import re
 from deltal_openrlhf.grading.leaves import Same, all_of, any_of
 from deltal_openrlhf.grading.parts.approximations import exact_side
 from deltal_openrlhf.grading.parts.bound import aligned
-from deltal_openrlhf.grading.parts.compare import same_groups, same_in_any_order, same_lists
 from deltal_openrlhf.grading.parts.constants import with_constants_of
 from deltal_openrlhf.grading.parts.counting import with_called_binomials
 from deltal_openrlhf.grading.parts.cycles import same_permutation
 from deltal_openrlhf.grading.parts.flats import same_flat
+from deltal_openrlhf.grading.parts.lists import same_groups, same_in_any_order, same_lists
 from deltal_openrlhf.grading.parts.logic import same_formula
 from deltal_openrlhf.grading.parts.matrices import as_column, determinant, matrix, unit_vectors
 from deltal_openrlhf.grading.parts.notation import is_empty, plain_notation
@@ -25,9 +25,9 @@ from deltal_openrlhf.grading.parts.structure import Group, elements, group, spli
 from deltal_openrlhf.grading.parts.systems import same_solutions, solutions
 from deltal_openrlhf.grading.parts.vectors import combined
 from deltal_openrlhf.grading.quantities.clock import same_time
-from deltal_openrlhf.grading.quantities.compare import same_quantities
 from deltal_openrlhf.grading.quantities.compounds import in_one_unit
 from deltal_openrlhf.grading.quantities.dates import same_date
+from deltal_openrlhf.grading.quantities.measures import same_quantities
 from deltal_openrlhf.grading.quantities.wordings import same_wording
 from deltal_openrlhf.grading.reading.choices import choice, is_either, same_choice, same_letters, text_of_choice
 from deltal_openrlhf.grading.reading.normalize import normalize

@@ -21,7 +21,7 @@ from deltal_openrlhf.grading.labels import MAX_CHARS
 from deltal_openrlhf.grading.lanes import Deadlines, Lanes, kind_of, slow_kind
 from deltal_openrlhf.grading.process import Worker
 from deltal_openrlhf.grading.reading.extract import balanced
-from deltal_openrlhf.grading.values.compare import same_value
+from deltal_openrlhf.grading.values.equality import same_value
 
 STATUSES = ("equal", "different", "unparsable", "too_long", "timeout", "worker_died")
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
 from deltal_openrlhf.grading.reading.extract import extract_answer
 from deltal_openrlhf.grading.reading.normalize import normalize
-from deltal_openrlhf.grading.values.compare import same_value
+from deltal_openrlhf.grading.values.equality import same_value
 
 MAX_CHARS = 2000
 """Length above which no answer is graded."""

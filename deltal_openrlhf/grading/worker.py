@@ -19,7 +19,7 @@ import signal
 import sys
 
 from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
-from deltal_openrlhf.grading.values.compare import same_value
+from deltal_openrlhf.grading.values.equality import same_value
 
 ANSWERS_PER_CHILD = 2000
 RENEW = 3

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from deltal_openrlhf.grading.reading.normalize import normalize
-from deltal_openrlhf.grading.values.compare import constant_ratio, same_value
+from deltal_openrlhf.grading.values.equality import constant_ratio, same_value
 
 DIFFERENT = r"""
 (-1)^n | 1
@@ -334,7 +334,7 @@ def test_what_may_be_read_in_two_ways_is_left_to_others(gold, pred):
 
 def test_the_verdict_is_the_same_in_every_process():
     table = pairs(DIFFERENT)[::8] + pairs(EQUAL)[::8]
-    code = f"from deltal_openrlhf.grading.values.compare import same_value\nprint([same_value(*pair) for pair in {table!r}])"
+    code = f"from deltal_openrlhf.grading.values.equality import same_value\nprint([same_value(*pair) for pair in {table!r}])"
     for seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": seed}
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)

@@ -4,7 +4,7 @@ import pytest
 from support.answer_pairs import both_ways
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.values.compare import same_value
+from deltal_openrlhf.grading.values.equality import same_value
 
 EQUAL = r"""
 \text{Friday} | It will be a Friday.

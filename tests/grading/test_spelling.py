@@ -5,7 +5,7 @@ from support.answer_pairs import pairs
 
 from deltal_openrlhf.grading.answers import same_answer
 from deltal_openrlhf.grading.reading.normalize import normalize
-from deltal_openrlhf.grading.values.compare import same_value
+from deltal_openrlhf.grading.values.equality import same_value
 
 EQUAL = r"""
 37 | So, the final answer is: 37.

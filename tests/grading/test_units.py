@@ -7,7 +7,7 @@ from support.answer_pairs import both_ways, pairs
 
 from deltal_openrlhf.grading.answers import same_answer
 from deltal_openrlhf.grading.quantities.units import read_unit
-from deltal_openrlhf.grading.values.compare import same_value
+from deltal_openrlhf.grading.values.equality import same_value
 
 EQUAL = r"""
 36 km/h | 10 m/s

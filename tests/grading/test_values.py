@@ -8,7 +8,7 @@ import sympy
 from sympy import Rational, latex, symbols
 
 from deltal_openrlhf.grading.reading.normalize import normalize
-from deltal_openrlhf.grading.values.compare import constant_ratio, same_value
+from deltal_openrlhf.grading.values.equality import constant_ratio, same_value
 
 X, Y = symbols("x y", real=True)
 

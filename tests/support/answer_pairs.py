@@ -3,7 +3,7 @@
 import time
 
 from deltal_openrlhf.grading.answers import same_answer
-from deltal_openrlhf.grading.values.compare import same_value
+from deltal_openrlhf.grading.values.equality import same_value
 
 
 def pairs(table: str) -> list[tuple[str, str]]:

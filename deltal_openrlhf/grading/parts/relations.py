@@ -11,7 +11,7 @@ from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.parts.letters import letters_of
 from deltal_openrlhf.grading.parts.names import is_name, names_a_quantity
 from deltal_openrlhf.grading.parts.structure import Group, elements, group, split_at
-from deltal_openrlhf.grading.values.compare import constant_ratio
+from deltal_openrlhf.grading.values.equality import constant_ratio
 
 _POINT = re.compile(r"[A-Z]'?(?:_\d)?\s?(?=\()")
 _SEGMENT = re.compile(r"\|([A-Z]{2})\||\\overline\s?\{([A-Z]{2})\}|m\s?(\\angle(?![a-z]).*)")
