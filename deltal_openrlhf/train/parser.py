@@ -1,10 +1,8 @@
-"""The parser of `deltal train` as an object: OpenRLHF's with our flags. It imports the host, which takes seconds."""
+"""The parser of `deltal train` as an object: OpenRLHF's with our flags."""
 
 import argparse
-import runpy
 
-from deltal_openrlhf import cpu
-from deltal_openrlhf.host import bindings, process
+from deltal_openrlhf.host import bindings, command_line
 from deltal_openrlhf.train.flags import add_flags
 
 
@@ -20,11 +18,9 @@ def parser(prog: str = "deltal train") -> argparse.ArgumentParser:
         found.append(parser)
         raise _Built
 
-    cpu.set_environment()
-    process.prepare()
     try:
         with bindings.parser_bound(keep, lambda namespace: None):
-            runpy.run_module(bindings.CLI_MODULE, run_name="__main__")
+            command_line.parse()
     except _Built:
         pass
     return found[0]

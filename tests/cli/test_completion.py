@@ -3,7 +3,6 @@
 import subprocess
 
 import pytest
-from support.recipe_settings import host_parser
 
 from deltal_openrlhf.cli import completion
 
@@ -19,8 +18,6 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def complete(tmp_path_factory):
     """complete(words) -> what bash offers for the last one. It runs without Python on its PATH."""
     with pytest.MonkeyPatch.context() as patch:
-        # OpenRLHF's parser is there already in these tests.
-        patch.setattr("deltal_openrlhf.train.parser.parser", lambda: host_parser())
         script = tmp_path_factory.mktemp("completion") / "deltal.bash"
         with open(script, "w", encoding="utf-8") as file:
             patch.setattr("sys.stdout", file)
