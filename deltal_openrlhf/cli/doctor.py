@@ -195,7 +195,7 @@ def _check_fused_adam(torch_cuda: str) -> Findings:
 
 
 def check_host() -> Findings:
-    """The host's symbols that this package relies on. Imports the host, so it comes with the patches that a run would have."""
+    """The host's symbols that this package relies on. Imports a host that is not the published one, with the patches of a run."""
     if not installed_version("openrlhf"):
         return
     try:
@@ -203,7 +203,7 @@ def check_host() -> Findings:
 
         cpu.set_environment()
         process.prepare()
-        from deltal_openrlhf.host.bindings import check_host as problems_of_host
+        from deltal_openrlhf.host.published import problems_of_host
 
         changed = problems_of_host()
     except ImportError as error:

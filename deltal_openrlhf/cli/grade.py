@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(
                     f"{path}: is {'a folder' if Path(path).is_dir() else 'the input'}; it must be another file"
                 )
-        with terminable(), grader.start():
+        with terminable(), grader:
             totals = _grade_file(args, grader, lines)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the lines has enough of them

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from deltal_openrlhf.host.bindings import CHECKED_AGAINST, check_host
@@ -20,7 +21,9 @@ def is_unchanged() -> bool:
     if any(installed_version(name) != version for name, version in CHECKED.items()):
         return False
     files = [file for file in metadata.files("openrlhf") or [] if file.suffix == ".py"]
-    return bool(files) and all(map(_is_as_installed, files))
+    package = find_spec("openrlhf")  # another one may come first on the path
+    is_found = package is not None and package.origin in [str(file.locate()) for file in files]
+    return is_found and all(map(_is_as_installed, files))
 
 
 def _is_as_installed(file: metadata.PackagePath) -> bool:
