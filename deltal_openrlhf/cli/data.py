@@ -51,7 +51,7 @@ def parser() -> OneLineParser:
         description=DESCRIPTION,
         epilog="deltal data math --help shows the flags of a task.\n\n  deltal data countdown --out data/countdown",
     )
-    tasks = made.add_subparsers(dest="task", required=True, title="tasks", metavar="TASK")
+    tasks = made.add_subparsers(prog=made.prog, dest="task", required=True, title="tasks", metavar="TASK")
 
     task = tasks.add_parser(
         "countdown",

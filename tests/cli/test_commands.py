@@ -74,6 +74,9 @@ def test_deltal_data_knows_the_flags_of_its_tasks(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["data", "math", "--out", str(tmp_path), "--max-prompt-token", "9"])
     assert "the nearest known one is 'max_prompt_tokens'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["data", "math"])
+    assert capsys.readouterr().err == "deltal data math: error: the following arguments are required: --out\n"
 
 
 def test_recipes_are_listed_and_printed(tmp_path, monkeypatch, capsys):
