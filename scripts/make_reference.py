@@ -22,7 +22,7 @@ from deltal_openrlhf.runs import metric_names
 from deltal_openrlhf.train.flags import add_flags
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
-WIDTH = 100
+WIDTH = 80
 """Columns of a help text."""
 MADE = "<!-- Made by python scripts/make_reference.py. -->"
 

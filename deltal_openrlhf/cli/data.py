@@ -80,7 +80,9 @@ def parser() -> OneLineParser:
         "  deltal data math --eval math500 mine=my.jsonl --out data/math",
     )
     task.set_defaults(files=_math_files)
-    task.add_argument("--train", default=math_problems.TRAIN, metavar="SOURCE", help="default: %(default)s")
+    task.add_argument(
+        "--train", default=math_problems.TRAIN, metavar="SOURCE", help="train problems (default %(default)s)"
+    )
     sets = "eval sets: known names (default: all, see below) or any NAME=SOURCE; --eval alone: none"
     task.add_argument("--eval", nargs="*", action="extend", metavar="NAME[=SOURCE]", help=sets)
     _add_holdout(task)
@@ -94,8 +96,12 @@ def parser() -> OneLineParser:
         epilog=f"{SOURCES}\n\n  deltal data gsm8k --holdout 256 --out data/gsm8k",
     )
     task.set_defaults(files=_gsm8k_files)
-    task.add_argument("--train", default=math_problems.GSM8K_TRAIN, metavar="SOURCE", help="default: %(default)s")
-    task.add_argument("--test", default=math_problems.GSM8K_TEST, metavar="SOURCE", help="default: %(default)s")
+    task.add_argument(
+        "--train", default=math_problems.GSM8K_TRAIN, metavar="SOURCE", help="train problems (default %(default)s)"
+    )
+    task.add_argument(
+        "--test", default=math_problems.GSM8K_TEST, metavar="SOURCE", help="test problems (default %(default)s)"
+    )
     _add_holdout(task)
     _add_common(task)
     return made
