@@ -51,7 +51,10 @@ def parser() -> OneLineParser:
     made.add_argument("--n", type=int, metavar="N", help="responses to each prompt (default 8)")
     made.add_argument("--max_new_tokens", type=int, metavar="N", help="longest response in tokens (default 1024)")
     made.add_argument(
-        "--temperature", type=float, metavar="T", help="of sampling and of the gradients, above 0 (default 1)"
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="temperature of sampling and of the gradients, above 0 (default 1)",
     )
     made.add_argument(
         "--reward",
@@ -68,7 +71,10 @@ def parser() -> OneLineParser:
         help="prompts of one optimizer step (default 16); 4 batches are needed",
     )
     made.add_argument(
-        "--advantage", choices=ADVANTAGES, default="group_norm", help="OpenRLHF's estimator (default group_norm)"
+        "--advantage",
+        choices=ADVANTAGES,
+        default="group_norm",
+        help="advantage estimator, as OpenRLHF names it (default group_norm)",
     )
     made.add_argument(
         "--max_length",
@@ -90,7 +96,11 @@ def parser() -> OneLineParser:
         help="memory beyond the model and the activations of one response (default 4)",
     )
     made.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of prompts, responses, projection and bootstrap (default 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of prompts, responses, projection and bootstrap (default 0)",
     )
     made.add_argument("--trust_remote_code", action="store_true", help=TRUST_HELP)
     made.add_argument(

@@ -44,7 +44,11 @@ def parser() -> OneLineParser:
     made.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
     made.add_argument("--n", type=int, default=8, metavar="N", help="responses to each problem (default 8)")
     made.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="default 1.0; 0 is greedy and needs --n 1"
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="T",
+        help="sampling temperature (default 1); 0 is greedy and needs --n 1",
     )
     made.add_argument(
         "--top_p", type=float, default=1.0, metavar="P", help="nucleus sampling, above 0 to 1 (default 1.0)"

@@ -68,10 +68,10 @@ def parser() -> OneLineParser:
     add("--max_tokens", type=int, metavar="N", help="tokens of a micro batch, in place of --micro_batch_size")
     add("--mode", choices=MODES, default="deltal", help="loss aggregation (default deltal)")
     add("--alpha", type=float, metavar="X", help="exponent of deltal (default 0.75)")
-    add("--scope", choices=SCOPES, help="over what deltal normalises (default step)")
+    add("--scope", choices=SCOPES, help="responses over which deltal normalises (default step)")
     add("--kl", action="store_true", help="add the k3 KL loss")
     add("--entropy", action="store_true", help="add the entropy term")
-    add("--dual_clip", type=float, metavar="X", help="clip twice, at this bound above 1")
+    add("--dual_clip", type=float, metavar="X", help="bound of dual clipping, above 1")
     add("--correction", choices=("token", "seq"), default="off", help="importance-sampling correction (default off)")
     add = made.add_argument_group("model").add_argument
     add("--model", choices=MODELS, default="qwen2", help="family of the tiny model (default qwen2)")

@@ -66,7 +66,7 @@ def parser() -> OneLineParser:
     parser = OneLineParser(
         prog=PROG,
         usage="deltal plan --model MODEL --gpus N --gpu_memory GIB\n                   --max_sequence_length N [options]",
-        description="List the ways to cut a model over GPUs with Megatron, with the memory and time that each takes, on paper.",
+        description="List the ways to cut a model over GPUs with Megatron, with the estimated memory and time of each.",
         epilog=EPILOG,
     )
 

@@ -22,7 +22,7 @@ Train a small model with ∆L on the countdown task, on 2 CPU cores or a GPU, an
   before            its accuracy on 256 held-out problems, 4 samples each
   training          30 PPO steps with OpenRLHF (Ray, vLLM, DeepSpeed) and ∆L
   after             the accuracy of the trained model on the same problems
-  report            plot.png, summary.json and a table
+  report            a table, plot.png, summary.json and report.html
 """
 EPILOG = """\
 Everything goes into --out. After an interruption the same command resumes. A stage whose settings changed is done again.
@@ -38,7 +38,11 @@ def parser() -> OneLineParser:
     made.add_argument("--steps", type=int, default=30, metavar="N", help="PPO steps (default 30)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all stages (default 0)")
     made.add_argument(
-        "--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="default runs/quickstart"
+        "--out",
+        type=Path,
+        default=Path("runs/quickstart"),
+        metavar="DIR",
+        help="folder for everything (default runs/quickstart)",
     )
     made.add_argument(
         "--shuffle_rewards", action="store_true", help="a control: rewards ignore the answer, so nothing is learned"

@@ -121,7 +121,11 @@ def parser() -> OneLineParser:
         f"{NO_TOKEN}: they need none. A run with the same variable sends it.",
     )
     made.add_argument(
-        "--port", type=int, default=6284, metavar="N", help="default 6284; 0 takes a free port and prints it"
+        "--port",
+        type=int,
+        default=6284,
+        metavar="N",
+        help="port to listen on (default 6284); 0 takes a free one and prints it",
     )
     made.add_argument(
         "--unmarked",

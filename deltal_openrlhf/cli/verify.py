@@ -32,7 +32,7 @@ case failed. It needs neither Ray nor vLLM nor flash-attn. Two ranks share a sin
 
 def parser() -> OneLineParser:
     made = OneLineParser(prog=PROG, usage="deltal verify [options]", description=DESCRIPTION, epilog=EPILOG)
-    made.add_argument("--only", nargs="+", metavar="PART", choices=list(PARTS), help="these parts only")
+    made.add_argument("--only", nargs="+", metavar="PART", choices=list(PARTS), help="run these parts only")
     made.add_argument(
         "--seconds",
         type=float,
