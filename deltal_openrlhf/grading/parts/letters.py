@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 
+from deltal_openrlhf.grading.function_names import ELEMENTARY, OF_SEVERAL
+
 _WORD = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]+")
-_NO_LETTERS = set(
-    "sin cos tan cot sec csc log ln exp sqrt arcsin arccos arctan sinh cosh tanh max min gcd lcm and or for is".split()
-)
+_NO_LETTERS = ELEMENTARY | OF_SEVERAL | {"and", "or", "for", "is"}
 _LONGEST_PRODUCT = 3
 
 

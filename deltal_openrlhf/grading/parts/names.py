@@ -2,12 +2,13 @@ r"""What the left side of an equation names: a quantity that is asked for (x, f(
 
 import re
 
+from deltal_openrlhf.grading.function_names import ELEMENTARY
 from deltal_openrlhf.grading.parts.structure import group
 from deltal_openrlhf.grading.reading.denials import NO_NAME
 from deltal_openrlhf.grading.reading.normalize import unwrap_command
 from deltal_openrlhf.grading.values.tokens import GREEK
 
-_FUNCTIONS = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|lg|exp|sqrt"
+_FUNCTIONS = "|".join(sorted(ELEMENTARY | {"lg", "sqrt"}))
 _OPERATIONS = rf"twice|half|double|triple|thrice|minus|plus|times|squared|cubed|negative|reciprocal|{NO_NAME}"
 _CHANGED = (
     r"(?:square|cube|fourth|fifth|nth)(?:d| root)?|root|opposite|inverse|reciprocal|negative|negation|complement|conjugate|factorial"

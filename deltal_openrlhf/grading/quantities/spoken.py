@@ -2,6 +2,7 @@ r"""Words among numbers: 10 in binary, 4 choose 2, \text{Var}(X) + 1. Both sides
 
 import re
 
+from deltal_openrlhf.grading.function_names import IN_LATEX
 from deltal_openrlhf.grading.leaves import Same, all_of
 from deltal_openrlhf.grading.reading.text import TEXT
 
@@ -10,10 +11,7 @@ _WORD = re.compile("[a-zA-Z]{2,}")
 _LONG_WORD = re.compile(r"(?<![\\a-zA-Z])(?:[a-zA-Z]{4,}|(?:[Nn]ot|nor|but|and|[a-z]{2,4}n't)(?![a-zA-Z]))")
 """Longer than a product of letters, or never one."""
 _CHINESE = re.compile("[\u4e00-\u9fff]+")
-_MATH_WORDS = frozenset(
-    "sqrt sin cos tan sinh cosh tanh coth sech csch arcsin arccos arctan arsinh arcosh artanh "
-    "arcsinh arccosh arctanh log ln exp gcd lcm max min sup inf det deg dim arg pi frac infty".split()
-)
+_MATH_WORDS = IN_LATEX | set("sqrt sup inf det deg dim arg pi frac infty".split())
 _SPOKEN = re.compile(r"\\text\s*\{[^{}]*\}|(?<![\\a-zA-Z])[a-zA-Z]{3,}|[\u4e00-\u9fff]+")
 _COUNTED = re.compile(r"\d (?=[a-zA-Z]{3})|(?<![\\a-zA-Z])[a-zA-Z]{3,}:? (?=\d)")
 _OPERATORS = frozenset("+-*/=")

@@ -7,6 +7,7 @@ files of their own.
 import re
 from collections.abc import Callable
 
+from deltal_openrlhf.grading.function_names import IN_LATEX
 from deltal_openrlhf.grading.reading.characters import in_latex
 from deltal_openrlhf.grading.reading.chinese import without_chinese
 from deltal_openrlhf.grading.reading.extract import closing_braces
@@ -44,10 +45,7 @@ _STYLED = re.compile(
 _SWITCHED = re.compile(r"\{\s*\\(rm|bf|it|sf|tt)\s+([^{}]*)\}")  # {\rm e}
 _UPRIGHT = re.compile(r"\\(?:mathrm\s+(?=[ei])|math(?:bf|it|sf)\s+)([a-zA-Z\d])(?![a-zA-Z])")  # \mathrm e
 _BOLD = ("mathbf", "mathit", "mathsf", "mathtt", "mathnormal", "bm", "boldsymbol", "pmb", "bold")
-_OPERATORS = set(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth sech csch arsinh arcosh artanh arcsinh arccosh arctanh ln log exp"
-    " gcd max min det deg".split()
-)
+_OPERATORS = IN_LATEX - {"lcm"} | {"det", "deg"}
 _SYNONYMS = {
     r"\leq": r"\le", r"\leqslant": r"\le", r"\leqq": r"\le", r"\geq": r"\ge", r"\geqslant": r"\ge", r"\geqq": r"\ge", r"\neq": r"\ne",
     r"\div": "/", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\lvert": "|", r"\rvert": "|", r"\vert": "|",

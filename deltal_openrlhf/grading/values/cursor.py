@@ -1,7 +1,8 @@
 """Where a parser stands in its tokens, and what can follow there."""
 
+from deltal_openrlhf.grading.function_names import ELEMENTARY
 from deltal_openrlhf.grading.values.arithmetic import Undecided
-from deltal_openrlhf.grading.values.tokens import FUNCTIONS, GREEK
+from deltal_openrlhf.grading.values.tokens import GREEK
 
 
 class Malformed(Undecided):
@@ -46,4 +47,4 @@ class Cursor:
 
 
 def is_function(token: str) -> bool:
-    return token[0] == "\\" and token[1:] in FUNCTIONS
+    return token[0] == "\\" and token[1:] in ELEMENTARY

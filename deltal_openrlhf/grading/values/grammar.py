@@ -2,10 +2,11 @@
 
 from fractions import Fraction
 
+from deltal_openrlhf.grading.function_names import ELEMENTARY, OF_SEVERAL
 from deltal_openrlhf.grading.values.arithmetic import Undecided
 from deltal_openrlhf.grading.values.cursor import Cursor, Malformed, is_function
 from deltal_openrlhf.grading.values.evaluation import Node
-from deltal_openrlhf.grading.values.tokens import FUNCTIONS, GREEK, OF_SEVERAL, tokens_of
+from deltal_openrlhf.grading.values.tokens import GREEK, tokens_of
 
 _MAX_DEPTH = 40
 _ROUNDING = {r"\lfloor": ("floor", r"\rfloor"), r"\lceil": ("ceil", r"\rceil")}
@@ -187,7 +188,7 @@ class Parser(Cursor):
         if token == r"\pi":
             return "pi"
         if token[0] == "\\":
-            if name in FUNCTIONS:
+            if name in ELEMENTARY:
                 return self._function(name)
             if name in OF_SEVERAL:
                 return name, *self._arguments()

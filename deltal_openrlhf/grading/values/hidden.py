@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 
+from deltal_openrlhf.grading.function_names import ELEMENTARY, TRIGONOMETRIC
 from deltal_openrlhf.grading.values.arithmetic import Undecided
 from deltal_openrlhf.grading.values.evaluation import Node
 from deltal_openrlhf.grading.values.sizes import log_size
@@ -17,10 +18,7 @@ _MODERATE, _SMALL, _OF_FUNCTIONS = 10**6, 10, 1000
 _HIGHEST_DEGREE = 6
 _SMALLEST_PERIOD = 24
 """Every residue up to it is among the points."""
-_PERIODIC = {"sin", "cos", "tan", "cot", "sec", "csc"}
-_FUNCTIONS = _PERIODIC | {
-    "ln", "sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsin", "arccos", "arctan", "arsinh", "arcosh", "artanh",
-}  # fmt: skip
+_FUNCTIONS = ELEMENTARY - {"log", "exp"}
 _PIECEWISE = {"abs", "floor", "ceil", "max", "min", "bracket"}
 
 
@@ -64,7 +62,7 @@ def _degree(node: Node) -> Fraction | None:
     operation, *parts = node
     if operation == "var":
         return Fraction(1)
-    if operation in _PERIODIC:
+    if operation in TRIGONOMETRIC:
         return Fraction(1) if _degree(parts[0]) == 1 and _largest(node) <= _SMALL else None
     if operation == "power":
         inner = _degree(parts[0])

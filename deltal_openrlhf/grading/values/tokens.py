@@ -2,27 +2,17 @@
 
 import re
 
+from deltal_openrlhf.grading.function_names import ELEMENTARY, OF_SEVERAL, SPELLINGS
 from deltal_openrlhf.grading.values.arithmetic import Undecided
 
 MAX_TEXT = 400
 
-FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch",
-    "arcsin", "arccos", "arctan", "arsinh", "arcosh", "artanh",
-    "ln", "exp", "log",
-}  # fmt: skip
-OF_SEVERAL = {"gcd", "lcm", "max", "min"}
-"""Functions of one argument or more, in an order that does not count."""
 GREEK = {
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu",
     "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi",
     "Psi", "Omega", "ell", "hbar",
 }  # fmt: skip
-_SYNONYMS = {
-    "arcsinh": "arsinh", "arccosh": "arcosh", "arctanh": "artanh", "asin": "arcsin", "acos": "arccos", "atan": "arctan",
-    "tg": "tan", "ctg": "cot", "arctg": "arctan", "cosec": "csc",
-}  # fmt: skip
-_WORDS = {"sqrt", "pi", "abs"} | FUNCTIONS | OF_SEVERAL
+_WORDS = {"sqrt", "pi", "abs"} | ELEMENTARY | OF_SEVERAL
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.\d*|\.\d+|\d+)|\\text\{\s*(?P<named>[a-z]{2,7})\s*\}|(?P<command>\\[a-zA-Z]+|\\[{}])|(?P<word>[a-zA-Z]+)"
     r"|(?P<sign>\*\*|[-+*/^!(){}\[\]|_',]))"
@@ -48,7 +38,7 @@ def tokens_of(text: str) -> list[str]:
         if kind in ("word", "named", "command"):
             name = token.lstrip("\\")
             if kind == "command" or len(name) > 3:  # tg may be a product
-                name = _SYNONYMS.get(name, name)
+                name = SPELLINGS.get(name, name)
             if name in _WORDS:
                 tokens.append(f"\\{name}")
             elif kind == "word":
