@@ -22,9 +22,11 @@ from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.statistics import bootstrap
 from deltal_openrlhf.statistics.estimate import Estimate
+from deltal_openrlhf.training_report.folder import read_runs
 
 BEGUN = "training_settings.json"
 """Of the training that was begun in --out."""
+PAGE = "report.html"
 FORMAT = 1
 """Part of all settings: raise it when a stage's code changes what it makes."""
 
@@ -108,8 +110,9 @@ class QuickStart:
         return bootstrap.mean(per_problem(evaluation), self.groups)
 
     def _report(self, records: Sequence[Record]) -> None:
-        """Plot, summary.json and table. records: of the stages, in order."""
+        """Plot, summary.json, table and page. records: of the stages, in order."""
         from deltal_openrlhf.quickstart import report  # matplotlib is slow to import
+        from deltal_openrlhf.training_report.page import write_page
 
         args, out = self.args, self.out
         before, _, after = records[-3:]
@@ -140,6 +143,8 @@ class QuickStart:
         print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
         print(f"checkpoint (transformers, vLLM): {self.checkpoint}")
         print(f"plot: {summary['plot']}\nsummary: {out / 'summary.json'}")
+        write_page(read_runs([self.checkpoint]), out / PAGE)
+        print(f"curves and sampled responses: {out / PAGE}")
 
 
 def supervised_start(size: sizes.Size, seed: int, folder: Path) -> dict:
@@ -168,7 +173,7 @@ def _set_aside_other_settings(out: Path, settings: dict[str, Any]) -> None:
     if stages.read_record(begun) == settings:
         return
     previous = out / "previous"
-    made = ("checkpoint", "ckpt", "train.json", "after.json", "summary.json", "plot.png")
+    made = ("checkpoint", "ckpt", "train.json", "after.json", "summary.json", "plot.png", PAGE)
     earlier = [out / name for name in made if (out / name).exists()]
     if earlier:
         shutil.rmtree(previous, ignore_errors=True)

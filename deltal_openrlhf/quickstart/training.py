@@ -43,6 +43,7 @@ FLAGS: dict[str, object] = {
     "ds.zero_stage": 2,
     "ds.attn_implementation": "sdpa",
     "ckpt.save_steps": 5,
+    "deltal.save_rollouts": 5,  # for the report
 }
 """What is the same in every training of the quick start."""
 

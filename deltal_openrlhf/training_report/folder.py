@@ -16,7 +16,7 @@ MOST_RUNS = 8
 @dataclass(frozen=True)
 class TrainingRun:
     label: str
-    """Its folder's name, or as much of the path as tells it from the other runs."""
+    """The end of its folder's path, as much as tells it from the other runs."""
     folder: Path
     metrics: list[dict[str, Any]]
     """One row a PPO step."""
@@ -47,8 +47,8 @@ def read_runs(folders: Sequence[Path]) -> list[TrainingRun]:
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that differ. folders: absolute, no two equal."""
-    for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
+    """The shortest ends of the paths that differ; of one path its last two names. folders: absolute, no two equal."""
+    for parts in range(1 if len(folders) > 1 else 2, max(len(folder.parts) for folder in folders) + 1):
         ends = ["/".join(folder.parts[-parts:]) for folder in folders]
         if len(set(ends)) == len(ends):
             break

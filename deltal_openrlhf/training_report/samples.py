@@ -61,8 +61,11 @@ def read_samples(runs: Sequence[TrainingRun]) -> Samples:
             MOST_ROWS // len(files),
             MOST_BYTES // len(files),
         )
+    files_read = count(len(files), "file")
     notes = [
-        f"{count(len(shown), 'response')} of the {saved:,} in {count(len(files), 'file')} are shown: whole prompts at random."
+        f"All {saved:,} responses of {files_read} are shown."
+        if len(shown) == saved
+        else f"{count(len(shown), 'response')} of the {saved:,} in {files_read} are shown, of prompts chosen at random."
     ]
     left_out = sum(len(run.rollouts) for run in runs) - len(files)
     if left_out:

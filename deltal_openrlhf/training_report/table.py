@@ -27,7 +27,7 @@ CSS = """
 #samples thead th.words { vertical-align: bottom; }
 #samples .words { text-align: left; white-space: pre-wrap; overflow-wrap: anywhere; }
 #samples col.number { width: 5rem; } #samples col.step { width: 3.5rem; } #samples col.weight { width: 8rem; }
-#samples col.prompt { width: 24%; } #samples col.label { width: 10%; } #samples col.run { width: 8rem; }
+#samples col.prompt { width: 20%; } #samples col.label { width: 9%; } #samples col.run { width: 8rem; }
 #samples .soft { display: block; color: var(--soft); font-size: .8125rem; }
 #samples summary { cursor: pointer; } #samples details[open] .begin { display: none; }
 #samples summary .more { color: var(--soft); text-decoration: underline; }
@@ -49,14 +49,15 @@ SCRIPT = """
 {
   const table = document.getElementById("samples"), tools = document.getElementById("tools");
   const rows = [...table.tBodies[0].rows];
-  const texts = rows.map(row => row.textContent.toLowerCase());
+  const plain = text => text.toLowerCase().replace(/\\s+/g, " ").trim();
+  const whole = cell => (cell.querySelector("details")?.lastChild ?? cell).textContent;
+  const texts = rows.map(row => plain([...row.querySelectorAll(".words")].map(whole).join(" ")));
   const [search, step, run, order] = ["search", "step", "run", "order"].map(id => document.getElementById(id));
   const more = document.getElementById("more");
   let limit = AT_FIRST;
   const show = () => {
-    const words = search.value.toLowerCase().split(/\\s+/).filter(Boolean);
     const [key, sign] = order.value.split(" ");
-    const found = rows.filter((row, i) => words.every(word => texts[i].includes(word))
+    const found = rows.filter((row, i) => texts[i].includes(plain(search.value))
       && (!step.value || row.dataset.step === step.value) && (!run || !run.value || row.dataset.run === run.value));
     if (key) found.sort((a, b) => sign * (a.dataset[key] - b.dataset[key]));
     table.tBodies[0].replaceChildren(...found.slice(0, limit));
@@ -107,7 +108,8 @@ def _tools(samples: Sequence[Sample], runs: Sequence[str]) -> Markup:
         chosen.append(_choice("run", "Run", {"": "all"} | {str(i): run for i, run in enumerate(runs)}))
     chosen.append(_choice("order", "Order", _ORDERS))
     return Markup(
-        '<div class="tools" id="tools" hidden>\n<label>Search <input type="search" id="search" placeholder="words"></label>\n{}\n'
+        '<div class="tools" id="tools" hidden>\n<label>Search '
+        '<input type="search" id="search" placeholder="prompt, label, response"></label>\n{}\n'
         '<output id="found"></output>\n</div>'
     ).format(Markup("\n").join(chosen))
 

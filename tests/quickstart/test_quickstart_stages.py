@@ -100,7 +100,7 @@ def test_prompts_of_a_training(tmp_path):
 
 
 def test_training_command_is_one_that_openrlhf_knows(tmp_path):
-    """Every flag is the host's, except the two short ones of ours."""
+    """Every flag is the host's, except three of ours."""
     import inspect
 
     import openrlhf.cli.train_ppo_ray as host
@@ -110,7 +110,7 @@ def test_training_command_is_one_that_openrlhf_knows(tmp_path):
     flags = [word for word in arguments[3:] if word.startswith("--")]
     assert len(flags) == len(set(flags))
     source = inspect.getsource(host).replace('f"--{prefix}.', '"--actor.')
-    assert [f for f in flags if f'"{f}"' not in source] == ["--loss_agg", "--alpha"]
+    assert [f for f in flags if f'"{f}"' not in source] == ["--deltal.save_rollouts", "--loss_agg", "--alpha"]
     assert arguments[arguments.index("--reward.remote_url") + 1].endswith("shuffled_reward.py")
 
 

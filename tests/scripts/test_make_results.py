@@ -140,7 +140,7 @@ def test_an_arm_says_what_it_took_and_shows_its_own_plots(page, results):
         ["variance", "cv_ratio", "1_one-step_accuracy", "1_one-step_difference_final"],
         ["2_four-steps_accuracy", "2_four-steps_difference_final"],
     ]
-    linked = re.findall(r"\(plots/(.*?)\)", page)
+    linked = re.findall(r'src="plots/(.*?)"', page)
     assert sorted(linked) == sorted(path.name for path in (results / "plots").iterdir())
 
 

@@ -177,6 +177,7 @@ def test_several_runs_stand_side_by_side(tmp_path):
 
 
 def test_labels_are_the_shortest_ends_that_differ(tmp_path):
+    assert labels([tmp_path / "x" / "a"]) == ["x/a"]
     assert labels([tmp_path / "x" / "a", tmp_path / "x" / "b"]) == ["a", "b"]
     assert labels([tmp_path / "x" / "a", tmp_path / "y" / "a"]) == ["x/a", "y/a"]
 
@@ -191,7 +192,7 @@ def test_a_run_in_progress(tmp_path):
     (run / "rollouts" / "step_000004.jsonl").write_text(saved.replace('"step": 3', '"step": 4'))
     (run / "rollouts" / "step_000009.jsonl").write_text("left by an earlier run")
     page = made(run)
-    assert page.row_of("Runs", "steps")["run"] == "3 of 30, not done"
+    assert page.row_of("Runs", "steps")[f"{tmp_path.name}/run"] == "3 of 30, not done"
     assert {row["step"] for row in page.responses} == {1, 2, 3, 4}
 
 
@@ -200,7 +201,9 @@ def test_a_large_run_stays_small_and_says_how_much_is_shown(tmp_path):
     run = training_run.write(tmp_path / "run", 30, every=1, prompts=8, n=8, text=text)
     page = made(run)
     assert len(page.html.encode()) < 3_000_000
-    assert f"{len(page.responses)} responses of the 768 in 12 files are shown" in page.words
+    assert (
+        f"{len(page.responses)} responses of the 768 in 12 files are shown, of prompts chosen at random" in page.words
+    )
     assert "18 more files of saved responses are not read" in page.words and "characters are left out" in page.words
     steps = {row["step"] for row in page.responses}
     assert {1, 30} <= steps and len(steps) == 12
