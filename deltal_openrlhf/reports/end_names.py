@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
+from scipy.optimize import isotonic_regression
 
 SIZE = 9.5
 
@@ -35,17 +37,22 @@ def name_ends(axes: Axes, ends: Sequence[End], *, height: float, at: float = 1.0
             va="center",
             fontsize=SIZE,
             color=ink,
-            arrowprops={"arrowstyle": "-", "color": end.color, "linewidth": 1, "shrinkA": 1, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": end.color,
+                "linewidth": 1,
+                "shrinkA": 1,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
             annotation_clip=False,
         )
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Sorted places in 0 to 1, moved as little upwards and then downwards as keeps them `gap` apart."""
-    found = list(places)
-    for i in range(1, len(found)):
-        found[i] = max(found[i], found[i - 1] + gap)
-    found[-1:] = [min(place, max(1.0, gap * (len(found) - 1))) for place in found[-1:]]
-    for i in reversed(range(len(found) - 1)):
-        found[i] = min(found[i], found[i + 1] - gap)
-    return found
+    """Sorted places in 0 to 1, moved as little as keeps them `gap` apart (least squares)."""
+    if not places:
+        return []
+    steps = gap * np.arange(len(places))
+    moved = isotonic_regression(np.asarray(places) - steps).x
+    return (np.clip(moved, 0.0, max(0.0, 1.0 - steps[-1])) + steps).tolist()

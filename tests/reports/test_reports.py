@@ -45,8 +45,9 @@ def test_an_endless_interval_does_not_squeeze_the_values():
 
 
 def test_names_of_curves_keep_apart_and_stay_where_they_were_if_they_can():
-    assert spread([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
+    assert spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
     crowded = spread([0.2, 0.2, 0.21, 0.98, 1.0], 0.1)
     assert all(upper - lower >= 0.1 - 1e-9 for lower, upper in pairwise(crowded))
-    assert crowded[0] == 0.2 and crowded[-1] == 1.0
-    assert spread([1.0, 1.0], 0.25) == [0.75, 1.0] and spread([], 0.1) == []
+    assert crowded[-1] == pytest.approx(1.0)
+    assert spread([1.0, 1.0], 0.25) == pytest.approx([0.75, 1.0]) and spread([], 0.1) == []
+    assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])  # in both directions
