@@ -19,6 +19,7 @@ CSS = """
 .tools label { display: flex; flex-direction: column; font-size: .8125rem; color: var(--soft); }
 .tools input, .tools select { font: inherit; font-size: 1rem; color: var(--text); background: var(--back);
   border: 1px solid var(--soft); border-radius: 4px; padding: .3rem .5rem; min-height: 2.25rem; max-width: 100%; }
+.tools input { width: 17rem; }
 .tools output { padding-bottom: .4rem; color: var(--soft); font-size: .875rem; }
 :focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
 #samples { width: 100%; table-layout: fixed; }
