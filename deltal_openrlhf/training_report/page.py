@@ -17,6 +17,7 @@ from deltal_openrlhf.training_report.samples import Samples, read_samples
 CSS = """
 .curves { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); align-items: start; }
 .facts td, .facts thead th { text-align: left; }
+.facts td.text { min-width: 8rem; overflow-wrap: anywhere; }
 .curves img { background: none; border: 0; width: 100%; }
 """
 NO_EVALS = "No evaluations: --eval.dataset FILE --eval.steps 10 evaluates every 10th step."
