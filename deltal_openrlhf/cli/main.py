@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -72,7 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # Imported here: doctor has to run where train cannot.
     module = importlib.import_module(COMMANDS[argv[0]].module)
-    return module.main(argv[1:]) or 0
+    try:
+        status = module.main(argv[1:]) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the lines has enough of them. Python itself would write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
 
 
 def unknown_command(name: str) -> str:

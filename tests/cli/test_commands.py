@@ -98,3 +98,10 @@ def test_recipes_are_listed_and_printed(tmp_path, monkeypatch, capsys):
 def test_commands_have_no_second_name(module):
     process = subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, timeout=60)
     assert process.returncode == 1 and "cannot be directly executed" in process.stderr
+
+
+def test_a_reader_that_stops_early_sees_no_traceback():
+    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "recipes", "math-deltal"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (0, "")
