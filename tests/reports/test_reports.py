@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from support import report_examples as examples
 
 from deltal_openrlhf.reports import palette
