@@ -3,7 +3,8 @@
 `deltal eval` and training sample with vLLM.
 """
 
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +32,12 @@ def sample(
     eos: Collection[int],
     generator: torch.Generator,
     temperature: float = 1.0,
+    progress: Callable[[int], None] = lambda ended: None,
 ) -> list[Response]:
     """One response to each prompt at the given temperature (above 0), all in one batch.
 
     prompts: token ids, not empty. generator: on the model's device; the responses depend on it and on the batch, so the same call gives
-    the same responses.
+    the same responses. progress: called after every token with the number of responses that have ended.
     """
     device = model.device
     tokens, mask = _left_padded(prompts, device)
@@ -66,6 +68,7 @@ def sample(
             finished[row] = bool(end)
         # Most responses are short: only those still running stay in the batch.
         running = (~ended).nonzero()[:, 0]
+        progress(len(prompts) - len(running))
         if len(running) == 0:
             break
         if len(running) < len(alive):
@@ -78,12 +81,35 @@ def sample(
 
 
 def sample_all(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, most: int, max_new_tokens: int, **how: Any
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    most: int,
+    max_new_tokens: int,
+    progress: Callable[[int], None] = lambda ended: None,
+    **how: Any,
 ) -> list[Response]:
-    """As `sample`, whose other arguments are in `how`, with `most` rows in a batch, or as many as a GPU's memory allows."""
+    """As `sample`, whose other arguments are in `how`, with `most` rows in a batch, or as many as a GPU's memory allows.
+
+    progress: called with the number of responses that have ended.
+    """
     rows = rows_at_once(model, max(map(len, prompts)), max_new_tokens, most)
-    batches = [prompts[first : first + rows] for first in range(0, len(prompts), rows)]
-    return [response for batch in batches for response in sample(model, batch, max_new_tokens=max_new_tokens, **how)]
+    responses: list[Response] = []
+    for first in range(0, len(prompts), rows):
+        batch = prompts[first : first + rows]
+        responses += sample(
+            model,
+            batch,
+            max_new_tokens=max_new_tokens,
+            progress=functools.partial(_after, first, progress),
+            **how,
+        )
+        progress(len(responses))
+    return responses
+
+
+def _after(before: int, progress: Callable[[int], None], ended: int) -> None:
+    progress(before + ended)
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -5,6 +5,7 @@ the weights are saved. They are graded by the reward function that training uses
 compared in pairs.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from deltal_openrlhf.data.countdown import Problem, label
 from deltal_openrlhf.data.prompt_tokens import as_text
 from deltal_openrlhf.quickstart.given import PROMPTS
 from deltal_openrlhf.rewards.countdown_reward import reward_func
+from deltal_openrlhf.runs.progress import Progress
 
 SAMPLES = 4
 BATCH = {"words": 1024, "chat": 128, "base": 128}
@@ -44,14 +46,16 @@ def evaluate(
     rows = [problem for problem in problems for _ in range(samples)]
     texts = [as_text(PROMPTS[prompts](*row), tokenizer) for row in rows]
     prompt_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    found = sample_all(
-        model,
-        prompt_ids,
-        most=BATCH[prompts],
-        max_new_tokens=max_new_tokens,
-        eos=end_tokens(folder, tokenizer),
-        generator=torch.Generator(device).manual_seed(0),
-    )
+    with Progress("  responses", "ended", len(rows), estimate=False, stream=sys.stdout) as progress:
+        found = sample_all(
+            model,
+            prompt_ids,
+            most=BATCH[prompts],
+            max_new_tokens=max_new_tokens,
+            eos=end_tokens(folder, tokenizer),
+            generator=torch.Generator(device).manual_seed(0),
+            progress=progress.update,
+        )
     responses = [response.tokens for response in found]
     queries = tokenizer.batch_decode(
         [p + r for p, r in zip(prompt_ids, responses, strict=True)], skip_special_tokens=False
