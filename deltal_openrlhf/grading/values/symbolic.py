@@ -75,9 +75,9 @@ def same_expression(gold: str, pred: str) -> bool:
         return False
     if _is_infinite(gold) != _is_infinite(pred):
         return False
+    a, b = _parse(gold), _parse(pred)
     if not _BINDER.search(gold + pred) and _letters(gold) != _letters(pred):
         return False
-    a, b = _parse(gold), _parse(pred)
     if a != b and apart(a, b):
         return False
     return bool(verify(a, b, allow_set_relation_comp=True, timeout_seconds=None))
