@@ -61,6 +61,8 @@ def _train(run: "_Run", argv: list[str]) -> None:
         return
     from deltal_openrlhf.host import reward  # imports torch, Ray, vLLM and DeepSpeed
 
+    if problems := bindings.check_host():  # files say what is installed, this what is imported
+        fail(problems[0], PROG)
     with (
         bindings.host_classes_bound(lambda: run.start.backend),
         reward.engines_bound(lambda: run.start.args),
