@@ -84,7 +84,7 @@ def same_expression(gold: str, pred: str) -> bool:
 
 
 def _is_infinite(text: str) -> bool:
-    return r"\infty" in _INFINITE_BOUND.sub("", text)
+    return r"\infty" in (_INFINITE_BOUND.sub("", text) if _BINDER.search(text) else text)
 
 
 def _letters(text: str) -> set[str]:
