@@ -53,7 +53,7 @@ class Progress:
         Args:
             label: the beginning of the line.
             unit: what is counted: "responses".
-            total: how many there are; update may say it later.
+            total: how many there are; 0 where nobody knows. update may say it later.
             done: how many of them an earlier run did; they say nothing about the speed of this one.
             costs: of each item, to which its time is proportional, in any unit; None where all cost the same.
             estimate: whether the time left is said.
@@ -97,12 +97,13 @@ class Progress:
     def text(self, done: int, seconds: float) -> str:
         """The line without its label. seconds: that this run took so far."""
         left = self.seconds_left(done, seconds)
-        return f"{done}/{self._total} {self._unit}, {duration(seconds)}{time_left(left)}"
+        count = f"{done}/{self._total}" if self._total else str(done)
+        return f"{count} {self._unit}, {duration(seconds)}{time_left(left)}"
 
     def seconds_left(self, done: int, seconds: float) -> float | None:
         """What is left takes so long at the rate so far; None where the rate is not known, or where nothing is left."""
         work, made = (self._cost(until) - self._cost(self._before) for until in (self._total, done))
-        if not self._estimate or done == self._total or made <= 0 or made < ESTIMATE_AFTER * work:
+        if not self._estimate or done >= self._total or made <= 0 or made < ESTIMATE_AFTER * work:
             return None
         return seconds / made * (work - made)
 

@@ -23,6 +23,10 @@ def test_the_rate_is_that_of_what_was_done_in_this_run():
     assert progress.text(1000, 360.0) == "1000/1000 responses, 0:06:00"
 
 
+def test_without_a_total_only_what_is_done_is_said():
+    assert Progress("deltal grade", "lines", stream=io.StringIO()).text(306, 12.0) == "306 lines, 0:00:12"
+
+
 def test_costs_weigh_the_items():
     progress = Progress("", "", 5, costs=[100, 100, 10, 10, 80], done=1, stream=io.StringIO())
     assert progress.seconds_left(1, 0.0) is None

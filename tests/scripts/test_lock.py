@@ -167,7 +167,9 @@ def test_setup_installs_the_pinned_versions():
     (wanted,) = [line for line in METADATA["openrlhf"]["requires_dist"] if line.startswith("flash-attn")]
     assert assigned("FLASH_ATTN") == wanted
     assert assigned("TRANSFORMER_ENGINE") in SpecifierSet(support.TRANSFORMER_ENGINE)
-    assert f"'transformer-engine[pytorch]=={assigned('TRANSFORMER_ENGINE')}'" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"'transformer-engine[pytorch]=={assigned('TRANSFORMER_ENGINE')}'" in (ROOT / "pyproject.toml").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_code_was_checked_against_the_pinned_versions():

@@ -96,7 +96,8 @@ def test_the_parser_and_its_result_are_the_hosts(monkeypatch):
     """Against the host's module, run as a whole: every flag with its type, default and choices, and what it makes of a command line."""
     import runpy
 
-    words = "--reward.remote_url http://a/,http://b/ --actor.eps_clip 0.3 --train.dynamic_batch_enable --rollout.batch_size 8 --vllm.num_engines 1".split()
+    words = "--reward.remote_url http://a/,http://b/ --actor.eps_clip 0.3 --train.dynamic_batch_enable --rollout.batch_size 8".split()
+    words += ["--vllm.num_engines", "1"]
     parsers: list[argparse.ArgumentParser] = []
     monkeypatch.setattr(sys, "argv", ["deltal train", *words])
     with bindings.parser_bound(parsers.append, lambda flat: None):
