@@ -53,7 +53,10 @@ def _train(run: "_Run", argv: list[str]) -> None:
     run.on_cpu = cpu.is_needed()
     sys.argv = [PROG, *argv]
     with bindings.parser_bound(run.add_flags, run.check_flags):
-        args = command_line.parse()
+        try:
+            args = command_line.parse()
+        except command_line.Changed as error:
+            fail(str(error), PROG)
     if args.dry_run:
         from deltal_openrlhf.train import dry_run
 
