@@ -3,7 +3,6 @@
 import asyncio
 import math
 from importlib.util import find_spec
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from deltal_openrlhf.arguments import Arguments
@@ -35,10 +34,10 @@ def check_reward_source(args: Arguments) -> None:
             named.located(args.reward.remote_url)
         except ValueError as error:
             raise ValueError(f"--reward.remote_url: {error}") from None
-    ours = _is_math(args.reward.remote_url or "") and not args.train.agent_func_path
+    ours = named.known(args.reward.remote_url) == named.MATH and not args.train.agent_func_path
     if ours and find_spec("math_verify") is None:
         raise ValueError(
-            f"--reward.remote_url is {args.reward.remote_url}, which needs math-verify: pip install -e '.[rewards]'"
+            f"--reward.remote_url is {args.reward.remote_url}, which needs math-verify: pip install 'deltal-openrlhf[rewards]'"
         )
     if args.deltal.unmarked != "none" and not ours:
         raise ValueError(
@@ -80,7 +79,3 @@ def services(args: Arguments) -> list[str]:
 
 def _is_file(source: str) -> bool:
     return named.is_name(source) or (source.endswith(".py") and "://" not in source)
-
-
-def _is_math(source: str) -> bool:
-    return source == named.MATH or Path(source).name == named.FILES[named.MATH].name

@@ -8,7 +8,7 @@ from pathlib import Path
 from deltal_openrlhf.runs.command import nearest
 
 PREFIX = "deltal:"
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 MATH, COUNTDOWN = f"{PREFIX}math", f"{PREFIX}countdown"
 FILES = {MATH: FOLDER / "math_reward.py", COUNTDOWN: FOLDER / "countdown_reward.py"}
 
@@ -25,3 +25,11 @@ def located(source: str) -> str:
         hint = nearest(source, FILES)
         raise ValueError(f"{source} is not a reward of this package; {hint or 'known are ' + ' and '.join(FILES)}")
     return str(FILES[source])
+
+
+def known(source: str | None) -> str | None:
+    """The name of the file of ours that a source is, given by its name or its path. None for any other source."""
+    if not source or is_name(source):
+        return source if source in FILES else None
+    path = Path(source).resolve()
+    return next((name for name, file in FILES.items() if file == path), None)

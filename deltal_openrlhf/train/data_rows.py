@@ -8,10 +8,8 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltal_openrlhf import rewards
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.data_fingerprint import Digest
 from deltal_openrlhf.host.data_sets import BATCH, longest_prompt, rendered
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 REWARD_CHECKS: dict[str, Callable[[str], Any]] = {
-    "math_reward.py": scoring.check_label,
-    "countdown_reward.py": scoring.countdown_problem,
+    named.MATH: scoring.check_label,
+    named.COUNTDOWN: scoring.countdown_problem,
 }
 """What our own reward files ask of a label. Other labels may be anything that is not null."""
 Row = dict[str, Any]
@@ -64,9 +62,8 @@ class RowCheck:
         self.args, self.loaded, self.tokenizer = args, loaded, tokenizer
         self.limit = longest_prompt(args)
         self.check_label: Callable[[str], Any] | None = scoring.check_label if has_our_service else None
-        source = Path("" if args.train.agent_func_path else named.located(args.reward.remote_url or ""))
-        if source.resolve().parent == Path(rewards.__file__).parent:
-            self.check_label = REWARD_CHECKS.get(source.name)
+        if not args.train.agent_func_path and (name := named.known(args.reward.remote_url)):
+            self.check_label = REWARD_CHECKS[name]
         # Our service and our files refuse a query that does not start with its prompt.
         self.needs_prompt = self.check_label is not None
         self.needs_json = "://" in (args.reward.remote_url or "") and not args.train.agent_func_path

@@ -21,11 +21,10 @@ from types import ModuleType
 from typing import Any
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.runs.errors import with_kind
 from deltal_openrlhf.runs.tether import tethered
 
-OURS = Path(__file__).parents[1] / "rewards"
-"""Files that have tests: they need no process of their own."""
 IMPORT_LIMIT = 120.0
 """Seconds that the import of a file may take; that of a reward file as long as a reward, if that is longer (--deltal.reward_wait)."""
 LATER = "move what takes long into the first call"
@@ -35,7 +34,7 @@ LONGER = "a larger --deltal.reward_wait allows more"
 def check_user_files(args: Arguments, limit: float = IMPORT_LIMIT) -> None:
     """Raise ValueError, in one line, for a reward or agent file that cannot be imported or lacks what the host calls.
 
-    Other checks report a missing file. limit: seconds, without --deltal.reward_wait.
+    Other checks report a missing file. Our own files have tests and need no process. limit: seconds, without --deltal.reward_wait.
     """
     agent, reward = args.train.agent_func_path, args.reward.remote_url or ""
     if agent:
@@ -47,7 +46,7 @@ def check_user_files(args: Arguments, limit: float = IMPORT_LIMIT) -> None:
         limit = max(limit, args.deltal.reward_wait or 0)
     else:
         return
-    if path.is_file() and path.resolve().parent != OURS:
+    if path.is_file() and not named.known(str(path)):
         state = path.stat()
         fault = _fault(kind, str(path), limit, (state.st_mtime_ns, state.st_size))
         if fault:

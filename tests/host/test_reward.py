@@ -10,8 +10,10 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 from support import commands
 from support.reward_service import RIGHT, Service, free_port
 
+from deltal_openrlhf.host import reward_source
 from deltal_openrlhf.host.reward import RewardedExecutor, RewardSource
 from deltal_openrlhf.host.reward_source import check_reward_source, reward_wait
+from deltal_openrlhf.rewards import named
 
 REWARD_FILE = """
 import sys
@@ -137,8 +139,9 @@ def test_flags(url, wait, says):
     ("url", "refused"),
     [
         ("deltal:math", False),
-        ("x/math_reward.py", False),
+        (str(named.FILES[named.MATH]), False),
         ("deltal:countdown", True),
+        ("x/math_reward.py", True),  # of the user's
         ("x/mine.py", True),
         ("http://a/b", True),
         (None, True),
@@ -155,6 +158,21 @@ def test_unmarked_answers_are_for_our_reward_file(url, refused):
             check_reward_source(args)
     else:
         check_reward_source(args)
+
+
+def test_only_our_reward_file_needs_math_verify(monkeypatch):
+    monkeypatch.setattr(reward_source, "find_spec", lambda name: None)
+    for url, refused in (("deltal:math", True), (str(named.FILES[named.MATH]), True), ("x/math_reward.py", False)):
+        args = SimpleNamespace(
+            deltal=SimpleNamespace(reward_wait=None, unmarked="none"),
+            reward=SimpleNamespace(remote_url=url),
+            train=SimpleNamespace(agent_func_path=None),
+        )
+        if refused:
+            with pytest.raises(ValueError, match="which needs math-verify"):
+                check_reward_source(args)
+        else:
+            check_reward_source(args)
 
 
 def test_a_run_whose_service_is_away_ends_before_ray_starts(tmp_path):

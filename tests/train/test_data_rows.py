@@ -193,6 +193,7 @@ def test_labels_of_other_types_in_two_sets_are_refused(model, tmp_path):
     ("reward", "label", "says"),
     [
         (MATH, " ", "line 2: a math label is an answer's text"),
+        ("deltal:math", " ", "line 2: a math label is an answer's text"),
         (COUNTDOWN, "2", "line 2: a countdown label is"),
         (COUNTDOWN, json.dumps({"numbers": "12", "target": 3}), "line 2: a countdown label holds a list of integers"),
     ],
