@@ -7,8 +7,10 @@ once a bucket. The engine loads the same tensors in the same order.
 On GPUs (NCCL, CUDA IPC) nothing is replaced: the buckets were not run there.
 """
 
+import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +20,11 @@ from openrlhf.trainer.ray import ppo_actor, vllm_engine
 
 from deltal_openrlhf.cpu.weight_sync import GlooGroup, update_weights
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.runs.errors import with_kind
 
 BUCKET_BYTES = 64 * 1024**2
-"""A bucket is in the trainer's memory twice, and once in each engine's."""
+"""A bucket's tensors are in the trainer's memory twice, next to the model: as they were collected and as one flat tensor. Each engine holds
+the flat tensor once. A larger tensor is a bucket of its own, of its own size."""
 
 Weight = tuple[str, torch.Tensor]
 
@@ -29,16 +33,19 @@ class BucketedTrainer(ppo_actor.ActorPPOTrainer):
     """The host's trainer, which sends buckets where its process group is gloo's."""
 
     _model_update_group: Any = None
-    """Of rank 0 only."""
+    """Only rank 0 has one."""
 
     def broadcast_to_vllm(self) -> None:
         if not isinstance(self._model_update_group, GlooGroup):
             super().broadcast_to_vllm()
             return
         buckets = Buckets(self.vllm_engines, self._model_update_group)
-        with rebound(self, "vllm_engines", buckets.engines), rebound(self, "_model_update_group", buckets):
+        with (
+            buckets.sync(),
+            rebound(self, "vllm_engines", buckets.engines),
+            rebound(self, "_model_update_group", buckets),
+        ):
             super().broadcast_to_vllm()
-        buckets.send()
 
 
 class Buckets:
@@ -62,6 +69,19 @@ class Buckets:
             self.send()
         self._waiting.append((self._name, tensor.clone()))
 
+    @contextmanager
+    def sync(self) -> Iterator[None]:
+        """Keep all engines from generating until the last bucket is loaded. If one of them fails, none generates again."""
+        ray.get([engine.begin_sync.remote() for engine in self._to])
+        try:
+            yield
+            self.send()
+        except BaseException as error:
+            for engine in self._to:
+                engine.end_sync.remote(with_kind(error))  # not waited for: the engine may be gone
+            raise
+        ray.get([engine.end_sync.remote() for engine in self._to])
+
     def send(self) -> None:
         """Send what is collected. Raises what an engine raises, which ends the run."""
         for dtype, weights in itertools.groupby(self._waiting, key=lambda weight: weight[1].dtype):
@@ -69,7 +89,8 @@ class Buckets:
         self._waiting.clear()
 
     def _send(self, dtype: torch.dtype, weights: list[Weight]) -> None:
-        flat = torch.cat([tensor.flatten() for _, tensor in weights])
+        parts = [tensor.flatten() for _, tensor in weights]
+        flat = parts[0] if len(parts) == 1 else torch.cat(parts)
         parameters = [(name, tensor.shape) for name, tensor in weights]
         calls = [engine.update_weights.remote(dtype, parameters) for engine in self._to]
         sending = self._group.begin_broadcast(flat, src=0)
@@ -78,19 +99,33 @@ class Buckets:
 
 
 class BucketedRolloutActor(vllm_engine.RolloutRayActor.__ray_metadata__.modified_class):
-    """The host's engine, which takes buckets and generates nothing once it failed to load one."""
+    """The host's engine, which takes buckets. During a sync it starts no generation, and after one that failed it gives no response."""
 
+    _ended: asyncio.Event | None = None
+    """The end of the last sync."""
     _failed = ""
+
+    async def begin_sync(self) -> None:
+        self._ended = asyncio.Event()
+
+    async def end_sync(self, failed: str = "") -> None:
+        """failed: why an engine may have weights of two steps."""
+        assert self._ended is not None
+        self._failed = failed
+        self._ended.set()
 
     async def update_weights(self, dtype: torch.dtype, parameters: list[tuple[str, Sequence[int]]]) -> None:
         """parameters: name and shape of each part of the bucket, in its order."""
-        try:
-            await self.llm.collective_rpc(update_weights, args=(dtype, parameters))
-        except Exception as error:
-            self._failed = f"{type(error).__name__}: {error}"
-            raise
+        await self.llm.collective_rpc(update_weights, args=(dtype, parameters))
 
     async def generate(self, *args: Any, **kwargs: Any) -> Any:
+        if self._ended is not None:
+            await self._ended.wait()
+        self._check()
+        response = await super().generate(*args, **kwargs)
+        self._check()  # an asynchronous run syncs the weights in the middle of responses
+        return response
+
+    def _check(self) -> None:
         if self._failed:
-            raise RuntimeError(f"the engine has weights of two steps, since a weight sync failed: {self._failed}")
-        return await super().generate(*args, **kwargs)
+            raise RuntimeError(f"the engine may have weights of two steps, since a weight sync failed: {self._failed}")

@@ -61,6 +61,7 @@ def compared(ours: Received, hosts: Received) -> dict:
     return {
         "calls": [hosts.calls, ours.calls],
         "resets": [hosts.resets, ours.resets],
+        "syncs": ours.syncs,
         "names": [name for name, _ in ours.loaded],
         "same": same(ours.loaded, hosts.loaded),
         "control": same(wrong, hosts.loaded),
@@ -94,6 +95,7 @@ def test_engines_load_what_the_hosts_sync_gives_them(results, name):
         assert by_host == [1] * len(parameters)
         assert sum(ours) == len(parameters) and len(ours) < len(parameters) / 2
         assert answer["resets"] == [1, 1]
+        assert answer["syncs"] == ["begin", ""]
 
 
 def offer(buckets: Buckets, weights: list) -> None:
@@ -149,9 +151,11 @@ def test_a_bucket_that_an_engine_cannot_load_ends_the_sync():
     weights = [(name, torch.ones(4).bfloat16()) for name in "abcdef"]
     with engines(2, broken_by="d") as (both, group), rebound(weight_buckets, "BUCKET_BYTES", 16):
         buckets = Buckets(both, group)
-        with pytest.raises(ValueError, match="no parameter named d"):
+        with pytest.raises(ValueError, match="no parameter named d"), buckets.sync():
             offer(buckets, weights)
     assert [[name for name, _ in engine.received.loaded] for engine in both] == [list("abcd"), list("abc")]
+    told = "ValueError: there is no parameter named d"
+    assert [engine.received.syncs for engine in both] == [["begin", told], ["begin", told]]
 
 
 def test_an_engine_that_fails_before_it_receives_ends_the_sync_at_once():
@@ -161,11 +165,10 @@ def test_an_engine_that_fails_before_it_receives_ends_the_sync_at_once():
         return future
 
     with engines(1) as ([engine], group):
-        engine.update_weights = SimpleNamespace(remote=fail)
+        engine.update_weights = engine.end_sync = SimpleNamespace(remote=fail)
         buckets = Buckets([engine], group)
-        offer(buckets, [("a", torch.ones(4).bfloat16())])
-        with pytest.raises(ConnectionError, match="the engine is gone"):
-            buckets.send()
+        with pytest.raises(ConnectionError, match="the engine is gone"), buckets.sync():
+            offer(buckets, [("a", torch.ones(4).bfloat16())])
 
 
 def test_another_process_group_gets_what_the_host_sends():
@@ -178,26 +181,54 @@ def test_another_process_group_gets_what_the_host_sends():
     assert sent == ["own"]
 
 
-class FailingVLLM:
-    fails = False
+class VLLM:
+    """Gives its response once it may."""
 
-    async def collective_rpc(self, method, args):
-        if self.fails:
-            raise ValueError("no parameter named d")
+    def __init__(self):
+        self.may = asyncio.Event()
 
     async def generate(self, prompt, sampling_params, request_id):
+        await self.may.wait()
         yield "response"
 
 
-def test_an_engine_that_failed_to_load_a_bucket_generates_no_more():
+def actor() -> BucketedRolloutActor:
     engine = BucketedRolloutActor.__new__(BucketedRolloutActor)
-    engine.llm, engine._mm_pad_token_ids = FailingVLLM(), None
-    asyncio.run(engine.update_weights(torch.bfloat16, []))
-    assert asyncio.run(engine.generate([1], None)) == "response"
-    engine.llm.fails = True
-    with pytest.raises(ValueError, match="no parameter named d"):
-        asyncio.run(engine.update_weights(torch.bfloat16, []))
-    with pytest.raises(
-        RuntimeError, match="weights of two steps, since a weight sync failed: ValueError: no parameter"
-    ):
-        asyncio.run(engine.generate([1], None))
+    engine.llm, engine._mm_pad_token_ids = VLLM(), None
+    return engine
+
+
+def test_an_engine_generates_before_and_after_a_sync_but_not_during_one():
+    async def run():
+        engine = actor()
+        engine.llm.may.set()
+        assert await engine.generate([1], None) == "response"
+        await engine.begin_sync()
+        waiting = asyncio.create_task(engine.generate([1], None))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await engine.end_sync()
+        assert await waiting == "response"
+        assert await engine.generate([1], None) == "response"
+
+    asyncio.run(run())
+
+
+def test_after_a_sync_that_failed_an_engine_gives_no_response():
+    """Neither one that it is asked for later, nor one that waits for the sync, nor one that it has begun."""
+
+    async def run():
+        engine = actor()
+        begun = asyncio.create_task(engine.generate([1], None))
+        await asyncio.sleep(0)
+        await engine.begin_sync()
+        waiting = asyncio.create_task(engine.generate([1], None))
+        await engine.end_sync("ValueError: no parameter named d")
+        engine.llm.may.set()
+        for response in (begun, waiting, engine.generate([1], None)):
+            with pytest.raises(
+                RuntimeError, match="weights of two steps, since a weight sync failed: ValueError: no par"
+            ):
+                await response
+
+    asyncio.run(run())

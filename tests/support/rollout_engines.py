@@ -25,6 +25,8 @@ class Received:
     """Everything that the model was given."""
     resets: int = 0
     """Of the prefix cache."""
+    syncs: list[str] = field(default_factory=list)
+    """"begin", and what each end was told: "" if nothing failed."""
 
 
 class Engine:
@@ -38,6 +40,8 @@ class Engine:
         self.update_weight = self._method(weight_sync.update_weight)
         self.update_weights = self._method(weight_sync.update_weights)
         self.reset_prefix_cache = SimpleNamespace(remote=self._reset)
+        self.begin_sync = SimpleNamespace(remote=lambda: self._told("begin"))
+        self.end_sync = SimpleNamespace(remote=lambda failed="": self._told(failed))
 
     def _method(self, function: Any) -> SimpleNamespace:
         return SimpleNamespace(
@@ -46,6 +50,10 @@ class Engine:
 
     def _reset(self) -> Future:
         self.received.resets += 1
+        return done()
+
+    def _told(self, word: str) -> Future:
+        self.received.syncs.append(word)
         return done()
 
     @property
