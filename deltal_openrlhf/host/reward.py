@@ -43,15 +43,17 @@ _FAILURE = "reward failure"
 
 
 class RewardSource(NamedTuple):
-    """What the host passes on as remote_rm_url. endpoints: its list of addresses, or of one file; None without. wait: seconds.
-    unmarked: for our own reward file. needs_truncated: whether the run does something to responses that are cut off."""
+    """The host passes this on as remote_rm_url.
+
+    endpoints: the host's list of addresses, or of one file; None if the run has neither. wait: seconds. unmarked: an option of our own
+    reward file. needs_truncated: whether the run does something to responses that are cut off. token: the reward service asks for it.
+    """
 
     endpoints: list[str] | None
     wait: float
     unmarked: str
     needs_truncated: bool = False
     token: Key | None = None
-    """Of the reward service."""
 
 
 class RewardedExecutor(SingleTurnAgentExecutor):
