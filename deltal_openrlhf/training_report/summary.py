@@ -1,7 +1,7 @@
 """What the runs were, where they stand, and what came of them: one row a fact, one column a run."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from deltal_openrlhf.reports.html import Cell, Text
@@ -83,7 +83,7 @@ def _rate(value: float | None) -> str:
 
 def _written(run: TrainingRun) -> str:
     at = run.metrics[-1].get("time")
-    return MISSING if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+    return MISSING if at is None else f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M} UTC"
 
 
 def _known(run: TrainingRun, key: str) -> list[float]:
