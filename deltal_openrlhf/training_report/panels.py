@@ -13,9 +13,9 @@ Value = Callable[[Row], float | None]
 @dataclass(frozen=True)
 class Series:
     label: str
-    """Of the metric on a page of one run, of the run on a page of several."""
+    """The name of the metric on a page of one run, and the name of the run on a page of several."""
     color: int
-    steps: list[int]
+    steps: list[float]
     values: list[float | None]
     low: list[float | None] = field(default_factory=list)
     high: list[float | None] = field(default_factory=list)
@@ -49,7 +49,7 @@ class _Kind:
     dotted: str | None = None
     share: bool = False
     drop_zero: bool = False
-    """Leave out metrics that are 0 in every step."""
+    """Leave out metrics that are 0 in every step of every run."""
 
 
 def _tokens(row: Row) -> float | None:
@@ -190,9 +190,11 @@ def eval_sets(runs: Sequence[TrainingRun]) -> list[str]:
 def _panels(runs: Sequence[TrainingRun], kind: _Kind) -> list[Panel]:
     found: dict[str, list[Series]] = {}
     for label, metric in kind.metrics.items():
-        for i, run in enumerate(runs):
-            values = [row.get(metric) if isinstance(metric, str) else metric(row) for row in run.metrics]
-            if any(value is not None and not (kind.drop_zero and value == 0) for value in values):
+        of_runs = [[row.get(metric) if isinstance(metric, str) else metric(row) for row in run.metrics] for run in runs]
+        if kind.drop_zero and not any(value for values in of_runs for value in values):
+            continue
+        for i, (run, values) in enumerate(zip(runs, of_runs, strict=True)):
+            if any(value is not None for value in values):
                 name, color = (label, len(found)) if len(runs) == 1 else (run.label, i)
                 found.setdefault(label, []).append(Series(name, color, [row["step"] for row in run.metrics], values))
     if len(runs) == 1:

@@ -22,14 +22,13 @@ LEFT, BOTTOM, TOP, RIGHT, NAMED_RIGHT = 0.125, 0.155, 0.8, 0.97, 0.72
 FEW = 15
 """Up to as many points are marked."""
 MOST_POINTS = 200
-"""Of a curve. A longer run is drawn by means of equal stretches."""
+"""A curve of more points is drawn by means over equal stretches."""
 COLORS = tuple(RUNS)
 
 
 def draw(panel: Panel) -> Markup:
     """The panel as a figure of the page."""
-    stretch = math.ceil(max(len(series.steps) for series in panel.series) / MOST_POINTS)
-    series = [_thinned(one, stretch) for one in panel.series]
+    series = [thinned(one) for one in panel.series]
     named = len(series) > 1
     figure = Figure(figsize=(WIDTH, HEIGHT))
     axes = figure.add_axes((LEFT, BOTTOM, (NAMED_RIGHT if named else RIGHT) - LEFT, TOP - BOTTOM))
@@ -44,8 +43,7 @@ def draw(panel: Panel) -> Markup:
     _limits(axes, panel, series)
     if named:
         _names(axes, panel, series)
-    caption = panel.caption if stretch == 1 else f"{panel.caption} Each point is the mean of {stretch} steps."
-    return picture(svg(figure), alt_text(panel), caption)
+    return picture(svg(figure), alt_text(panel), f"{panel.caption}{_said_of_points(panel)}")
 
 
 def alt_text(panel: Panel) -> str:
@@ -57,14 +55,29 @@ def alt_text(panel: Panel) -> str:
     return f"{panel.title} ({panel.unit}) against the PPO step: {'; '.join(told)}."
 
 
-def _thinned(series: Series, stretch: int) -> Series:
-    if stretch == 1 or series.low:
+def _stretch(series: Series) -> int:
+    """How many steps a point stands for. Values with an interval are all drawn."""
+    return 1 if series.low else math.ceil(len(series.steps) / MOST_POINTS)
+
+
+def _said_of_points(panel: Panel) -> str:
+    """What the caption says of curves whose points are means."""
+    means = {one.label: _stretch(one) for one in panel.series if _stretch(one) > 1}
+    if len(means) == len(panel.series) and len(set(means.values())) == 1:
+        return f" Each point is the mean of {next(iter(means.values()))} steps."
+    return "".join(f" {label}: each point is the mean of {stretch} steps." for label, stretch in means.items())
+
+
+def thinned(series: Series) -> Series:
+    """Means over stretches of steps, each in the middle of its stretch."""
+    stretch = _stretch(series)
+    if stretch == 1:
         return series
     parts = [slice(start, start + stretch) for start in range(0, len(series.steps), stretch)]
     known = [[value for value in series.values[part] if value is not None] for part in parts]
     return replace(
         series,
-        steps=[series.steps[part][-1] for part in parts],
+        steps=[(series.steps[part][0] + series.steps[part][-1]) / 2 for part in parts],
         values=[sum(values) / len(values) if values else None for values in known],
     )
 
