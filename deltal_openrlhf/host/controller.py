@@ -80,7 +80,7 @@ class ControllerMixin(StoppableMixin):
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
         self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
         self.rollout_files = RolloutFiles(
-            self.args, self.settings, lambda tokens: self.tokenizer.batch_decode([tokens])[0]
+            self.args, self.settings, lambda tokens: self.tokenizer.batch_decode([tokens])[0], resumed_step=step
         )
         self.trained.resumed = step > 0
         return states

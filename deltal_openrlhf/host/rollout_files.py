@@ -21,16 +21,26 @@ from deltal_openrlhf.runs.rollouts import Header, Rollout
 
 logger = init_logger(__name__)
 
-FOLDER = "rollouts"
-
 
 class RolloutFiles:
-    """The files of one run."""
+    """The files of one run. A resumed run first drops those of the steps after its checkpoint; a fresh one moves old files aside."""
 
-    def __init__(self, args: Arguments, settings: LossSettings, decode: Callable[[list[int]], str]) -> None:
-        """decode: gives the text of token ids, special tokens included."""
+    def __init__(
+        self, args: Arguments, settings: LossSettings, decode: Callable[[list[int]], str], *, resumed_step: int
+    ) -> None:
+        """decode: gives the text of token ids, special tokens included. resumed_step: the checkpoint's step, 0 in a fresh run."""
         self._args, self._settings, self._decode = args, settings, decode
+        self._output_dir = Path(args.ckpt.output_dir)
         self._failed = False
+        old = rollouts.saved(self._output_dir)
+        if resumed_step:
+            for step, path in old.items():
+                if step > resumed_step:
+                    path.unlink()
+        elif old:
+            begun = int(min(path.stat().st_mtime for path in old.values()))
+            folder = self._output_dir / rollouts.FOLDER
+            folder.rename(folder.with_name(f"{folder.name}.{begun}"))
 
     def save_if_due(self, rollout_samples: Sequence[Experience], step: int) -> None:
         """Save at steps 1, N + 1, ... The first failure is logged. Later steps try again."""
@@ -63,10 +73,8 @@ class RolloutFiles:
         # Rewards as the advantages see them: with the run's length penalties, which the host applies later, in place.
         rewarded = [replace(sample, rewards=sample.rewards.float().clone(), info={}) for sample in rollout_samples]
         apply_length_penalties(rewarded, args)
-        path = Path(args.ckpt.output_dir) / FOLDER / f"step_{step:06d}.jsonl"
-        rollouts.write(
-            path, header, (_rollout(sample, i // n, i % n, self._decode) for i, sample in enumerate(rewarded))
-        )
+        made = (_rollout(sample, i // n, i % n, self._decode) for i, sample in enumerate(rewarded))
+        rollouts.write(rollouts.path_of(self._output_dir, step), header, made)
 
 
 def _rollout(sample: Experience, prompt_index: int, number: int, decode: Callable[[list[int]], str]) -> Rollout:

@@ -8,6 +8,7 @@ The first line is a header, every other line one response; the n responses to a 
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deltal_openrlhf.runs.files import write_atomically
+from deltal_openrlhf.runs.run_settings import check_loss
 
 T = TypeVar("T")
 
 FORMAT = 1
+FOLDER = "rollouts"
+"""The folder of a training run's files, in its --ckpt.output_dir."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Header:
     max_new_tokens: int | None
     """Longest response in tokens, None where only prompt and response together are bounded."""
     loss: dict[str, Any] | None = None
-    """host.settings.LossSettings of the run."""
+    """The fields of host.settings.LossSettings of the run."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,17 @@ class Rollout:
     def length(self) -> int:
         """Trained tokens."""
         return sum(self.action_mask)
+
+
+def path_of(output_dir: Path, step: int) -> Path:
+    """Where a training run saves the responses that a PPO step trains on."""
+    return output_dir / FOLDER / f"step_{step:06d}.jsonl"
+
+
+def saved(output_dir: Path) -> dict[int, Path]:
+    """PPO step -> file of the responses that a training run saved, by step. Files of other names do not count."""
+    named = ((re.fullmatch(r"step_(\d+)\.jsonl", path.name), path) for path in (output_dir / FOLDER).glob("*.jsonl"))
+    return dict(sorted((int(match[1]), path) for match, path in named if match))
 
 
 def header_line(header: Header) -> str:
@@ -116,9 +131,14 @@ def _header(values: dict[str, Any]) -> Header:
     if values.get("format") != FORMAT:
         raise ValueError(f"not the header of saved rollouts: format is {values.get('format')!r}, allowed is {FORMAT}")
     header = _built(Header, values)
-    _check_number("temperature", header.temperature, header.temperature > 0, "a number above 0")
-    n = header.n_samples_per_prompt
-    _check_number("n_samples_per_prompt", n, type(n) is int and n >= 1, "an integer of 1 and more")
+    temperature, n, longest = header.temperature, header.n_samples_per_prompt, header.max_new_tokens
+    _check("step", header.step, _is_integer(header.step, 0), "an integer of 0 and more")
+    _check("model", header.model, isinstance(header.model, str), "a text")
+    _check("temperature", temperature, type(temperature) in (int, float) and temperature > 0, "a number above 0")
+    _check("n_samples_per_prompt", n, _is_integer(n, 1), "an integer of 1 and more")
+    _check("max_new_tokens", longest, longest is None or _is_integer(longest, 1), "null or an integer of 1 and more")
+    if header.loss is not None:
+        check_loss(header.loss)
     return header
 
 
@@ -126,7 +146,7 @@ def _rollout(values: dict[str, Any], *, images: bool) -> Rollout:
     rollout = _built(Rollout, values)
     if rollout.images and not images:
         raise ValueError("the prompt has images, which are not saved: gradients of such responses cannot be computed")
-    _check_number("reward", rollout.reward, math.isfinite(rollout.reward), "a finite number")
+    _check("reward", rollout.reward, math.isfinite(rollout.reward), "a finite number")
     tokens, mask = rollout.token_ids, rollout.action_mask
     if not (isinstance(tokens, list) and all(type(token) is int and token >= 0 for token in tokens)):
         raise ValueError("token_ids is a list of token ids")
@@ -147,7 +167,11 @@ def _built(kind: type, values: dict[str, Any]) -> Any:
     return kind(**{name: value for name, value in values.items() if name in known})
 
 
-def _check_number(name: str, value: Any, fits: bool, allowed: str) -> None:
+def _is_integer(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _check(name: str, value: Any, fits: bool, allowed: str) -> None:
     if not fits:
         raise ValueError(f"{name} is {value!r}, allowed is {allowed}")
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deltal_openrlhf.runs import run_settings
+from deltal_openrlhf.runs import rollouts, run_settings
 from deltal_openrlhf.runs.metrics_file import EVALS, NAME, read_metrics
 from deltal_openrlhf.runs.run_settings import RunSettings
 
-ROLLOUTS = "rollouts"
 MOST_RUNS = 8
 
 
@@ -24,8 +23,8 @@ class TrainingRun:
     """One row an evaluation."""
     settings: RunSettings | None
     """None for a run of an earlier version."""
-    rollouts: list[Path]
-    """Files of saved responses, by step."""
+    rollouts: dict[int, Path]
+    """PPO step -> file of its saved responses, by step."""
 
     @property
     def is_finished(self) -> bool:
@@ -72,5 +71,5 @@ def _read(folder: Path, label: str) -> TrainingRun:
         metrics=metrics,
         evals=read_metrics(folder / EVALS),
         settings=run_settings.read(folder),
-        rollouts=sorted((folder / ROLLOUTS).glob("step_*.jsonl")),
+        rollouts=rollouts.saved(folder),
     )

@@ -14,10 +14,10 @@ from deltal_openrlhf.runs.rollouts import Header, Rollout
 from deltal_openrlhf.training_report.folder import TrainingRun
 
 MOST_STEPS = 12
-"""Of a run: the first, the last, and others at equal distances."""
+"""So many steps of a run are read: the first, the last, and others at equal distances."""
 MOST_ROWS = 480
 MOST_BYTES = 1_500_000
-"""Of all texts of a page as HTML."""
+"""The texts of a page take so many bytes as HTML."""
 HEAD, TAIL = 4000, 1500
 """Characters of a long text that are kept."""
 
@@ -49,13 +49,13 @@ def read_samples(runs: Sequence[TrainingRun]) -> Samples:
     """Raises ValueError, in one line, for a broken file."""
     files = [(run, path) for run in runs for path in _chosen(run)]
     shown: list[Sample] = []
-    saved, cut_up = 0, []
+    saved, differing = 0, []
     for run, path in files:
         header, of_step = rollouts.read(path, images=True)
         saved += len(of_step)
         weights = _weights(header, of_step)
         if weights and not _is_logged(run, header.step, weights):
-            cut_up.append(header.step)
+            differing.append(header.step)
         shown += _within(
             _samples(run, header, of_step, weights),
             MOST_ROWS // len(files),
@@ -74,11 +74,11 @@ def read_samples(runs: Sequence[TrainingRun]) -> Samples:
         notes.append(
             "Weight: x_i in the loss Σ x_i S_i, from the lengths of all responses of the step; below it as a multiple of the mean."
         )
-    if cut_up:
-        steps = ", ".join(map(str, sorted(set(cut_up))))
+    if differing:
+        steps = ", ".join(map(str, sorted(set(differing))))
         notes.append(
-            f"The run divided the responses over several optimizer steps (steps {steps}). These are the weights of one optimizer step "
-            "with all responses."
+            f"The effective sample size of these weights is not the logged one (steps {steps}). The weights are those of one optimizer "
+            "step with all responses."
         )
     if any(sample.response is None for sample in shown):
         notes.append("An earlier version of this package did not save the text of responses.")
@@ -86,9 +86,9 @@ def read_samples(runs: Sequence[TrainingRun]) -> Samples:
 
 
 def _chosen(run: TrainingRun) -> list[Path]:
-    """Up to MOST_STEPS files. One far behind the last step was left by an earlier run in the same folder."""
+    """Up to MOST_STEPS files. The responses of the step after the last one may be there, those of a later step are not this run's."""
     last = run.metrics[-1]["step"]
-    files = [path for path in run.rollouts if int(path.stem.removeprefix("step_")) <= last + 1]
+    files = [path for step, path in run.rollouts.items() if step <= last + 1]
     if len(files) <= MOST_STEPS:
         return files
     return [files[round(i * (len(files) - 1) / (MOST_STEPS - 1))] for i in range(MOST_STEPS)]

@@ -1,6 +1,7 @@
 """Saved rollouts: what a run's controller writes is what comes back, and a broken file is refused with its line."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from deltal_openrlhf.runs.rollouts import Header, Rollout
 from deltal_openrlhf.train.checks import check_save_rollouts
 
 HEADER = Header(step=3, model="runs/base", temperature=0.7, n_samples_per_prompt=2, max_new_tokens=8)
+LOSS = {"mode": "deltal", "alpha": 0.75, "scope": "step", "max_length": 8}
 PROMPTS = [([5, 6, 7], "first"), ([8, 9], "second")]
 
 
@@ -55,6 +57,16 @@ def broken(line, **changes):
         (broken(0, format=2), "format is 2, allowed is 1"),
         (broken(0, temperature=0), "temperature is 0, allowed is a number above 0"),
         (broken(0, n_samples_per_prompt=3), "line 4: prompt_index 1, sample 0; expected are the 3 responses"),
+        (broken(0, temperature="1"), "temperature is '1', allowed is a number above 0"),
+        (broken(0, step="3"), "line 1: step is '3', allowed is an integer of 0 and more"),
+        (broken(0, max_new_tokens="8"), "line 1: max_new_tokens is '8', allowed is null or an integer"),
+        (broken(0, loss=[]), "line 1: loss is [], allowed is a JSON object"),
+        (broken(0, loss={"mode": "deltal"}), "line 1: loss lacks 'alpha'"),
+        (broken(0, loss=LOSS | {"mode": "deltl"}), "line 1: mode is 'deltl', allowed are token-mean"),
+        (broken(0, loss=LOSS | {"alpha": 2}), "line 1: alpha is 2, allowed is a number from 0 to 1"),
+        (broken(0, loss=LOSS | {"scope": "all"}), "line 1: scope is 'all', allowed are step"),
+        (broken(0, loss=LOSS | {"max_length": 0}), "line 1: max_length (M) is 0"),
+        (broken(0, loss=LOSS | {"mode": "token-mean"}), "mode token-mean has neither"),
         (broken(1, reward=...), "line 2: lacks 'reward'"),
         (broken(2, token_ids="abc"), "line 3: token_ids is a list"),
         (broken(2, token_ids=[3, -1]), "line 3: token_ids is a list"),
@@ -113,9 +125,13 @@ def text_of(token_ids):
     return " ".join(f"<{token}>" for token in token_ids)
 
 
-def files_of(folder, *flags):
+def files_of(folder, *flags, resumed_step=0):
     args = run_arguments(folder, *flags)
-    return RolloutFiles(args, LossSettings.from_args(args), text_of)
+    return RolloutFiles(args, LossSettings.from_args(args), text_of, resumed_step=resumed_step)
+
+
+def saved_steps(folder):
+    return [rollouts.read(path)[0].step for path in sorted(folder.iterdir())]
 
 
 def test_a_run_saves_the_steps_that_follow_its_checkpoints(tmp_path):
@@ -133,6 +149,36 @@ def test_a_run_saves_the_steps_that_follow_its_checkpoints(tmp_path):
         assert rollout == Rollout(**vars(expected) | {"log_probs": rollout.log_probs, "response": rollout.response})
     # From the first trained token on, with what stands between two turns.
     assert [rollout.response for rollout in read] == ["<13> <14>", "<13>", "<12>", "<12> <13> <14> <15>"]
+
+
+def test_a_fresh_run_moves_the_files_of_an_earlier_one_aside(tmp_path):
+    for begun in (111, 222):
+        files = files_of(tmp_path, "--deltal.save_rollouts", "3")
+        assert not (tmp_path / "rollouts").exists()
+        for step in range(1, 8):
+            files.save_if_due(host_samples(), step)
+        os.utime(tmp_path / "rollouts" / "step_000001.jsonl", (begun, begun + 0.5))
+    files_of(tmp_path).save_if_due(host_samples(), 1)  # also where this run saves none
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rollouts.111", "rollouts.222"]
+    assert saved_steps(tmp_path / "rollouts.111") == saved_steps(tmp_path / "rollouts.222") == [1, 4, 7]
+
+
+def test_a_resumed_run_drops_the_steps_after_its_checkpoint(tmp_path):
+    files = files_of(tmp_path, "--deltal.save_rollouts", "1")
+    for step in range(1, 8):
+        files.save_if_due(host_samples(), step)
+    files_of(tmp_path, "--deltal.save_rollouts", "3", resumed_step=4).save_if_due(host_samples(), 7)
+    assert [path.name for path in tmp_path.iterdir()] == ["rollouts"]
+    assert saved_steps(tmp_path / "rollouts") == [1, 2, 3, 4, 7]
+
+
+def test_only_files_of_steps_are_saved_responses(tmp_path):
+    for step in (10, 9, 1_000_000):
+        rollouts.write(rollouts.path_of(tmp_path, step), HEADER, example())
+    for name in ("step_old.jsonl", "step_000003.jsonl.7.tmp", "step_000003 (copy).jsonl", "my_step_000003.jsonl"):
+        (tmp_path / "rollouts" / name).write_text("")
+    assert list(rollouts.saved(tmp_path)) == [9, 10, 1_000_000]
+    assert rollouts.saved(tmp_path / "nowhere") == {}
 
 
 def test_without_the_flag_nothing_is_saved(tmp_path):
@@ -201,7 +247,7 @@ def test_the_controller_saves_what_it_trains_on(tmp_path):
     controller = Controller()
     controller.args = run_arguments(tmp_path, "--deltal.save_rollouts", "20")
     controller.settings = LossSettings.from_args(controller.args)
-    controller.rollout_files = RolloutFiles(controller.args, controller.settings, text_of)
+    controller.rollout_files = RolloutFiles(controller.args, controller.settings, text_of, resumed_step=0)
     for steps_taken in (0, 19, 20):
         controller.train_step(host_samples(), steps_taken)
     names = sorted(path.name for path in (tmp_path / "rollouts").iterdir())

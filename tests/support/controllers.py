@@ -98,7 +98,7 @@ def simulated(world: World, prompts: int) -> Iterator[None]:
             (ppo_trainer_async, "get_tokenizer", lambda *args, **given: tokenizer),
             (ppo_trainer, "RemoteExperienceMaker", lambda *args: SimpleNamespace(make_experience_batch=list)),
             (controller, "MetricsFile", lambda *args, **given: quiet),
-            (controller, "RolloutFiles", lambda *args: quiet),
+            (controller, "RolloutFiles", lambda *args, **given: quiet),
             (controller.run_settings, "write", lambda *args: None),
             (ppo_trainer.os.path, "exists", lambda path: world.disk.latest is not None),
         ):

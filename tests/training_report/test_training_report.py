@@ -11,7 +11,9 @@ from support import training_run
 from support.report_page import HOSTILE, Page
 
 from deltal_openrlhf.cli import report
-from deltal_openrlhf.training_report.folder import labels
+from deltal_openrlhf.training_report import plots
+from deltal_openrlhf.training_report.folder import labels, read_runs
+from deltal_openrlhf.training_report.panels import sections
 
 
 class RunPage(Page):
@@ -121,15 +123,18 @@ def test_weights_are_those_of_the_formula(loss, weight, tmp_path):
             assert [row["weight"] for row in shown] == pytest.approx(
                 [expected[row["length"], row["reward"]] for row in shown]
             )
-    assert "several optimizer steps" not in page.words
+    assert "effective sample size of these weights" not in page.words
 
 
-def test_a_step_that_was_cut_into_optimizer_steps_is_named(tmp_path):
-    run = training_run.write(tmp_path / "run", 3, every=2)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rows[2]["deltal/ess"] /= 4
+def change_rows(run, change):
+    rows = [change(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "over several optimizer steps (steps 3)" in made(run).words
+
+
+def test_a_step_whose_logged_sample_size_differs_is_named(tmp_path):
+    run = training_run.write(tmp_path / "run", 3, every=2)
+    change_rows(run, lambda row: row | {"deltal/ess": row["deltal/ess"] / (4 if row["step"] == 3 else 1)})
+    assert "The effective sample size of these weights is not the logged one (steps 3)." in made(run).words
 
 
 def test_nothing_that_a_response_holds_is_run(tmp_path):
@@ -176,6 +181,38 @@ def test_several_runs_stand_side_by_side(tmp_path):
     assert "Response length: mean" in page.plots and "Response length: median" in page.plots
 
 
+def test_a_run_without_cut_off_responses_stays_in_a_comparison(tmp_path):
+    """Nothing was filtered in either run, so that this metric has no plot; a run of zeros is a curve next to another."""
+    one, two = (training_run.write(tmp_path / name, 3, every=0) for name in ("a", "b"))
+    change_rows(two, lambda row: row | {"rollout/truncated_rate": 0.0})
+    page = made(one, two)
+    (cut_off,) = [image["alt"] for image in page.images if image["alt"].startswith("Cut off")]
+    assert cut_off.endswith("a from 0.250 to 0.250; b from 0 to 0.")
+
+
+def test_a_long_curve_is_thinned_and_a_short_one_next_to_it_is_not(tmp_path):
+    """Values equal to their steps lie on the diagonal only if a mean stands in the middle of its steps."""
+    long, short = (training_run.write(tmp_path / name, 1, every=0, evals=False) for name in ("long", "short"))
+    for run, steps in ((long, 1999), (short, 5)):
+        rows = [{"step": step, "rollout/reward_mean": step} for step in range(1, steps + 1)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (long / "evals.jsonl").write_text(
+        "".join(
+            json.dumps({"step": i, "eval_math_pass1": i / 600, "eval_math_pass1_low": 0}) + "\n" for i in range(600)
+        )
+    )
+    (reward, evaluation) = list(sections(read_runs([long, short])))[0][1]
+    thinned, whole = map(plots.thinned, reward.series)
+    assert len(thinned.steps) == 200 and thinned.steps == thinned.values and thinned.steps[:2] == [5.5, 15.5]
+    assert thinned.steps[-1] == 1995  # the last stretch is 1991 to 1999
+    assert whole.steps == whole.values == [1, 2, 3, 4, 5]
+    assert len(plots.thinned(evaluation.series[0]).steps) == 600
+    page = made(long, short)
+    assert page.words.count("each point is the mean of") == 1
+    assert "Mean over the responses of a step. long: each point is the mean of 10 steps." in page.words
+    assert made(long).words.count("Each point is the mean of 10 steps.") == 1
+
+
 def test_labels_are_the_shortest_ends_that_differ(tmp_path):
     assert labels([tmp_path / "x" / "a"]) == ["x/a"]
     assert labels([tmp_path / "x" / "a", tmp_path / "x" / "b"]) == ["a", "b"]
@@ -191,6 +228,7 @@ def test_a_run_in_progress(tmp_path):
     saved = (run / "rollouts" / "step_000003.jsonl").read_text()
     (run / "rollouts" / "step_000004.jsonl").write_text(saved.replace('"step": 3', '"step": 4'))
     (run / "rollouts" / "step_000009.jsonl").write_text("left by an earlier run")
+    (run / "rollouts" / "step_old.jsonl").write_text("put there by hand")
     page = made(run)
     assert page.row_of("Runs", "steps")[f"{tmp_path.name}/run"] == "3 of 30, not done"
     assert {row["step"] for row in page.responses} == {1, 2, 3, 4}
@@ -226,6 +264,17 @@ def broken_response(run):
     path.write_text("".join([*lines[:4], "{}\n", *lines[5:]]))
 
 
+def broken_header(run):
+    path = run / "rollouts" / "step_000001.jsonl"
+    header, _, rest = path.read_text().partition("\n")
+    path.write_text(json.dumps(json.loads(header) | {"loss": {"mode": "deltal"}}) + "\n" + rest)
+
+
+def broken_settings(run):
+    path = run / "run_settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"loss": {"mode": "deltal"}}))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -233,6 +282,8 @@ def broken_response(run):
         (lambda run: (run / "metrics.jsonl").write_text(""), "metrics.jsonl: no step has finished yet"),
         (broken_line, "metrics.jsonl: line 2 is broken (not JSON)"),
         (broken_response, "step_000001.jsonl: line 5: lacks 'prompt_index'"),
+        (broken_header, "step_000001.jsonl: line 1: loss lacks 'alpha'"),
+        (broken_settings, "run_settings.json is broken; move it away: loss lacks 'alpha'"),
         (lambda run: (run / "report.html").mkdir(), "is a folder, wanted is a file"),
     ],
 )
