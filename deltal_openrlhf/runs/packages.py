@@ -5,6 +5,27 @@ from importlib.util import find_spec
 
 REPORT_PACKAGES = ("matplotlib", "scipy", "markupsafe")
 """What `deltal diagnose` and `deltal compare` make their reports with."""
+EXTRAS = {
+    "rewards": (
+        *("math_verify", "latex2sympy2_extended", "pint", "fastapi", "uvicorn", "prometheus_client", "aiohttp"),
+        *("datasets", "pyarrow"),
+    ),
+    "plots": REPORT_PACKAGES,
+    "megatron": ("megatron", "mbridge", "einops"),
+}
+"""Extra of this package -> the modules that it brings. pip can install these."""
+PIPELINE = ("openrlhf", "vllm", "ray", "deepspeed", "transformers")
+"""The modules that scripts/setup.sh installs as one environment."""
+SETUP = "bash scripts/setup.sh in a clone makes the environment that this machine needs"
+
+
+def remedy(module: str) -> str | None:
+    """How to install what a command cannot import. None for a module that no extra of this package brings."""
+    package = module.partition(".")[0]
+    if package in PIPELINE:
+        return SETUP
+    extra = next((extra for extra, modules in EXTRAS.items() if package in modules), None)
+    return extra and f"pip install 'deltal-openrlhf[{extra}]'"
 
 
 def installed_version(package: str) -> str | None:
@@ -24,4 +45,4 @@ def check_report_packages() -> None:
     """Raises ValueError, before the work and not after it, if something of REPORT_PACKAGES is not installed."""
     missing = [name for name in REPORT_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ValueError(f"{missing[0]} is not installed, the report needs it: pip install 'deltal-openrlhf[plots]'")
+        raise ValueError(f"{missing[0]} is not installed, the report needs it: {remedy(missing[0])}")
