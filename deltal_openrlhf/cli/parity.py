@@ -4,17 +4,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.aggregation import MODES, SCOPES
-from deltal_openrlhf.parity.cases import Case
+from deltal_openrlhf.modes import MODES, SCOPES
 from deltal_openrlhf.runs.command import OneLineParser
-from megatron_ext import parity
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.modules import MODULES, Modules, chosen
-from megatron_ext.parity.cases import DTYPE, MODELS, TOLERANCES, WRONG, ShardedCase
+from megatron_ext.parity_choices import DTYPE, MODELS, TOLERANCES, WRONG
 from megatron_ext.support import check_installed
+
+if TYPE_CHECKING:
+    from megatron_ext.parity import ShardedCase
 
 PROG = "deltal parity"
 # What is called otherwise by `deltal train`, or has no dashes in the library.
@@ -106,6 +107,8 @@ def main(argv: Sequence[str]) -> int:
     cpu.set_environment()
     from transformers.utils.logging import disable_progress_bar
 
+    from megatron_ext import parity  # imports torch
+
     disable_progress_bar()
     try:
         modules = chosen(args.modules, cpu.is_needed())
@@ -122,7 +125,10 @@ def main(argv: Sequence[str]) -> int:
         return 1
 
 
-def _case(args: argparse.Namespace, modules: Modules) -> ShardedCase:
+def _case(args: argparse.Namespace, modules: Modules) -> "ShardedCase":
+    from deltal_openrlhf.parity.cases import Case
+    from megatron_ext.parity import ShardedCase
+
     of_the_loss = ("mode", "alpha", "scope", "micro", "kl", "entropy", "dual_clip", "correction")
     layout = ParallelLayout(**{field.name: getattr(args, field.name) for field in fields(ParallelLayout)})
     own = ("data_parallel", "packed", "max_tokens", "model", "tied", "recompute", "seed", "wrong")
@@ -135,14 +141,18 @@ def _case(args: argparse.Namespace, modules: Modules) -> ShardedCase:
     )
 
 
-def _run(case: ShardedCase, modules: Modules, timeout: float) -> int:
+def _run(case: "ShardedCase", modules: Modules, timeout: float) -> int:
+    from megatron_ext import parity
+
     print(f"{case}\n{case.world} processes, {modules} modules", flush=True)
     (result,) = parity.run_cases([case], timeout=timeout)
     print(result.report())
     return 0 if result.fits() else 1
 
 
-def _run_all(cases: list[ShardedCase], modules: Modules, timeout: float) -> int:
+def _run_all(cases: "list[ShardedCase]", modules: Modules, timeout: float) -> int:
+    from megatron_ext import parity
+
     header = "| case | gradient, relative | loss | after SGD | after AdamW | |\n|---|---|---|---|---|---|"
     print(f"{modules} modules\n\n{header}", flush=True)
     as_wanted = True

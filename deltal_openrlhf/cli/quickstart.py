@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.aggregation import MODES
+from deltal_openrlhf.modes import MODES
 from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted, terminable
+from deltal_openrlhf.runs.packages import check_report_packages
 
 if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
@@ -78,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
     kept = "nothing was done"
     try:
         try:
+            check_report_packages()
             device, given = _device(), _given(args)
         except ValueError as error:
             print(f"{PROG}: error: {error}", file=sys.stderr)
@@ -113,7 +115,7 @@ def _device() -> str:
         return "cpu"
     if not torch.cuda.device_count():
         raise ValueError(
-            "torch was built for GPUs and sees none; deltal doctor says more. Without a GPU: "
+            "torch was built for GPUs and sees none; deltal doctor says more. Without a GPU, in a clone: "
             "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/quickstart.sh"
         )
     return "cuda"

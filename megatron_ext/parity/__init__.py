@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltal_openrlhf.parity.spawn import RankPool
-from megatron_ext.parity.cases import TOLERANCES, ShardedCase, build_model
+from megatron_ext.parity.cases import ShardedCase, build_model
 from megatron_ext.parity.matrix import cases_for
+from megatron_ext.parity_choices import TOLERANCES
 
 __all__ = ["Result", "ShardedCase", "cases_for", "run_case", "run_cases"]
 

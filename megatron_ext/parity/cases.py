@@ -12,19 +12,11 @@ from deltal_openrlhf.parity.cases import NUM_RESPONSES, VOCABULARY, make_batch
 from deltal_openrlhf.parity.cases import Case as LossCase
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.modules import Modules, chosen
+from megatron_ext.parity_choices import MODELS
 
-MODELS = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "qwen3_moe": "Qwen3Moe"}
-"""Families, and how the names of their classes in transformers begin."""
-WRONG = ("micro-batch", "scale")
 # Adam: a clip that binds; eps keeps elements without signal from being blown up to a full step.
 ADAM: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.01}
 MAX_NORM = 0.5
-# dtype: relative difference of gradients, difference of the loss, of parameters. In bf16 only the gradient tells: a step of AdamW is about
-# as long as the rounding of a parameter. In fp32 rounding alone moves a parameter by up to 1.2e-6 on
-# some CPUs (4 ranks, context 2 x data 2, tied embeddings); the other cases stay below 1e-6 there.
-TOLERANCES = {"fp32": (1e-5, 1e-6, 3e-6), "bf16": (0.05, math.inf, math.inf)}
-DTYPE: dict[Modules, str] = {"plain": "fp32", "transformer-engine": "bf16"}
-"""What a kind of modules is compared in, unless asked otherwise."""
 RANKS_A_DEVICE = 4
 """Most ranks that share a GPU, or without GPUs a core."""
 

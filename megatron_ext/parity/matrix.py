@@ -6,7 +6,8 @@ from typing import Any
 from deltal_openrlhf.parity.cases import Case
 from megatron_ext.layout import ParallelLayout as Layout
 from megatron_ext.modules import Modules
-from megatron_ext.parity.cases import DTYPE, ShardedCase
+from megatron_ext.parity.cases import ShardedCase
+from megatron_ext.parity_choices import DTYPE
 
 EVERYTHING: dict[str, Any] = {"kl": True, "entropy": True, "dual_clip": 3.0}
 TP2_SP = Layout(tensor=2, sequence_parallel=True)

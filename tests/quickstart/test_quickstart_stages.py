@@ -248,6 +248,15 @@ def test_bad_flags(bad, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_the_packages_of_the_report_are_there_before_the_stages(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deltal_openrlhf.runs.packages.find_spec", lambda name: None if name == "matplotlib" else True)
+    monkeypatch.setattr("deltal_openrlhf.quickstart.run.QuickStart.run", lambda self: pytest.fail("a stage ran"))
+    assert command_line.main(["--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "deltal quickstart: error: matplotlib is not installed, the report needs it: pip install 'deltal-openrlhf[plots]'\n"
+    )
+
+
 def test_help(capsys):
     with pytest.raises(SystemExit) as stopped:
         command_line.main(["--help"])
