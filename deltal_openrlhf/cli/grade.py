@@ -19,6 +19,7 @@ from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS, ex
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress
+from deltal_openrlhf.runs.reader import reader_left
 
 SHOWN_BAD_LINES = 20
 IN_FLIGHT = 10_000
@@ -98,10 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
         with terminable(), grader:
             totals = _grade_file(args, grader, lines)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the lines has enough of them
-        return 0
     except OSError as error:
+        if reader_left(error):
+            raise
         command.error(f"{error.filename or args.file}: {error.strerror or error}")
     except (ValueError, RuntimeError) as error:
         command.error(str(error))

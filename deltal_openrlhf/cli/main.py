@@ -2,12 +2,12 @@
 
 import importlib
 import itertools
-import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from deltal_openrlhf import __version__
+from deltal_openrlhf.runs.reader import until_reader_leaves
 
 
 class Command(NamedTuple):
@@ -62,6 +62,10 @@ def help_text() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
+    return until_reader_leaves(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(help_text())
         return 0 if argv else 2
@@ -71,16 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"deltal: {unknown_command(argv[0])}", file=sys.stderr)
         return 2
-    # Imported here: doctor has to run where train cannot.
-    module = importlib.import_module(COMMANDS[argv[0]].module)
     try:
-        status = module.main(argv[1:]) or 0
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read the lines has enough of them. Python itself would write the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return status
+        # Imported here: doctor has to run where train cannot.
+        return importlib.import_module(COMMANDS[argv[0]].module).main(argv[1:]) or 0
+    except ModuleNotFoundError as error:
+        from deltal_openrlhf.runs.packages import remedy
+
+        if (how := remedy(error.name or "")) is None:
+            raise
+        print(f"deltal {argv[0]}: error: {error.name} is not installed: {how}", file=sys.stderr)
+        return 2
 
 
 def unknown_command(name: str) -> str:

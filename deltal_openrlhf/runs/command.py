@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from deltal_openrlhf.runs.reader import reader_left
 from deltal_openrlhf.runs.redaction import redacted
 
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
@@ -173,13 +174,15 @@ def run_command(
 ) -> int:
     """The exit status of work(); INTERRUPTED or TERMINATED after a signal.
 
-    ValueError and OSError are said in one line and end the process with 2. begun: whether there are results that the same command
-    resumes with, asked after a signal.
+    ValueError and OSError are said in one line and end the process with 2. A broken standard output is raised: reader.py ends the command.
+    begun: whether there are results that the same command resumes with, asked after a signal.
     """
     try:
         with terminable():
             return work()
     except OSError as error:
+        if reader_left(error):
+            raise
         parser.error(f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split()))
     except ValueError as error:
         parser.error(" ".join(str(error).split()))

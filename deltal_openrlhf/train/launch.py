@@ -18,6 +18,7 @@ from deltal_openrlhf.host import bindings, command_line, process, published, rem
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.runs.command import FAILED
 from deltal_openrlhf.runs.leftovers import Leftovers
+from deltal_openrlhf.runs.reader import READER_LEFT, reader_left, until_reader_leaves
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import config_files, gpus
 from deltal_openrlhf.train.console import QuietConsole
@@ -37,11 +38,12 @@ PROG = "deltal train"
 def main(argv: list[str] | None = None) -> None:
     """Run the host's PPO command line.
 
-    Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1, see signals.exit_status) or 1 (anything else).
+    Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1, see signals.exit_status), 141 (nobody reads its output
+    any more) or 1 (anything else).
     """
     argv = sys.argv[1:] if argv is None else argv
     run = _Run()
-    sys.exit(run.guarded(lambda: _train(run, argv)))
+    sys.exit(until_reader_leaves(lambda: run.guarded(lambda: _train(run, argv))))
 
 
 def _train(run: "_Run", argv: list[str]) -> None:
@@ -186,6 +188,8 @@ class _Run:
             why, code = reason(error, self.console.log_path if self.console else None), FAILED
             if self.signals.came:
                 why, code = self.signals.stopped(error, why)
+            elif reader_left(error):
+                why, code = "nobody reads its output any more" if self.ray_started else None, READER_LEFT
             elif isinstance(error, AssertionError) and hasattr(self, "start") and not self.ray_started:
                 why, code = f"OpenRLHF refuses these flags: {error}", 2
             elif isinstance(error, gpus.NotThere):

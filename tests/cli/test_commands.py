@@ -1,14 +1,20 @@
 """`deltal` itself: its help, its version, what it says about a word that is no command or flag, and the help of each command."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deltal_openrlhf import __version__
 from deltal_openrlhf.cli.main import COMMANDS, help_text, main
+from deltal_openrlhf.runs import packages, shipped
 
 WITH_PARSER = [name for name in COMMANDS if name != "train"]
 """`deltal train` has OpenRLHF's own parser."""
@@ -100,8 +106,108 @@ def test_commands_have_no_second_name(module):
     assert process.returncode == 1 and "cannot be directly executed" in process.stderr
 
 
-def test_a_reader_that_stops_early_sees_no_traceback():
-    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "recipes", "math-deltal"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize("words", [["recipes", "math-deltal"], ["recipes", "--help"], ["--help"]])
+def test_a_reader_that_stops_early_sees_no_traceback(words):
+    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", *words]
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}  # unbuffered, argparse hides that its help was not written
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
         process.stdout.close()
-        assert (process.wait(60), process.stderr.read()) == (0, "")
+        assert (process.wait(60), process.stderr.read()) == (141, "")
+
+
+HELPS = """
+import importlib.metadata as metadata, os, sys, sysconfig
+from packaging.requirements import Requirement
+
+def with_own_requirements(name, found):
+    for line in metadata.requires(name) or ():
+        requirement = Requirement(line)
+        if (not requirement.marker or requirement.marker.evaluate({"extra": ""})) and requirement.name not in found:
+            try:
+                found[requirement.name] = metadata.distribution(requirement.name)
+            except metadata.PackageNotFoundError:  # such as CUDA's, for a torch without it
+                continue
+            with_own_requirements(requirement.name, found)
+    return found
+
+def top_levels(names):
+    return {name.partition(".")[0] for name in names}
+
+class Blocker:
+    installed = top_levels(os.listdir(sysconfig.get_path("purelib")))
+    base = top_levels(file.parts[0] for one in with_own_requirements("deltal-openrlhf", {}).values() for file in one.files)
+
+    def find_spec(self, name, path=None, target=None):
+        package = name.partition(".")[0]
+        if package in self.installed - self.base:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+for name in ("transformers", "ray", "math_verify", "matplotlib"):
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        continue
+    sys.exit(f"{name} is not blocked")
+from deltal_openrlhf.cli.main import main
+for name in sys.argv[1:]:
+    try:
+        main([name, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0, name
+print(*main.__globals__["sys"].modules)
+"""
+
+
+def test_every_help_needs_only_what_pip_installs_without_an_extra():
+    """And none imports torch, which takes seconds."""
+    process = subprocess.run([sys.executable, "-c", HELPS, *WITH_PARSER], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("usage: deltal ") == len(WITH_PARSER)
+    assert "torch" not in process.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("math_verify", "pip install 'deltal-openrlhf[rewards]'"),
+        ("scipy.stats", "pip install 'deltal-openrlhf[plots]'"),
+        ("transformers", "bash scripts/setup.sh in a clone makes the environment that this machine needs"),
+    ],
+)
+def test_a_missing_package_is_one_line_with_its_extra(module, says, monkeypatch, capsys):
+    def run(argv):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("deltal_openrlhf.cli.recipes.main", run)
+    assert main(["recipes"]) == 2
+    assert capsys.readouterr().err == f"deltal recipes: error: {module} is not installed: {says}\n"
+
+
+def test_a_missing_module_of_no_extra_is_a_fault(monkeypatch):
+    def run(argv):
+        raise ModuleNotFoundError("No module named 'deltal_openrlhf.gone'", name="deltal_openrlhf.gone")
+
+    monkeypatch.setattr("deltal_openrlhf.cli.recipes.main", run)
+    with pytest.raises(ModuleNotFoundError):
+        main(["recipes"])
+
+
+def test_the_extras_bring_the_modules_that_are_said_to_come_with_them():
+    for extra, names in packages.EXTRAS.items():
+        brings = {
+            canonicalize_name(requirement.name)
+            for requirement in map(Requirement, metadata.requires("deltal-openrlhf"))
+            if requirement.marker and requirement.marker.evaluate({"extra": extra})
+        }
+        # The module megatron is one of megatron-core.
+        missing = {name for name in map(canonicalize_name, names) if not brings & {name, f"{name}-core"}}
+        assert not missing, extra
+
+
+def test_every_shipped_file_is_listed(capsys):
+    main(["recipes"])
+    listed = re.findall(r"^  (\S+)", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(listed) == sorted(shipped.names())
+    configs = Path(__file__).parents[2] / "configs"
+    assert len(listed) == sum(path.is_file() for path in configs.rglob("*"))

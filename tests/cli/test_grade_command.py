@@ -78,6 +78,14 @@ def test_lines_on_standard_output_are_all_that_is_there(pairs):
     assert "7 pairs in" in result.stderr
 
 
+def test_a_reader_of_the_lines_that_has_left_is_no_success(pairs):
+    command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "grade", pairs]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert "Error" not in process.stderr.read()
+
+
 def test_a_pipe_numbers_as_golds_and_labels_as_bits():
     rows = [
         {"gold": 18.0, "pred": "18", "label": 1},
