@@ -92,7 +92,7 @@ def find_address() -> str:
     except ConnectionError as error:
         if given:
             raise ValueError(f"RAY_ADDRESS is {given}, and no Ray cluster answers there: {error}") from error
-        raise ValueError("no Ray cluster runs here; start one (scripts/cluster/ray.sh), or set RAY_ADDRESS") from error
+        raise ValueError("no Ray cluster runs here; start one (ray start --head), or set RAY_ADDRESS") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"no Ray cluster answers at {address}: {error}") from error
     return address

@@ -30,7 +30,7 @@ PACKAGES = (
 FULL_DISK = 0.95
 """Share in use from which Ray stores no more objects (its local_fs_capacity_threshold)."""
 
-INSTALL = "bash scripts/setup.sh in the clone, which makes the environment that this machine needs"
+INSTALL = "bash scripts/setup.sh in a clone, which makes the environment that this machine needs"
 
 
 def parser() -> OneLineParser:
@@ -149,7 +149,7 @@ def check_device() -> Findings:
     yield f"device        {gpus} GPU(s), torch for CUDA {torch.version.cuda}"
     if not gpus:
         remedy = (
-            "submit to a cluster that has some; or make the CPU environment: "
+            "submit to a cluster that has some; or make the CPU environment, in a clone: "
             "DELTAL_SETUP_CPU=1 DELTAL_VENV=.venv-cpu bash scripts/setup.sh"
         )
         what = "torch was built for GPUs, and none is visible here"

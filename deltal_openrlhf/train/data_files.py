@@ -30,7 +30,8 @@ def missing_models(args: Arguments, *, of_workers: bool = True) -> list[str]:
 def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
     """One line for each flag whose local files are missing, with the command that makes them where there is one.
 
-    An unknown deltal:NAME counts as a missing file. A name without a known ending may be on the hub, unless it is written as a path.
+    An unknown deltal:NAME counts as a missing file, and its line names the nearest one. A name without a known ending may be on the hub,
+    unless it is written as a path.
     of_workers: also check files that only workers read.
     """
     flags: list[tuple[str, str | None, tuple[str, ...]]] = [
@@ -43,6 +44,11 @@ def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
     lines = []
     for flag, names, endings in flags:
         files = [name.split("@")[0].strip() for name in (names or "").split(",")]
+        try:
+            files = [named.located(name) if endings == CODE_ENDINGS else name for name in files]
+        except ValueError as error:
+            lines.append(f"--{flag}: {error}")
+            continue
         missing = [name for name in files if _is_missing(name, endings)]
         if missing:
             lines.append(f"--{flag}: not there: {', '.join(missing)}{_remedy(missing[0], args)}")
@@ -50,8 +56,6 @@ def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
 
 
 def _is_missing(name: str, endings: tuple[str, ...]) -> bool:
-    if named.is_name(name) and endings == CODE_ENDINGS:
-        return name not in named.FILES
     if "://" in name or (endings == DATA_ENDINGS and glob.has_magic(name)):
         return False  # what the loader fetches, or finds
     if name.endswith(endings):

@@ -95,7 +95,8 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     has_workers_elsewhere = is_real and not on_cpu and not needs_gpus_here and not gpus.here()
     if needs_gpus_here and not gpus.here():
         raise ValueError(
-            "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment: scripts/setup.sh"
+            "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment, in a clone: "
+            "DELTAL_SETUP_CPU=1 bash scripts/setup.sh"
         )
     notes = resolve_wandb_key(args)
     settings = LossSettings.from_args(args)
@@ -120,7 +121,7 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     checks.check_placement(args)
     if needs_gpus_here:
         gpus.check(args, gpus.here(), "this machine")
-    if is_real and args.use_ms:
+    if args.use_ms:
         notes += model_hub.ask_modelscope(args)
     remote_code.check_models(args)
     backend.check_model(args)

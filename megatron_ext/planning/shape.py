@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf.runs import shipped
-from deltal_openrlhf.runs.command import nearest
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.yaml_values import dotted, plain_value, read_with_lines
 from megatron_ext.layout import ParallelLayout
@@ -199,7 +198,7 @@ def _from_hub(name: str) -> dict[str, Any]:
     except ValueError as error:  # such as a model that needs Python of its own
         raise ValueError(first_line(error)) from error
     except OSError as error:
+        sizes = [known for known in shipped.names() if known.startswith("models/")]
         raise ValueError(
-            f"the configuration of {name} is neither here nor to be had from the hub; "
-            + (nearest(name, shipped.names()) or "allowed is its config.json too")
+            f"the configuration of {name} is neither here nor to be had from the hub; allowed are {', '.join(sizes)} and a config.json too"
         ) from error

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.host_arguments import Parsed
 from support.recipe_settings import config
 
 from deltal_openrlhf.host import bindings, command_line, published
@@ -31,6 +30,8 @@ REFUSED = {
     "--source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024 --out data/countdown --tokenizer m --max_prompt_tokens 256 ",
     "--config list.yaml --actor.adam.lr 1": "--eval.dataset: not there: a.jsonl",
     "--data.prompt_dataset=x.jsonl@train --config list.yaml": "--data.prompt_dataset: not there: x.jsonl",
+    "--reward.remote_url deltal:mth": "--reward.remote_url: deltal:mth is not a reward of this package; the nearest known one is "
+    "'deltal:math'",
     "--reward.remote_url r.py": "--reward.remote_url: not there: r.py",
     "--config recipe.yaml --data.prompt_dataset there.jsonl --train.agent_func_path a.py": "--train.agent_func_path: not there: a.py",
 }
@@ -95,6 +96,9 @@ def test_a_dry_run_imports_no_trainer(folder):
 def test_the_parser_and_its_result_are_the_hosts(monkeypatch):
     """Against the host's module, run as a whole: every flag with its type, default and choices, and what it makes of a command line."""
     import runpy
+
+    class Parsed(Exception):
+        pass
 
     words = "--reward.remote_url http://a/,http://b/ --actor.eps_clip 0.3 --train.dynamic_batch_enable --rollout.batch_size 8".split()
     words += ["--vllm.num_engines", "1"]

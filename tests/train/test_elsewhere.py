@@ -100,7 +100,8 @@ def test_modelscope_is_asked_by_the_checks_too(checked, tmp_path, monkeypatch):
     )
 
 
-def test_modelscope_has_to_be_installed(checked, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [[], ["--dry_run"]])
+def test_modelscope_has_to_be_installed(kind, checked, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "modelscope", None)
     with pytest.raises(ValueError, match=r"^--use_ms needs modelscope \(pip install modelscope\): "):
-        checked("--use_ms", model=save_tokenizer(tmp_path / "model"), on_cpu=True)
+        checked("--use_ms", *kind, model=save_tokenizer(tmp_path / "model"), on_cpu=True)
