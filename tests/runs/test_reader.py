@@ -20,7 +20,9 @@ def ended(work: str, *, is_read: bool = False) -> subprocess.CompletedProcess:
         os.close(read)
     try:
         code = f"{HEAD}sys.exit(until_reader_leaves(lambda: {work}))"
-        return subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+        env = {**os.environ, "PYTHONUNBUFFERED": ""}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=env, timeout=60)
     finally:
         os.close(write)
         if is_read:
