@@ -77,7 +77,8 @@ def _parts(path: Path) -> tuple[list[ast.stmt], list[ast.stmt]]:
 
 def _names(block: list[ast.stmt]) -> tuple[set[str], set[str]]:
     """The names that the block reads, and those that it binds."""
-    used, bound = set(), set()
+    used: set[str] = set()
+    bound: set[str] = set()
     for node in ast.walk(ast.Module(block, [])):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
