@@ -9,17 +9,13 @@ import argparse
 import importlib
 import os
 import re
-import runpy
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from deltal_openrlhf import cpu
 from deltal_openrlhf.cli.main import COMMANDS, help_text
-from deltal_openrlhf.host import bindings
-from deltal_openrlhf.host.process import prepare
 from deltal_openrlhf.runs import metric_names
-from deltal_openrlhf.train.flags import add_flags
+from deltal_openrlhf.train.parser import parser as train_parser
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 WIDTH = 80
@@ -56,28 +52,10 @@ def _block(text: str) -> str:
 # ── Flags of deltal train ──
 
 
-class Read(Exception):
-    """Ends the host's command line once its parser has been seen."""
-
-
 def flag_groups() -> Iterator[tuple[argparse._ArgumentGroup, list[argparse.Action]]]:
     """The argument groups that our flags are in, and these flags."""
-    seen: list[argparse.ArgumentParser] = []
     host: list[argparse.Action] = []
-
-    def read(parser: argparse.ArgumentParser) -> None:
-        host.extend(parser._actions)
-        add_flags(parser, "deltal train")
-        seen.append(parser)
-        raise Read
-
-    sys.argv = ["deltal train"]
-    try:
-        with bindings.parser_bound(read, lambda namespace: None):
-            runpy.run_module(bindings.CLI_MODULE, run_name="__main__")
-    except Read:
-        pass
-    for group in seen[0]._action_groups:
+    for group in train_parser(before=lambda hosts: host.extend(hosts._actions))._action_groups:
         if ours := [action for action in group._group_actions if action not in host]:
             yield group, ours
 
@@ -120,34 +98,12 @@ def _marked(text: str) -> str:
 
 # ── Metrics ──
 
-SECTIONS: Mapping[str, tuple[str, Mapping[str, metric_names.Metric]]] = {
-    "Every line": ("`metrics.jsonl` has one line for each PPO step.", metric_names.STEP),
-    "Aggregation": (
-        "They describe the weights and updates of a PPO step, as means over its optimizer steps.",
-        metric_names.AGGREGATION,
-    ),
-    "Responses": ("They describe the rollout batch, before it is cut into micro batches.", metric_names.RESPONSES),
-    "Training": (
-        "OpenRLHF logs them. This package makes KL, entropy and losses true means over tokens.",
-        metric_names.TRAINING,
-    ),
-    "Rewards": (
-        "Every number of a reward file's `extra_logs` appears under its own name. These come from `deltal:math`.",
-        metric_names.GRADES,
-    ),
-    "Time": ("All times are wall time.", metric_names.TIMES),
-    "Evaluation": (
-        "`evals.jsonl` has one line for each evaluation, with `step`, `time` and these. SET is the `datasource` of a row, or `default`.",
-        metric_names.EVALUATION,
-    ),
-}
-
 
 def metrics_page() -> Iterator[str]:
     yield f"# Metrics\n\n{MADE}\n\nA run writes `metrics.jsonl` and `evals.jsonl` into `--ckpt.output_dir`."
     yield "TensorBoard and wandb get the same names. A mean over responses or tokens is one over the whole rollout batch or optimizer step."
-    for title, (text, metrics) in SECTIONS.items():
-        yield f"## {title}\n\n{text}"
+    for title, (about, metrics) in metric_names.GROUPS.items():
+        yield f"## {title}\n\n{about}"
         yield _table(
             ("Name", "Unit", "Meaning"), [(f"`{name}`", unit, _marked(mean)) for name, (unit, mean) in metrics.items()]
         )
@@ -163,8 +119,6 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     os.environ["COLUMNS"] = str(WIDTH)
-    cpu.set_environment()
-    prepare()
     wrong = []
     for name, parts in {"commands": commands_page, "flags": flags_page, "metrics": metrics_page}.items():
         page, text = PAGES / f"{name}.md", "\n\n".join(parts()) + "\n"

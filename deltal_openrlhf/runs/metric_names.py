@@ -3,6 +3,7 @@
 A mean over responses or tokens is one over the whole rollout batch or optimizer step, whatever the micro batches and ranks.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -13,12 +14,18 @@ class Metric(NamedTuple):
     meaning: str
 
 
+class Group(NamedTuple):
+    """about: sentences in Markdown, for the page."""
+
+    about: str
+    metrics: Mapping[str, Metric]
+
+
 STEP = {
     "step": Metric("PPO steps", "number of the step, from 1"),
     "total_steps": Metric("PPO steps", "steps of the whole run as planned at its start; null in asynchronous training"),
     "time": Metric("seconds", "time at which the line was written, since 1970"),
 }
-"""In every line of metrics.jsonl."""
 
 AGGREGATION = {
     "deltal/weight_sum_x_M": Metric(
@@ -35,7 +42,6 @@ AGGREGATION = {
         "steps without an update: no response is left to learn from, or fp16 overflows",
     ),
 }
-"""The weights and updates of a PPO step, as means over its optimizer steps unless the meaning says otherwise."""
 
 RESPONSES = {
     "deltal/response_length_mean": Metric("tokens", "mean length of the sampled responses"),
@@ -57,7 +63,6 @@ RESPONSES = {
         "percent", "responses kept per prompt drawn, with --algo.dynamic_filtering_enable"
     ),
 }
-"""The rollout batch of a PPO step, before it is cut into micro batches."""
 
 TRAINING = {
     "policy_loss": Metric("", "policy loss of an optimizer step"),
@@ -87,7 +92,6 @@ TRAINING = {
     "critic_lr": Metric("", "learning rate of the critic"),
     "critic_grad_norm": Metric("", "gradient norm of the critic"),
 }
-"""The training of a PPO step, in the host's metrics. KL, entropy and losses are true means over tokens (host/metrics.py)."""
 
 GRADES = {
     "grade/STATUS": Metric(
@@ -95,7 +99,6 @@ GRADES = {
         "responses to which the math reward gives this status: equal, different, unparsable, too_long, timeout, worker_died",
     ),
 }
-"""Metrics of a reward file. Every number of its extra_logs appears under its own name. These are those of deltal:math."""
 
 TIMES = {
     "timing/generation": Metric("seconds", "sampling and rewards"),
@@ -116,6 +119,28 @@ EVALUATION = {
     "eval_truncated_rate": Metric("share", "responses that the length limit cut off, over all sets"),
     "eval_num_samples": Metric("responses", "responses of the evaluation"),
 }
-"""In every line of evals.jsonl, next to step and time. SET is the datasource of the rows, `default` without one."""
 
-METRICS = {**STEP, **AGGREGATION, **RESPONSES, **TRAINING, **GRADES, **TIMES, **EVALUATION}
+GROUPS = {
+    "Every line": Group("`metrics.jsonl` has one line for each PPO step.", STEP),
+    "Aggregation": Group(
+        "They describe the weights and updates of a PPO step, as means over its optimizer steps unless the meaning says otherwise.",
+        AGGREGATION,
+    ),
+    "Responses": Group("They describe the rollout batch, before it is cut into micro batches.", RESPONSES),
+    "Training": Group(
+        "OpenRLHF logs them. This package makes KL, entropy and losses true means over tokens.",
+        TRAINING,
+    ),
+    "Rewards": Group(
+        "Every number of a reward file's `extra_logs` appears under its own name. These come from `deltal:math`.",
+        GRADES,
+    ),
+    "Time": Group("All times are wall time.", TIMES),
+    "Evaluation": Group(
+        "`evals.jsonl` has one line for each evaluation, with `step`, `time` and these. SET is the `datasource` of a row, or `default`.",
+        EVALUATION,
+    ),
+}
+"""By title."""
+
+METRICS = {name: metric for group in GROUPS.values() for name, metric in group.metrics.items()}

@@ -1,6 +1,7 @@
 """The parser of `deltal train` as an object: OpenRLHF's with our flags."""
 
 import argparse
+from collections.abc import Callable
 
 from deltal_openrlhf.host import bindings, command_line
 from deltal_openrlhf.train.flags import add_flags
@@ -10,10 +11,14 @@ class _Built(Exception):
     """Ends the host's command line once it has built its parser."""
 
 
-def parser(prog: str = "deltal train") -> argparse.ArgumentParser:
+def parser(
+    prog: str = "deltal train", before: Callable[[argparse.ArgumentParser], None] = lambda hosts: None
+) -> argparse.ArgumentParser:
+    """before: gets the host's parser before our flags are on it."""
     found: list[argparse.ArgumentParser] = []
 
     def keep(parser: argparse.ArgumentParser) -> None:
+        before(parser)
         add_flags(parser, prog)
         found.append(parser)
         raise _Built

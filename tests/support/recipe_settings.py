@@ -2,12 +2,10 @@
 
 import argparse
 import functools
-import runpy
 from pathlib import Path
 
-from deltal_openrlhf.host import bindings
 from deltal_openrlhf.train import config_files
-from deltal_openrlhf.train.flags import add_flags
+from deltal_openrlhf.train.parser import parser
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -141,35 +139,20 @@ def config(*names: str) -> list[str]:
     return [word for name in names for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
 
 
-class _Parsed(Exception):
-    """Ends the host's command line once it has built its parser."""
-
-
 @functools.cache
 def host_parser() -> argparse.ArgumentParser:
     """The parser of the installed OpenRLHF with our flags; a bad flag raises ValueError."""
-    found = []
-
-    def keep(parser):
-        add_flags(parser, "deltal train")
-        found.append(parser)
-        raise _Parsed
-
-    with bindings.parser_bound(keep, lambda namespace: None):
-        try:
-            runpy.run_module(bindings.CLI_MODULE, run_name="__main__")
-        except _Parsed:
-            (parser,) = found
 
     def error(message):
         raise ValueError(message)
 
-    parser.error = error
-    return parser
+    made = parser()
+    made.error = error
+    return made
 
 
 def resolve(*argv) -> dict:
     """{flag: value} of all flags, as the host sees them."""
-    parser = host_parser()
-    namespace = vars(parser.parse_args(config_files.expand(parser, list(map(str, argv))).argv))
+    made = host_parser()
+    namespace = vars(made.parse_args(config_files.expand(made, list(map(str, argv))).argv))
     return namespace | {"loss_agg": namespace["actor.loss_agg_mode"], "alpha": namespace["deltal.alpha"]}

@@ -1,17 +1,16 @@
 """Each numeric flag of the host has a range, and what is outside of it is refused in one line."""
 
-import argparse
 import copy
 import math
 
 import pytest
-from support import host_arguments as hosts
+from support.host_arguments import host_arguments
 from transformers import LlamaConfig, Qwen2VLConfig
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.host import bindings
 from deltal_openrlhf.models.positions import num_positions
 from deltal_openrlhf.train import numbers
+from deltal_openrlhf.train.parser import parser
 
 NAN = math.nan
 CHECKED_ELSEWHERE = {
@@ -111,7 +110,7 @@ GOOD = {
 @pytest.fixture(scope="module")
 def defaults():
     """The host's own defaults, with the critic and the reference and reward models that they bring along."""
-    return hosts.host_arguments("--actor.model_name_or_path", "none")
+    return host_arguments("--actor.model_name_or_path", "none")
 
 
 def changed(args, flag, value):
@@ -139,22 +138,7 @@ def test_defaults_and_the_ends_of_ranges_pass(defaults):
 
 def test_every_numeric_flag_has_a_range():
     """So that a flag of a later host, or of ours, is not forgotten."""
-    parsers: list[argparse.ArgumentParser] = []
-
-    def check(namespace):
-        raise hosts.Parsed
-
-    import runpy
-    import sys
-
-    argv, sys.argv = sys.argv, ["train_ppo_ray"]
-    try:
-        with bindings.parser_bound(lambda parser: (parsers.append(parser), hosts.add_flags(parser, "")), check):
-            with pytest.raises(hosts.Parsed):
-                runpy.run_module(bindings.CLI_MODULE, run_name="__main__")
-    finally:
-        sys.argv = argv
-    found = {action.dest for action in parsers[0]._actions if action.type in (int, float)}
+    found = {action.dest for action in parser()._actions if action.type in (int, float)}
     theirs = {flag for flag in found if not flag.startswith("megatron.")}  # megatron_ext/flags.py
     ours = {*numbers.RANGES, *BAD, "algo.advantage.is_correction_threshold"}
     assert theirs - ours - CHECKED_ELSEWHERE == {
