@@ -55,6 +55,7 @@ ROWS = {
 """Data files that the pages' commands make or expect."""
 RUNNER = """
 import contextlib, io, json, os, subprocess, sys
+from pathlib import Path
 from huggingface_hub import constants
 from deltal_openrlhf.cli.main import main
 
