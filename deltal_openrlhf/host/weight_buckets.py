@@ -59,7 +59,7 @@ class Buckets:
         offer = SimpleNamespace(remote=self._offer)
         self.engines = [SimpleNamespace(update_weight=offer, reset_prefix_cache=e.reset_prefix_cache) for e in engines]
 
-    def _offer(self, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool) -> ray.ObjectRef:
+    def _offer(self, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool) -> "ray.ObjectRef":
         self._name = name
         return self._done
 
