@@ -121,7 +121,7 @@ def test_a_hostile_answer_ends_by_its_deadline():
     with Grader(workers=1, deadline=0.5) as grader:
         grader.start()
         # The second slow one gets half the time.
-        for bomb, deadline in (("((10^6)!)!", 0.5), (r"\prod_{k=1}^{10^{9}} (k^k+1)", 0.25)):
+        for bomb, deadline in ((r"\prod_{k=1}^{10^{9}} (k^k+1)", 0.5), (r"\prod_{k=1}^{10^{9}} (x^k+k)", 0.25)):
             started = time.monotonic()
             grade = grader.grade(r"\frac{x^2+1}{3}", bomb)
             assert grade == (False, "timeout")
