@@ -26,9 +26,7 @@ def test_the_plan_follows_what_a_gpu_has_free():
     bounded = make_plan(GPT2, 256, 40, "auto", 5 * 10**9)
     assert bounded.width == free.width and bounded.tokens_a_pass < free.tokens_a_pass
     assert 0.7e9 < 3 * 4 * bounded.tokens_a_pass * GPT2.vocabulary <= 0.25 * 5e9
-    with pytest.raises(
-        ValueError, match=r"the GPU has 1.2 GB free, needed are 1.\d for 124,439,808 parameters in float32"
-    ):
+    with pytest.raises(ValueError, match=r"the GPU has 1.2 GB free; 124,439,808 parameters in float32"):
         make_plan(GPT2, 256, 40, "auto", 12 * 10**8)
 
 

@@ -90,7 +90,7 @@ def test_evaluation_asks_and_grades_as_training_does(kind, models, monkeypatch):
     }
     seen = []
 
-    def sample(net, prompt_ids, *, eos, generator, max_new_tokens):
+    def sample(net, prompt_ids, *, eos, generator, max_new_tokens, progress):
         seen.extend(tokenizer.batch_decode(prompt_ids))
         assert eos == {tokenizer.eos_token_id}
         responses = [

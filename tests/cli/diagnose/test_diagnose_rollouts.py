@@ -35,7 +35,7 @@ def test_what_comes_out(example, finished):
 
 def test_saved_rollouts_give_the_same_gradients_as_fresh_ones(example, finished, tmp_path, quick, capsys):
     assert main(saved_flags(example, finished / ROLLOUTS, tmp_path / "out")) == 0
-    assert "the rollouts hold no log-probabilities, so it cannot be checked" in capsys.readouterr().out
+    assert "the rollouts hold no log-probabilities, so the command cannot check" in capsys.readouterr().out
     assert (tmp_path / "out" / GRAM).read_bytes() == (finished / GRAM).read_bytes()
     values, source = found(tmp_path / "out")
     assert values == found(finished)[0] and source["step"] == 0 and source["log_prob_difference"] is None
@@ -53,7 +53,9 @@ def test_all_prompts_of_saved_rollouts_are_in_one_order_asked_for_or_not(finishe
 def test_saved_rollouts_of_a_run(example, finished, tmp_path, quick, capsys):
     """Their temperature and M count; log-probabilities of another model are noticed, those of the same one are not."""
     header, read = rollouts.read(finished / ROLLOUTS)
-    header = replace(header, step=20, temperature=0.8, loss={"max_length": 77.0})
+    header = replace(
+        header, step=20, temperature=0.8, loss={"mode": "deltal", "alpha": 0.75, "scope": "step", "max_length": 77.0}
+    )
     read = [replace(r, log_probs=[0.0] * r.length) for r in read]
     path = tmp_path / "step_000020.jsonl"
     rollouts.write(path, header, read)
