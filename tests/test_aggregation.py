@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deltal_openrlhf import aggregation
+from deltal_openrlhf import aggregation, modes
 from deltal_openrlhf.aggregation import MODES, aggregate, response_weights, scope_means
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -234,17 +234,18 @@ def test_bad_lengths(lengths):
         response_weights(lengths, mode="token-mean")
 
 
-def test_needs_torch_alone():
-    source = Path(aggregation.__file__)
+@pytest.mark.parametrize("module, needed", [(aggregation, {"torch", "deltal_openrlhf.modes"}), (modes, set())])
+def test_needs_torch_alone(module, needed):
+    source = Path(module.__file__)
     imported = {
-        name.split(".")[0]
+        name
         for node in ast.walk(ast.parse(source.read_text()))
         for name in (
             [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
         )
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    assert imported - set(sys.stdlib_module_names) == {"torch"}
+    assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == needed
     heavy = "import sys, deltal_openrlhf.aggregation; print([m for m in ('ray', 'openrlhf', 'deepspeed', 'vllm') if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"

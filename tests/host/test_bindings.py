@@ -59,6 +59,8 @@ def test_a_changed_host_ends_the_command_with_exit_code_2_and_one_line():
         "from deltal_openrlhf import cpu; cpu.install()\n"
         "from openrlhf.trainer.ray import ppo_actor\n"
         "ppo_actor.ActorPPOTrainer.ppo_train = lambda self, kl_ctl, extra: None\n"
+        "from deltal_openrlhf.host import published\n"
+        "published.is_unchanged = lambda: False\n"  # its files are as they were
         "from deltal_openrlhf.train.launch import main\n"
         "main(['--loss_agg', 'deltal'])\n"
     )
