@@ -134,7 +134,7 @@ def top_levels(names):
     return {name.partition(".")[0] for name in names}
 
 class Blocker:
-    installed = top_levels(os.listdir(sysconfig.get_path("purelib")))
+    installed = top_levels(os.listdir(sysconfig.get_path("purelib"))) - {"deltal_openrlhf"}  # `deltal enable` writes a .pth of that name
     base = top_levels(file.parts[0] for one in with_own_requirements("deltal-openrlhf", {}).values() for file in one.files)
 
     def find_spec(self, name, path=None, target=None):
