@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deltal_openrlhf import __version__
+from deltal_openrlhf.runs import collector
 from deltal_openrlhf.runs.reader import until_reader_leaves
 
 
@@ -75,6 +76,7 @@ def _run(argv: list[str]) -> int:
     if argv[0] not in COMMANDS:
         print(f"deltal: {unknown_command(argv[0])}", file=sys.stderr)
         return 2
+    collector.rest_while_importing()
     try:
         # Imported here: doctor has to run where train cannot.
         return importlib.import_module(COMMANDS[argv[0]].module).main(argv[1:]) or 0

@@ -15,6 +15,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "RAY_USAGE_STATS_ENABLED": ("0", "the same for Ray"),
     "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": ("1", "the host's own default"),
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": ("0", "else Ray warns in every worker that it empties CUDA_VISIBLE_DEVICES"),
+    "RAY_prestart_worker_first_driver": ("0", "Ray starts workers in advance that the host's actors do not use"),
     "RAY_DEDUP_LOGS": ("0", "every worker's lines in the log, also where they are alike: each says its rank once"),
     "VLLM_LOGGING_LEVEL": ("WARNING", "a quiet console"),
     "TRANSFORMERS_VERBOSITY": ("error", "a quiet console"),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import remote_code, toolkit
-from deltal_openrlhf.runs import leftovers, stacks
+from deltal_openrlhf.runs import collector, leftovers, stacks
 from deltal_openrlhf.standins import flash_attn
 
 SETUP_HOOK = "deltal_openrlhf.host.process.prepare_worker"
@@ -40,6 +40,7 @@ def prepare_worker() -> None:
 
     Ray calls this in every worker before the first task (worker_process_setup_hook). The worker ends when the driver tells it to.
     """
+    collector.rest_while_importing()
     os.environ[_OF_A_RUN] = str(os.getpid())
     stacks.offer()
     outlive_stop_signals()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import bindings, command_line, process, published, remote_code
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.runs import collector
 from deltal_openrlhf.runs.command import FAILED
 from deltal_openrlhf.runs.leftovers import Leftovers
 from deltal_openrlhf.runs.reader import READER_LEFT, reader_left, until_reader_leaves
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1, see signals.exit_status), 141 (nobody reads its output
     any more) or 1 (anything else).
     """
+    collector.rest_while_importing()
     argv = sys.argv[1:] if argv is None else argv
     run = _Run()
     sys.exit(until_reader_leaves(lambda: run.guarded(lambda: _train(run, argv))))
