@@ -40,7 +40,7 @@ class QuietConsole:
         self._redirection = ExitStack()
         self._out = self._redirection.enter_context(output_to(self.log_path)).out
         print(f"log: {self.log_path}", file=self._out)
-        print("starting Ray, vLLM and the trainer (about half a minute on 2 cores)", file=self._out)
+        print("starting Ray, vLLM and the trainer (about 40 s on 2 cores)", file=self._out)
         self._watch = Watch(self._look, every, "console")
 
     def _look(self) -> None:
