@@ -1,11 +1,26 @@
 """The modes of aggregation, their scopes, and the allowed values of alpha and M. Needs no torch: command lines read it first."""
 
+import argparse
 import math
+import re
 
 MODES = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "deltal")
 """The modes of aggregation; aggregation.py has the table of their weights."""
+PAPERS_NAMES = {
+    "dapo": "token-mean",
+    "grpo": "seq-mean-token-mean",
+    "drgrpo": "seq-mean-token-sum-norm",
+}
+"""What papers call them, without spaces, hyphens and "norm"."""
 SCOPES = ("step", "rollout", "group")
 """What `deltal` normalises over; aggregation.py has the list of their meaning."""
+
+
+def mode(name: str) -> str:
+    """A value of --loss_agg, for argparse, which checks it against MODES. Raises ArgumentTypeError for a paper's name, with ours."""
+    if meant := PAPERS_NAMES.get(re.sub(r"[-_. ]|norm$", "", name.lower())):
+        raise argparse.ArgumentTypeError(f"{name} is called {meant} here")
+    return name
 
 
 def check_alpha(alpha: float | None) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.modes import MODES
+from deltal_openrlhf.modes import MODES, mode
 from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted, terminable
 from deltal_openrlhf.runs.packages import check_report_packages
 
@@ -34,7 +34,9 @@ Everything goes into --out. After an interruption the same command resumes. A st
 
 def parser() -> OneLineParser:
     made = OneLineParser(prog=PROG, usage="deltal quickstart [options]", description=DESCRIPTION, epilog=EPILOG)
-    made.add_argument("--loss_agg", choices=MODES, default="deltal", help="loss aggregation (default deltal)")
+    made.add_argument(
+        "--loss_agg", type=mode, choices=MODES, default="deltal", help="loss aggregation (default deltal)"
+    )
     made.add_argument("--alpha", type=float, default=1.0, metavar="X", help="exponent of ∆L, 0 to 1 (default 1)")
     made.add_argument("--steps", type=int, default=30, metavar="N", help="PPO steps (default 30)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all stages (default 0)")

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from deltal_openrlhf.reports.figures import drawing, png
 from deltal_openrlhf.runs.files import write_all_atomically
 from deltal_openrlhf.statistics.estimate import Estimate
+from deltal_openrlhf.training_report.panels import EVAL_PREFIX, EVAL_SUFFIX
 
 
-def plot(metrics: list[dict], before: Estimate, after: Estimate, title: str, path: Path) -> None:
+def plot(metrics: list[dict], before: Estimate, after: Estimate, limit: int, title: str, path: Path) -> None:
     """Accuracy, response lengths, gradient norm and effective sample size over the PPO steps, as a PNG.
 
-    metrics: rows of metrics.jsonl. before, after: held-out accuracy.
+    metrics: rows of metrics.jsonl. before, after: held-out accuracy. limit: tokens of the longest possible response.
     """
     steps = [row["step"] for row in metrics]
 
@@ -35,6 +37,7 @@ def plot(metrics: list[dict], before: Estimate, after: Estimate, title: str, pat
         reward.set(ylabel="accuracy", ylim=(0, None))
         for key, style in (("max", ":"), ("p95", "--"), ("mean", "-"), ("p50", "-.")):
             line(lengths, f"deltal/response_length_{key}", linestyle=style, label=key)
+        lengths.axhline(limit, color="0.5", linewidth=1, label="limit")
         lengths.set(ylabel="response length (tokens)", ylim=(0, None))
         line(norm, "deltal/grad_norm", color="tab:green")
         norm.set(xlabel="PPO step", ylabel="gradient norm", ylim=(0, None))
@@ -42,6 +45,7 @@ def plot(metrics: list[dict], before: Estimate, after: Estimate, title: str, pat
         ess.set(xlabel="PPO step", ylabel="effective sample size\n(responses per optimizer step)", ylim=(0, None))
         for ax in (reward, lengths):
             ax.legend(frameon=True)
+        ess.xaxis.set_major_locator(MaxNLocator(integer=True))
         write_all_atomically({path: png(figure)})
 
 
@@ -52,6 +56,15 @@ def summary_of(accuracies: Mapping[str, Estimate]) -> dict[str, Any]:
         summary[f"accuracy_{name}"] = estimate.value
         summary[f"accuracy_{name}_interval"] = [estimate.low, estimate.high]
     return summary
+
+
+def evaluations(accuracies: Mapping[str, Estimate], steps: int) -> list[dict[str, Any]]:
+    """Rows as in evals.jsonl, of the two evaluations. steps: PPO steps between them."""
+    key = f"{EVAL_PREFIX}held-out{EVAL_SUFFIX}"
+    return [
+        {"step": step, key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
+        for step, estimate in ((0, accuracies["before"]), (steps, accuracies["after"]))
+    ]
 
 
 def table(accuracies: Mapping[str, Estimate], before_length: float, after_length: float) -> str:

@@ -49,7 +49,7 @@ class QuickStart:
             start=Path(given.folder) if given else self.out / "start",
             out=self.out,
             prompts=self.out / "train.jsonl",
-            loss=["--loss_agg", args.loss_agg, *(["--alpha", str(args.alpha)] if args.loss_agg == "deltal" else [])],
+            loss=["--loss_agg", args.loss_agg, *(["--alpha", f"{args.alpha:g}"] if args.loss_agg == "deltal" else [])],
             steps=args.steps,
             seed=args.seed,
             control=args.shuffle_rewards,
@@ -123,7 +123,8 @@ class QuickStart:
             + (", rewards shuffled" if args.shuffle_rewards else "")
         )
         metrics = metrics_file.read_metrics(self.checkpoint / metrics_file.NAME)
-        report.plot(metrics, accuracies["before"], accuracies["after"], title, out / "plot.png")
+        limit = self.training.max_new_tokens
+        report.plot(metrics, accuracies["before"], accuracies["after"], limit, title, out / "plot.png")
         summary = {
             **report.summary_of(accuracies),
             "steps": args.steps,
@@ -143,7 +144,8 @@ class QuickStart:
         print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
         print(f"checkpoint (transformers, vLLM): {self.checkpoint}")
         print(f"plot: {summary['plot']}\nsummary: {out / 'summary.json'}")
-        write_page(read_runs([self.checkpoint]), out / PAGE)
+        (run,) = read_runs([self.checkpoint])
+        write_page([replace(run, evals=report.evaluations(accuracies, args.steps))], out / PAGE)
         print(f"curves and sampled responses: {out / PAGE}")
 
 

@@ -98,7 +98,7 @@ def with_nearest_flag(message: str, flags: Collection[str]) -> str:
     if unknown is None:
         return message
     known = [flag[2:] for flag in flags if flag.startswith("--")]
-    near = nearest(unknown[2:].partition("=")[0].replace("-", "_"), known)
+    near = nearest(unknown[2:].partition("=")[0].replace("-", "_"), known, prefix="--")
     return f"{message}; {near}" if near else message
 
 
@@ -124,17 +124,18 @@ def check_folder(path: Path | None) -> None:
         raise ValueError(f"--out {path}: is a file, wanted is a folder")
 
 
-def nearest(name: str, known: Collection[str]) -> str | None:
+def nearest(name: str, known: Collection[str], prefix: str = "") -> str | None:
     """ "the nearest known one is 'seeds'", or "the nearest known ones are" those of which name is a part; None if none is near.
 
-    The parts of actor.lr_warmup_ratio and overlays/8gpu are all words between . _ / and -, and what these join.
+    prefix: stands before each in the answer. The parts of actor.lr_warmup_ratio and overlays/8gpu are all words between . _ / and -, and
+    what these join.
     """
     part = re.compile(rf"(^|[._/-]){re.escape(name)}($|[._/-])")
     close = difflib.get_close_matches(name, list(filter(part.search, known)), n=3, cutoff=0)
     close = close or difflib.get_close_matches(name, known, n=1)
     if not close:
         return None
-    return f"the nearest known {'one is' if len(close) == 1 else 'ones are'} {', '.join(map(repr, close))}"
+    return f"the nearest known {'one is' if len(close) == 1 else 'ones are'} {', '.join(repr(prefix + one) for one in close)}"
 
 
 class Terminated(KeyboardInterrupt):

@@ -1,13 +1,14 @@
 """--dry_run: prints every setting of a run and starts nothing. launch.py has checked the flags as for a real start."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.reports.numbers import count
 from deltal_openrlhf.runs.redaction import shown
 from deltal_openrlhf.train import gpus
 from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout
@@ -73,10 +74,10 @@ def report(start: Start, given: Given) -> str:
     lines += _sizes(start)
     lines += ["", "Loss", f"  {start.settings.describe()}"]
     lines += ["", *_comparison(start.args, start.settings, given)]
-    notes = missing_files(start.args) + _run_notes(start) + _cpu_notes(start)
-    if notes:
+    changed, refused = _on_this_device(start)
+    if notes := _run_notes(start) + changed:
         lines += ["", "Notes", *(f"  {note}" for note in notes)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_verdict(start, missing_files(start.args) + refused)])
 
 
 def _flags(start: Start, given: Given) -> list[str]:
@@ -153,7 +154,6 @@ def _run_notes(start: Start) -> list[str]:
     args = start.args
     notes = [*start.warnings(), *start.data.lines()]
     notes += [f"resumes from checkpoint {start.resumed} in {args.ckpt.path}"] if start.resumed else []
-    notes += ["this run has ended: a real start would do nothing"] if start.is_finished else []
     given, longest = args.deltal.max_length, args.rollout.max_new_tokens
     if given is not None and longest and given != longest:
         notes.append(
@@ -162,15 +162,26 @@ def _run_notes(start: Start) -> list[str]:
     return notes
 
 
-def _cpu_notes(start: Start) -> list[str]:
-    """What a real start would change on this machine. The flags above are shown as they were given."""
+def _on_this_device(start: Start) -> tuple[list[str], list[str]]:
+    """What a real start would change on this machine, and why it would be refused. The flags above are shown as they were given."""
     if not start.on_cpu:
-        return []
+        return [], []
     try:
         changed = fit_device(copy.deepcopy(start.args), start.backend, on_cpu=True)
     except ValueError as error:
-        return [f"this machine has no GPU, so a real start would be refused here: {error}"]
-    return [f"this machine has no GPU, so a real start would set {note}" for note in changed]
+        return [], [f"this machine has no GPU: {error}"]
+    return [f"this machine has no GPU, so a real start would set {note}" for note in changed], []
+
+
+def _verdict(start: Start, refused: Sequence[str]) -> list[str]:
+    if refused:
+        return [
+            f"A real start would be refused here, for {count(len(refused), 'reason')}:",
+            *(f"  {why}" for why in refused),
+        ]
+    if start.is_finished:
+        return ["A real start would do nothing, because this run has ended."]
+    return ["A real start would begin." if start.on_cpu else "A real start would begin if it finds the GPUs."]
 
 
 def _text(value: Any) -> str:

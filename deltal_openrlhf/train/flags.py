@@ -8,7 +8,7 @@ from typing import NoReturn
 from deltal_openrlhf import backends
 from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
 from deltal_openrlhf.host.settings import DEFAULT_ALPHA
-from deltal_openrlhf.modes import MODES, SCOPES
+from deltal_openrlhf.modes import MODES, SCOPES, mode
 from deltal_openrlhf.runs.command import Paragraphs, flags_of, with_nearest_flag
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import credentials
@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     hosts = len(parser._action_groups)
     parser.error = lambda message: fail(with_nearest_flag(message, flags_of(parser)), prog)  # type: ignore[method-assign]
     host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
-    host_mode.choices = MODES
+    host_mode.choices, host_mode.type = MODES, mode
     credentials.hide(parser)
     _add_recipe_flags(parser)
     _add_loss_flags(parser)
@@ -74,6 +74,7 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--loss_agg",
         dest=MODE_FLAG,
+        type=mode,
         choices=MODES,
         default=argparse.SUPPRESS,
         help="short for --actor.loss_agg_mode. token-mean (DAPO norm, OpenRLHF's default) and seq-mean-token-mean (GRPO norm) are "

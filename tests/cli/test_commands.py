@@ -72,14 +72,14 @@ def test_a_misspelt_flag_gets_the_nearest_one(name, capsys):
     flag = max((flag for action in parser._actions for flag in action.option_strings), key=len)
     with pytest.raises(SystemExit) as stop:
         parser.parse_args([f"{flag}x"])
-    said = f"deltal {name}: error: unrecognized arguments: {flag}x; the nearest known one is '{flag[2:]}'\n"
+    said = f"deltal {name}: error: unrecognized arguments: {flag}x; the nearest known one is '{flag}'\n"
     assert stop.value.code == 2 and capsys.readouterr().err == said
 
 
 def test_deltal_data_knows_the_flags_of_its_tasks(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["data", "math", "--out", str(tmp_path), "--max-prompt-token", "9"])
-    assert "the nearest known one is 'max_prompt_tokens'" in capsys.readouterr().err
+    assert "the nearest known one is '--max_prompt_tokens'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["data", "math"])
     assert capsys.readouterr().err == "deltal data math: error: the following arguments are required: --out\n"

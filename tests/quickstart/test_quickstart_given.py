@@ -218,7 +218,7 @@ def test_a_given_model_goes_through_all_stages(models, tmp_path, monkeypatch, ca
 def command(models: Path, out: Path, name: str | None, device: str) -> list[str]:
     """Arguments of the training that the quick start would run."""
     found = given.find(str(models / name), sizes.CPU) if name else None
-    loss = ["--loss_agg", "deltal", "--alpha", "1.0"]
+    loss = ["--loss_agg", "deltal", "--alpha", "1"]
     of = training.Training(
         models / (name or "words"), out, out / "train.jsonl", loss, steps=2, seed=0, given=found, device=device
     )

@@ -105,7 +105,7 @@ def test_training_command_is_one_that_openrlhf_knows(tmp_path):
 
     import openrlhf.cli.train_ppo_ray as host
 
-    loss = ["--loss_agg", "deltal", "--alpha", "1.0"]
+    loss = ["--loss_agg", "deltal", "--alpha", "1"]
     arguments = training.command(training.Training(tmp_path, tmp_path, tmp_path, loss, steps=2, seed=3, control=True))
     flags = [word for word in arguments[3:] if word.startswith("--")]
     assert len(flags) == len(set(flags))
@@ -119,7 +119,7 @@ def test_report(tmp_path):
     keys += [f"deltal/response_length_{k}" for k in ("mean", "p50", "p95", "max")]
     rows = [{"step": step, **{k: float(step) for k in keys}} for step in range(1, 6)]
     interval = Estimate(0.2, 0.1, 0.3, resolved=True)
-    report.plot(rows, interval, interval, "title", tmp_path / "plot.png")
+    report.plot(rows, interval, interval, 256, "title", tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 1
     before, after, difference = (Estimate(value, value, 0.9, resolved=True) for value in (0.25, 0.75, 0.5))
     accuracies = {"before": before, "after": after, "difference": difference}
@@ -165,7 +165,7 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
     assert trainings[2][-2:] == ["--loss_agg", "token-mean"]
 
 
-LOSS = "--loss_agg deltal --alpha 1.0"
+LOSS = "--loss_agg deltal --alpha 1"
 
 
 @pytest.mark.parametrize(

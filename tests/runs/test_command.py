@@ -142,9 +142,9 @@ def test_hyphens_are_taken_in_flags_and_left_in_values(words, wanted):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--out_dir", "o", "--dry-rn"], "unrecognized arguments: --dry-rn; the nearest known one is 'dry_run'"),
+        (["--out_dir", "o", "--dry-rn"], "unrecognized arguments: --dry-rn; the nearest known one is '--dry_run'"),
         # The missing flag is there, misspelt.
-        (["--outdir", "o"], "unrecognized arguments: --outdir; the nearest known one is 'out_dir'"),
+        (["--outdir", "o"], "unrecognized arguments: --outdir; the nearest known one is '--out_dir'"),
         (["--dry_run"], "the following arguments are required: --out_dir"),
         (["--out_dir", "o", "--zzzz"], "unrecognized arguments: --zzzz"),
     ],
@@ -161,4 +161,6 @@ def test_flags_of_subcommands_are_known_too(capsys):
     assert top.parse_args(["one", "--skip-bad"]).skip_bad
     with pytest.raises(SystemExit):
         top.parse_args(["one", "--skipbad"])
-    assert capsys.readouterr().err.endswith("unrecognized arguments: --skipbad; the nearest known one is 'skip_bad'\n")
+    assert capsys.readouterr().err.endswith(
+        "unrecognized arguments: --skipbad; the nearest known one is '--skip_bad'\n"
+    )

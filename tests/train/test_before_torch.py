@@ -22,7 +22,7 @@ REFUSED = {
     "--config=bad.yaml --dry_run": "bad.yaml:2: not YAML: ",
     "--config misspelt.yaml": "misspelt.yaml:1: unknown key 'actor.adam.rate'",
     "--rollout.n_sample_per_prompt 8": "unrecognized arguments: --rollout.n_sample_per_prompt 8; the nearest known one is "
-    "'rollout.n_samples_per_prompt'",
+    "'--rollout.n_samples_per_prompt'",
     "--megatron.tensor_parallel_sise 2": "unrecognized arguments: --megatron.tensor_parallel_sise 2; the nearest known",
     "--actor.adam.lr fast": "argument --actor.adam.lr: invalid float value: 'fast'",
     "--loss_agg deltall": "argument --loss_agg: invalid choice: 'deltall'",

@@ -62,6 +62,9 @@ RUNS |= {
     "newest one damaged": [*MATH, "--dry_run", "--ckpt.path", "damaged", "--deltal.allow_changed_loss"],
     "all damaged": [*MATH, "--dry_run", "--ckpt.path", "ruined"],
     "another M": [*MATH, "--dry_run", "--deltal.max_length", "4096"],
+    "one GPU": """--dry_run --reward.remote_url http://127.0.0.1:1/ --data.prompt_dataset prompts.jsonl --algo.kl.init_coef 0
+        --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 8
+        --actor.num_nodes 1 --actor.num_gpus_per_node 1 --vllm.num_engines 1""".split(),
 }
 
 
@@ -69,6 +72,7 @@ RUNS |= {
 def real(tmp_path_factory) -> dict[str, tuple]:
     """name -> (exit status, stdout, stderr) of every run."""
     folder = tmp_path_factory.mktemp("empty")
+    (folder / "prompts.jsonl").write_text('{"input": "2 + 3?", "label": "5"}\n' * 200)
     (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
     for path, whole in (("damaged", '{"files": {}}'), ("ruined", "")):
@@ -139,6 +143,21 @@ def test_the_dry_run_says_what_overlays_come_to(real):
     assert found[here + 1 : here + 3] == ["here Qwen/Qwen2.5-7B", "authors Qwen/Qwen2.5-3B"]
     assert "The authors published settings for Qwen/Qwen2.5-3B only." in found
     assert any(line.startswith("actor.num_nodes 2 ") and line.endswith("2nodes.yaml:4") for line in found)
+
+
+def test_the_last_lines_say_whether_a_real_start_would_begin(real):
+    assert real["one GPU"][1].endswith("\n\nA real start would begin.\n")
+    out = real["countdown-deltal"][1]
+    verdict, *reasons = out[out.index("A real start would be refused here") :].splitlines()
+    assert verdict == "A real start would be refused here, for 3 reasons:"
+    assert [reason[: len(begin)] for reason, begin in zip(reasons, REASONS, strict=True)] == list(REASONS)
+
+
+REASONS = (
+    "  --data.prompt_dataset: not there: data/countdown/train.jsonl; ",
+    "  --eval.dataset: not there: data/countdown/test.jsonl; ",
+    "  this machine has no GPU: --actor.num_gpus_per_node is 4 ",
+)
 
 
 def test_a_dry_run_without_a_recipe_compares_nothing_and_asks_no_service(real):

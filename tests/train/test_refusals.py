@@ -105,8 +105,8 @@ def real(tmp_path_factory) -> dict[str, tuple]:
             "error: --reward.remote_url broken.py: line 1: ModuleNotFoundError: No module named 'no_such_package'",
         ),
         ("no file", "error: none.yaml: no such file, and no shipped recipe has this name; `deltal recipes` lists them"),
-        ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1; the nearest known one is 'actor.adam.lr'"),
-        ("unknown flags", "--adam.lr 1 --y; the nearest known ones are 'actor.adam.lr', 'critic.adam.lr'"),
+        ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1; the nearest known one is '--actor.adam.lr'"),
+        ("unknown flags", "--adam.lr 1 --y; the nearest known ones are '--actor.adam.lr', '--critic.adam.lr'"),
         ("unlike any", "error: unrecognized arguments: --qqqqqqqqqqqqqqqqqq\n"),
     ],
 )

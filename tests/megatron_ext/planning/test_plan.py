@@ -266,7 +266,7 @@ GOOD = f"--model {MODELS}/qwen2.5-7b.json --gpus 8 --gpu_memory 80 --max_sequenc
         (f"{GOOD} --model docs/evidence/recipes.json", "--model docs/evidence/recipes.json: model_type is None, allowed are qwen2, "),
         (f"{GOOD} --model configs/overlays/8gpu.yaml", "--model configs/overlays/8gpu.yaml: it sets no actor.model_name_or_path"),
         (f"{GOOD} --model models/qwen2.5-7", "to be had from the hub; allowed are models/qwen2.5-32b, "),
-        (f"{GOOD} --gpu_memry 80", "unrecognized arguments: --gpu_memry 80; the nearest known one is 'gpu_memory'"),
+        (f"{GOOD} --gpu_memry 80", "unrecognized arguments: --gpu_memry 80; the nearest known one is '--gpu_memory'"),
         (f"{GOOD} --model none/such-model", "is neither here nor to be had from the hub; allowed are models/"),
     ],
 )  # fmt: skip
