@@ -20,11 +20,9 @@ class Command(NamedTuple):
 
 _STOCK = "let OpenRLHF's own command take ∆L's flags, or undo that"
 GROUPS: dict[str, dict[str, Command]] = {
-    "start": {
+    "start and train": {
         "quickstart": Command("deltal_openrlhf.cli.quickstart", "train a small model with ∆L, on a CPU or one GPU"),
         "recipes": Command("deltal_openrlhf.cli.recipes", "list the shipped recipes, or print one"),
-    },
-    "train": {
         "train": Command("deltal_openrlhf.train.launch", "OpenRLHF's PPO with ∆L: all its flags, --config, --alpha"),
         "plan": Command("deltal_openrlhf.cli.plan", "memory and layout of a large model with Megatron"),
     },
@@ -34,7 +32,8 @@ GROUPS: dict[str, dict[str, Command]] = {
         "compare": Command("deltal_openrlhf.cli.compare", "training runs of several methods, with intervals"),
         "report": Command("deltal_openrlhf.cli.report", "one HTML page of training runs"),
     },
-    "data and rewards": {
+    "models, data and rewards": {
+        "model": Command("deltal_openrlhf.cli.model", "make a small language model without a model hub"),
         "data": Command("deltal_openrlhf.cli.data", "make files of countdown, math or gsm8k problems"),
         "grade": Command("deltal_openrlhf.cli.grade", "grade a file of answers"),
         "serve-rewards": Command("deltal_openrlhf.cli.serve_rewards", "give rewards over HTTP"),

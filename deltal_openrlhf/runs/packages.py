@@ -12,6 +12,7 @@ EXTRAS = {
     ),
     "plots": REPORT_PACKAGES,
     "megatron": ("megatron", "mbridge", "einops"),
+    "models": ("gguf",),
 }
 """Extra of this package -> the modules that it brings. pip can install these."""
 PIPELINE = ("openrlhf", "vllm", "ray", "deepspeed", "transformers")
