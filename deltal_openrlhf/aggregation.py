@@ -218,11 +218,20 @@ def aggregate(token_losses: Tensor, action_mask: Tensor, weights: Tensor) -> Ten
     Args:
         token_losses: [num_responses, num_tokens], any floating dtype. Values outside the mask never matter, NaN and inf included.
         action_mask: [num_responses, num_tokens], 1 or True where a token is trained on.
-        weights: [num_responses], x_i from `response_weights`. A row of weight 0 takes no part either.
+        weights: [num_responses], x_i from `response_weights`, of these rows: a micro batch takes its part of the step's weights. A row of
+            weight 0 takes no part either.
 
     Returns:
         The loss in the dtype of token_losses; 0 when nothing is left, and connected to the graph of token_losses even then.
+
+    Raises:
+        ValueError: shapes that do not fit, which torch would broadcast to a wrong loss.
     """
+    if token_losses.dim() != 2 or action_mask.shape != token_losses.shape or weights.shape != token_losses.shape[:1]:
+        raise ValueError(
+            f"token_losses, action_mask and weights have the shapes {tuple(token_losses.shape)}, {tuple(action_mask.shape)} and "
+            f"{tuple(weights.shape)}, allowed are [num_responses, num_tokens] twice and [num_responses]"
+        )
     taken = action_mask.bool() & (weights > 0).unsqueeze(-1)
     row_sums = torch.where(taken, token_losses, torch.zeros_like(token_losses)).sum(-1)
     return (row_sums * weights.to(token_losses.dtype)).sum()

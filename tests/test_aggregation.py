@@ -152,6 +152,27 @@ def test_masked_values_never_matter(mode):
     assert torch.isnan((dirty * mask).sum())  # negative control: multiplying by the mask would have failed
 
 
+@pytest.mark.parametrize(
+    ("losses", "mask", "weights"),
+    [
+        ((1, 4), (1, 4), (3,)),  # a micro batch with the weights of the whole step
+        ((3, 4), (3, 4), (1,)),
+        ((3, 4), (3, 4), (3, 1)),
+        ((3, 4), (1, 4), (3,)),
+        ((3, 4), (3, 1), (3,)),
+        ((4,), (4,), (4,)),
+        ((3, 4, 2), (3, 4, 2), (3,)),
+    ],
+)
+def test_shapes_that_would_be_broadcast_are_refused(losses, mask, weights):
+    with pytest.raises(ValueError) as error:
+        aggregate(torch.ones(losses), torch.ones(mask), torch.ones(weights))
+    assert str(error.value) == (
+        f"token_losses, action_mask and weights have the shapes {losses}, {mask} and {weights}, "
+        "allowed are [num_responses, num_tokens] twice and [num_responses]"
+    )
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_left_is_a_zero_loss_on_the_graph(mode):
     x = response_weights(torch.zeros(4, dtype=torch.long), **arguments(mode))

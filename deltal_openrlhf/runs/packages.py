@@ -5,9 +5,21 @@ from importlib.util import find_spec
 
 REPORT_PACKAGES = ("matplotlib", "scipy", "markupsafe")
 """What `deltal diagnose` and `deltal compare` make their reports with."""
+BASE = {name: name for name in ("torch", "numpy", "packaging", "psutil", "rich", "shtab", "tqdm")} | {"yaml": "pyyaml"}
+"""What the package itself depends on: module -> package. `pip install --no-deps` leaves them out."""
 EXTRAS = {
     "rewards": (
-        *("math_verify", "latex2sympy2_extended", "pint", "fastapi", "uvicorn", "prometheus_client", "aiohttp"),
+        *(
+            "math_verify",
+            "latex2sympy2_extended",
+            "sympy",
+            "mpmath",
+            "pint",
+            "fastapi",
+            "uvicorn",
+            "prometheus_client",
+            "aiohttp",
+        ),
         *("datasets", "pyarrow"),
     ),
     "plots": REPORT_PACKAGES,
@@ -21,8 +33,10 @@ SETUP = "bash scripts/setup.sh in a clone makes the environment that this machin
 
 
 def remedy(module: str) -> str | None:
-    """How to install what a command cannot import. None for a module that no extra of this package brings."""
+    """How to install what a command cannot import. None for a module that neither this package nor an extra of it brings."""
     package = module.partition(".")[0]
+    if package in BASE:
+        return f"pip install {BASE[package]}"
     if package in PIPELINE:
         return SETUP
     extra = next((extra for extra, modules in EXTRAS.items() if package in modules), None)

@@ -172,6 +172,8 @@ def test_every_help_needs_only_what_pip_installs_without_an_extra():
     [
         ("math_verify", "pip install 'deltal-openrlhf[rewards]'"),
         ("scipy.stats", "pip install 'deltal-openrlhf[plots]'"),
+        ("psutil", "pip install psutil"),
+        ("yaml", "pip install pyyaml"),
         ("transformers", "bash scripts/setup.sh in a clone makes the environment that this machine needs"),
     ],
 )
@@ -203,6 +205,15 @@ def test_the_extras_bring_the_modules_that_are_said_to_come_with_them():
         # The module megatron is one of megatron-core.
         missing = {name for name in map(canonicalize_name, names) if not brings & {name, f"{name}-core"}}
         assert not missing, extra
+
+
+def test_what_the_package_depends_on_has_its_line():
+    needed = {
+        requirement.name
+        for requirement in map(Requirement, metadata.requires("deltal-openrlhf"))
+        if not requirement.marker or requirement.marker.evaluate({"extra": ""})
+    }
+    assert set(packages.BASE.values()) == needed
 
 
 def test_every_shipped_file_is_listed(capsys):
