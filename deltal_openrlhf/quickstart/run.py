@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -147,6 +148,23 @@ class QuickStart:
         (run,) = read_runs([self.checkpoint])
         write_page([replace(run, evals=report.evaluations(accuracies, args.steps))], out / PAGE)
         print(f"curves and sampled responses: {out / PAGE}")
+        print(*self._next(), sep="\n")
+
+    def _next(self) -> list[str]:
+        """What a user may do after it."""
+        other = "token-mean" if self.args.loss_agg == "deltal" else "deltal"
+        words = [
+            "--model",
+            self.training.start,
+            "--loss_agg",
+            other,
+            "--out",
+            self.out.with_name(f"{self.out.name}-{other}"),
+        ]
+        lines = [f"\nnext, the same start with another aggregation: deltal quickstart {shlex.join(map(str, words))}"]
+        if shutil.which("deltal") is None:
+            lines.append(f"  source {Path(sys.prefix, 'bin', 'activate')} puts deltal on the PATH")
+        return lines
 
 
 def supervised_start(size: sizes.Size, seed: int, folder: Path) -> dict:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -153,7 +154,14 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
     assert {"accuracy_before_interval", "accuracy_after_interval", "steps", "seconds", "peak_memory_gb"} < set(summary)
     for name in ("checkpoint", "plot"):
         assert (tmp_path / "out" / summary[name]).exists()
-    assert "held-out accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "held-out accuracy" in said
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "last evaluation, held-out" in page and "No evaluations" not in page
+    again = said[said.index("next, the same start with another aggregation: deltal quickstart ") :].splitlines()[0]
+    parsed = command_line.parse(shlex.split(again.partition("deltal quickstart ")[2]))
+    assert (parsed.model, parsed.loss_agg) == (str(tmp_path / "out" / "start"), "token-mean")
+    assert parsed.out == tmp_path / "out-token-mean"
 
     assert command_line.main(arguments) == 0
     assert len(trainings) == 1
