@@ -74,7 +74,7 @@ def response_weights(
     max_length: float | None = None,
     scope_means: Tensor | None = None,
 ) -> Tensor:
-    """The weights x_i of one optimizer step (formulas: top of this file).
+    """The weights x_i of one optimizer step (the formulas above).
 
     Args:
         lengths: [num_responses], trained tokens of every response of the step, over all micro batches and data-parallel ranks;
@@ -126,7 +126,7 @@ def response_weights(
 
 @dataclass(frozen=True)
 class Aggregation:
-    """A mode with its constants; gives the weights of whole batches (formulas: top of this file).
+    """A mode with its constants; gives the weights of whole batches (the formulas above).
 
     Attributes:
         mode: one of MODES.

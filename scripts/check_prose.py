@@ -43,7 +43,7 @@ def sentences(markdown: str) -> Iterator[Sentence]:
     """The sentences of a page, each with the line on which it begins."""
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
     for before, token in zip(tokens, tokens[1:], strict=False):
-        if before.type == "paragraph_open" and before.map and not token.content.startswith(":::"):
+        if before.type == "paragraph_open" and before.map:
             yield from _split(_text(token.children or ()), before.map[0] + 1)
 
 

@@ -1,4 +1,4 @@
-"""Makes docs/reference/commands.md, flags.md and metrics.md from the code.
+"""Makes docs/reference/commands.md, flags.md, metrics.md and the lower part of api.md from the code.
 
     python scripts/make_reference.py [--check]
 
@@ -6,13 +6,18 @@
 """
 
 import argparse
+import ast
 import importlib
+import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import deltal_openrlhf
+from deltal_openrlhf import aggregation, modes
 from deltal_openrlhf.cli.main import COMMANDS, help_text
 from deltal_openrlhf.runs import metric_names
 from deltal_openrlhf.train.parser import parser as train_parser
@@ -114,13 +119,92 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
+# ── Python API ──
+
+SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):\n((?:    .*\n?|\n)+)", re.M)
+"""A section of a docstring, with its indented lines."""
+ITEM = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.M)
+"""What a section says of one name."""
+
+
+def api_page() -> Iterator[str]:
+    """What is above MADE is written by hand."""
+    yield (PAGES / "api.md").read_text(encoding="utf-8").partition(MADE)[0] + MADE
+    yield f"## The formulas\n\n{inspect.getdoc(aggregation)}"
+    about = _docstrings_of_constants()
+    for name in deltal_openrlhf.__all__:
+        value = getattr(deltal_openrlhf, name)
+        if isinstance(value, type):
+            yield from _with_docstring("##", f"class {name}", value)
+            for method, function in vars(value).items():
+                if inspect.isfunction(function) and not method.startswith("_"):
+                    yield from _with_docstring("###", f"{name}.{method}", function)
+                elif isinstance(function, property):
+                    yield f"### `{name}.{method}`\n\n{inspect.getdoc(function)}"
+        elif callable(value):
+            yield from _with_docstring("##", name, value)
+        elif not name.startswith("__"):
+            yield f"## `{name}`\n\n{_code(f'{name} = {value}')}\n\n{about[name]}"
+
+
+def _docstrings_of_constants() -> dict[str, str]:
+    """The text below each constant of modes.py, by its name."""
+    return {
+        before.targets[0].id: after.value.value
+        for before, after in pairwise(ast.parse(inspect.getsource(modes)).body)
+        if isinstance(before, ast.Assign) and isinstance(before.targets[0], ast.Name)
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    }
+
+
+def _with_docstring(level: str, name: str, value: Callable) -> Iterator[str]:
+    yield f"{level} `{name.removeprefix('class ')}`\n\n{_code(name + _signature(value, len(name)))}"
+    yield SECTION.sub(_listed, inspect.getdoc(value) or "").strip()
+
+
+def _signature(value: Callable, indent: int) -> str:
+    """With a parameter on each line, if it is too long for one."""
+    signature = inspect.signature(value)
+    given = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    parameters = [str(parameter) for parameter in given]
+    positional = sum(parameter.kind != parameter.KEYWORD_ONLY for parameter in given)
+    if positional < len(given):
+        parameters.insert(positional, "*")
+    result = "" if isinstance(value, type) else f" -> {inspect.formatannotation(signature.return_annotation)}"
+    line = _short_types(f"({', '.join(parameters)}){result}")
+    if indent + len(line) <= WIDTH:
+        return line
+    return _short_types("(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + f"){result}")
+
+
+def _short_types(text: str) -> str:
+    return re.sub(r"\b(?:\w+\.)+(?=[A-Z])", "", text)
+
+
+def _code(text: str) -> str:
+    """The docs' blocks of `python` run, and this one does not."""
+    return f"```py\n{text}\n```"
+
+
+def _listed(section: re.Match[str]) -> str:
+    """A section of a docstring as a list."""
+    title, text = section.groups()
+    items = [f"- `{name}`: {_joined(meaning)}" for name, meaning in ITEM.findall(text)]
+    return f"**{title}**\n\n" + ("\n".join(items) if items else _joined(text)) + "\n\n"
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(usage="python scripts/make_reference.py [--check]")
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     os.environ["COLUMNS"] = str(WIDTH)
     wrong = []
-    for name, parts in {"commands": commands_page, "flags": flags_page, "metrics": metrics_page}.items():
+    made = {"commands": commands_page, "flags": flags_page, "metrics": metrics_page, "api": api_page}
+    for name, parts in made.items():
         page, text = PAGES / f"{name}.md", "\n\n".join(parts()) + "\n"
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             wrong.append(page.name)

@@ -10,7 +10,7 @@ ROOMS = "deltal_openrlhf|megatron_ext|tests|scripts|configs"
 PATH = rf"(?<![\w./-])(?:{ROOMS})/[\w./-]*\w(?![\w*/{{<])"
 
 
-@pytest.mark.parametrize("page", [README, ROOT / "docs" / "guide" / "start.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "reference" / "api.md"], ids=lambda page: page.name)
 def test_python_of_a_page_runs(page):
     (code,) = blocks(page, "python")
     names: dict = {}
