@@ -1,14 +1,17 @@
 """--dry_run: prints every setting of a run and starts nothing. launch.py has checked the flags as for a real start."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.host import planned_steps as steps
+from deltal_openrlhf.host.optimizer_flags import WITH_LEAST_RATE
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.reports.numbers import count
+from deltal_openrlhf.reports.numbers import count, rate
 from deltal_openrlhf.runs.redaction import shown
 from deltal_openrlhf.train import gpus
 from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout
@@ -117,24 +120,96 @@ def _sizes(start: Start) -> list[str]:
     else:
         micro = str(per_rank // args.train.micro_batch_size)
         tokens = args.train.micro_batch_size * (layout.padded(longest) if layout else longest)
-    steps = responses // args.train.batch_size * args.train.max_epochs
+    per_rollout = responses // args.train.batch_size * args.train.max_epochs
     per_engine = -(-responses // (args.vllm.num_engines or 1))
     in_batches = [
         ("responses per rollout", f"{responses:,}", "--rollout.batch_size x --rollout.n_samples_per_prompt"),
-        ("optimizer steps per rollout", str(steps), f"of {args.train.batch_size:,} responses"),
+        ("optimizer steps per rollout", str(per_rollout), f"of {args.train.batch_size:,} responses"),
         (
             "micro batches per optimizer step and rank",
             micro,
-            f"{ranks} {'data parallel ' if layout else ''}ranks, {per_rank} responses each",
+            f"{count(ranks, 'data parallel rank' if layout else 'rank')}, {count(per_rank, 'response')} each",
         ),
+        *_length(start),
     ]
     in_tokens = [
         ("in a micro batch", f"{tokens:,}", "forward and backward at once"),
         ("to train on per rollout", f"{responses // ranks * longest:,}", ""),
         ("to generate and read per rollout and engine", f"{per_engine * longest:,}", ""),
     ]
-    where = f"copy of the model, on {layout.replica} GPUs" if layout else "GPU"
+    where = f"copy of the model, on {count(layout.replica, 'GPU')}" if layout else "GPU"
     return ["", "Batches", *_table(in_batches), "", f"Tokens per {where}, at most", *_table(in_tokens)]
+
+
+def _length(start: Start) -> Iterator[tuple[str, str, str]]:
+    """The rows about the whole run: its steps, its learning rate and its checkpoints."""
+    args, rows = start.args, start.data.sets.get("data.prompt_dataset")
+    planned = total = None
+    if rows is None or (rows.long is None and args.deltal.skip_long_prompts):
+        yield "PPO steps of the run", "unknown", f"until the {'prompts are' if rows is None else 'tokenizer is'} there"
+    else:
+        most = "at most " if args.algo.dynamic_filtering_enable else ""
+        size, episodes = steps.rollout_prompts(args), args.train.num_episodes
+        rest = rows.total % size
+        total = -(-rows.total // size) * episodes
+        of = f"{count(rows.total, 'prompt')} x {count(episodes, 'episode')} / {size:,} a rollout"
+        yield (
+            "PPO steps of the run",
+            f"{most}{total:,}",
+            of + (f"; the last rollout of an episode has {rest:,}" if rest else ""),
+        )
+        alone = steps.steps_without_the_actor(args, lambda responses: _steps_of_rollout(start, responses))
+        planned = steps.planned_steps(args, rows.total, lambda responses: _steps_of_rollout(start, responses))
+        planned = max(0, planned - alone)
+        yield (
+            "optimizer steps of the run",
+            f"{most}{planned:,}",
+            f"of the policy, after {alone:,} of the critic alone (--critic.freezing_steps)" if alone else "",
+        )
+    yield "learning rate", *_learning_rate(args, planned)
+    yield "checkpoints", *_checkpoints(args, total)
+
+
+def _steps_of_rollout(start: Start, responses: int) -> int:
+    """The optimizer steps of one pass over a rollout, as steps_of_rollout of the backend's strategy, whose import takes seconds."""
+    args = start.args
+    if start.backend.equal_micro_batches(args):
+        return steps.steps_in_micro_batches(args, responses)
+    if args.train.dynamic_batch_enable:
+        return steps.steps_in_dynamic_batches(args, responses)
+    return -(-steps.largest_share(args, responses) // (args.train.batch_size // steps.data_parallel_ranks(args)))
+
+
+def _learning_rate(args: Arguments, planned: int | None) -> tuple[str, str]:
+    """The rate, and how it changes. planned: the optimizer steps of the run, None if unknown."""
+    actor = args.actor
+    flags = ["actor.muon.lr", "actor.adam.lr"] if actor.optim == "muon" else ["actor.adam.lr"]
+    highest = [cpu.lookup(args, flag) for flag in flags]
+    least = " and ".join(rate(value * actor.min_lr_ratio) for value in highest)
+    schedule = actor.lr_scheduler + (f" down to {least}" if actor.lr_scheduler in WITH_LEAST_RATE else "")
+    share = actor.lr_warmup_ratio
+    if actor.lr_scheduler == "constant" or not share:  # transformers warms this schedule up in no case
+        warm_up = "no warm-up"
+    elif planned is None:
+        warm_up = f"warm-up of {100 * share:g} % of the optimizer steps"
+    else:
+        warm_up = f"warm-up of {count(math.ceil(planned * share), 'optimizer step')}"
+    named = " and ".join(f"--{flag}" for flag in flags)
+    return " and ".join(map(rate, highest)), f"{named}; {schedule}, {warm_up}"
+
+
+def _checkpoints(args: Arguments, total: int | None) -> tuple[str, str]:
+    """How often one is saved, and why. total: the PPO steps of the run, None if unknown."""
+    ckpt, flag = args.ckpt, f"--ckpt.save_steps is {args.ckpt.save_steps}"
+    if ckpt.disable_ds:
+        return "none", "--ckpt.disable_ds; the model is saved at the end"
+    best = args.eval.dataset and args.eval.steps > 0 and ckpt.best_metric_key != "none"
+    if ckpt.save_steps > 0 and (total is None or ckpt.save_steps <= total):
+        every = "every PPO step" if ckpt.save_steps == 1 else f"every {ckpt.save_steps:,} PPO steps"
+        return every, "--ckpt.save_steps" + (", and after each best evaluation" if best else "")
+    if best:
+        return "after each best evaluation", f"{flag}; the model is saved at the end"
+    return "none before the end", f"{flag}; the model is saved at the end"
 
 
 def _comparison(args: Arguments, settings: LossSettings, given: Given) -> list[str]:

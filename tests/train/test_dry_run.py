@@ -1,11 +1,15 @@
 """The real command with --dry_run: what it reports. All runs are in one process, from a folder without data."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from support.host_arguments import host_arguments
 from support.launches import launch_all, lines
 from support.recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, config
 
+from deltal_openrlhf import backends
+from deltal_openrlhf.train import dry_run
 from deltal_openrlhf.train.recipes import EXPERIMENTS
 
 RUNS = {name: [*config(name), "--dry_run"] for name in MADE_OF}
@@ -28,6 +32,11 @@ CHANGED_TO = {
     "reward.stop_properly_penalty_coef": "0.5",
     "actor.policy_loss_type": "ppo",  # the host's default: no difference
 }
+# 205 prompts in rollouts of 8: 26 a pass, the last one of 5. Each rollout of 8 has 32 responses, which are 2 optimizer steps of 16; the
+# last one has 20, which are 2 as well. Two episodes.
+SHORT = """--dry_run --actor.model_name_or_path m --reward.remote_url http://127.0.0.1:1/ --data.prompt_dataset odd.jsonl
+    --algo.kl.init_coef 0 --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 4 --rollout.batch_size 8
+    --train.batch_size 16 --train.num_episodes 2 --actor.num_nodes 1 --actor.num_gpus_per_node 1 --vllm.num_engines 1""".split()
 CHANGED = [word for flag, value in CHANGED_TO.items() for word in (f"--{flag}", *value.replace("True", "").split())]
 # The host's defaults, the recipe's own values, hardware, paths, logging.
 SAME = """--actor.policy_loss_type ppo --actor.adam.lr 1e-6 --reward.clip_range -10 10 --vllm.enforce_eager --ds.adam_offload
@@ -62,6 +71,21 @@ RUNS |= {
     "newest one damaged": [*MATH, "--dry_run", "--ckpt.path", "damaged", "--deltal.allow_changed_loss"],
     "all damaged": [*MATH, "--dry_run", "--ckpt.path", "ruined"],
     "another M": [*MATH, "--dry_run", "--deltal.max_length", "4096"],
+    "length": SHORT,
+    "length, filtered": [
+        *SHORT,
+        "--algo.dynamic_filtering_enable",
+        "--ckpt.save_steps",
+        "26",
+        "--actor.lr_scheduler",
+        "constant",
+    ],
+    "length, critic": [
+        *SHORT,
+        *"--algo.advantage.estimator gae --critic.num_gpus_per_node 1 --critic.freezing_steps 1 --actor.optim muon".split(),
+        *"--data.max_samples 16 --ckpt.save_steps 9 --eval.dataset odd.jsonl --eval.steps 1".split(),
+    ],
+    "length, no checkpoint": [*SHORT, "--ckpt.disable_ds", "--ckpt.save_steps", "1", "--actor.lr_warmup_ratio", "0"],
     "one GPU": """--dry_run --reward.remote_url http://127.0.0.1:1/ --data.prompt_dataset prompts.jsonl --algo.kl.init_coef 0
         --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 8
         --actor.num_nodes 1 --actor.num_gpus_per_node 1 --vllm.num_engines 1""".split(),
@@ -73,6 +97,7 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     """name -> (exit status, stdout, stderr) of every run."""
     folder = tmp_path_factory.mktemp("empty")
     (folder / "prompts.jsonl").write_text('{"input": "2 + 3?", "label": "5"}\n' * 200)
+    (folder / "odd.jsonl").write_text('{"input": "2 + 3?", "label": "5"}\n' * 205)
     (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
     for path, whole in (("damaged", '{"files": {}}'), ("ruined", "")):
@@ -143,6 +168,84 @@ def test_the_dry_run_says_what_overlays_come_to(real):
     assert found[here + 1 : here + 3] == ["here Qwen/Qwen2.5-7B", "authors Qwen/Qwen2.5-3B"]
     assert "The authors published settings for Qwen/Qwen2.5-3B only." in found
     assert any(line.startswith("actor.num_nodes 2 ") and line.endswith("2nodes.yaml:4") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        # A warm-up of 3 % of 104 steps, and a least rate of a tenth: OpenRLHF's defaults.
+        (
+            "length",
+            [
+                "PPO steps of the run 52 205 prompts x 2 episodes / 8 a rollout; the last rollout of an episode has 5",
+                "optimizer steps of the run 104",
+                "learning rate 1e-6 --actor.adam.lr; cosine_with_min_lr down to 1e-7, warm-up of 4 optimizer steps",
+                "checkpoints none before the end --ckpt.save_steps is -1; the model is saved at the end",
+                "micro batches per optimizer step and rank 16 1 rank, 16 responses each",
+            ],
+        ),
+        (
+            "length, filtered",
+            [
+                "PPO steps of the run at most 52 205 prompts x 2 episodes / 8 a rollout; the last rollout of an episode has 5",
+                "optimizer steps of the run at most 104",
+                "learning rate 1e-6 --actor.adam.lr; constant, no warm-up",
+                "checkpoints every 26 PPO steps --ckpt.save_steps",
+            ],
+        ),
+        # 2 PPO steps a pass. Of the 8 optimizer steps, the critic takes those of PPO steps 0 and 1 alone.
+        (
+            "length, critic",
+            [
+                "PPO steps of the run 4 16 prompts x 2 episodes / 8 a rollout",
+                "optimizer steps of the run 4 of the policy, after 4 of the critic alone (--critic.freezing_steps)",
+                "learning rate 0.02 and 1e-6 --actor.muon.lr and --actor.adam.lr; cosine_with_min_lr down to 0.002 and 1e-7, warm-up of "
+                "1 optimizer step",
+                "checkpoints after each best evaluation --ckpt.save_steps is 9; the model is saved at the end",
+            ],
+        ),
+        (
+            "length, no checkpoint",
+            [
+                "learning rate 1e-6 --actor.adam.lr; cosine_with_min_lr down to 1e-7, no warm-up",
+                "checkpoints none --ckpt.disable_ds; the model is saved at the end",
+            ],
+        ),
+        (
+            "no recipe",
+            [
+                "learning rate 1e-6 --actor.adam.lr; cosine_with_min_lr down to 1e-7, warm-up of 3 % of the optimizer steps",
+                "checkpoints none before the end --ckpt.save_steps is -1; the model is saved at the end",
+            ],
+        ),
+        (
+            "math-deltal",
+            [
+                "PPO steps of the run unknown until the prompts are there",
+                "learning rate 1e-6 --actor.adam.lr; constant, no warm-up",
+                "checkpoints every 100 PPO steps --ckpt.save_steps",
+            ],
+        ),
+    ],
+)
+def test_it_says_how_long_the_run_is_and_how_it_learns(name, wanted, real):
+    code, out, err = real[name]
+    assert (code, err) == (0, "")
+    assert set(wanted) - set(lines(out)) == set()
+
+
+@pytest.mark.parametrize("flags", ["", "--train.dynamic_batch_enable", "--backend megatron"])
+@pytest.mark.parametrize("rollout_micro", ["1", "2", "4"])
+def test_a_rollout_has_the_steps_that_the_strategy_of_the_backend_counts(flags, rollout_micro):
+    args = host_arguments(
+        *"--actor.num_gpus_per_node 2 --train.batch_size 8 --train.micro_batch_size 2 --rollout.micro_batch_size".split(),
+        *(rollout_micro, *flags.split()),
+    )
+    backend = backends.load(args.backend)
+    strategy = SimpleNamespace(args=args, use_dynamic_batch=args.train.dynamic_batch_enable)
+    for responses in range(1, 33):
+        counted = dry_run._steps_of_rollout(SimpleNamespace(args=args, backend=backend), responses)
+        assert counted == backend.strategy().steps_of_rollout(strategy, responses)
 
 
 def test_the_last_lines_say_whether_a_real_start_would_begin(real):
