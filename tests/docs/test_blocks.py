@@ -26,6 +26,7 @@ TESTED = {
     "ray job submit": "tests/scripts/test_cluster_scripts.py::test_a_head_starts_in_the_clones_folder",
     "python scripts/make_starts.py": "tests/scripts/test_bench_sizes.py::test_starts_command",
     "deltal quickstart": "tests/quickstart/test_quickstart_stages.py::test_whole_command_with_a_stand_in_for_training",
+    "deltal model": "tests/models/test_smollm2.py::test_it_knows_english",
     "deltal doctor": "tests/cli/test_doctor.py::test_on_this_machine",
     "RAY_ADDRESS=auto deltal doctor": "tests/cli/test_doctor_cluster.py::test_the_nodes_of_a_cluster",
     "deltal verify": "tests/verify/test_verify.py::test_the_right_code_passes_and_needs_neither_ray_nor_vllm_nor_flash_attn",

@@ -47,7 +47,7 @@ def fault(words: list[str], *, whole: bool) -> str | None:
         return f"deltal {words[0]} has no {unknown[0]}"
     names = [name for before, name in zip(words, words[1:], strict=False) if before == "--config"]
     for name in [*(n for n in names if not n.endswith(".yaml")), *filter(SHIPPED.fullmatch, words)]:
-        if shipped.find(name) is None:
+        if shipped.find(name) is None and name not in made_by_pages():
             return f"there is no recipe {name}"
     if not whole or "--help" in words:
         return None
@@ -58,6 +58,13 @@ def fault(words: list[str], *, whole: bool) -> str | None:
     except (SystemExit, ValueError) as stop:
         return f"{said.getvalue()}{stop}"
     return None
+
+
+@functools.cache
+def made_by_pages() -> set[str]:
+    """Folders that the pages' own commands make."""
+    text = "".join(text for page in PAGES for _, text in blocks(page, "sh"))
+    return set(re.findall(r"--out (\S+)", text))
 
 
 def faults_of_blocks(page: Path) -> list[tuple[str, str, str]]:
