@@ -19,6 +19,10 @@ ADDED_LATER = {"sgd": False}
 DEFAULT_ALPHA = 0.75
 
 
+class OtherMode(ValueError):
+    """Flags are set that belong to another --loss_agg; one line."""
+
+
 @dataclass(frozen=True)
 class LossSettings:
     """How the policy loss of this run is aggregated, and whether plain SGD follows it.
@@ -52,16 +56,7 @@ class LossSettings:
                     f"is the sequence mean; allowed are {', '.join(HOST_MODES)}, or --actor.policy_loss_type ppo"
                 )
             mode = "seq-mean-token-mean"
-        for flag, value in (("--alpha", given.alpha), ("--deltal.scope", given.scope)):
-            if value is not None and mode != "deltal":
-                raise ValueError(
-                    f"{flag} is {value}, but --loss_agg is {mode}; it is allowed with --loss_agg deltal only"
-                )
-        if given.max_length is not None and mode in HOST_MODES:
-            raise ValueError(
-                f"--deltal.max_length is {given.max_length}, but --loss_agg is {mode}; it is allowed with deltal and "
-                "seq-mean-token-sum-norm only"
-            )
+        _check_flags_fit(args, mode)
         scope = alpha = None
         if mode == "deltal":
             scope = given.scope or "step"
@@ -100,7 +95,7 @@ class LossSettings:
         if self.mode == "deltal":
             line = f"∆L is active: alpha {self.alpha:g}, scope {self.scope}, M {self.max_length:g}"
         elif self.mode in HOST_MODES:
-            line = f"loss aggregation {self.mode}" + ("" if self.weighted else ", the host's own")
+            line = f"loss aggregation {self.mode}" + ("" if self.weighted else ", OpenRLHF's own")
         else:
             line = f"loss aggregation {self.mode}, M {self.max_length:g}"
         line += ", responses cut off by the length limit are filtered" if self.overlong_filtering else ""
@@ -123,6 +118,25 @@ class LossSettings:
         # The host's two modes do not depend on M.
         keys = [k for k in now if not (k == "max_length" and self.mode in HOST_MODES)]
         return [f"{k}: saved {saved.get(k)}, now {now[k]}" for k in keys if saved.get(k) != now[k]]
+
+
+def _check_flags_fit(args: Arguments, mode: str) -> None:
+    """Raise OtherMode for all flags that only other modes have."""
+    given, of_m = args.deltal, [known for known in MODES if known not in HOST_MODES]
+    flags = (
+        ("--alpha", given.alpha, ["deltal"]),
+        ("--deltal.scope", given.scope, ["deltal"]),
+        ("--deltal.max_length", given.max_length, of_m),
+    )
+    unfit = [(flag, value, modes) for flag, value, modes in flags if value is not None and mode not in modes]
+    if not unfit:
+        return
+    message = f"{', '.join(f'{flag} is {value}' for flag, value, _ in unfit)}, but --loss_agg is {mode}; "
+    if len(unfit) == 1:
+        message += f"it is allowed with --loss_agg {' and '.join(unfit[0][2])} only"
+    else:
+        message += "; ".join(f"{flag} is allowed with {' and '.join(modes)} only" for flag, _, modes in unfit)
+    raise OtherMode(message)
 
 
 def longest_response(args: Arguments) -> int:

@@ -12,6 +12,7 @@ command line. The parser that owns the flag converts it and says what is allowed
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -22,6 +23,7 @@ from deltal_openrlhf.runs.yaml_values import dotted, read_with_lines
 
 NOT_IN_FILES = ("config", "dry_run", "help")
 COMMAND_LINE = "command line"
+_IS = re.compile(r"(?:^|, )--(?P<key>\S+) is ")
 
 
 class Setting(NamedTuple):
@@ -70,14 +72,17 @@ def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
 
 
 def with_origin(message: str, origins: Mapping[str, str]) -> str:
-    """The message "--FLAG is ...", with the place of the flag's value if a file set it."""
-    key, _, said = message.removeprefix("--").partition(" ")
-    where = origins.get("deltal.alpha" if key == "alpha" else key, COMMAND_LINE)
-    if where == COMMAND_LINE or not said.startswith("is "):
+    """The message "--FLAG is ...", with the place of the flag's value if a file set it; so for "--FLAG is ..., --FLAG is ..., but"."""
+    keys = [match["key"] for match in _IS.finditer(message.partition(", but ")[0])] if _IS.match(message) else []
+    dests = {key: "deltal.alpha" if key == "alpha" else key for key in keys}
+    places = {key: where for key, dest in dests.items() if (where := origins.get(dest, COMMAND_LINE)) != COMMAND_LINE}
+    if not places:
         return message
-    # Flags of one loss, under another that was asked for later.
-    remedy = f"; `{key}: null` in a later --config file takes it back" if "it is allowed with" in said else ""
-    return f"{message} (set in {where}{remedy})"
+    remedy = ""
+    if "is allowed with" in message:  # flags of one loss, under another that was asked for later
+        nulls = ", ".join(f"`{key}: null`" for key in places)
+        remedy = f"; {nulls} in a later --config file {'takes it' if len(places) == 1 else 'take them'} back"
+    return f"{message} (set in {', '.join(places.values())}{remedy})"
 
 
 def read(name: str) -> Iterator[Setting]:

@@ -16,15 +16,17 @@ from deltal_openrlhf.runs.redaction import shown
 from deltal_openrlhf.train import gpus
 from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout
 from deltal_openrlhf.train.data_files import missing_files
-from deltal_openrlhf.train.recipes import EXPERIMENTS, NO_PART_OF_IT, REPOSITORY, Experiment, method_differences
+from deltal_openrlhf.train.recipes import (
+    EXPERIMENTS,
+    NO_PART_OF_IT,
+    REPOSITORY,
+    Experiment,
+    method_differences,
+    recipe_of,
+)
 from deltal_openrlhf.train.start import Start, fit_device
 
 LONG = 48
-
-
-def recipe_of(args: Arguments) -> str | None:
-    """The last --config that has a recipe's name, because later files win."""
-    return next((path for path in reversed(args.config or []) if Path(path).stem in EXPERIMENTS), None)
 
 
 class Given(NamedTuple):

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import bindings, command_line, process, published, remote_code
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.settings import OtherMode
 from deltal_openrlhf.runs import collector
 from deltal_openrlhf.runs.command import FAILED
 from deltal_openrlhf.runs.leftovers import Leftovers
 from deltal_openrlhf.runs.reader import READER_LEFT, reader_left, until_reader_leaves
 from deltal_openrlhf.runs.redaction import redacted
-from deltal_openrlhf.train import config_files, gpus
+from deltal_openrlhf.train import config_files, gpus, recipes
 from deltal_openrlhf.train.console import QuietConsole
 from deltal_openrlhf.train.data_files import missing_files
 from deltal_openrlhf.train.flags import add_flags, fail
@@ -118,7 +119,12 @@ class _Run:
         try:
             self.start = start.check(given, self.defaults, self.on_cpu)
         except ValueError as error:
-            fail(config_files.with_origin(str(error), self.origins), PROG)
+            message = config_files.with_origin(str(error), self.origins)
+            recipe = recipes.recipe_with_mode(given) if isinstance(error, OtherMode) else None
+            fail(
+                f"{message}; --config {recipe} is the recipe with {given.actor.loss_agg_mode}" if recipe else message,
+                PROG,
+            )
         args = self.start.args
         for key in vars(flat):
             setattr(flat, key, cpu.lookup(args, key))

@@ -6,6 +6,7 @@ verl/trainer/config/ppo_trainer.yaml for what they leave out. The names are thos
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from deltal_openrlhf.arguments import Arguments
@@ -161,6 +162,25 @@ EXPERIMENTS = {
     "math-dapo-neither": _dapo("math-dapo-3b-wo-sp-wo-of", DAPO_NORM, gpus=8),
     "math-dapo-deltal": _dapo("math-dapo-3b-delta-L-norm-alpha-0.75", deltal(0.75)),
 }
+
+
+def recipe_of(args: Arguments) -> str | None:
+    """The last --config that has a recipe's name, because later files win."""
+    return next((path for path in reversed(args.config or []) if Path(path).stem in EXPERIMENTS), None)
+
+
+def recipe_with_mode(args: Arguments) -> str | None:
+    """The recipe of the same task and family as the run's, with the run's --loss_agg: the one that sets least besides."""
+    if (given := recipe_of(args)) is None:
+        return None
+    like = EXPERIMENTS[Path(given).stem]
+    found = {
+        name: experiment.method
+        for name, experiment in EXPERIMENTS.items()
+        if (experiment.task, experiment.dapo) == (like.task, like.dapo)
+        and experiment.method["actor.loss_agg_mode"] == args.actor.loss_agg_mode
+    }
+    return min(found, key=lambda name: len(found[name]), default=None)
 
 
 def method_differences(args: Arguments, experiment: Experiment) -> Iterator[tuple[str, str, str]]:

@@ -56,6 +56,16 @@ def test_defaults():
         ("--loss_agg deltal --deltal.max_length inf", "--deltal.max_length is inf, allowed"),
         ("--loss_agg token-mean --alpha 0.5", "--alpha is 0.5, but --loss_agg is token-mean"),
         ("--loss_agg seq-mean-token-sum-norm --deltal.scope group", "--deltal.scope is group"),
+        (
+            "--alpha 0.5 --deltal.scope group --deltal.max_length 10",
+            "--alpha is 0.5, --deltal.scope is group, --deltal.max_length is 10.0, but --loss_agg is token-mean; --alpha is allowed with "
+            "deltal only; --deltal.scope is allowed with deltal only; --deltal.max_length is allowed with seq-mean-token-sum-norm and "
+            "deltal only",
+        ),
+        (
+            "--loss_agg seq-mean-token-sum-norm --alpha 0.5 --deltal.max_length 10",
+            "--alpha is 0.5, but --loss_agg is seq-mean-token-sum-norm; it is allowed with --loss_agg deltal only",
+        ),
         ("--deltal.max_length 10", "--deltal.max_length is 10.0, but --loss_agg is token-mean"),
         (
             "--loss_agg deltal --deltal.scope group --rollout.n_samples_per_prompt 1",

@@ -21,7 +21,7 @@ STEP = {
     "deltal/grad_norm": 1.5,
     "dynamic_filtering_pass_rate": 500.0,
 }
-LOG = """rank 0: loss aggregation token-mean, the host's own
+LOG = """rank 0: loss aggregation token-mean, OpenRLHF's own
 Filtered out: avg_reward=0.00, threshold=(0.00, 1.00)
 [DAPO Overlong Penalty] 18/32 samples penalized, buffer_len=16.0, factor=1.0
 Namespace(estimator='group_norm', dual_clip=10.0, eps_clip_low_high=[0.2, 0.3], betas=[0.9, 0.999],
@@ -76,7 +76,7 @@ def test_the_check_of_a_run_sees_what_is_missing():
 def test_the_check_tells_the_recipes_apart():
     assert all(missed(*((name, STEP, LOG) for name in MADE_OF if name != NAME)))
     weights = {"deltal/weight_sum_x_M_min": 1.0, "deltal/weight_sum_x_M_max": 1.0, "deltal/weight_sum_x_M": 1.0}
-    log = LOG.replace("loss aggregation token-mean, the host's own", "∆L is active: alpha 0.75, scope step, M 24")
+    log = LOG.replace("loss aggregation token-mean, OpenRLHF's own", "∆L is active: alpha 0.75, scope step, M 24")
     log = log.replace("[DAPO Overlong Penalty]", "")
     deltal, equal = (
         ("math-dapo-deltal", STEP | weights | {"deltal/ess": ess}, log) for ess in (5.0, STEP["deltal/ess"])

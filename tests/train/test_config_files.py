@@ -181,6 +181,13 @@ def test_a_refusal_names_the_file_of_the_value_and_how_to_take_it_back():
     back = "(set in a.yaml:3; `alpha: null` in a later --config file takes it back)"
     other = "--alpha is 1, but --loss_agg is token-mean; it is allowed with --loss_agg deltal only"
     assert config_files.with_origin(other, origins) == f"{other} {back}"
+    several = (
+        "--alpha is 1, --rollout.top_p is 1, --train.seed is 1, but --loss_agg is token-mean; --alpha is allowed with deltal only; "
+        "--rollout.top_p is allowed with deltal only; --train.seed is allowed with deltal only"
+    )
+    assert config_files.with_origin(several, origins) == (
+        f"{several} (set in a.yaml:3, b.yaml:1; `alpha: null`, `rollout.top_p: null` in a later --config file take them back)"
+    )
     assert config_files.with_origin("--rollout.top_p is 2", origins) == "--rollout.top_p is 2 (set in b.yaml:1)"
     for same in (
         "--train.seed is 1",

@@ -27,6 +27,13 @@ BAD_NUMBERS = {  # all ranges: test_numbers.py
 }
 RUNS = {
     "other loss": [*MATH, "--dry_run", "--loss_agg", "token-mean"],
+    "other loss of DAPO": [*config("countdown-dapo-deltal"), "--dry_run", "--loss_agg", "token-mean"],
+    "a loss without a recipe": [
+        *config("countdown-dapo-deltal"),
+        "--dry_run",
+        "--loss_agg",
+        "seq-mean-token-sum-norm",
+    ],
     "one engine too few": [*MATH, "--dry_run", "--vllm.num_engines", "3"],
     "three GPUs": [*MATH, "--dry_run", "--actor.num_gpus_per_node", "3", "--vllm.num_engines", "3"],
     "ring attention on a CPU": [*MATH, *SMALL, *FROM_HUB, "--ds.ring_attn_size", "2"],
@@ -69,9 +76,15 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     [
         (
             "other loss",
-            "--alpha is 0.75, but --loss_agg is token-mean; it is allowed with --loss_agg deltal only (set in ",
+            "--alpha is 0.75, --deltal.scope is step, --deltal.max_length is 8192.0, but --loss_agg is token-mean; --alpha is allowed with",
         ),
-        ("other loss", "math-deltal.yaml:7; `alpha: null` in a later --config file takes it back)"),
+        (
+            "other loss",
+            "math-deltal.yaml:9; `alpha: null`, `deltal.scope: null`, `deltal.max_length: null` in a later --config file take ",
+        ),
+        ("other loss", "; --config math-dapo-norm is the recipe with token-mean\n"),
+        ("other loss of DAPO", "; --config countdown-dapo-neither is the recipe with token-mean\n"),
+        ("a loss without a recipe", "`deltal.scope: null` in a later --config file take them back)\n"),
         ("7b after 2 nodes", "--actor.num_nodes x --actor.num_gpus_per_node is 16, --vllm.num_engines x"),
         ("8 nodes", "--train.batch_size is 320, which is not a multiple of ranks x --train.micro_batch_size, 128"),
         *[(flags, f"error: {flags.split()[0]} is ") for flags in BAD_NUMBERS],
