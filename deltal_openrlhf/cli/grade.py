@@ -180,6 +180,9 @@ def _read(path: str, unmarked: str | None) -> Iterator[Line | str]:
                 continue
             try:
                 fields = json.loads(raw)
+            except json.JSONDecodeError as error:
+                yield f"line {number}: not JSON ({error.msg} at column {error.pos + 1})"  # the error's own line is 1
+                continue
             except (ValueError, RecursionError) as error:
                 yield f"line {number}: not JSON ({error})"
                 continue

@@ -143,6 +143,7 @@ def test_bad_lines_are_named_and_do_not_stop_the_rest(tmp_path):
     assert len(result.stdout.splitlines()) == 2
     for number in range(2, 11):
         assert f"line {number}: " in result.stderr
+    assert "line 2: not JSON (Expecting property name enclosed in double quotes at column 2)\n" in result.stderr
     assert "line 3: no field 'pred'; it has gold" in result.stderr
     assert "9 bad lines were left out" in result.stderr
     assert "Traceback" not in result.stderr
