@@ -62,7 +62,7 @@ def check_placement(args: Arguments) -> None:
     """Raise ValueError for engines that get no weights, and for GPUs, engines and ranks that cannot share a placement."""
     if args.vllm.sync_with_ray and args.vllm.sync_backend == "gloo":
         raise ValueError(
-            "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in the host; leave out --vllm.sync_with_ray"
+            "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in OpenRLHF; leave out --vllm.sync_with_ray"
         )
     if not args.vllm.num_engines:
         raise ValueError(

@@ -93,7 +93,7 @@ def check_cores(args: Arguments) -> None:
     for name, group in worker_groups(args).items():
         if group.num_gpus_per_node > cores:
             raise ValueError(
-                f"--{name}.num_gpus_per_node is {group.num_gpus_per_node} (8 is the host's default); without a GPU every rank needs a "
+                f"--{name}.num_gpus_per_node is {group.num_gpus_per_node} (8 is OpenRLHF's default); without a GPU every rank needs a "
                 f"core, so allowed are 1 to {cores}"
             )
 

@@ -142,7 +142,7 @@ class _Run:
             _say(f"{len(mended)} known faults of OpenRLHF are mended in this run, the log lists them")
             self.console = QuietConsole(Path(args.ckpt.output_dir))
             _say(*self.start.warnings())  # into the log too
-        _say(*(f"host fault mended: {line}" for line in mended))
+        _say(*(f"fault of OpenRLHF mended: {line}" for line in mended))
 
     def ray_init_bound(self) -> AbstractContextManager[None]:
         """The host's ray.init, after all its checks: workers get process.prepare, a CPU logical GPUs."""

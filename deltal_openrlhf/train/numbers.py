@@ -71,7 +71,7 @@ RANGES: dict[str, Range] = {
     "rollout.micro_batch_size": SIZE,
     "rollout.n_samples_per_prompt": SIZE,
     "rollout.max_tokens_per_gpu": _or_none(SIZE),
-    "rollout.temperature": POSITIVE._replace(allowed="more than 0: the host divides the logits by it"),
+    "rollout.temperature": POSITIVE._replace(allowed="more than 0: OpenRLHF divides the logits by it"),
     "rollout.top_p": PART,
     "vllm.num_engines": _or_none(COUNT),  # check_placement says why not 0
     "vllm.tensor_parallel_size": SIZE,

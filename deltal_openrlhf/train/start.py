@@ -71,7 +71,7 @@ class Start:
             )
         if settings.mode == "deltal" and args.train.dynamic_batch_enable:
             lines.append(
-                "--train.dynamic_batch_enable: the host sorts each rollout by length and takes optimizer steps in that order, so steps "
+                "--train.dynamic_batch_enable: OpenRLHF sorts each rollout by length and takes optimizer steps in that order, so steps "
                 "differ in length; static micro batches (without the flag) take them at random"
             )
         if self.resumed is not None:

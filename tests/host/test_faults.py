@@ -19,7 +19,7 @@ def test_dynamic_batches_with_zero_2_are_announced():
 def test_announcements_are_lines_of_a_console():
     """At most two lines of 120 characters, without Markdown links."""
     for fault in FAULTS:
-        line = f"host fault mended: {fault.host} Now: {fault.now}"
+        line = f"fault of OpenRLHF mended: {fault.host} Now: {fault.now}"
         assert "](" not in line and len(line) <= 240, line
 
 
