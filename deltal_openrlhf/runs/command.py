@@ -98,8 +98,13 @@ def with_nearest_flag(message: str, flags: Collection[str]) -> str:
     if unknown is None:
         return message
     known = [flag[2:] for flag in flags if flag.startswith("--")]
-    near = nearest(unknown[2:].partition("=")[0].replace("-", "_"), known, prefix="--")
+    near = nearest_flag(unknown[2:].partition("=")[0].replace("-", "_"), known, prefix="--")
     return f"{message}; {near}" if near else message
+
+
+def nearest_flag(name: str, known: Collection[str], prefix: str = "") -> str | None:
+    """nearest(), for flags without dashes. Hugging Face's name of the learning rate is the commonest wrong one."""
+    return nearest(name.replace("learning_rate", "lr"), known, prefix)
 
 
 def check_numbers(
@@ -127,11 +132,14 @@ def check_folder(path: Path | None) -> None:
 def nearest(name: str, known: Collection[str], prefix: str = "") -> str | None:
     """ "the nearest known one is 'seeds'", or "the nearest known ones are" those of which name is a part; None if none is near.
 
-    prefix: stands before each in the answer. The parts of actor.lr_warmup_ratio and overlays/8gpu are all words between . _ / and -, and
-    what these join.
+    prefix: stands before each in the answer. First come names that only have more groups: actor.adam.lr for actor.lr. The parts of
+    actor.lr_warmup_ratio and overlays/8gpu are all words between . _ / and -, and what these join.
     """
+    groups = re.compile(r"(^|\.)" + r"\.(.*\.)?".join(map(re.escape, name.split("."))) + "$")
     part = re.compile(rf"(^|[._/-]){re.escape(name)}($|[._/-])")
-    close = difflib.get_close_matches(name, list(filter(part.search, known)), n=3, cutoff=0)
+    close: list[str] = []
+    for like in (groups, part):
+        close = close or difflib.get_close_matches(name, list(filter(like.search, known)), n=3, cutoff=0)
     close = close or difflib.get_close_matches(name, known, n=1)
     if not close:
         return None

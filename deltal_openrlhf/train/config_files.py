@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from deltal_openrlhf.runs.command import flags_of, nearest, underscored
+from deltal_openrlhf.runs.command import flags_of, nearest_flag, underscored
 from deltal_openrlhf.runs.yaml_values import dotted, read_with_lines
 
 NOT_IN_FILES = ("config", "dry_run", "help")
@@ -110,8 +110,7 @@ def _action(parser: argparse.ArgumentParser, setting: Setting) -> argparse.Actio
     if setting.key not in known:
         if setting.key in NOT_IN_FILES:
             raise ValueError(f"{setting.where}: {setting.key!r} is for the command line only")
-        # The name that Hugging Face gives the learning rate is the commonest wrong key.
-        near = nearest(setting.key.replace("learning_rate", "lr"), known) or "deltal train --help lists the known ones"
+        near = nearest_flag(setting.key, known) or "deltal train --help lists the known ones"
         raise ValueError(f"{setting.where}: unknown key {setting.key!r}; {near}")
     return known[setting.key]
 

@@ -20,12 +20,16 @@ HELP_END = (
 
 
 def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
-    """Add this package's flags, extend the choices of the host's --actor.loss_agg_mode, and make a bad flag end in one line."""
+    """Add this package's flags, extend the choices of the host's --actor.loss_agg_mode, and make a bad flag end in one line.
+
+    An abbreviation is a bad flag, of the host's as of ours: with the next flag that is added it could mean another.
+    """
     parser.prog = prog
     parser.usage = "%(prog)s --config NAME_OR_FILE [any flag of openrlhf.cli.train_ppo_ray]"
     parser.description = "Train with OpenRLHF's PPO and ∆L normalization."
     parser.epilog = f"{HELP_END}\n\n  {prog} --config math-deltal --config overlays/8gpu --dry_run"
     parser.formatter_class = Paragraphs
+    parser.allow_abbrev = False
     hosts = len(parser._action_groups)
     parser.error = lambda message: fail(with_nearest_flag(message, flags_of(parser)), prog)  # type: ignore[method-assign]
     host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
@@ -193,8 +197,7 @@ def _add_measurement_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_backend_flags(parser: argparse.ArgumentParser) -> None:
-    """Add --backend and the flags of every installed backend. An abbreviation of one of these flags is an unknown flag."""
-    before = len(parser._actions)
+    """Add --backend and the flags of every installed backend."""
     installed = list(backends.installed())
     group = parser.add_argument_group("training backend", "the flags of a backend start with its name")
     group.add_argument(
@@ -207,11 +210,6 @@ def _add_backend_flags(parser: argparse.ArgumentParser) -> None:
     )
     for backend in installed:
         backend.add_flags(parser)
-    ours = parser._actions[before:]
-    abbreviated = parser._get_option_tuples
-    parser._get_option_tuples = lambda option_string: [  # type: ignore[method-assign]
-        match for match in abbreviated(option_string) if match[0] not in ours
-    ]
 
 
 def _installed_backend(name: str) -> str:

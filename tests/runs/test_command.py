@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from deltal_openrlhf.runs.command import OneLineParser, check_numbers, nearest, run_command
+from deltal_openrlhf.runs.command import OneLineParser, check_numbers, nearest, nearest_flag, run_command
 from deltal_openrlhf.runs.packages import installed_version, installed_versions
 
 KNOWN = ("rollout.temperature", "eval.temperature", "actor.adam.lr", "actor.lr_warmup_ratio", "actor.num_gpus_per_node")
@@ -19,6 +19,7 @@ KNOWN = ("rollout.temperature", "eval.temperature", "actor.adam.lr", "actor.lr_w
         ("rollout.temperatur", "the nearest known one is 'rollout.temperature'"),
         ("temperature", "the nearest known ones are 'eval.temperature', 'rollout.temperature'"),
         ("actor.adam", "the nearest known one is 'actor.adam.lr'"),
+        ("actor.lr", "the nearest known one is 'actor.adam.lr'"),  # not actor.lr_warmup_ratio
         ("warmup", "the nearest known one is 'actor.lr_warmup_ratio'"),
         ("gpus", "the nearest known one is 'actor.num_gpus_per_node'"),
         ("--actor.adam.lrr", "the nearest known one is 'actor.adam.lr'"),
@@ -84,6 +85,11 @@ def test_an_interrupted_command_says_how_to_resume(number, code, how, capsys):
     assert {signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)} == {signal.SIG_IGN}
     assert status == code
     assert capsys.readouterr().err == f"deltal x: {how}; the same command resumes where it stopped\n"
+
+
+@pytest.mark.parametrize("name", ["actor.learning_rate", "actor.adam.learning_rate", "learning_rate"])
+def test_the_learning_rate_of_hugging_face_is_known(name):
+    assert nearest_flag(name, KNOWN, prefix="--") == "the nearest known one is '--actor.adam.lr'"
 
 
 def test_a_command_that_ends_by_itself_leaves_the_signals_as_they_were():

@@ -95,6 +95,7 @@ def test_false_and_null_take_back_what_an_earlier_file_has_set(write):
             "actor: {adam: {learning_rate: 1}}",
             "a.yaml:1: unknown key 'actor.adam.learning_rate'; the nearest known one is 'actor.",
         ),
+        ("actor.learning_rate: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr'"),
         ("max_new_tokens: 5", "unknown key 'max_new_tokens'; the nearest known one is 'rollout.max_new_tokens'"),
         ("lr: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),
         ("learning_rate: 1", "the nearest known ones are 'actor.muon.lr', 'actor.adam.lr', 'critic.muon.lr'"),

@@ -47,6 +47,9 @@ RUNS = {
     "8 nodes": [*config("math-deltal", "overlays/2nodes"), "--dry_run", *EIGHT_NODES],
     "unknown flag": [*MATH, "--dry_run", "--actor.adam.lrr", "1"],
     "unknown flags": [*MATH, "--dry_run", "--adam.lr", "1", "--y"],
+    "name of Hugging Face": ["--dry_run", "--actor.learning-rate", "1e-6"],
+    "abbreviated": ["--dry_run", "--loss_ag", "deltal"],
+    "abbreviated, OpenRLHF's": ["--dry_run", "--actor.num_gpus=2"],
     "unlike any": [*MATH, "--dry_run", "--qqqqqqqqqqqqqqqqqq"],
     "8 nodes, micro batches of 1": [
         *config("math-deltal", "overlays/2nodes"),
@@ -120,6 +123,12 @@ def real(tmp_path_factory) -> dict[str, tuple]:
         ("no file", "error: none.yaml: no such file, and no shipped recipe has this name; `deltal recipes` lists them"),
         ("unknown flag", "unrecognized arguments: --actor.adam.lrr 1; the nearest known one is '--actor.adam.lr'"),
         ("unknown flags", "--adam.lr 1 --y; the nearest known ones are '--actor.adam.lr', '--critic.adam.lr'"),
+        (
+            "name of Hugging Face",
+            "--actor.learning-rate 1e-6; the nearest known ones are '--actor.muon.lr', '--actor.adam.lr'\n",
+        ),
+        ("abbreviated", "unrecognized arguments: --loss_ag deltal; the nearest known one is '--loss_agg'\n"),
+        ("abbreviated, OpenRLHF's", "--actor.num_gpus=2; the nearest known one is '--actor.num_gpus_per_node'\n"),
         ("unlike any", "error: unrecognized arguments: --qqqqqqqqqqqqqqqqqq\n"),
     ],
 )
