@@ -75,7 +75,7 @@ def _run(argv: list[str]) -> int:
     if argv[0] not in COMMANDS:
         print(f"deltal: {unknown_command(argv[0])}", file=sys.stderr)
         return 2
-    collector.rest_while_importing()
+    collector.rest_in_imports()
     try:
         # Imported here: doctor has to run where train cannot.
         return importlib.import_module(COMMANDS[argv[0]].module).main(argv[1:]) or 0

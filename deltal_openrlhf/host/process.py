@@ -24,6 +24,7 @@ def prepare() -> None:
     DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py). A model's own Python runs only if allowed (remote_code.py). vLLM
     calls this function in each of its processes (entry point). It does not import torch.
     """
+    collector.rest_in_imports()
     toolkit.prepare()
     flash_attn.install()
     cpu.install()
@@ -40,7 +41,6 @@ def prepare_worker() -> None:
 
     Ray calls this in every worker before the first task (worker_process_setup_hook). The worker ends when the driver tells it to.
     """
-    collector.rest_while_importing()
     os.environ[_OF_A_RUN] = str(os.getpid())
     stacks.offer()
     outlive_stop_signals()

@@ -23,9 +23,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if name not in self.actions:
             return None
-        for finder in sys.meta_path:
-            if finder is self:
-                continue
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             spec = finder.find_spec(name, path, target)
             if spec is not None and spec.loader is not None:
                 self._extend(spec.loader, self.actions[name])

@@ -4,6 +4,7 @@ Order: device, host check, the host's parser with our flags and those of the --c
 code 2), and only then torch, the host's trainers and Ray; with --dry_run a report in their place.
 """
 
+import gc
 import importlib
 import sys
 import traceback
@@ -17,7 +18,6 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.host import bindings, command_line, process, published, remote_code
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import OtherMode
-from deltal_openrlhf.runs import collector
 from deltal_openrlhf.runs.command import FAILED
 from deltal_openrlhf.runs.leftovers import Leftovers
 from deltal_openrlhf.runs.reader import READER_LEFT, reader_left, until_reader_leaves
@@ -43,10 +43,11 @@ def main(argv: list[str] | None = None) -> None:
     Ends the process with 0, 2 (bad flags), 130 (Ctrl-C), 143 (SIGTERM or SIGUSR1, see signals.exit_status), 141 (nobody reads its output
     any more) or 1 (anything else).
     """
-    collector.rest_while_importing()
     argv = sys.argv[1:] if argv is None else argv
     run = _Run()
-    sys.exit(until_reader_leaves(lambda: run.guarded(lambda: _train(run, argv))))
+    status = until_reader_leaves(lambda: run.guarded(lambda: _train(run, argv)))
+    gc.freeze()  # else Python walks all that was imported once more as it ends, for over a second
+    sys.exit(status)
 
 
 def _train(run: "_Run", argv: list[str]) -> None:
