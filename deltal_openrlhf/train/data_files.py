@@ -1,4 +1,4 @@
-"""Checks that the local files of the flags exist. data_rows.py checks their content."""
+"""Checks that model, prompts and reward are given and that the local files of the flags exist. data_rows.py checks their content."""
 
 import glob
 from pathlib import Path
@@ -27,8 +27,28 @@ def missing_models(args: Arguments, *, of_workers: bool = True) -> list[str]:
     return [f"--{flag} {name}: no such folder" for flag, name in missing if of_workers or flag.startswith("actor.")]
 
 
+def missing_flags(args: Arguments) -> list[str]:
+    """One line for everything without which OpenRLHF runs on no command line; none if all is given."""
+    needed = {
+        "a model (--actor.model_name_or_path)": args.actor.model_name_or_path,
+        "prompts (--data.prompt_dataset)": args.data.prompt_dataset,
+        "a reward (--reward.remote_url, --reward.model_name_or_path or --train.agent_func_path)": has_reward(args),
+    }
+    if missing := [what for what, value in needed.items() if not value]:
+        return [
+            f"not given: {', '.join(missing)}; a recipe gives all, as in `deltal train --config countdown-deltal --dry_run`, and "
+            "`deltal quickstart` needs none"
+        ]
+    return []
+
+
+def has_reward(args: Arguments) -> bool:
+    """Whether any flag says where rewards come from."""
+    return bool(args.reward.remote_url or args.reward.model_name_or_path or args.train.agent_func_path)
+
+
 def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
-    """One line for each flag whose local files are missing, with the command that makes them where there is one.
+    """missing_flags(), and one line for each flag whose local files are missing, with the command that makes them where there is one.
 
     An unknown deltal:NAME counts as a missing file, and its line names the nearest one. A name without a known ending may be on the hub,
     unless it is written as a path.
@@ -41,7 +61,7 @@ def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
     if of_workers:
         flags.append(("reward.remote_url", args.reward.remote_url, CODE_ENDINGS))
         flags.append(("train.agent_func_path", args.train.agent_func_path, CODE_ENDINGS))
-    lines = []
+    lines = missing_flags(args)
     for flag, names, endings in flags:
         files = [name.split("@")[0].strip() for name in (names or "").split(",")]
         try:

@@ -16,7 +16,7 @@ from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.standins import flash_attn
 from deltal_openrlhf.train import checks, disk, elsewhere, gpus, model_hub, numbers, run_data
 from deltal_openrlhf.train.credentials import resolve_wandb_key
-from deltal_openrlhf.train.data_files import missing_files, missing_models
+from deltal_openrlhf.train.data_files import has_reward, missing_files, missing_flags, missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
 from deltal_openrlhf.train.user_files import check_user_files
 
@@ -112,6 +112,8 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
         args.ds.tensor_parallel_size = layout.replica
     checks.check_batch_sizes(args, backend)
     check_reward_source(args)
+    if not has_reward(args):  # in a dry run too: OpenRLHF's own checks would end in a traceback
+        raise ValueError(missing_flags(args)[0])
     checks.check_save_rollouts(args)
     check_data_flags(args)
     if missing := missing_models(args, of_workers=not has_workers_elsewhere):

@@ -13,10 +13,29 @@ from deltal_openrlhf.host import bindings, command_line, published
 BAD = "actor.adam.lr: [1e-6\nloss_agg: deltal\n"
 RECIPE = """data: {prompt_dataset: data/countdown/train.jsonl, max_len: 1280}
 actor: {model_name_or_path: m}
+reward.remote_url: deltal:countdown
 rollout.max_new_tokens: 1024
 """
+LIST = """eval.dataset: [a.jsonl, there.jsonl]
+data.prompt_dataset: there.jsonl
+actor.model_name_or_path: m
+reward.model_name_or_path: r
+"""
 HEAVY = {"torch", "transformers", "ray", "vllm", "deepspeed", "datasets", "numpy", "aiohttp"}
+GIVEN = "--actor.model_name_or_path m --data.prompt_dataset there.jsonl"
+LACKING = (
+    "; a recipe gives all, as in `deltal train --config countdown-deltal --dry_run`, and `deltal quickstart` needs none"
+)
 REFUSED = {
+    "": "not given: a model (--actor.model_name_or_path), prompts (--data.prompt_dataset), a reward (--reward.remote_url, "
+    f"--reward.model_name_or_path or --train.agent_func_path){LACKING}",
+    "--reward.model_name_or_path r --eval.dataset a.jsonl": "not given: a model (--actor.model_name_or_path), prompts "
+    f"(--data.prompt_dataset){LACKING}",
+    f"{GIVEN} --reward.remote_url r.py": "--reward.remote_url: not there: r.py",
+    f"{GIVEN} --reward.remote_url deltal:mth": "--reward.remote_url: deltal:mth is not a reward of this package; the nearest known one is "
+    "'deltal:math'",
+    "--config list.yaml": "--eval.dataset: not there: a.jsonl",
+    "--config list.yaml --data.prompt_dataset=x.jsonl@train": "--data.prompt_dataset: not there: x.jsonl",
     "--config missing.yaml": "missing.yaml: no such file, and no shipped recipe has this name",
     "--config bad.yaml": "bad.yaml:2: not YAML: ",
     "--config=bad.yaml --dry_run": "bad.yaml:2: not YAML: ",
@@ -28,11 +47,6 @@ REFUSED = {
     "--loss_agg deltall": "argument --loss_agg: invalid choice: 'deltall'",
     "--config recipe.yaml": "--data.prompt_dataset: not there: data/countdown/train.jsonl; make such files with deltal data countdown "
     "--source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024 --out data/countdown --tokenizer m --max_prompt_tokens 256 ",
-    "--config list.yaml --actor.adam.lr 1": "--eval.dataset: not there: a.jsonl",
-    "--data.prompt_dataset=x.jsonl@train --config list.yaml": "--data.prompt_dataset: not there: x.jsonl",
-    "--reward.remote_url deltal:mth": "--reward.remote_url: deltal:mth is not a reward of this package; the nearest known one is "
-    "'deltal:math'",
-    "--reward.remote_url r.py": "--reward.remote_url: not there: r.py",
     "--config recipe.yaml --data.prompt_dataset there.jsonl --train.agent_func_path a.py": "--train.agent_func_path: not there: a.py",
 }
 CODE = """
@@ -54,7 +68,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "bad.yaml").write_text(BAD)
     (folder / "misspelt.yaml").write_text("actor.adam.rate: 1e-6\n")
     (folder / "recipe.yaml").write_text(RECIPE)
-    (folder / "list.yaml").write_text("eval.dataset: [a.jsonl, there.jsonl]\n")
+    (folder / "list.yaml").write_text(LIST)
     (folder / "there.jsonl").write_text("{}\n")
     return folder
 

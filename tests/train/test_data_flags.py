@@ -4,7 +4,7 @@ import pytest
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.arguments import ALL_ROWS
-from deltal_openrlhf.train.data_files import missing_models
+from deltal_openrlhf.train.data_files import missing_flags, missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
 
 ONE = ["--data.prompt_dataset", "one.jsonl"]
@@ -68,3 +68,17 @@ def test_models_that_are_named_by_a_path_have_to_be_there():
         "--critic.model_name_or_path /no/such: no such folder",
     ]
     assert missing_models(host_arguments("--actor.model_name_or_path", "Qwen/Qwen2.5-3B")) == []
+
+
+@pytest.mark.parametrize("reward", ["reward.remote_url", "reward.model_name_or_path", "train.agent_func_path"])
+def test_a_model_prompts_and_any_source_of_rewards_are_enough(reward):
+    """Every command line that OpenRLHF runs has these."""
+    given = {"actor.model_name_or_path": "m", "data.prompt_dataset": "hub/set", reward: "x"}
+    assert (
+        missing_flags(host_arguments(*(word for flag, value in given.items() for word in (f"--{flag}", value)))) == []
+    )
+    for left_out in given:
+        rest = [word for flag, value in given.items() if flag != left_out for word in (f"--{flag}", value)]
+        (line,) = missing_flags(host_arguments(*rest))
+        named = [flag for flag in given if f"--{flag}" in line]
+        assert line.startswith("not given: ") and named == [left_out]

@@ -86,6 +86,7 @@ RUNS |= {
         *"--data.max_samples 16 --ckpt.save_steps 9 --eval.dataset odd.jsonl --eval.steps 1".split(),
     ],
     "length, no checkpoint": [*SHORT, "--ckpt.disable_ds", "--ckpt.save_steps", "1", "--actor.lr_warmup_ratio", "0"],
+    "no reward": [word for word in SHORT if word not in ("--reward.remote_url", "http://127.0.0.1:1/")],
     "one GPU": """--dry_run --reward.remote_url http://127.0.0.1:1/ --data.prompt_dataset prompts.jsonl --algo.kl.init_coef 0
         --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 8
         --actor.num_nodes 1 --actor.num_gpus_per_node 1 --vllm.num_engines 1""".split(),
@@ -249,7 +250,12 @@ def test_a_rollout_has_the_steps_that_the_strategy_of_the_backend_counts(flags, 
 
 
 def test_the_last_lines_say_whether_a_real_start_would_begin(real):
-    assert real["one GPU"][1].endswith("\n\nA real start would begin.\n")
+    assert real["length"][1].endswith("\n\nA real start would begin.\n")
+    (lacking,) = [line for line in lines(real["one GPU"][1]) if line.startswith("not given: ")]
+    assert lacking.startswith("not given: a model (--actor.model_name_or_path); a recipe gives all, ")
+    code, _, err = real["no reward"]
+    assert code == 2 and err.startswith("deltal train: error: not given: a reward (--reward.remote_url, ")
+    assert err.count("\n") == 1
     out = real["countdown-deltal"][1]
     verdict, *reasons = out[out.index("A real start would be refused here") :].splitlines()
     assert verdict == "A real start would be refused here, for 3 reasons:"
