@@ -10,15 +10,18 @@ PAPERS_NAMES = {
     "dapo": "token-mean",
     "grpo": "seq-mean-token-mean",
     "drgrpo": "seq-mean-token-sum-norm",
+    "deltal": "deltal",
+    "∆l": "deltal",  # the increment
+    "δl": "deltal",  # the letter
 }
-"""What papers call them, without spaces, hyphens and "norm"."""
+"""What papers call them, in small letters, without spaces, hyphens and "norm"."""
 SCOPES = ("step", "rollout", "group")
 """What `deltal` normalises over; aggregation.py has the list of their meaning."""
 
 
 def mode(name: str) -> str:
     """A value of --loss_agg, for argparse, which checks it against MODES. Raises ArgumentTypeError for a paper's name, with ours."""
-    if meant := PAPERS_NAMES.get(re.sub(r"[-_. ]|norm$", "", name.lower())):
+    if name not in MODES and (meant := PAPERS_NAMES.get(re.sub(r"[-_. ]|norm$", "", name.lower()))):
         raise argparse.ArgumentTypeError(f"{name} is called {meant} here")
     return name
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.modes import MODES, SCOPES
+from deltal_openrlhf.modes import MODES, SCOPES, mode
 from deltal_openrlhf.runs.command import OneLineParser
 from megatron_ext.layout import ParallelLayout
 from megatron_ext.modules import MODULES, Modules, chosen
@@ -67,7 +67,7 @@ def parser() -> OneLineParser:
         help="responses of a micro batch (default 3)",
     )
     add("--max_tokens", type=int, metavar="N", help="tokens of a micro batch, in place of --micro_batch_size")
-    add("--mode", choices=MODES, default="deltal", help="loss aggregation (default deltal)")
+    add("--mode", type=mode, choices=MODES, default="deltal", help="loss aggregation (default deltal)")
     add("--alpha", type=float, metavar="X", help="exponent of deltal (default 0.75)")
     add("--scope", choices=SCOPES, help="responses over which deltal normalises (default step)")
     add("--kl", action="store_true", help="add the k3 KL loss")

@@ -131,7 +131,9 @@ def _check_flags_fit(args: Arguments, mode: str) -> None:
     unfit = [(flag, value, modes) for flag, value, modes in flags if value is not None and mode not in modes]
     if not unfit:
         return
-    message = f"{', '.join(f'{flag} is {value}' for flag, value, _ in unfit)}, but --loss_agg is {mode}; "
+    # GSPO has one mode, whatever --loss_agg says.
+    why = f"--loss_agg is {mode}" if mode == args.actor.loss_agg_mode else f"--actor.policy_loss_type gspo is {mode}"
+    message = f"{', '.join(f'{flag} is {value}' for flag, value, _ in unfit)}, but {why}; "
     if len(unfit) == 1:
         message += f"it is allowed with --loss_agg {' and '.join(unfit[0][2])} only"
     else:

@@ -152,18 +152,26 @@ class QuickStart:
 
     def _next(self) -> list[str]:
         """What a user may do after it."""
-        other = "token-mean" if self.args.loss_agg == "deltal" else "deltal"
-        words = [
-            "--model",
-            self.training.start,
-            "--loss_agg",
-            other,
-            "--out",
-            self.out.with_name(f"{self.out.name}-{other}"),
-        ]
-        lines = [f"\nnext, the same start with another aggregation: deltal quickstart {shlex.join(map(str, words))}"]
-        if shutil.which("deltal") is None:
-            lines.append(f"  source {Path(sys.prefix, 'bin', 'activate')} puts deltal on the PATH")
+        args, lines = self.args, []
+        if args.loss_agg == "deltal":
+            words = [
+                "--model",
+                self.training.start,
+                "--loss_agg",
+                "token-mean",
+                "--steps",
+                args.steps,
+                "--seed",
+                args.seed,
+            ]
+            words += ["--shuffle_rewards"] if args.shuffle_rewards else []
+            words += ["--out", self.out.with_name(f"{self.out.name}-token-mean")]
+            lines.append(
+                f"\nnext, another aggregation from the same start: deltal quickstart {shlex.join(map(str, words))}"
+            )
+        activate = Path(sys.prefix, "bin", "activate")
+        if shutil.which("deltal") is None and activate.exists():
+            lines.append(f"source {activate} puts deltal on the PATH")
         return lines
 
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 REPORT_PACKAGES = ("matplotlib", "scipy", "markupsafe")
 """What `deltal diagnose` and `deltal compare` make their reports with."""
-BASE = {name: name for name in ("torch", "numpy", "packaging", "psutil", "rich", "shtab", "tqdm")} | {"yaml": "pyyaml"}
+BASE = {name: name for name in ("numpy", "packaging", "psutil", "rich", "shtab", "tqdm")} | {"yaml": "pyyaml"}
 """What the package itself depends on: module -> package. `pip install --no-deps` leaves them out."""
 EXTRAS = {
     "rewards": (
@@ -27,7 +27,7 @@ EXTRAS = {
     "models": ("gguf",),
 }
 """Extra of this package -> the modules that it brings. pip can install these."""
-PIPELINE = ("openrlhf", "vllm", "ray", "deepspeed", "transformers")
+PIPELINE = ("torch", "openrlhf", "vllm", "ray", "deepspeed", "transformers")
 """The modules that scripts/setup.sh installs as one environment."""
 SETUP = "bash scripts/setup.sh in a clone makes the environment that this machine needs"
 

@@ -18,9 +18,10 @@ _USER_OF_URL = re.compile(r"(\w://)[^/\s'\"?#,]*@")
 _QUERY_OF_URL = re.compile(r"(\w://[^\s'\"?#,]*\?)[^\s'\",]+")
 _UNRECOGNIZED = "unrecognized arguments: "
 """How argparse begins when it shows words of the command line."""
-_AMBIGUOUS = re.compile(r"(ambiguous option: [^\s=]+=)\S+")
 _LONG_WORD = re.compile(r"(?<![\w./-])(?!--)[\w-]{32,}(?![\w./-])")
-_VALUE = re.compile(r"(--[\w.-]*(?:wandb[\w.-]*key|api[_-]?key|password|secret|token)(?:=| ))(?!--)\S+", re.IGNORECASE)
+_VALUE = re.compile(
+    r"(--[\w.-]*(?:wandb[\w.-]*[._-]k\w*|api[_-]?key|password|secret|token)(?:=| ))(?!--)\S+", re.IGNORECASE
+)
 
 
 class Key(str):
@@ -54,6 +55,5 @@ def redacted(text: str) -> str:
             text = text.replace(value, HIDDEN)
     if "://" in text:
         text = _QUERY_OF_URL.sub(rf"\1{HIDDEN}", _USER_OF_URL.sub(rf"\1{HIDDEN}@", text))
-    text = _AMBIGUOUS.sub(rf"\1{HIDDEN}", text)
     said, mark, words = text.partition(_UNRECOGNIZED)
     return said + mark + _LONG_WORD.sub(HIDDEN, _VALUE.sub(rf"\1{HIDDEN}", words)) if mark else text

@@ -82,7 +82,8 @@ def with_origin(message: str, origins: Mapping[str, str]) -> str:
     if "is allowed with" in message:  # flags of one loss, under another that was asked for later
         nulls = ", ".join(f"`{key}: null`" for key in places)
         remedy = f"; {nulls} in a later --config file {'takes it' if len(places) == 1 else 'take them'} back"
-    return f"{message} (set in {', '.join(places.values())}{remedy})"
+    where = ", ".join(places.values() if len(keys) == 1 else (f"{place} (--{key})" for key, place in places.items()))
+    return f"{message} (set in {where}{remedy})"
 
 
 def read(name: str) -> Iterator[Setting]:

@@ -11,6 +11,7 @@ from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import planned_steps as steps
 from deltal_openrlhf.host.optimizer_flags import WITH_LEAST_RATE
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.host.worker_groups import models_of_run
 from deltal_openrlhf.reports.numbers import count, rate
 from deltal_openrlhf.runs.redaction import shown
 from deltal_openrlhf.train import gpus
@@ -82,7 +83,8 @@ def report(start: Start, given: Given) -> str:
     changed, refused = _on_this_device(start)
     if notes := _run_notes(start) + changed:
         lines += ["", "Notes", *(f"  {note}" for note in notes)]
-    return "\n".join([*lines, "", *_verdict(start, missing_files(start.args) + refused)])
+    refused = missing_files(start.args, of_workers=not gpus.joins_cluster()) + refused
+    return "\n".join([*lines, "", *_verdict(start, refused)])
 
 
 def _flags(start: Start, given: Given) -> list[str]:
@@ -204,8 +206,9 @@ def _checkpoints(args: Arguments, total: int | None) -> tuple[str, str]:
     """How often one is saved, and why. total: the PPO steps of the run, None if unknown."""
     ckpt, flag = args.ckpt, f"--ckpt.save_steps is {args.ckpt.save_steps}"
     if ckpt.disable_ds:
-        return "none", "--ckpt.disable_ds; the model is saved at the end"
-    best = args.eval.dataset and args.eval.steps > 0 and ckpt.best_metric_key != "none"
+        folders = "; --ckpt.save_hf saves models between" if ckpt.save_hf else ""
+        return "none to resume from", f"--ckpt.disable_ds{folders}; the model is saved at the end"
+    best = args.eval.dataset and ckpt.best_metric_key != "none" and 0 < args.eval.steps <= (total or math.inf)
     if ckpt.save_steps > 0 and (total is None or ckpt.save_steps <= total):
         every = "every PPO step" if ckpt.save_steps == 1 else f"every {ckpt.save_steps:,} PPO steps"
         return every, "--ckpt.save_steps" + (", and after each best evaluation" if best else "")
@@ -258,7 +261,15 @@ def _verdict(start: Start, refused: Sequence[str]) -> list[str]:
         ]
     if start.is_finished:
         return ["A real start would do nothing, because this run has ended."]
-    return ["A real start would begin." if start.on_cpu else "A real start would begin if it finds the GPUs."]
+    unseen = [] if start.on_cpu else ["the GPUs"]
+    unseen += ["the reward service"] if "://" in (start.args.reward.remote_url or "") else []
+    models = [name for _, name in models_of_run(start.args) if not Path(name).is_dir()]
+    unseen += ["what is on the hub"] if models or start.data.unread else []
+    return [
+        f"A real start would begin, unless it finds a fault in {' or '.join(unseen)}."
+        if unseen
+        else "A real start would begin."
+    ]
 
 
 def _text(value: Any) -> str:

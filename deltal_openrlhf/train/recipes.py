@@ -170,8 +170,8 @@ def recipe_of(args: Arguments) -> str | None:
 
 
 def recipe_with_mode(args: Arguments) -> str | None:
-    """The recipe of the same task and family as the run's, with the run's --loss_agg: the one that sets least besides."""
-    if (given := recipe_of(args)) is None:
+    """The recipe of the same task and family as the run's, with the run's --loss_agg: the one that sets least besides. None for GSPO."""
+    if (given := recipe_of(args)) is None or args.actor.policy_loss_type == "gspo":
         return None
     like = EXPERIMENTS[Path(given).stem]
     found = {

@@ -72,6 +72,10 @@ def test_defaults():
             "--deltal.scope group needs groups",
         ),
         (
+            "--actor.policy_loss_type gspo --alpha 0.5",
+            "--alpha is 0.5, but --actor.policy_loss_type gspo is seq-mean-token-mean; it is allowed with --loss_agg deltal only",
+        ),
+        (
             "--loss_agg deltal --actor.policy_loss_type gspo",
             "--actor.policy_loss_type gspo does not go with --loss_agg deltal",
         ),

@@ -158,9 +158,9 @@ def test_whole_command_with_a_stand_in_for_training(tmp_path, monkeypatch, capsy
     assert "held-out accuracy" in said
     page = (tmp_path / "out" / "report.html").read_text()
     assert "last evaluation, held-out" in page and "No evaluations" not in page
-    again = said[said.index("next, the same start with another aggregation: deltal quickstart ") :].splitlines()[0]
+    again = said[said.index("next, another aggregation from the same start: deltal quickstart ") :].splitlines()[0]
     parsed = command_line.parse(shlex.split(again.partition("deltal quickstart ")[2]))
-    assert (parsed.model, parsed.loss_agg) == (str(tmp_path / "out" / "start"), "token-mean")
+    assert (parsed.model, parsed.loss_agg, parsed.steps) == (str(tmp_path / "out" / "start"), "token-mean", 2)
     assert parsed.out == tmp_path / "out-token-mean"
 
     assert command_line.main(arguments) == 0

@@ -44,6 +44,9 @@ REFUSED = {
     "'--rollout.n_samples_per_prompt'",
     "--megatron.tensor_parallel_sise 2": "unrecognized arguments: --megatron.tensor_parallel_sise 2; the nearest known",
     "--actor.adam.lr fast": "argument --actor.adam.lr: invalid float value: 'fast'",
+    "--loss_agg ∆L": "argument --loss_agg: ∆L is called deltal here",
+    "--loss_agg ΔL-norm": "argument --loss_agg: ΔL-norm is called deltal here",
+    "--loss_agg Dr.GRPO": "argument --loss_agg: Dr.GRPO is called seq-mean-token-sum-norm here",
     "--loss_agg deltall": "argument --loss_agg: invalid choice: 'deltall'",
     "--config recipe.yaml": "--data.prompt_dataset: not there: data/countdown/train.jsonl; make such files with deltal data countdown "
     "--source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024 --out data/countdown --tokenizer m --max_prompt_tokens 256 ",

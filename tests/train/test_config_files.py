@@ -187,7 +187,8 @@ def test_a_refusal_names_the_file_of_the_value_and_how_to_take_it_back():
         "--rollout.top_p is allowed with deltal only; --train.seed is allowed with deltal only"
     )
     assert config_files.with_origin(several, origins) == (
-        f"{several} (set in a.yaml:3, b.yaml:1; `alpha: null`, `rollout.top_p: null` in a later --config file take them back)"
+        f"{several} (set in a.yaml:3 (--alpha), b.yaml:1 (--rollout.top_p); `alpha: null`, `rollout.top_p: null` in a later --config "
+        "file take them back)"
     )
     assert config_files.with_origin("--rollout.top_p is 2", origins) == "--rollout.top_p is 2 (set in b.yaml:1)"
     for same in (

@@ -7,6 +7,8 @@ import pytest
 from support.host_arguments import host_arguments
 from support.launches import launch_all, lines
 from support.recipe_settings import CONFIGS, MADE_OF, OVERLAYS, PROMPT, config
+from support.run_data import save_tokenizer
+from transformers import LlamaConfig
 
 from deltal_openrlhf import backends
 from deltal_openrlhf.train import dry_run
@@ -85,7 +87,13 @@ RUNS |= {
         *"--algo.advantage.estimator gae --critic.num_gpus_per_node 1 --critic.freezing_steps 1 --actor.optim muon".split(),
         *"--data.max_samples 16 --ckpt.save_steps 9 --eval.dataset odd.jsonl --eval.steps 1".split(),
     ],
+    "length, models only": [
+        *SHORT,
+        *"--ckpt.disable_ds --ckpt.save_hf --eval.dataset odd.jsonl --eval.steps 1000".split(),
+    ],
+    "length, no evaluation": [*SHORT, *"--eval.dataset odd.jsonl --eval.steps 1000".split()],
     "length, no checkpoint": [*SHORT, "--ckpt.disable_ds", "--ckpt.save_steps", "1", "--actor.lr_warmup_ratio", "0"],
+    "all here": [*SHORT, "--actor.model_name_or_path", "model", "--reward.remote_url", "deltal:math"],
     "no reward": [word for word in SHORT if word not in ("--reward.remote_url", "http://127.0.0.1:1/")],
     "one GPU": """--dry_run --reward.remote_url http://127.0.0.1:1/ --data.prompt_dataset prompts.jsonl --algo.kl.init_coef 0
         --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 8
@@ -98,6 +106,8 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     """name -> (exit status, stdout, stderr) of every run."""
     folder = tmp_path_factory.mktemp("empty")
     (folder / "prompts.jsonl").write_text('{"input": "2 + 3?", "label": "5"}\n' * 200)
+    LlamaConfig().save_pretrained(folder / "model")
+    save_tokenizer(folder / "model")
     (folder / "odd.jsonl").write_text('{"input": "2 + 3?", "label": "5"}\n' * 205)
     (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
@@ -206,10 +216,20 @@ def test_the_dry_run_says_what_overlays_come_to(real):
             ],
         ),
         (
+            "length, models only",
+            [
+                "checkpoints none to resume from --ckpt.disable_ds; --ckpt.save_hf saves models between; the model is saved at the end"
+            ],
+        ),
+        (
+            "length, no evaluation",
+            ["checkpoints none before the end --ckpt.save_steps is -1; the model is saved at the end"],
+        ),
+        (
             "length, no checkpoint",
             [
                 "learning rate 1e-6 --actor.adam.lr; cosine_with_min_lr down to 1e-7, no warm-up",
-                "checkpoints none --ckpt.disable_ds; the model is saved at the end",
+                "checkpoints none to resume from --ckpt.disable_ds; the model is saved at the end",
             ],
         ),
         (
@@ -250,7 +270,9 @@ def test_a_rollout_has_the_steps_that_the_strategy_of_the_backend_counts(flags, 
 
 
 def test_the_last_lines_say_whether_a_real_start_would_begin(real):
-    assert real["length"][1].endswith("\n\nA real start would begin.\n")
+    unseen = "the reward service or what is on the hub"
+    assert real["length"][1].endswith(f"\n\nA real start would begin, unless it finds a fault in {unseen}.\n")
+    assert real["all here"][1].endswith("\n\nA real start would begin.\n")
     (lacking,) = [line for line in lines(real["one GPU"][1]) if line.startswith("not given: ")]
     assert lacking.startswith("not given: a model (--actor.model_name_or_path); a recipe gives all, ")
     code, _, err = real["no reward"]

@@ -83,7 +83,7 @@ def real(tmp_path_factory) -> dict[str, tuple]:
         ),
         (
             "other loss",
-            "math-deltal.yaml:9; `alpha: null`, `deltal.scope: null`, `deltal.max_length: null` in a later --config file take ",
+            "math-deltal.yaml:9 (--deltal.max_length); `alpha: null`, `deltal.scope: null`, `deltal.max_length: null` in a later --config ",
         ),
         ("other loss", "; --config math-dapo-norm is the recipe with token-mean\n"),
         ("other loss of DAPO", "; --config countdown-dapo-neither is the recipe with token-mean\n"),
