@@ -9,6 +9,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -144,7 +145,8 @@ def api_page() -> Iterator[str]:
         elif callable(value):
             yield from _with_docstring("##", name, value)
         elif not name.startswith("__"):
-            yield f"## `{name}`\n\n{_code(f'{name} = {value}')}\n\n{about[name]}"
+            values = ", ".join(map(json.dumps, value))  # ruff formats Python in pages too
+            yield f"## `{name}`\n\n{_code(f'{name} = ({values})')}\n\n{about[name]}"
 
 
 def _docstrings_of_constants() -> dict[str, str]:
