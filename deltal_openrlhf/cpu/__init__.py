@@ -15,11 +15,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from deltal_openrlhf.cpu.environment import environment, ray_init_arguments
+from deltal_openrlhf.cpu.environment import chooses_threads, environment, ray_init_arguments
 from deltal_openrlhf.cpu.flags import adjust_flags, lookup
 from deltal_openrlhf.standins.on_import import on_import
 
-__all__ = ["adjust_flags", "environment", "install", "is_needed", "lookup", "ray_init_arguments", "set_environment"]
+__all__ = [
+    "adjust_flags",
+    "chooses_threads",
+    "environment",
+    "install",
+    "is_needed",
+    "lookup",
+    "ray_init_arguments",
+    "set_environment",
+]
 
 _installed = False
 

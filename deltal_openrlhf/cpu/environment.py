@@ -4,10 +4,17 @@ import json
 import os
 from typing import Any
 
+THREADS = "OMP_NUM_THREADS"
+_OURS = "DELTAL_CHOOSES_THREADS"
+"""Set where THREADS is not the user's."""
+
 # name -> (value, why). A value that the user has set wins.
 VARIABLES: dict[str, tuple[str, str]] = {
     "DS_ACCELERATOR": ("cpu", "DeepSpeed guesses its accelerator from what is importable; say it"),
-    "OMP_NUM_THREADS": ("1", "several processes share the cores; measured: a second thread makes no run faster"),
+    THREADS: (
+        "1",
+        "several processes share the cores; workers and engines of a large model get more (train/threads.py)",
+    ),
     "TORCHDYNAMO_DISABLE": ("1", "the host compiles its entropy, which on a CPU is a C++ compilation in every worker"),
     "TOKENIZERS_PARALLELISM": ("false", "tokenizers warns, or deadlocks, when a process with its threads forks"),
     "VLLM_ENABLE_V1_MULTIPROCESSING": ("0", "one process fewer for each engine, whose CPU worker has one of its own"),
@@ -29,16 +36,27 @@ OBJECT_STORE_BYTES = 512 * 1024**2
 
 def environment() -> dict[str, str]:
     """The variables for the driver and its workers, with the user's values where set."""
-    return {name: os.environ.get(name, value) for name, (value, _) in VARIABLES.items()}
+    ours = {_OURS: "1"} if chooses_threads() or THREADS not in os.environ else {}
+    return ours | {name: os.environ.get(name, value) for name, (value, _) in VARIABLES.items()}
 
 
-def ray_init_arguments(num_gpus: int) -> dict[str, Any]:
+def chooses_threads() -> bool:
+    """Whether environment() has set THREADS, in this process or in one that started it."""
+    return _OURS in os.environ
+
+
+def ray_init_arguments(num_gpus: int, threads: int = 1) -> dict[str, Any]:
     """Arguments of ray.init: the environment, and num_gpus logical GPUs to place the host's actors on.
+
+    threads: of each worker, unless the user has set them.
 
     With RAY_ADDRESS set (a running cluster, `ray job submit`) the resources are the cluster's: start it with
     `ray start --head --num-gpus N`. Variables that the submitted job sets itself are left to it (Ray refuses to set them twice).
     """
-    variables = {name: value for name, value in environment().items() if name not in _variables_of_submitted_job()}
+    variables = environment()
+    if _OURS in variables:
+        variables[THREADS] = str(threads)
+    variables = {name: value for name, value in variables.items() if name not in _variables_of_submitted_job()}
     runtime_env = {"env_vars": variables}
     if os.environ.get("RAY_ADDRESS"):
         return {"runtime_env": runtime_env}

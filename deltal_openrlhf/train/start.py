@@ -14,7 +14,7 @@ from deltal_openrlhf.host.reward_source import check_reward_source, probe_reward
 from deltal_openrlhf.host.saved_run import changed_length, check_resumed_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.standins import flash_attn
-from deltal_openrlhf.train import checks, disk, elsewhere, gpus, model_hub, numbers, run_data
+from deltal_openrlhf.train import checks, disk, elsewhere, gpus, model_hub, numbers, run_data, threads
 from deltal_openrlhf.train.credentials import resolve_wandb_key
 from deltal_openrlhf.train.data_files import has_reward, missing_files, missing_flags, missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
@@ -58,6 +58,10 @@ class Start:
         args, settings = self.args, self.settings
         if self.on_cpu:
             lines = [f"no CUDA here, running on the CPU ({'; '.join(self.notes) or 'no flag changed'})"]
+            if (number := threads.of_a_process(args)) > 1:
+                lines.append(
+                    f"{number} threads in each process, because of the size of the model; OMP_NUM_THREADS sets another number"
+                )
         else:
             lines = list(self.notes)
         lines.append(settings.describe())

@@ -114,6 +114,23 @@ def test_the_users_variables_win(monkeypatch):
     assert all(why for _, why in VARIABLES.values())
 
 
+def test_threads_are_the_users_or_ours(monkeypatch):
+    for name in ("RAY_ADDRESS", "OMP_NUM_THREADS", "DELTAL_CHOOSES_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def of_workers():
+        return cpu.ray_init_arguments(1, threads=3)["runtime_env"]["env_vars"]["OMP_NUM_THREADS"]
+
+    assert not cpu.chooses_threads()
+    cpu.set_environment()  # twice: the quick start starts a training
+    cpu.set_environment()
+    assert cpu.chooses_threads() and os.environ["OMP_NUM_THREADS"] == "1" and of_workers() == "3"
+    monkeypatch.delenv("DELTAL_CHOOSES_THREADS")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    cpu.set_environment()
+    assert not cpu.chooses_threads() and of_workers() == "7"
+
+
 def test_a_fresh_ray_gets_resources_and_a_running_one_does_not(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
