@@ -8,6 +8,9 @@ DIFFERENT = r"""
 0 | isn't 0
 0 | nor 0
 0 | 0 if n is odd
+000 | 000 if x is odd
+0.0 | 0.0 if x is odd
+7 | 7 + 00 odd
 0 | 0t
 0, 4 | not 0, 4
 8 | anything but x = 8

@@ -1,5 +1,6 @@
 """The grammar of short expressions, by recursive descent."""
 
+import re
 from fractions import Fraction
 
 from deltal_openrlhf.grading.function_names import ELEMENTARY, OF_SEVERAL
@@ -15,6 +16,7 @@ _INVERSES = {
     "sin": "arcsin", "cos": "arccos", "tan": "arctan", "sinh": "arsinh", "cosh": "arcosh", "tanh": "artanh",
 }  # fmt: skip
 _FUNCTION_LETTERS = set("fghFGH")
+_ZERO = re.compile(r"0+\.?0*|\.0+")
 
 
 class Parser(Cursor):
@@ -81,7 +83,7 @@ class Parser(Cursor):
         factors = 1
         while self.starts_factor(self.peek()):
             bare = (self.peek() or "")[0] in ".0123456789"
-            zero = "0" in self.tokens[self.position - 1 : self.position + 1]
+            zero = any(map(_ZERO.fullmatch, self.tokens[self.position - 1 : self.position + 1]))
             right = self._power()
             if bare and isinstance(right, Fraction) and isinstance(node, Fraction):
                 raise Malformed  # "2 3"
