@@ -154,13 +154,9 @@ class _Run:
         def init(*given: Any, runtime_env: dict[str, Any] | None = None, **options: Any) -> Any:
             args = self.start.args
             self.ray_started = True
-            from deltal_openrlhf.train import threads  # imports the hub's client
-
-            ours = (
-                cpu.ray_init_arguments(gpus.total(args), threads.of_a_process(args))
-                if self.on_cpu
-                else {"runtime_env": {}}
-            )
+            ours: dict[str, Any] = {"runtime_env": {}}
+            if self.on_cpu:
+                ours = cpu.ray_init_arguments(gpus.total(args), self.start.threads)
             hosts, own = runtime_env or {}, ours["runtime_env"]
             variables = {**hosts.get("env_vars", {}), **own.get("env_vars", {}), **remote_code.variables()}
             self.leftovers = Leftovers()

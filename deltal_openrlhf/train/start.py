@@ -49,6 +49,11 @@ class Start:
         """Whether the run has ended before, so that it would only export over its model."""
         return self.choice is not None and finished.is_finished(self.args)
 
+    @property
+    def threads(self) -> int:
+        """Threads of each process, where there is no GPU."""
+        return threads.of_a_process(self.args)
+
     def warnings(self) -> list[str]:
         """Earlier faults that the user has to see, on the console and in the log."""
         return self.choice.warnings(Path(self.args.ckpt.path)) if self.choice else []
@@ -58,9 +63,9 @@ class Start:
         args, settings = self.args, self.settings
         if self.on_cpu:
             lines = [f"no CUDA here, running on the CPU ({'; '.join(self.notes) or 'no flag changed'})"]
-            if (number := threads.of_a_process(args)) > 1:
+            if self.threads > 1:
                 lines.append(
-                    f"{number} threads in each process, because of the size of the model; OMP_NUM_THREADS sets another number"
+                    f"{self.threads} threads in each process, because of the size of the model; OMP_NUM_THREADS sets another number"
                 )
         else:
             lines = list(self.notes)
