@@ -60,7 +60,7 @@ def other_sign(gold: str, rng: random.Random) -> str | None:
     ):
         return None
     bare = gold.strip("$ .")
-    if not re.search(r"[1-9a-z]", bare) or re.fullmatch(r"[A-Za-z\s]+", bare):
+    if not re.search(r"[1-9a-z]", bare) or re.fullmatch(r"[A-Za-z\s]+|0[0.]*\s*\\?[a-zA-Z].*", bare):
         return None
     if re.fullmatch(r"-\s*[\w.\\{}]+", bare):
         return bare[1:]
