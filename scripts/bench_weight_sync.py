@@ -11,7 +11,6 @@ weights, or none.
 import argparse
 import json
 import os
-import socket
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.parity.spawn import rank_environment
 from deltal_openrlhf.quickstart.sizes import CPU
 from deltal_openrlhf.runs.files import records, write_atomically
+from deltal_openrlhf.runs.ports import hold_port
 
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": CPU.llama,  # the quick start's
@@ -54,9 +54,8 @@ def main() -> int:
         parser.error(f"--rounds is {options.rounds}, allowed is 1 or more")
     if not cpu.is_needed():
         parser.error("torch was built for GPUs, where weights are not sent in buckets")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ |= rank_environment(0, 1, probe.getsockname()[1], gpus=0)
+    held = hold_port("127.0.0.1")
+    os.environ |= rank_environment(0, 1, held.getsockname()[1], gpus=0)
     prepare()
     torch.set_num_threads(1)  # as OMP_NUM_THREADS says in a run, which comes too late here
     results = [bench(name, options.rounds) for name in options.models]

@@ -92,9 +92,10 @@ class Rank:
         """Where the ranks meet if this is the first one."""
         import ray
 
-        with socket.socket() as sock:
-            sock.bind(("", 0))
-            return ray.util.get_node_ip_address(), sock.getsockname()[1]
+        self._held = socket.socket()  # as runs/ports.py holds a port, until all ranks meet there
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("", 0))
+        return ray.util.get_node_ip_address(), self._held.getsockname()[1]
 
     def all_reduce(self, rank: int, size: int, address: tuple[str, int], backend: str, seconds: float) -> float:
         """Sum of rank + 1 over all ranks."""

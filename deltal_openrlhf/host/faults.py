@@ -336,6 +336,13 @@ FAULTS = (
         _always,
     ),
     Fault(
+        ENDING,
+        "A port that is chosen for a process group is let go until the group listens, and another process may take it.",
+        "The port is held until then.",
+        "tests/host/test_ports.py",
+        _always,
+    ),
+    Fault(
         SAFETY,
         "The wandb key, and passwords in `--reward.remote_url`, are printed and sent to wandb with all arguments.",
         "They are hidden everywhere.",

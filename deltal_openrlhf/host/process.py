@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.host import remote_code, toolkit
+from deltal_openrlhf.host import ports, remote_code, toolkit
 from deltal_openrlhf.runs import collector, leftovers, stacks
 from deltal_openrlhf.standins import flash_attn
 
@@ -21,14 +21,16 @@ _OF_A_RUN = "DELTAL_WORKER"
 def prepare() -> None:
     """Install flash-attn's stand-in if flash-attn is missing, and the CPU layer if torch has no CUDA. Idempotent.
 
-    DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py). A model's own Python runs only if allowed (remote_code.py). vLLM
-    calls this function in each of its processes (entry point). It does not import torch.
+    DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py). A model's own Python runs only if allowed (remote_code.py).
+    Ports of process groups are held until they are used (ports.py). vLLM calls this function in each of its processes (entry point). It
+    does not import torch.
     """
     collector.rest_in_imports()
     toolkit.prepare()
     flash_attn.install()
     cpu.install()
     remote_code.install()
+    ports.install()
     made_by_vllm = os.environ.get(_OF_A_RUN) not in (None, str(os.getpid()))  # in a worker
     leftovers.mark(temporary_files=made_by_vllm)
     if made_by_vllm:

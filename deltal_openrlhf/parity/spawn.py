@@ -22,6 +22,7 @@ import torch
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.process import prepare
 from deltal_openrlhf.parity import forkserver
+from deltal_openrlhf.runs.ports import hold_port
 from deltal_openrlhf.standins import ray_vllm
 
 GRACE = 2.0
@@ -50,6 +51,7 @@ class RankPool:
         self.world, self._console = world, console
         self._processes: list[Any] = []
         self._connections: list[Connection] = []
+        self._port: socket.socket | None = None
 
     def __enter__(self) -> "RankPool":
         return self
@@ -67,6 +69,8 @@ class RankPool:
             process.kill()
             process.join()
         self._processes, self._connections = [], []
+        if self._port is not None:
+            self._port.close()
 
     def call(self, function: Callable, *arguments: Any, timeout: float, last: bool = False) -> list[Any]:
         """[function(rank, *arguments) for every rank]. function: of a module; returns JSON values. timeout: seconds, a start included.
@@ -96,7 +100,8 @@ class RankPool:
 
     def _start(self, end: float) -> None:
         """Raises TimeoutError past `end`, RankFailed if the server died."""
-        gpus, port = gpus_to_use(), _free_port()
+        gpus, self._port = gpus_to_use(), hold_port("127.0.0.1")
+        port = self._port.getsockname()[1]
         context = forkserver.context()
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(self._console, "ab")) if self._console else None
@@ -206,9 +211,3 @@ def _receive(connection: Connection, rank: int, process: Any) -> dict[str, Any]:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return {"error": f"rank {rank} ended with {how}", "died": True, "time": time.monotonic()}
     return answer | {"died": False, "time": time.monotonic()}
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

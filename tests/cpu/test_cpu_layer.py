@@ -4,7 +4,6 @@ import importlib
 import importlib.machinery
 import json
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -17,6 +16,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.cpu import patches
 from deltal_openrlhf.cpu.weight_sync import GlooGroup
 from deltal_openrlhf.parity.spawn import run_on_ranks
+from deltal_openrlhf.runs.ports import hold_port
 from deltal_openrlhf.standins import bert_padding, flash_attn
 from deltal_openrlhf.standins.on_import import on_import
 from deltal_openrlhf.standins.patch import Patch
@@ -252,9 +252,8 @@ def _broadcast(rank: int, port: int) -> list:
 
 
 def test_a_broadcast_carries_the_tensor():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    held = hold_port("127.0.0.1")
+    port = held.getsockname()[1]
     sent = torch.arange(12.0).reshape(3, 4).tolist()
     assert run_on_ranks(2, _broadcast, port, timeout=60) == [[sent, sent], [sent, sent]]
 

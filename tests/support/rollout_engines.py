@@ -1,6 +1,5 @@
 """Rollout engines without vLLM and Ray: their halves of a weight sync run in threads of this process, over a real gloo group."""
 
-import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ import torch
 from deltal_openrlhf.cpu import weight_sync
 from deltal_openrlhf.host import weight_buckets
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.runs.ports import hold_port
 
 
 @dataclass
@@ -87,9 +87,8 @@ def engines(number: int, broken_by: str = "") -> Iterator[tuple[list[Engine], we
     """So many engines and the trainer's side of their group. Inside, a reference of Ray's is a future. broken_by: of the last engine."""
     from openrlhf.trainer.ray import ppo_actor
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    held = hold_port("127.0.0.1")
+    port = held.getsockname()[1]
     made = [Engine(port, rank, number + 1, broken_by if rank == number else "") for rank in range(1, number + 1)]
     group = weight_sync.GlooGroup("127.0.0.1", port, 0, number + 1)
     ray = SimpleNamespace(put=done, get=lambda refs: [ref.result(timeout=20) for ref in refs])
