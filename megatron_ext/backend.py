@@ -6,6 +6,7 @@ from typing import Any
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend
+from deltal_openrlhf.runs.faults import Faults
 from megatron_ext import features, flags, support
 from megatron_ext.layout import ParallelLayout
 
@@ -24,11 +25,15 @@ class Megatron:
         flags.add_flags(parser)
 
     def check(self, args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> ParallelLayout:
-        features.check_features(args, defaults)
-        layout = ParallelLayout.from_args(args)
-        flags.check_numbers(args, layout)
-        support.check_installed(on_cpu)
-        return layout
+        faults = Faults()
+        with faults.gathered():
+            features.check_features(args, defaults)
+        with faults.gathered():
+            flags.check_numbers(args, ParallelLayout.from_args(args))
+        with faults.gathered():
+            support.check_installed(on_cpu)
+        faults.refuse()
+        return ParallelLayout.from_args(args)
 
     def check_model(self, args: Arguments) -> None:
         support.check_model(args, ParallelLayout.from_args(args))

@@ -11,6 +11,7 @@ from typing import Any
 from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.features import EXACT, REFUSED, UNTOUCHED, Feature, table
+from deltal_openrlhf.runs.faults import Refused
 
 PARITY_TEST, PIPELINE_TEST = "tests/megatron_ext/test_parity.py", "tests/end_to_end/test_megatron_run.py"
 CHECKPOINT_TEST = "tests/megatron_ext/test_checkpoint.py"
@@ -155,19 +156,23 @@ FEATURES = (
 
 
 def check_features(args: Arguments, defaults: Mapping[str, Any]) -> None:
-    """Raise ValueError for a feature that this backend refuses.
+    """Raise Refused, a ValueError, for the features that this backend refuses.
 
     defaults: the parser's default of every flag that the run sets, by dest.
     """
-    for _, flags, why in REFUSED_FLAGS:
-        for flag in flags.split():
-            if flag in defaults and cpu.lookup(args, flag) != defaults[flag]:
-                raise ValueError(
-                    f"--{flag} is {cpu.lookup(args, flag)}, but --backend is megatron: {why}; it is allowed with --backend deepspeed only"
-                )
-    for feature in WITHOUT_A_FLAG:
-        if feature.on(args):
-            raise ValueError(f"{feature.flag} ({feature.name}) does not go with --backend megatron: {feature.why}")
+    refused = [
+        f"--{flag} is {cpu.lookup(args, flag)}, but --backend is megatron: {why}; it is allowed with --backend deepspeed only"
+        for _, flags, why in REFUSED_FLAGS
+        for flag in flags.split()
+        if flag in defaults and cpu.lookup(args, flag) != defaults[flag]
+    ]
+    refused += [
+        f"{feature.flag} ({feature.name}) does not go with --backend megatron: {feature.why}"
+        for feature in WITHOUT_A_FLAG
+        if feature.on(args)
+    ]
+    if refused:
+        raise Refused(map(ValueError, refused))
 
 
 if __name__ == "__main__":

@@ -94,10 +94,8 @@ def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
         except SystemExit as stop:
             code = stop.code
     if code:
-        lines = said.getvalue().strip().splitlines()
-        return _without_place(
-            lines[-1].removeprefix("deltal train: ").removeprefix("error: ").replace(f"{file}:", "line ")
-        )
+        first = next(line for line in said.getvalue().splitlines() if line.startswith("deltal train: "))
+        return _without_place(first.removeprefix("deltal train: ").removeprefix("error: ").replace(f"{file}:", "line "))
     missing = missing_files(read_flags(flags)[0])
     return missing[0] if missing else None
 

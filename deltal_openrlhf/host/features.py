@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.runs.faults import Refused
 
 EXACT, REFUSED, UNTOUCHED = "exact", "refused", "untouched"
 
@@ -104,9 +105,12 @@ FEATURES = (
 
 def check_features(args: Arguments, settings: LossSettings) -> None:
     """Raise ValueError for a feature that DeepSpeed runs refuse. The host's own loss, without this package's weights, allows them all."""
-    for feature in FEATURES:
-        if feature.status == REFUSED and settings.weighted and feature.on(args):
-            raise ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
+    if refused := [
+        ValueError(f"{feature.flag} ({feature.name}) does not go with {settings.describe()}: {feature.why}")
+        for feature in FEATURES
+        if feature.status == REFUSED and settings.weighted and feature.on(args)
+    ]:
+        raise Refused(refused)
     if args.train.dynamic_batch_enable and args.ds.zero_stage == 1 and args.ds.overlap_comm:
         raise ValueError("--ds.overlap_comm with --train.dynamic_batch_enable needs --ds.zero_stage 2 or 3, it is 1")
     if args.train.enable_ema and args.ds.tensor_parallel_size > 1:

@@ -7,23 +7,31 @@ from deltal_openrlhf import backends, cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend, Layout
 from deltal_openrlhf.host.worker_groups import worker_groups
+from deltal_openrlhf.rewards import named
+from deltal_openrlhf.runs.faults import Faults
 from deltal_openrlhf.train.gpus import ranks
+
+ROLLOUT = "--rollout.batch_size x --rollout.n_samples_per_prompt"
 
 
 def check_other_backends(args: Arguments, defaults: Mapping[str, Any]) -> None:
-    """Raise ValueError for a flag of another training backend.
+    """Raise Refused for flags of another training backend.
 
     defaults: the parser's value of every flag that is set, by dest.
     """
+    faults = Faults()
     for flag, default in defaults.items():
         name = flag.partition(".")[0]
         if name not in backends.REGISTRY or name == args.backend:
             continue
         value = cpu.lookup(args, flag)
         if value != default:
-            raise ValueError(
-                f"--{flag} is {value}, but --backend is {args.backend}; it is allowed with --backend {name} only"
+            faults.add(
+                ValueError(
+                    f"--{flag} is {value}, but --backend is {args.backend}; it is allowed with --backend {name} only"
+                )
             )
+    faults.refuse()
 
 
 def describe_layout(layout: Layout, args: Arguments) -> str:
@@ -36,21 +44,39 @@ def data_parallel_ranks(args: Arguments) -> int:
     return ranks(args.actor) // args.ds.ring_attn_size // args.ds.tensor_parallel_size
 
 
+def check_rollout_size(args: Arguments) -> None:
+    """Raise ValueError if a rollout has no whole number of optimizer steps, on whatever ranks."""
+    responses, step = args.rollout.batch_size * args.rollout.n_samples_per_prompt, args.train.batch_size
+    _check_multiple(ROLLOUT, responses, "--train.batch_size", step)
+
+
 def check_batch_sizes(args: Arguments, backend: Backend) -> None:
-    """Refuse batch sizes that leave micro batches over in every rollout. (A short last rollout is completed when it comes.)"""
+    """Raise Refused for batch sizes that leave micro batches over in every rollout. (A short last rollout is completed when it comes.)"""
+    shared = args.ds.ring_attn_size * args.ds.tensor_parallel_size
+    _check_multiple(
+        "--actor.num_nodes x --actor.num_gpus_per_node",
+        ranks(args.actor),
+        "--ds.ring_attn_size x --ds.tensor_parallel_size",
+        shared,
+    )
     data_parallel = data_parallel_ranks(args)
-    rollout = args.rollout.batch_size * args.rollout.n_samples_per_prompt
-    rollout_flags = "--rollout.batch_size x --rollout.n_samples_per_prompt"
-    step = args.train.batch_size
-    _check_multiple(rollout_flags, rollout, "--train.batch_size", step)
+    rollout, step = args.rollout.batch_size * args.rollout.n_samples_per_prompt, args.train.batch_size
+    parts = []
     if not backend.equal_micro_batches(args):
-        _check_multiple("--train.batch_size", step, "the number of data-parallel ranks", data_parallel)
-        return
-    micro = data_parallel * args.train.micro_batch_size
-    _check_multiple("--train.batch_size", step, "ranks x --train.micro_batch_size", micro)
-    if data_parallel > 1:  # else ranks would train on different numbers of responses
-        micro = data_parallel * args.rollout.micro_batch_size
-        _check_multiple(rollout_flags, rollout, "ranks x --rollout.micro_batch_size", micro)
+        parts.append(("--train.batch_size", step, "the number of data-parallel ranks", data_parallel))
+    else:
+        micro = data_parallel * args.train.micro_batch_size
+        parts.append(("--train.batch_size", step, "ranks x --train.micro_batch_size", micro))
+        if data_parallel > 1:  # else ranks would train on different numbers of responses
+            micro = data_parallel * args.rollout.micro_batch_size
+            parts.append((ROLLOUT, rollout, "ranks x --rollout.micro_batch_size", micro))
+    faults = Faults()
+    with faults.gathered():
+        check_rollout_size(args)
+    for part in parts:
+        with faults.gathered():
+            _check_multiple(*part)
+    faults.refuse()
 
 
 def _check_multiple(total_flags: str, total: int, part_flags: str, part: int) -> None:
@@ -59,27 +85,47 @@ def _check_multiple(total_flags: str, total: int, part_flags: str, part: int) ->
 
 
 def check_placement(args: Arguments) -> None:
-    """Raise ValueError for engines that get no weights, and for GPUs, engines and ranks that cannot share a placement."""
+    """Raise Refused for engines that get no weights, and for GPUs, engines and ranks that cannot share a placement."""
+    faults = Faults()
+    for check in (_check_engines, _check_shared_gpus, _check_reference, _check_critic):
+        with faults.gathered():
+            check(args)
+    faults.refuse()
+
+
+def _check_engines(args: Arguments) -> None:
+    faults = Faults()
     if args.vllm.sync_with_ray and args.vllm.sync_backend == "gloo":
-        raise ValueError(
-            "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in OpenRLHF; leave out --vllm.sync_with_ray"
+        faults.add(
+            ValueError(
+                "--vllm.sync_with_ray fails with --vllm.sync_backend gloo in OpenRLHF; leave out --vllm.sync_with_ray"
+            )
         )
     if not args.vllm.num_engines:
+        given = "not given" if args.vllm.num_engines is None else args.vllm.num_engines
+        faults.add(ValueError(f"--vllm.num_engines is {given}; responses come from vLLM only, so allowed is 1 or more"))
+    faults.refuse()
+
+
+def _check_shared_gpus(args: Arguments) -> None:
+    if not args.vllm.num_engines or not args.train.colocate_all or args.train.async_enable:
+        return
+    actor_gpus, engine_gpus = ranks(args.actor), args.vllm.num_engines * args.vllm.tensor_parallel_size
+    if engine_gpus != actor_gpus:
         raise ValueError(
-            f"--vllm.num_engines is {args.vllm.num_engines}; responses come from vLLM only, so allowed is 1 or more"
+            f"--actor.num_nodes x --actor.num_gpus_per_node is {actor_gpus}, --vllm.num_engines x --vllm.tensor_parallel_size is "
+            f"{engine_gpus}; with --train.colocate_all they share the GPUs, so they must be equal"
         )
-    actor_gpus = ranks(args.actor)
-    if args.train.colocate_all and not args.train.async_enable:
-        engine_gpus = args.vllm.num_engines * args.vllm.tensor_parallel_size
-        if engine_gpus != actor_gpus:
-            raise ValueError(
-                f"--actor.num_nodes x --actor.num_gpus_per_node is {actor_gpus}, --vllm.num_engines x --vllm.tensor_parallel_size is "
-                f"{engine_gpus}; with --train.colocate_all they share the GPUs, so they must be equal"
-            )
+
+
+def _check_reference(args: Arguments) -> None:
     colocated = args.train.colocate_all or args.train.colocate_actor_ref
     if colocated and args.algo.kl.init_coef > 0:
         _check_equal_sizes(args, "actor", "ref")
-    groups = worker_groups(args)
+
+
+def _check_critic(args: Arguments) -> None:
+    groups, actor_gpus = worker_groups(args), ranks(args.actor)
     if "critic" in groups and args.train.colocate_critic_reward:
         _check_equal_sizes(args, "critic", "reward")
     elif args.train.colocate_all:
@@ -97,6 +143,19 @@ def _check_equal_sizes(args: Arguments, one: str, other: str) -> None:
     if sizes[0] != sizes[1]:
         raise ValueError(
             f"--{one}.num_nodes, --{one}.num_gpus_per_node are {sizes[0]}, those of --{other} are {sizes[1]}; colocated they must be equal"
+        )
+
+
+def check_label_key(args: Arguments, *, has_our_service: bool = False) -> None:
+    """Raise ValueError if a reward of ours, which grades by labels, would get none. A user's own reward may need none.
+
+    has_our_service: whether `deltal serve-rewards` gives the rewards.
+    """
+    is_ours = has_our_service or (named.known(args.reward.remote_url) and not args.train.agent_func_path)
+    if is_ours and args.data.label_key is None:
+        raise ValueError(
+            f"--data.label_key is not given, but --reward.remote_url {args.reward.remote_url} grades by labels; allowed is the name of "
+            "their column, as in --data.label_key label"
         )
 
 

@@ -14,16 +14,18 @@ command line. The parser that owns the flag converts it and says what is allowed
 import argparse
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.runs.command import flags_of, nearest_flag, underscored
+from deltal_openrlhf.runs.faults import Faults, Unusable
 from deltal_openrlhf.runs.yaml_values import dotted, read_with_lines
+from deltal_openrlhf.train.command_words import raising, spellings
 
 NOT_IN_FILES = ("config", "dry_run", "help")
 COMMAND_LINE = "command line"
 _IS = re.compile(r"(?:^|, )--(?P<key>\S+) is ")
+_NAMED = re.compile(r"'([\w.]+)'")
 
 
 class Setting(NamedTuple):
@@ -48,27 +50,56 @@ class Expanded(NamedTuple):
     origins: dict[str, str]
 
 
-def expand(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Expanded:
-    """Put the flags of the --config files in front of those of the command line. Raises ValueError, in one line, for a fault of a file."""
+def expand(parser: argparse.ArgumentParser, argv: Sequence[str], faults: Faults | None = None) -> Expanded:
+    """Put the flags of the --config files in front of those of the command line.
+
+    faults: gets the faults of single settings, which are then left out. Raises ValueError, without it for any fault, else for files that
+    cannot be read.
+    """
     argv = underscored(argv, flags_of(parser))
     given = _given(parser, argv)
     merged: dict[str, tuple[Setting, list[str]]] = {}
+    found = Faults() if faults is None else faults
+    unread = Faults()
     for name in given.pop("config") or []:
         # Two keys of one file may mean the same flag: alpha and deltal.alpha.
         seen: dict[str, Setting] = {}
-        for setting in read(name):
-            action = _action(parser, setting)
-            if action.dest in seen:
-                raise ValueError(
-                    f"{setting.where}: {setting.key!r} is set twice, first as {seen[action.dest].key!r} in {seen[action.dest].where}"
-                )
-            seen[action.dest] = setting
-            if setting.value is None:
-                merged.pop(action.dest, None)
-            else:
-                merged[action.dest] = setting, _flags(parser, action, setting)
+        with unread.gathered():
+            for setting in read(name):
+                try:
+                    _merge(parser, setting, merged, seen)
+                except ValueError as error:
+                    found.add(Unusable(str(error), _meant(parser, setting, str(error))))
+    unread.refuse()
+    if faults is None:
+        found.refuse()
     origins = {dest: setting.where for dest, (setting, _) in merged.items()} | dict.fromkeys(given, COMMAND_LINE)
     return Expanded([flag for _, flags in merged.values() for flag in flags] + argv, origins)
+
+
+def _meant(parser: argparse.ArgumentParser, setting: Setting, error: str) -> list[str]:
+    """The flags, with dashes, whose value is not known after a fault of a setting: of an unknown key the nearest ones."""
+    action = parser._option_string_actions.get(f"--{setting.key}")
+    return spellings(parser, action) if action else [f"--{key}" for key in _NAMED.findall(error)]
+
+
+def _merge(
+    parser: argparse.ArgumentParser,
+    setting: Setting,
+    merged: dict[str, tuple[Setting, list[str]]],
+    seen: dict[str, Setting],
+) -> None:
+    """Put a setting of a file over those before it. seen: the file's own ones so far. Raises ValueError, in one line."""
+    action = _action(parser, setting)
+    if action.dest in seen:
+        raise ValueError(
+            f"{setting.where}: {setting.key!r} is set twice, first as {seen[action.dest].key!r} in {seen[action.dest].where}"
+        )
+    seen[action.dest] = setting
+    if setting.value is None:
+        merged.pop(action.dest, None)
+    else:
+        merged[action.dest] = setting, _flags(parser, action, setting)
 
 
 def with_origin(message: str, origins: Mapping[str, str]) -> str:
@@ -125,7 +156,7 @@ def _flags(parser: argparse.ArgumentParser, action: argparse.Action, setting: Se
         words = [f"--{setting.key}", *map(_plain_number, values)]
     else:
         words = [f"--{setting.key}={','.join(values)}"]
-    with _raising(parser):
+    with raising(parser):
         try:
             _, rest = parser.parse_known_args(words)
         except argparse.ArgumentError as error:
@@ -167,13 +198,3 @@ def _given(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, An
     )  # set_defaults() takes names of no flag too
     namespace, _ = parser.parse_known_args(list(argv), blank)
     return {dest: value for dest, value in vars(namespace).items() if value is not unset}
-
-
-@contextmanager
-def _raising(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """Inside this context, the parser raises ArgumentError instead of ending the process."""
-    ends, parser.exit_on_error = parser.exit_on_error, False
-    try:
-        yield
-    finally:
-        parser.exit_on_error = ends

@@ -32,7 +32,8 @@ def missing_flags(args: Arguments) -> list[str]:
     needed = {
         "a model (--actor.model_name_or_path)": args.actor.model_name_or_path,
         "prompts (--data.prompt_dataset)": args.data.prompt_dataset,
-        "a reward (--reward.remote_url, --reward.model_name_or_path or --train.agent_func_path)": has_reward(args),
+        f"a reward (--reward.remote_url {', '.join(named.FILES)}, a .py file or an address; --reward.model_name_or_path; or "
+        "--train.agent_func_path)": has_reward(args),
     }
     if missing := [what for what, value in needed.items() if not value]:
         return [

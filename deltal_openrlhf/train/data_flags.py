@@ -4,22 +4,29 @@ import math
 from pathlib import Path
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.runs.faults import Faults
 
 FLAGS = {"data.prompt_dataset": "data.prompt_split", "eval.dataset": "eval.split"}
 """The flag that names data sets, and that of their split."""
 
 
 def check_data_flags(args: Arguments) -> None:
-    """Raise ValueError, in one line, for a value with which the host would fail, or drop what it was told, once Ray has started."""
+    """Raise Refused, a ValueError, for values with which the host would fail, or drop what it was told, once Ray has started."""
+    faults = Faults()
     if args.data.max_samples < 1:
-        raise ValueError(f"--data.max_samples is {args.data.max_samples}, allowed is 1 or more")
-    _check_template(args.data.input_template)
-    _check_probabilities(args)
+        faults.add(ValueError(f"--data.max_samples is {args.data.max_samples}, allowed is 1 or more"))
+    with faults.gathered():
+        _check_template(args.data.input_template)
+    with faults.gathered():
+        _check_probabilities(args)
     if args.deltal.skip_long_prompts and args.data.max_images_per_prompt:
-        raise ValueError(
-            f"--deltal.skip_long_prompts counts the tokens of text, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}; "
-            "allowed is 0"
+        faults.add(
+            ValueError(
+                "--deltal.skip_long_prompts counts the tokens of text, but --data.max_images_per_prompt is "
+                f"{args.data.max_images_per_prompt}; allowed is 0"
+            )
         )
+    faults.refuse()
 
 
 def names_of(args: Arguments, flag: str) -> list[str]:

@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser, prog: str) -> None:
     parser.formatter_class = Paragraphs
     parser.allow_abbrev = False
     hosts = len(parser._action_groups)
-    parser.error = lambda message: fail(with_nearest_flag(message, flags_of(parser)), prog)  # type: ignore[method-assign]
+    parser.error = lambda message: fail(with_nearest_flag(message, flags_of(parser)), prog=prog)  # type: ignore[method-assign]
     host_mode = next(action for action in parser._actions if action.dest == MODE_FLAG)
     host_mode.choices, host_mode.type = MODES, mode
     credentials.hide(parser)
@@ -222,7 +222,8 @@ def _installed_backend(name: str) -> str:
     return name
 
 
-def fail(message: str, prog: str = "deltal train") -> NoReturn:
-    """One line on stderr, exit code 2."""
-    print(f"{prog}: error: {redacted(' '.join(str(message).split()))}", file=sys.stderr, flush=True)
+def fail(*messages: str, prog: str = "deltal train") -> NoReturn:
+    """One line on stderr for each message, exit code 2."""
+    for message in messages:
+        print(f"{prog}: error: {redacted(' '.join(str(message).split()))}", file=sys.stderr, flush=True)
     sys.exit(2)

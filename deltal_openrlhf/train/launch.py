@@ -6,25 +6,28 @@ code 2), and only then torch, the host's trainers and Ray; with --dry_run a repo
 
 import gc
 import importlib
+import io
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import bindings, command_line, process, published, remote_code
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.settings import OtherMode
-from deltal_openrlhf.runs.command import FAILED
+from deltal_openrlhf.runs.command import FAILED, flags_of, underscored
+from deltal_openrlhf.runs.faults import Faults, Refused
 from deltal_openrlhf.runs.leftovers import Leftovers
 from deltal_openrlhf.runs.reader import READER_LEFT, reader_left, until_reader_leaves
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import config_files, gpus, recipes
+from deltal_openrlhf.train.command_words import usable
 from deltal_openrlhf.train.console import QuietConsole
-from deltal_openrlhf.train.data_files import missing_files
 from deltal_openrlhf.train.flags import add_flags, fail
 from deltal_openrlhf.train.processes import ProcessTracker
 from deltal_openrlhf.train.reasons import reason
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from deltal_openrlhf.train.start import Start
 
 PROG = "deltal train"
+HOST_REFUSES = "OpenRLHF refuses these flags: "
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -55,14 +59,16 @@ def _train(run: "_Run", argv: list[str]) -> None:
     process.prepare()
     remote_code.choose(trust=False)  # until the flags are read
     if problems := published.problems_of_host():
-        fail(problems[0], PROG)
+        fail(problems[0], prog=PROG)
     run.on_cpu = cpu.is_needed()
     sys.argv = [PROG, *argv]
     with bindings.parser_bound(run.add_flags, run.check_flags):
         try:
-            args = command_line.parse()
+            args = run.parsed()
         except command_line.Changed as error:
-            fail(str(error), PROG)
+            fail(str(error), prog=PROG)
+        except Refused as refused:
+            fail(*(run.told(fault) for fault in refused.faults), prog=PROG)
     if args.dry_run:
         from deltal_openrlhf.train import dry_run
 
@@ -71,7 +77,7 @@ def _train(run: "_Run", argv: list[str]) -> None:
     from deltal_openrlhf.host import reward  # imports torch, Ray, vLLM and DeepSpeed
 
     if problems := bindings.check_host():  # files say what is installed, this what is imported
-        fail(problems[0], PROG)
+        fail(problems[0], prog=PROG)
     with (
         bindings.host_classes_bound(lambda: run.start.backend),
         reward.engines_bound(lambda: run.start.args),
@@ -96,36 +102,60 @@ class _Run:
         self.origins: dict[str, str] = {}
         self.defaults: dict[str, Any] = {}
         self.ray_started = False
+        self.faults = Faults()
+        self.given: Any = None
+        self.silence = ExitStack()
 
     def add_flags(self, parser: ArgumentParser) -> None:
         """Our flags on the host's parser, and the flags of the --config files in front of those of the command line."""
         add_flags(parser, PROG)
+        words = usable(parser, underscored(sys.argv[1:], flags_of(parser)), self.faults)
         try:
-            sys.argv[1:], self.origins = config_files.expand(parser, sys.argv[1:])
-        except ValueError as error:
-            fail(str(error), PROG)
+            sys.argv[1:], self.origins = config_files.expand(parser, words, self.faults)
+        except Refused as unread:
+            self.faults.add(unread)
+            raise
         self.defaults = {dest: parser.get_default(dest) for dest in self.origins}
+
+    def parsed(self) -> SimpleNamespace:
+        """The host's arguments, checked by us and by the host. Raises Refused with what both find."""
+        args = None
+        with ExitStack() as self.silence:
+            try:
+                args = command_line.parse()
+            except Exception as error:
+                if not self.faults or isinstance(error, command_line.Changed):
+                    raise
+                # The host refuses flags by assertions. What else it raises now may come from what we refused before.
+                if isinstance(error, AssertionError):
+                    self.faults.add(ValueError(f"{HOST_REFUSES}{error}"))
+        self.faults.refuse()
+        assert args is not None
+        return args
+
+    def told(self, fault: ValueError) -> str:
+        """The line about a fault, with the place in a file, and the recipe for another loss."""
+        message = config_files.with_origin(str(fault), self.origins)
+        recipe = recipes.recipe_with_mode(self.given) if isinstance(fault, OtherMode) and self.given else None
+        return (
+            f"{message}; --config {recipe} is the recipe with {self.given.actor.loss_agg_mode}" if recipe else message
+        )
 
     def check_flags(self, flat: Namespace) -> None:
         """Check all flags, put what was changed back into the host's flat ones, and announce the run."""
         remote_code.choose(getattr(flat, "deltal.trust_remote_code"))
-        given = command_line.hierarchize(flat)
-        # Before the imports of what else is checked, which take seconds.
-        missing = [] if given.dry_run else missing_files(given, of_workers=not gpus.joins_cluster())
-        if missing:
-            fail(missing[0], PROG)
+        self.given = given = command_line.hierarchize(flat)
         from deltal_openrlhf.host.faults import announcements
         from deltal_openrlhf.train import start
 
         try:
-            self.start = start.check(given, self.defaults, self.on_cpu)
+            self.start = start.check(given, self.defaults, self.on_cpu, self.faults)
         except ValueError as error:
-            message = config_files.with_origin(str(error), self.origins)
-            recipe = recipes.recipe_with_mode(given) if isinstance(error, OtherMode) else None
-            fail(
-                f"{message}; --config {recipe} is the recipe with {given.actor.loss_agg_mode}" if recipe else message,
-                PROG,
-            )
+            self.faults.add(error)
+            self.silence.enter_context(
+                redirect_stdout(io.StringIO())
+            )  # the host's warnings about a run that will not be
+            return
         args = self.start.args
         for key in vars(flat):
             setattr(flat, key, cpu.lookup(args, key))
@@ -202,7 +232,7 @@ class _Run:
             elif reader_left(error):
                 why, code = "nobody reads its output any more" if self.ray_started else None, READER_LEFT
             elif isinstance(error, AssertionError) and hasattr(self, "start") and not self.ray_started:
-                why, code = f"OpenRLHF refuses these flags: {error}", 2
+                why, code = f"{HOST_REFUSES}{error}", 2
             elif isinstance(error, gpus.NotThere):
                 why, code = str(error), 2
             else:

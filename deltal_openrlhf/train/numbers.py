@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from deltal_openrlhf import cpu
@@ -11,6 +11,7 @@ from deltal_openrlhf.host.optimizer_flags import WITH_LEAST_RATE
 from deltal_openrlhf.host.settings import longest_response
 from deltal_openrlhf.host.worker_groups import worker_groups
 from deltal_openrlhf.models.positions import num_positions
+from deltal_openrlhf.runs.faults import Faults, Unusable
 
 STEPS_ALONE = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),
@@ -132,12 +133,34 @@ RANGES: dict[str, Range] = {
 RANGES |= {f"{model}.{flag}": of for model in ("actor", "critic") for flag, of in OPTIMIZER.items()}
 
 
-def check_numbers(args: Arguments) -> None:
-    """Raise ValueError, in one line, for a value out of its range. args: hierarchical."""
-    for flag, of in (*RANGES.items(), *_ranges_of_run(args)):
+def check_numbers(args: Arguments, defaults: Mapping[str, Any] | None = None) -> None:
+    """Raise Refused, a ValueError, for all values out of their range. args: hierarchical.
+
+    defaults: the parser's value of every flag that is set, by dest. A flag out of its range is set back to its own, so that later checks
+    can calculate.
+    """
+    faults, defaults = Faults(), defaults or {}
+    _check_ranges(args, RANGES.items(), defaults, faults)
+    _check_ranges(args, _ranges_of_run(args), defaults, faults)  # calculated from the values of the first ones
+    with faults.gathered():
+        _check_kl_target(args)
+    faults.refuse()
+
+
+def _check_ranges(
+    args: Arguments, ranges: Iterable[tuple[str, Range]], defaults: Mapping[str, Any], faults: Faults
+) -> None:
+    for flag, of in ranges:
         value = cpu.lookup(args, flag)
-        if not of.fits(value):
-            raise ValueError(f"--{flag} is {_text(value)}, allowed is {of.allowed}")
+        if of.fits(value):
+            continue
+        faults.add(Unusable(f"--{flag} is {_text(value)}, allowed is {of.allowed}", [f"--{flag}"]))
+        if flag in defaults:
+            group, _, name = flag.rpartition(".")
+            setattr(cpu.lookup(args, group), name, defaults[flag])
+
+
+def _check_kl_target(args: Arguments) -> None:
     if args.algo.kl.target is not None and args.algo.kl.init_coef == 0:
         raise ValueError(
             f"--algo.kl.target is {args.algo.kl.target:g}, but --algo.kl.init_coef is 0: the coefficient stays 0, and there is no "

@@ -13,6 +13,7 @@ from deltal_openrlhf.host.resume import check_resumed_backend, check_resumed_los
 from deltal_openrlhf.host.reward_source import check_reward_source, probe_reward_services
 from deltal_openrlhf.host.saved_run import changed_length, check_resumed_run
 from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.runs.faults import Faults
 from deltal_openrlhf.standins import flash_attn
 from deltal_openrlhf.train import checks, disk, elsewhere, gpus, model_hub, numbers, run_data, threads
 from deltal_openrlhf.train.credentials import resolve_wandb_key
@@ -94,55 +95,82 @@ class Start:
         return lines
 
 
-def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
+def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool, faults: Faults | None = None) -> Start:
     """Check all flags, and set those that the device or the backend determines.
 
-    Raises ValueError, in one line. defaults: the parser's value of every flag that the run sets, by dest.
+    Raises Refused, a ValueError, with all that is wrong with the flags, else with the first row that is. defaults: the parser's value of
+    every flag that the run sets, by dest. faults: those found before.
     """
+    faults = Faults() if faults is None else faults
     is_real = not args.dry_run
     needs_gpus_here = is_real and not on_cpu and not gpus.joins_cluster()
     has_workers_elsewhere = is_real and not on_cpu and not needs_gpus_here and not gpus.here()
-    if needs_gpus_here and not gpus.here():
-        raise ValueError(
-            "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment, in a clone: "
-            "DELTAL_SETUP_CPU=1 bash scripts/setup.sh"
-        )
-    notes = resolve_wandb_key(args)
-    settings = LossSettings.from_args(args)
-    numbers.check_numbers(args)
-    numbers.check_loss_flags(args)
+    notes: list[str] = []
+    settings, layout = None, None
+    if not defaults and not faults and (missing := missing_flags(args)):
+        raise ValueError(missing[0])  # nothing is given, and this line says what gives all
+    with faults.gathered():
+        _check_gpus_here(needs_gpus_here)
+    with faults.gathered():
+        numbers.check_numbers(args, defaults)
+    with faults.gathered():
+        notes += resolve_wandb_key(args)
+    with faults.gathered():
+        settings = LossSettings.from_args(args)
+    with faults.gathered():
+        numbers.check_loss_flags(args)
     backend = backends.load(args.backend)
-    checks.check_other_backends(args, defaults)
-    # Before the backend's checks: that there is no GPU says more than what a loss cannot do.
-    notes += fit_device(args, backend, on_cpu) if is_real else []
-    layout = backend.check(args, defaults, on_cpu)
+    with faults.gathered():
+        checks.check_other_backends(args, defaults)
+    with faults.gathered():
+        # Before the backend's checks: that there is no GPU says more than what a loss cannot do.
+        notes += fit_device(args, backend, on_cpu) if is_real else []
+    with faults.gathered():
+        layout = backend.check(args, defaults, on_cpu)
     if layout is not None:
         # The host sends the same responses to this many ranks, one after the other.
         args.ds.tensor_parallel_size = layout.replica
-    checks.check_batch_sizes(args, backend)
-    check_reward_source(args)
-    if not has_reward(args):  # in a dry run too: OpenRLHF's own checks would end in a traceback
-        raise ValueError(missing_flags(args)[0])
-    checks.check_save_rollouts(args)
-    check_data_flags(args)
-    if missing := missing_models(args, of_workers=not has_workers_elsewhere):
-        raise ValueError(f"{missing[0]}; {elsewhere.NEEDED}" if has_workers_elsewhere else missing[0])
+    with faults.gathered():
+        checks.check_rollout_size(args)
+    if layout is not None or args.backend == backends.DEFAULT:  # else nobody knows how many ranks share a response
+        with faults.gathered():
+            checks.check_batch_sizes(args, backend)
+    for check_flags in (
+        check_reward_source,
+        checks.check_label_key,
+        checks.check_save_rollouts,
+        check_data_flags,
+        checks.check_placement,
+    ):
+        with faults.gathered():
+            check_flags(args)
+    with faults.gathered():
+        if needs_gpus_here and gpus.here():
+            gpus.check(args, gpus.here(), "this machine")
+    _check_files(args, faults, has_workers_elsewhere)
+    # What the model and the user's code say takes seconds. After a fault only what is here is asked.
+    name = args.actor.model_name_or_path
+    if not faults or (name and Path(name).is_dir()):
+        with faults.gathered():
+            notes += model_hub.ask_modelscope(args) if args.use_ms else []
+        with faults.gathered():
+            remote_code.check_models(args)
+            backend.check_model(args)
+        with faults.gathered():
+            numbers.check_positions(args)
+    if not has_workers_elsewhere:
+        with faults.gathered():
+            check_user_files(args)
+    if not faults:
+        with faults.gathered():
+            disk.check(args)  # of a whole run's size
+    faults.refuse()
+    assert settings is not None
     if has_workers_elsewhere:
         notes += elsewhere.notes(args)
-    checks.check_placement(args)
-    if needs_gpus_here:
-        gpus.check(args, gpus.here(), "this machine")
-    if args.use_ms:
-        notes += model_hub.ask_modelscope(args)
-    remote_code.check_models(args)
-    backend.check_model(args)
-    numbers.check_positions(args)
-    if is_real and (missing := missing_files(args, of_workers=not has_workers_elsewhere)):
-        raise ValueError(missing[0])
-    if not has_workers_elsewhere:
-        check_user_files(args)
-    disk.check(args)
-    data = run_data.read(args, has_our_service=is_real and probe_reward_services(args))
+    has_our_service = is_real and probe_reward_services(args)
+    checks.check_label_key(args, has_our_service=has_our_service)
+    data = run_data.read(args, has_our_service)
     remote_code.check_models(args, may_download=is_real)  # again: the hub has answered by now
     args.deltal.data = data.fingerprint()
     # Before the checkpoint is chosen: a run that still ends in these folders may save another one.
@@ -150,6 +178,30 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool) -> Start:
     choice = _check_resumed(args, settings, backend)
     args.deltal.resumed = choice.tag if choice else None
     return Start(args, settings, backend, layout, on_cpu, notes, choice, data, locks)
+
+
+def _check_gpus_here(needed: bool) -> None:
+    if needed and not gpus.here():
+        raise ValueError(
+            "torch was built for GPUs and sees none; submit to a Ray cluster, or make the CPU environment, in a clone: "
+            "DELTAL_SETUP_CPU=1 bash scripts/setup.sh"
+        )
+
+
+def _check_files(args: Arguments, faults: Faults, has_workers_elsewhere: bool) -> None:
+    """Add a fault for each model, data set or reward that is not given, or is not here.
+
+    A dry run shows flags without their files: it says what is missing next to other faults only.
+    """
+    lacking = [] if has_reward(args) else missing_flags(args)  # OpenRLHF's own checks would end in a traceback
+    for line in lacking:
+        faults.add(ValueError(line))
+    for line in missing_models(args, of_workers=not has_workers_elsewhere):
+        faults.add(ValueError(f"{line}; {elsewhere.NEEDED}" if has_workers_elsewhere else line))
+    if faults or not args.dry_run:
+        for line in missing_files(args, of_workers=not has_workers_elsewhere):
+            if line not in lacking:
+                faults.add(ValueError(f"a real start would be refused too: {line}" if args.dry_run else line))
 
 
 def fit_device(args: Arguments, backend: Backend, on_cpu: bool) -> list[str]:

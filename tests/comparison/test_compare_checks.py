@@ -36,6 +36,7 @@ FLAGS = {
     "vllm.sync_backend": "gloo",
     "vllm.enforce_eager": True,
     "reward.remote_url": str(REWARD),
+    "data.label_key": "label",
 }
 CASES = {
     "both": ({}, None, None),
@@ -154,7 +155,8 @@ print(json.dumps(found))
 def messages(tmp_path_factory) -> dict[str, tuple[str | None, str | None]]:
     """What the check says, with both engines: the real parser of the host, in one process."""
     folder = tmp_path_factory.mktemp("checks")
-    (folder / "train.jsonl").write_text('{"input": "1 2 make [ 3 ]", "label": "3"}\n' * 4)
+    row = {"input": "1 2 make [ 3 ]", "label": json.dumps({"numbers": [1, 2], "target": 3})}
+    (folder / "train.jsonl").write_text((json.dumps(row) + "\n") * 4)
     words = ["<pad>", "<eos>", "<unk>", "1", "2", "3", "make", "[", "]", " "]
     split = pre_tokenizers.Split(Regex(r"\s|\S+"), "isolated")  # the reward asks for the prompt as it was
     for name, dropout in (("start", 0.0), ("dropout", 0.1)):

@@ -32,7 +32,6 @@ def test_it_is_said_on_console_and_in_the_log_and_the_workers_hear_which_is_whol
     choice = Choice("global_step5", ["global_step7 (a.pt: its checksum differs)"], has_checksums=True)
     made = start.Start(args, None, None, None, False, [], choice, None)
     monkeypatch.setenv(remote_code.VARIABLE, "0")
-    monkeypatch.setattr(launch, "missing_files", lambda args, of_workers: [])
     monkeypatch.setattr(start, "check", lambda *given: made)
     monkeypatch.setattr(start.Start, "lines", lambda self: [])
     flat = Namespace(**{"deltal.trust_remote_code": False, "dry_run": False, "deltal.resumed": None})

@@ -93,7 +93,10 @@ RUNS |= {
     ],
     "length, no evaluation": [*SHORT, *"--eval.dataset odd.jsonl --eval.steps 1000".split()],
     "length, no checkpoint": [*SHORT, "--ckpt.disable_ds", "--ckpt.save_steps", "1", "--actor.lr_warmup_ratio", "0"],
-    "all here": [*SHORT, "--actor.model_name_or_path", "model", "--reward.remote_url", "deltal:math"],
+    "all here": [
+        *SHORT,
+        *"--actor.model_name_or_path model --reward.remote_url deltal:math --data.label_key label".split(),
+    ],
     "no reward": [word for word in SHORT if word not in ("--reward.remote_url", "http://127.0.0.1:1/")],
     "one GPU": """--dry_run --reward.remote_url http://127.0.0.1:1/ --data.prompt_dataset prompts.jsonl --algo.kl.init_coef 0
         --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 8
@@ -276,7 +279,9 @@ def test_the_last_lines_say_whether_a_real_start_would_begin(real):
     (lacking,) = [line for line in lines(real["one GPU"][1]) if line.startswith("not given: ")]
     assert lacking.startswith("not given: a model (--actor.model_name_or_path); a recipe gives all, ")
     code, _, err = real["no reward"]
-    assert code == 2 and err.startswith("deltal train: error: not given: a reward (--reward.remote_url, ")
+    assert code == 2 and err.startswith(
+        "deltal train: error: not given: a reward (--reward.remote_url deltal:math, deltal:countdown, "
+    )
     assert err.count("\n") == 1
     out = real["countdown-deltal"][1]
     verdict, *reasons = out[out.index("A real start would be refused here") :].splitlines()

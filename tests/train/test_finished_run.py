@@ -29,7 +29,6 @@ def command(tmp_path, monkeypatch):
 
     def run(*flags):
         made = checked(*flags)
-        monkeypatch.setattr(launch, "missing_files", lambda *given, **how: [])
         monkeypatch.setattr(start, "check", lambda *given: made)
         monkeypatch.setattr(start.Start, "lines", lambda self: ["begins"])
         launch._Run().check_flags(Namespace(**{"deltal.trust_remote_code": False, "dry_run": False}))

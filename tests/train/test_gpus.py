@@ -223,7 +223,7 @@ launch.main(sys.argv[1:])
 
 def test_a_machine_with_too_few_gpus_is_refused_before_ray(tmp_path):
     """The real command on a machine with one GPU: a torch built for CUDA is simulated. With --train.colocate_all the same run fits."""
-    (tmp_path / "reward.py").write_text("")
+    (tmp_path / "reward.py").write_text("def reward_func(queries, prompts, labels): ...\n")
     (tmp_path / "prompts.jsonl").write_text('{"input": "1", "label": ""}\n')
     flags = [
         *(
@@ -250,7 +250,8 @@ def test_a_machine_with_too_few_gpus_is_refused_before_ray(tmp_path):
         cwd=tmp_path,
     )
     assert process.returncode == 2, process.stdout + process.stderr
-    assert process.stderr.splitlines()[-1].startswith("deltal train: error: this run asks for 2 GPUs: 1 for actor (")
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("deltal train: ")]
+    assert line.startswith("deltal train: error: this run asks for 2 GPUs: 1 for actor (")
     assert "; this machine has 1; with --train.colocate_all" in process.stderr
     assert not any(path.name == "ray" for path in tmp_path.iterdir())
     gpus.check(host_arguments(*flags, "--train.colocate_all"), 1, "this machine")

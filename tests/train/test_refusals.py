@@ -25,6 +25,10 @@ BAD_NUMBERS = {  # all ranges: test_numbers.py
     "--train.async_queue_size 0": "allowed is 1 or more",
     "--ds.ring_attn_size 0": "allowed is 1 or more",
 }
+FIVE_KINDS = """--loss_agg delta --alpha 1 --actor.adam.lr -1 --rollout.batch_size 4 --rollout.n_samples_per_prompt 4 --train.batch_size 7
+    --data.max_len 16 --rollout.max_new_tokens 8 --data.prompt_dataset none.jsonl --reward.remote_url deltal:math --backend megatron
+    --megatron.tensor_parallel_size 3 --ds.zero_stage two --actor.model_name_or_path short --data.label_key label
+    --algo.advantage.estimator group_norm --actor.num_gpus_per_node 1 --actor.lr 1 --algo.kl.init_coef 0 --config five.yaml""".split()
 RUNS = {
     "other loss": [*MATH, "--dry_run", "--loss_agg", "token-mean"],
     "other loss of DAPO": [*config("countdown-dapo-deltal"), "--dry_run", "--loss_agg", "token-mean"],
@@ -57,10 +61,28 @@ RUNS = {
     ],
 }
 RUNS |= {flags: [*MATH, "--dry_run", *flags.split()] for flags in BAD_NUMBERS}
+RUNS |= {f"five kinds {dry}": [*FIVE_KINDS, *["--dry_run"] * dry] for dry in (True, False)}
+RUNS |= {
+    # Without the recipe's --data.label_key. The last one's reward is the user's own.
+    f"no label, {reward}": [*SMALL, *LOCAL, "--algo.advantage.estimator", "group_norm", "--algo.kl.init_coef", "0"]
+    + ["--rollout.n_samples_per_prompt", "4", "--reward.remote_url", reward, "--dry_run"]
+    for reward in ("deltal:math", "deltal:countdown", str(REWARD), "own.py")
+}
 RUNS |= {
     "longer than the model": [*MATH, "--dry_run", "--actor.model_name_or_path", "short"],
     "broken reward file": [*MATH, "--dry_run", "--reward.remote_url", "broken.py"],
 }
+
+ALSO = {
+    "three GPUs": ["is 1280, which is not a multiple of ranks x --rollout.micro_batch_size, 6"],
+    "no engine": ["OpenRLHF refuses these flags: Only support `--packing_samples` with vLLM."],
+    "ring attention on a CPU": [
+        "--ds.ring_attn_size (ring attention) does not go with ∆L",
+        "is 1, which is not a multiple of --ds.ring_attn_size x --ds.tensor_parallel_size, 2",
+    ],
+    "deepcompile on a CPU": ["--ds.deepcompile (deepcompile) does not go with ∆L"],
+}
+"""Other true refusals of a run."""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +90,8 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     """name -> (exit status, stdout, stderr) of every run."""
     folder = tmp_path_factory.mktemp("without_data")
     LlamaConfig(max_position_embeddings=4096).save_pretrained(folder / "short")
+    (folder / "five.yaml").write_text("train.micro_batch_size: many\nvllm.engines: 1\n")
+    (folder / "own.py").write_text("def reward_func(queries, prompts, labels): ...\n")
     (folder / "broken.py").write_text("import no_such_package\n")
     save_tokenizer(folder / "tokenizer")
     write(folder / "rows.jsonl", {"input": "1+1=", "label": "2"})
@@ -133,11 +157,53 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     ],
 )
 def test_what_does_not_fit_ends_with_status_2_and_one_line(run, says, real):
-    code, _, err = real[run]
+    code, out, err = real[run]
     assert code == 2
-    assert says in err
-    assert err.count("\n") == 1
-    assert err.startswith("deltal train: ")
+    said = err.splitlines(keepends=True)
+    assert all(line.startswith("deltal train: ") for line in said)
+    # Next to it, nothing but the files and models that this folder does not have, and what is as true.
+    assert [says in line for line in said].count(True) == 1
+    also = (says, *ALSO.get(run, ()), "not there: data/", "not given: ", "--vllm.num_engines is not given; ")
+    assert [line for line in said if not any(words in line for words in also)] == []
+
+
+ALL_AT_ONCE = [
+    "argument --loss_agg: invalid choice: 'delta' ",
+    "argument --ds.zero_stage: invalid int value: 'two'",
+    "unrecognized arguments: --actor.lr 1; ",
+    "five.yaml:1: argument --train.micro_batch_size: invalid int value: 'many'",
+    "five.yaml:2: unknown key 'vllm.engines'; ",
+    "--actor.adam.lr is -1.0, allowed is 0 or more",
+    "--actor.num_nodes x --actor.num_gpus_per_node is 1, which is not a multiple of tensor x context x pipeline parallel size, 3 x 1 x 1 ",
+    "--rollout.batch_size x --rollout.n_samples_per_prompt is 16, which is not a multiple of --train.batch_size, 7",
+    "--data.prompt_dataset: not there: none.jsonl",
+    "the model's num_attention_heads is 32, which is not a multiple of --megatron.tensor_parallel_size, 3",
+]
+"""The flags of FIVE_KINDS and of five.yaml that are unfit, in the order of the checks."""
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry run", "real start"])
+def test_all_that_is_wrong_is_said_at_once_and_nothing_that_follows_from_it(dry, real):
+    code, out, err = real[f"five kinds {dry}"]
+    assert (code, out) == (2, "")
+    wanted = [
+        f"deltal train: error: {'a real start would be refused too: ' * ('not there' in line and dry)}{line}"
+        for line in ALL_AT_ONCE
+    ]
+    said = err.splitlines()
+    assert [line[: len(begin)] for line, begin in zip(said, wanted, strict=True)] == wanted
+
+
+def test_a_reward_that_grades_by_labels_needs_their_column_and_the_users_own_does_not(real):
+    for reward in ("deltal:math", "deltal:countdown", str(REWARD)):
+        code, _, err = real[f"no label, {reward}"]
+        start = (
+            f"deltal train: error: --data.label_key is not given, but --reward.remote_url {reward} grades by labels; "
+        )
+        assert code == 2 and err.startswith(start) and err.count("\n") == 1
+    code, out, err = real["no label, own.py"]
+    assert (code, err) == (0, "")
+    assert out.endswith("A real start would begin.\n")
 
 
 def test_8_nodes_need_micro_batches_of_1(real):

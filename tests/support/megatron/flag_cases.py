@@ -23,7 +23,8 @@ ray.init = init
 SIZES = (
     "--actor.num_gpus_per_node 8 --vllm.num_engines 1 --rollout.batch_size 8 --rollout.n_samples_per_prompt 4 --train.batch_size 16 "
     "--train.micro_batch_size 2 --rollout.micro_batch_size 2 --algo.advantage.estimator rloo --algo.kl.init_coef 0 "
-    "--data.prompt_dataset hub/set --reward.remote_url " + str(ROOT / "deltal_openrlhf" / "rewards" / "math_reward.py")
+    "--data.prompt_dataset hub/set --data.label_key label --reward.remote_url "
+    + str(ROOT / "deltal_openrlhf" / "rewards" / "math_reward.py")
 ).split()
 MEGATRON = ["--backend", "megatron", *SIZES]
 MODELS = {
