@@ -153,7 +153,8 @@ compile_imports() {
 from deltal_openrlhf import cpu
 cpu.install()
 import matplotlib.pyplot, tensorboard, fastapi, uvicorn  # noqa
-import deltal_openrlhf.grading.values.symbolic  # noqa
+import deltal_openrlhf.grading.values.symbolic, deltal_openrlhf.rewards.gym_library  # noqa
+deltal_openrlhf.rewards.gym_library.load()
 import openrlhf.trainer.ppo_trainer_async, openrlhf.trainer.ray.ppo_critic, vllm.v1.worker.cpu_worker  # noqa
 import vllm.v1.engine.async_llm, vllm.v1.engine.core, vllm.v1.worker.cpu_model_runner  # noqa
 import megatron_ext.actor, megatron_ext.bindings, megatron_ext.checkpoint, megatron_ext.plain_modules, megatron_ext.trainer  # noqa

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import number_text
-from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS, extract_answer
+from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
+from deltal_openrlhf.rewards.gym_labels import check_gym_label, is_gym
+from deltal_openrlhf.rewards.scoring import answer_of, submit_answer
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, terminable
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.progress import Progress
@@ -29,11 +31,12 @@ IN_FLIGHT = 10_000
 DESCRIPTION = """\
 Grade answers against gold answers. Each line of FILE is a JSON object:
 
-  gold   a text, a number, or a list of these, of which one has to be met
+  gold   a text, a number, a list of these, of which one has to be met, or
+         the label of a reasoning-gym problem
   pred   the answer: a text, a number or null
   label  if known, whether pred is right: true, false, 1 or 0
 
-Each line comes back with two more fields, equal and status. Totals follow at the end.
+Each line comes back with two more fields, equal and status. A reasoning-gym problem has a third one, mark. Totals follow at the end.
 """
 EPILOG = """\
 The exit status is 0 if a line was graded, and 2 if none could be. Bad lines are named, left out and counted in the totals; they do not
@@ -131,7 +134,7 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
             counts[grade.status] += 1
             if line.fields.get("label") is not None:
                 verdicts[bool(line.fields["label"]), grade.equal] += 1
-            text = json.dumps({**line.fields, **grade._asdict()}, ensure_ascii=False)
+            text = json.dumps({**line.fields, **grade.fields()}, ensure_ascii=False)
             if args.out:
                 out.append(text.encode("utf-8", "backslashreplace").decode() + "\n")
             else:
@@ -144,7 +147,7 @@ def _grade_file(args: argparse.Namespace, grader: Grader, lines: int) -> dict:
                 if len(bad) <= SHOWN_BAD_LINES:
                     print(f"deltal grade: {line}", file=sys.stderr)
                 continue
-            waiting.append((line, grader.submit(line.golds, line.answer)))
+            waiting.append((line, submit_answer(grader, line.golds, line.answer)))
             while waiting and (waiting[0][1].done() or len(waiting) > IN_FLIGHT):
                 finish()
         while waiting:
@@ -191,7 +194,7 @@ def _read(path: str, unmarked: str | None) -> Iterator[Line | str]:
             except ValueError as error:
                 yield f"line {number}: {error}"
                 continue
-            yield Line(number, fields, golds, extract_answer(pred, unmarked) if unmarked and pred else pred)
+            yield Line(number, fields, golds, answer_of(pred, golds[0], unmarked) if unmarked and pred else pred)
 
 
 def _golds(fields: Any) -> list[str]:
@@ -204,6 +207,10 @@ def _golds(fields: Any) -> list[str]:
     golds = fields["gold"] if isinstance(fields["gold"], list) else [fields["gold"]]
     if not golds or not all(isinstance(gold, str) and gold.strip() or type(gold) in (int, float) for gold in golds):
         raise ValueError(f"gold is a non-empty text, a number or a list of these, not {_shown(fields['gold'])}")
+    for gold in filter(is_gym, golds):
+        if len(golds) > 1:
+            raise ValueError("gold is a list that holds a reasoning-gym label; it has to stand alone")
+        check_gym_label(gold)
     if fields.get("label") not in (True, False, None):
         raise ValueError(f"label is true, false, 1, 0 or null, not {_shown(fields['label'])}")
     return [gold if isinstance(gold, str) else number_text(gold) for gold in golds]

@@ -159,6 +159,6 @@ def _respond(jobs: Sequence[_Job], folder: Path, max_model_len: int, request: Re
 
 
 def _record(job: _Job, response: sampling.Response, grade: Future[Grade], unmarked: str) -> Record:
-    equal, status = grade.result()
+    graded = grade.result()
     answer = answer_of(response.text, job.problem.label, unmarked)
-    return Record(*job.key, response.text, response.tokens, response.finish_reason, answer, status, equal)
+    return Record(*job.key, response.text, response.tokens, response.finish_reason, answer, graded.status, graded.equal)

@@ -7,6 +7,8 @@ Short answers are compared here, by our own bounded arithmetic (answers.py, valu
 object owns, one answer at a time each: one that takes longer than the deadline, or more memory than its limit, is ended and replaced,
 and only the answer that it had is lost. What a worker found is remembered. Answers that may take long wait in a lane of their own, and a
 kind of answer that keeps timing out gets less time (lanes.py).
+
+Other tasks than math have a scorer of their own: grader.of(scorer) grades with it in the same way, but for the comparison here.
 """
 
 import os
@@ -14,12 +16,12 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
 from deltal_openrlhf.grading.labels import MAX_CHARS
 from deltal_openrlhf.grading.lanes import Deadlines, Lanes, kind_of, slow_kind
-from deltal_openrlhf.grading.process import Worker
+from deltal_openrlhf.grading.process import MATH, Scorer, Worker
 from deltal_openrlhf.grading.reading.extract import balanced
 from deltal_openrlhf.grading.values.equality import same_value
 
@@ -29,23 +31,35 @@ EXACT_MAX_CHARS = 300
 """Longer texts are not looked at in this process."""
 REMEMBERED = 10_000
 """Grades of workers that are kept."""
+REMEMBERED_CHARS = 8_000
+"""Golds and answers that are longer together are not kept."""
 
 
 class Grade(NamedTuple):
+    """mark: what another scorer than that of math gave; 0 where it gave nothing."""
+
     equal: bool
     status: str
+    mark: float | None = None
 
-
-_GRADES = {status: Grade(status == "equal", status) for status in STATUSES}
+    def fields(self) -> dict[str, Any]:
+        """As JSON has it, without a mark that is not there."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Grader:
     """workers: processes; of two or more, one takes no answer that may be slow. deadline: seconds that one answer may take in a worker,
-    at most. memory_mb: address space of a worker, in MiB. max_chars: length of an answer above which it is too_long. Thread-safe, also
-    after a fork. Processes start with the first answer that needs one."""
+    at most. memory_mb: address space of a worker, in MiB. max_chars: length of an answer above which it is too_long. scorer: what the
+    workers grade with. Thread-safe, also after a fork. Processes start with the first answer that needs one."""
 
     def __init__(
-        self, *, workers: int = 2, deadline: float = 3.0, memory_mb: int = 1024, max_chars: int = MAX_CHARS
+        self,
+        *,
+        workers: int = 2,
+        deadline: float = 3.0,
+        memory_mb: int = 1024,
+        max_chars: int = MAX_CHARS,
+        scorer: Scorer = MATH,
     ) -> None:
         for name, value, least in (
             ("workers", workers, 1), ("deadline", deadline, 0.01), ("memory_mb", memory_mb, 512), ("max_chars", max_chars, 1),
@@ -56,6 +70,7 @@ class Grader:
             # Each takes a core while it starts, and 60 MB.
             raise ValueError(f"workers is {workers}, allowed are {most} at most on {os.cpu_count()} cores")
         self.workers, self.deadline, self.memory_mb, self.max_chars = workers, deadline, memory_mb, max_chars
+        self.scorer = scorer
         self.counts: Counter[str] = Counter(dict.fromkeys(STATUSES, 0))
         self._process = 0
         self._after_fork()
@@ -69,7 +84,8 @@ class Grader:
         self._lanes: Lanes[_Job] = Lanes()
         self._deadlines = Deadlines(self.deadline)
         self._waiting: dict[_Pair, _Job] = {}
-        self._remembered: OrderedDict[_Pair, str] = OrderedDict()
+        self._remembered: OrderedDict[_Pair, Grade] = OrderedDict()
+        self._others: dict[Scorer, Grader] = {}
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -80,18 +96,27 @@ class Grader:
             started.result()
         return self
 
+    def of(self, scorer: Scorer) -> "Grader":
+        """The grader with these settings and another scorer. It is the same each time, and ends with this one."""
+        self._after_fork()
+        with self._lock:
+            if scorer not in self._others:
+                settings = {name: getattr(self, name) for name in ("workers", "deadline", "memory_mb", "max_chars")}
+                self._others[scorer] = Grader(**settings, scorer=scorer)
+            return self._others[scorer]
+
     def submit(self, golds: str | Sequence[str], pred: str | None) -> "Future[Grade]":
-        """The grade of one answer, now or later. golds: one gold answer or several, of which one has to be met."""
+        """The grade of one answer, now or later. golds: one gold answer or several, of which one has to be met; for another scorer than
+        that of math, what it scores by."""
         golds = (golds,) if isinstance(golds, str) else tuple(golds)
         if not golds or not all(isinstance(gold, str) and gold.strip() for gold in golds):
             raise ValueError(f"a gold answer is a non-empty text, or several of them, not {golds!r}")
         future: Future[Grade] = Future()
         self._after_fork()
         status = self._without_worker(golds, pred)
-        if status is None:
-            status = self._to_a_worker((golds, pred or ""), future)
-        if status is not None:
-            self._resolve([future], status)
+        grade = self._to_a_worker((golds, pred or ""), future) if status is None else self._graded(status)
+        if grade is not None:
+            self._resolve([future], grade)
         return future
 
     def grade(self, golds: str | Sequence[str], pred: str | None) -> Grade:
@@ -115,6 +140,8 @@ class Grader:
         self._after_fork()
         with self._lock:
             self._closed = True
+        for other in self._others.values():
+            other.close()
         self._lanes.close()
         for thread in self._threads:
             thread.join()
@@ -131,6 +158,8 @@ class Grader:
             return "unparsable"
         if len(pred) > self.max_chars:
             return "too_long"
+        if self.scorer != MATH:
+            return None
         verdicts = set()
         for gold in golds:
             try:
@@ -145,8 +174,13 @@ class Grader:
             return "unparsable"  # cut off: no parser reads it
         return None if None in verdicts else "different"
 
-    def _to_a_worker(self, pair: "_Pair", future: "Future[Grade]") -> str | None:
-        """Put a pair into a lane, once however often it is asked for; its status where that is known."""
+    def _graded(self, said: str) -> Grade:
+        """The grade that a worker's words stand for: a status, and perhaps a mark."""
+        status, _, mark = said.partition(" ")
+        return Grade(status == "equal", status, None if self.scorer == MATH else float(mark or 0))
+
+    def _to_a_worker(self, pair: "_Pair", future: "Future[Grade]") -> Grade | None:
+        """Put a pair into a lane, once however often it is asked for; its grade where that is known."""
         self._start_workers()
         with self._lock:
             if pair in self._remembered:
@@ -156,7 +190,10 @@ class Grader:
                 self._waiting[pair].futures.append(future)
                 return None
             kind = kind_of(pair[1])
-            slow = any(slow_kind(text) for text in (*pair[0], pair[1])) or self._deadlines.times_out(kind)
+            read = (
+                (*pair[0], pair[1]) if self.scorer == MATH else pair[1:]
+            )  # other scorers do not read golds as answers
+            slow = any(map(slow_kind, read)) or self._deadlines.times_out(kind)
             job = self._waiting[pair] = _Job(pair, kind, slow, [future])
         self._lanes.put(job, slow)
         return None
@@ -183,7 +220,7 @@ class Grader:
         job: _Job | None = None
         while True:
             try:
-                worker = worker or Worker(self.memory_mb)
+                worker = worker or Worker(self.memory_mb, self.scorer)
                 if not started.done():
                     started.set_result(None)
                 job = self._lanes.take(slow_too)
@@ -193,12 +230,13 @@ class Grader:
                 if self._is_wanted(job):
                     golds, pred = job.pair
                     deadline = self._deadlines.of(job.kind, job.slow)
-                    status = worker.grade(golds, pred, deadline)
-                    if status is None:  # killed while it had nothing to do
-                        worker = Worker(self.memory_mb)
-                        status = worker.grade(golds, pred, deadline) or "worker_died"
-                    self._deadlines.saw(job.kind, job.slow, status == "timeout")
-                    self._resolve(self._done(job, status), status)
+                    said = worker.grade(golds, pred, deadline)
+                    if said is None:  # killed while it had nothing to do
+                        worker = Worker(self.memory_mb, self.scorer)
+                        said = worker.grade(golds, pred, deadline) or "worker_died"
+                    grade = self._graded(said)
+                    self._deadlines.saw(job.kind, job.slow, grade.status == "timeout")
+                    self._resolve(self._done(job, grade), grade)
                 if worker.process.returncode is not None:
                     worker = None
             except Exception as error:  # whoever waits must learn of it, whatever it is
@@ -226,22 +264,23 @@ class Grader:
                     future.set_running_or_notify_cancel()
         return wanted
 
-    def _done(self, job: "_Job", status: str | None = None) -> "list[Future[Grade]]":
-        """All who wait for this job; from here on its status is remembered, unless it says more of the worker than of the answer."""
+    def _done(self, job: "_Job", grade: Grade | None = None) -> "list[Future[Grade]]":
+        """All who wait for this job; from here on its grade is remembered, unless it says more of the worker than of the answer."""
+        chars = sum(map(len, job.pair[0])) + len(job.pair[1])
         with self._lock:
             del self._waiting[job.pair]
-            if status not in (None, "worker_died"):
-                self._remembered[job.pair] = status
+            if grade and grade.status != "worker_died" and chars <= REMEMBERED_CHARS:
+                self._remembered[job.pair] = grade
                 if len(self._remembered) > REMEMBERED:
                     self._remembered.popitem(last=False)
             return job.futures
 
-    def _resolve(self, futures: "list[Future[Grade]]", status: str) -> None:
+    def _resolve(self, futures: "list[Future[Grade]]", grade: Grade) -> None:
         for future in futures:
             if future.set_running_or_notify_cancel():
                 with self._lock:
-                    self.counts[status] += 1
-                future.set_result(_GRADES[status])
+                    self.counts[grade.status] += 1
+                future.set_result(grade)
 
 
 _Pair = tuple[tuple[str, ...], str]

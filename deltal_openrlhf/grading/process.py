@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _START_LIMIT = 60.0
 """Seconds a worker may take to import its libraries."""
@@ -18,29 +19,41 @@ _GRACE = 0.5
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
+class Scorer(NamedTuple):
+    """module: what a worker grades with, by its full name (worker.py). needs: what it imports, and how to install it, for messages."""
+
+    module: str
+    needs: str
+
+
+MATH = Scorer("deltal_openrlhf.grading.comparison", "math-verify: pip install 'deltal-openrlhf[rewards]'")
+
+
 class Worker:
     """A process of grading/worker.py with the child that it forks, in a session of its own."""
 
-    def __init__(self, memory_mb: int) -> None:
+    def __init__(self, memory_mb: int, scorer: Scorer = MATH) -> None:
         self.number = 0
         # A clean environment: no accelerator, no proxy and no credentials within reach of a parser.
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH", "LANG", "HOME")}
+        environment["OPENBLAS_NUM_THREADS"] = (
+            "1"  # its threads would not survive the fork, and each takes address space
+        )
         environment["PYTHONPATH"] = os.pathsep.join([_PACKAGE_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "deltal_openrlhf.grading.worker", str(memory_mb)],
+            [sys.executable, "-m", "deltal_openrlhf.grading.worker", str(memory_mb), scorer.module],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, bufsize=0,
             start_new_session=True,
         )  # fmt: skip
         if self._line(time.monotonic() + _START_LIMIT) != "ready":
             self.end()
             raise RuntimeError(
-                f"a grading worker did not start (exit code {self.process.returncode}); it needs math-verify: pip install "
-                "'deltal-openrlhf[rewards]'"
+                f"a grading worker did not start (exit code {self.process.returncode}); it needs {scorer.needs}"
             )
 
     def grade(self, golds: Sequence[str], pred: str, deadline: float) -> str | None:
-        """A status, by the deadline and a moment later at most; None where the process ended before it had taken the answer.
-        The process is gone where it did not answer."""
+        """A status, and a mark behind it if the scorer gives one, by the deadline and a moment later at most; None where the process ended
+        before it had taken the answer. The process is gone where it did not answer."""
         self.number += 1
         started = time.monotonic()
         request = {"id": self.number, "golds": golds, "pred": pred, "deadline": deadline}
@@ -48,7 +61,7 @@ class Worker:
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
             while line := self._line(started + deadline + _GRACE):
-                number, status = line.split()
+                number, _, status = line.partition(" ")
                 if int(number) == self.number and status != "taken":
                     return status
                 taken |= int(number) == self.number

@@ -1,15 +1,20 @@
-"""A grading process: `python -m deltal_openrlhf.grading.worker MEMORY_MB`. One JSON line in, two lines out.
+"""A grading process: `python -m deltal_openrlhf.grading.worker MEMORY_MB MODULE`. One JSON line in, two lines out.
 
 In: {"id": 1, "golds": [...], "pred": "...", "deadline": 3.0}. Out: "1 taken", then "1 equal"; or different, unparsable, timeout,
 worker_died. The number is that of the request: a line that comes too late is told from the answer to the next one. A process that ends
 before it has said "taken" did not look at the answer, so another one can.
 
-The process that is started imports the parsers once and then only forks: its child does the grading. A child that takes longer than
+MODULE grades: its warm_up() imports what it needs, and its grade(golds, pred) gives the status. A mark of its own may follow the status
+("different 0.25").
+
+The process that is started imports the module once and then only forks: its child does the grading. A child that takes longer than
 the deadline (in seconds) is ended by the kernel's timer, which no computation that holds the interpreter can put off and which works when
 everybody else is gone; a child that wants more memory than its limit ends itself. Either way a new one takes its place within
-milliseconds, on the same pipes. A child is also replaced after many answers, or when one of them left it large.
+milliseconds, on the same pipes. A child is also replaced after many answers, or when one of them left it large. What it may ask of the
+kernel is limited (confinement.py).
 """
 
+import importlib
 import json
 import mmap
 import os
@@ -17,9 +22,9 @@ import resource
 import select
 import signal
 import sys
+from types import ModuleType
 
-from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
-from deltal_openrlhf.grading.values.equality import same_value
+from deltal_openrlhf.grading.confinement import confine
 
 ANSWERS_PER_CHILD = 2000
 RENEW = 3
@@ -28,22 +33,21 @@ _TAKING = 2**64 - 1
 """In place of a request's number: the child reads one."""
 
 
-def main(memory_mb: int) -> None:
-    from deltal_openrlhf.grading.values import symbolic
-
+def main(memory_mb: int, name: str) -> None:
+    module = importlib.import_module(name)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that owns this one
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # whatever a library prints is no answer
-    symbolic.warm_up()
+    module.warm_up()
     os.write(answers, b"ready\n")
     busy_with = mmap.mmap(-1, 8)  # the request that the child has; 0 between two
     while True:
         busy_with[:] = bytes(8)
         child = os.fork()
         if child == 0:
-            _serve(answers, busy_with, memory_mb)
+            _serve(answers, busy_with, memory_mb, module)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             code = os.WEXITSTATUS(status)
@@ -59,12 +63,13 @@ def main(memory_mb: int) -> None:
             os.write(answers, f"{number} {'timeout' if timed_out else 'worker_died'}\n".encode())
 
 
-def _serve(answers: int, busy_with: mmap.mmap, memory_mb: int) -> None:
+def _serve(answers: int, busy_with: mmap.mmap, memory_mb: int, module: ModuleType) -> None:
     """A child's life. Ends the process."""
     code = 1
     try:
         limit = memory_mb * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        confine()
         requests = select.poll()
         requests.register(0, select.POLLIN)
         for _ in range(ANSWERS_PER_CHILD):
@@ -77,7 +82,7 @@ def _serve(answers: int, busy_with: mmap.mmap, memory_mb: int) -> None:
             os.write(answers, f"{request['id']} taken\n".encode())
             busy_with[:] = request["id"].to_bytes(8, "little")
             signal.setitimer(signal.ITIMER_REAL, request["deadline"])
-            status = grade(request["golds"], request["pred"])
+            status = module.grade(request["golds"], request["pred"])
             signal.setitimer(signal.ITIMER_REAL, 0)
             os.write(answers, f"{request['id']} {status}\n".encode())
             busy_with[:] = bytes(8)
@@ -98,23 +103,5 @@ def _read_line() -> bytes:
             return b"".join(chunks)
 
 
-def grade(golds: list[str], pred: str) -> str:
-    """ "equal" if one of the golds is, else "different"; "unparsable" where text was all that could be compared."""
-    from deltal_openrlhf.grading.values.symbolic import Unparsable, same_expression
-
-    def leaf(gold: str, candidate: str) -> bool | None:
-        verdict = same_value(gold, candidate)
-        return same_expression(gold, candidate) if verdict is None else verdict
-
-    unparsable = 0
-    for gold in golds:
-        try:
-            if same_answer(gold, pred, leaf):
-                return "equal"
-        except (Unparsable, *CANNOT_TELL):
-            unparsable += 1
-    return "unparsable" if unparsable == len(golds) else "different"
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

@@ -34,12 +34,10 @@ def check_reward_source(args: Arguments) -> None:
             named.located(args.reward.remote_url)
         except ValueError as error:
             raise ValueError(f"--reward.remote_url: {error}") from None
-    ours = named.known(args.reward.remote_url) == named.MATH and not args.train.agent_func_path
-    if ours and find_spec("math_verify") is None:
-        raise ValueError(
-            f"--reward.remote_url is {args.reward.remote_url}, which needs math-verify: pip install 'deltal-openrlhf[rewards]'"
-        )
-    if args.deltal.unmarked != "none" and not ours:
+    name = None if args.train.agent_func_path else named.known(args.reward.remote_url)
+    if name in named.NEEDS and find_spec(named.NEEDS[name][0]) is None:
+        raise ValueError(f"--reward.remote_url is {args.reward.remote_url}, which needs {named.NEEDS[name][1]}")
+    if args.deltal.unmarked != "none" and name != named.MATH:
         raise ValueError(
             f"--deltal.unmarked is {args.deltal.unmarked}, but --reward.remote_url is {args.reward.remote_url}; it is allowed with "
             f"{named.MATH} only"

@@ -5,12 +5,20 @@ A name is looked up where the file is loaded: the nodes of a cluster may have th
 
 from pathlib import Path
 
+from deltal_openrlhf.grading.process import MATH as MATH_SCORER
+from deltal_openrlhf.rewards.gym_library import NEEDS as GYM_NEEDS
 from deltal_openrlhf.runs.command import nearest
 
 PREFIX = "deltal:"
 FOLDER = Path(__file__).resolve().parent
-MATH, COUNTDOWN = f"{PREFIX}math", f"{PREFIX}countdown"
-FILES = {MATH: FOLDER / "math_reward.py", COUNTDOWN: FOLDER / "countdown_reward.py"}
+MATH, COUNTDOWN, REASONING_GYM = f"{PREFIX}math", f"{PREFIX}countdown", f"{PREFIX}reasoning-gym"
+FILES = {
+    MATH: FOLDER / "math_reward.py",
+    COUNTDOWN: FOLDER / "countdown_reward.py",
+    REASONING_GYM: FOLDER / "reasoning_gym_reward.py",
+}
+NEEDS = {MATH: ("math_verify", MATH_SCORER.needs), REASONING_GYM: ("reasoning_gym", GYM_NEEDS)}
+"""The module that a reward imports, and how to install it."""
 
 
 def is_name(source: str) -> bool:

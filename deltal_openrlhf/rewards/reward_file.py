@@ -16,7 +16,7 @@ RewardFunction = Callable[[list[str], list[str], list[str]], Any]
 def load_reward_function(flag: str, path: str) -> RewardFunction:
     """Load the reward_func of a file, executed as the host executes it. Raises ValueError, in one line, if that fails.
 
-    flag: the flag that named the file, for the message. path: a path, or deltal:math or deltal:countdown.
+    flag: the flag that named the file, for the message. path: a path, or the name of a file of ours (named.py).
     """
     spec = importlib.util.spec_from_file_location("reward_func", named.located(path))
     assert spec is not None and spec.loader is not None

@@ -1,18 +1,21 @@
-"""Scores one response against the label of its problem, countdown or math. The reward files and the reward service share this.
+"""Scores one response against the label of its problem. The reward files and the reward service share this.
 
-The label decides the task: a JSON object is a countdown problem, anything else the gold answer of a math problem. Imports no torch.
+The label decides the task: a JSON object that names a task is a problem of reasoning-gym, another JSON object a countdown problem, anything
+else the gold answer of a math problem. Imports no torch.
 """
 
 import atexit
 import json
 import re
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import check_golds, golds_of
 from deltal_openrlhf.grading.reading.extract import extract_answer
 from deltal_openrlhf.rewards.countdown import last_answer, score
+from deltal_openrlhf.rewards.gym_labels import SCORER, check_gym_label, is_gym, read_label
 
 # No answer to a math problem starts like this, a set such as {1, 2} included.
 _JSON_OBJECT = re.compile(r'\s*\{\s*"')
@@ -50,12 +53,15 @@ def countdown_problem(label: str) -> tuple[list[int], int]:
 
 def answer_of(response: str, label: str, fallback: str = "none") -> str | None:
     """The answer that is graded. None if the response gives none. fallback: that of extract_answer, for math."""
-    return last_answer(response) if _is_countdown(label) else extract_answer(response, fallback)
+    in_tags = is_gym(label) or _is_countdown(label)
+    return last_answer(response) if in_tags else extract_answer(response, fallback)
 
 
 def check_label(label: str) -> None:
     """Raise ValueError for a label that cannot be graded, that no answer can match, or that every answer matches."""
-    if _is_countdown(label):
+    if is_gym(label):
+        check_gym_label(label)
+    elif _is_countdown(label):
         countdown_problem(label)
     else:
         check_golds(golds_of(label))
@@ -63,11 +69,16 @@ def check_label(label: str) -> None:
 
 def golds_in(label: str) -> int:
     """The number of answers with which a response is compared. Raises ValueError for a label that cannot be graded."""
-    return 1 if _is_countdown(label) else len(golds_of(label))
+    return 1 if _is_countdown(label) else len(accepted(label))
+
+
+def accepted(label: str) -> tuple[str, ...]:
+    """What submit_answer compares an answer with. Raises ValueError for a label that cannot be graded."""
+    return (label,) if is_gym(label) else golds_of(label)
 
 
 def _is_countdown(label: str) -> bool:
-    return isinstance(label, str) and _JSON_OBJECT.match(label) is not None
+    return isinstance(label, str) and _JSON_OBJECT.match(label) is not None and not is_gym(label)
 
 
 def submit(grader: Grader, response: str, label: str, fallback: str = "none") -> Future[Grade]:
@@ -75,6 +86,8 @@ def submit(grader: Grader, response: str, label: str, fallback: str = "none") ->
 
     Countdown has the statuses equal and different, and unparsable for a response without <answer>.
     """
+    if is_gym(label):
+        return submit_answer(grader, (label,), last_answer(response))
     if _is_countdown(label):
         numbers, target = countdown_problem(label)
         equal = score(response, numbers, target) == 1.0
@@ -85,9 +98,23 @@ def submit(grader: Grader, response: str, label: str, fallback: str = "none") ->
     return grader.submit(golds_of(label), extract_answer(response, fallback))
 
 
+def submit_answer(grader: Grader, golds: Sequence[str], answer: str | None) -> Future[Grade]:
+    """The grade of an answer without its response. golds: as `accepted` gives them. Raises ValueError for a broken label."""
+    if len(golds) == 1 and is_gym(golds[0]):
+        read_label(golds[0])
+        return grader.of(SCORER).submit(golds, answer)
+    return grader.submit(golds, answer)
+
+
 def logs_of(grades: list[Grade]) -> dict[str, list[float]]:
-    """The host's extra_logs: for each status 1 if a response has it, else 0. Their means are the shares in its metrics."""
-    return {f"grade/{status}": [float(grade.status == status) for grade in grades] for status in STATUSES}
+    """The host's extra_logs: for each status 1 if a response has it, else 0. Their means are the shares in its metrics.
+
+    Where there are reasoning-gym problems, grade/mark is the mark of the library, and 0 for other problems.
+    """
+    logs = {f"grade/{status}": [float(grade.status == status) for grade in grades] for status in STATUSES}
+    if any(grade.mark is not None for grade in grades):
+        logs["grade/mark"] = [grade.mark or 0.0 for grade in grades]
+    return logs
 
 
 def shared_grader() -> Grader:

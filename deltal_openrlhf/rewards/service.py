@@ -6,7 +6,8 @@
     POST /grade_batch  [{"gold": ..., "pred": ...}, ...]  ->  [{"equal": bool, "status": str}, ...]
     GET  /healthz, /metrics (Prometheus)
 
-gold: an answer, or a list of acceptable ones. pred: an answer, null for none. Each refusal comes with {"detail": one line}:
+gold: an answer, a list of acceptable ones, or the label of a reasoning-gym problem, whose grades have a mark as well. pred: an answer, null
+for none. Each refusal comes with {"detail": one line}:
 
     401   a request without the service's token
     413   a body that is too large, or a batch of too many golds
@@ -30,8 +31,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
-from deltal_openrlhf.grading.labels import golds_of
-from deltal_openrlhf.rewards.scoring import golds_in, logs_of, response_of, submit
+from deltal_openrlhf.rewards.scoring import accepted, golds_in, logs_of, response_of, submit, submit_answer
 from deltal_openrlhf.rewards.token import VARIABLE, is_borne
 
 logger = logging.getLogger("uvicorn.error")
@@ -90,18 +90,18 @@ class Service:
     async def is_equal(self, data: Any) -> dict:
         if not (isinstance(data, dict) and isinstance(data.get("str1"), str) and isinstance(data.get("str2"), str)):
             raise _Refused(422, 'the body must be {"str1": gold, "str2": answer}, both text')
-        golds = golds_of(data["str1"])
+        golds = accepted(data["str1"])
         self._check_batch(len(golds))
-        (grade,) = await self._grades([self.grader.submit(golds, data["str2"])])
-        return grade._asdict()
+        (grade,) = await self._grades([submit_answer(self.grader, golds, data["str2"])])
+        return grade.fields()
 
     async def grade_batch(self, data: Any) -> list[dict]:
         if not isinstance(data, list):
             raise _Refused(422, 'the body must be a list of {"gold": ..., "pred": ...}')
         pairs = [_pair(index, item) for index, item in enumerate(data)]
         self._check_batch(sum(len(golds) for golds, _ in pairs))
-        grades = await self._grades(self.grader.submit(golds, pred) for golds, pred in pairs)
-        return [grade._asdict() for grade in grades]
+        grades = await self._grades(submit_answer(self.grader, golds, pred) for golds, pred in pairs)
+        return [grade.fields() for grade in grades]
 
     async def healthz(self) -> dict:
         return {"status": "ok", "service": SERVICE, "reward_path": REWARD_PATH}
@@ -202,7 +202,7 @@ def _pair(index: int, item: Any) -> tuple[tuple[str, ...], str | None]:
     """(golds, pred) of one item of a batch."""
     complete = isinstance(item, dict) and "pred" in item
     gold, pred = (item.get("gold"), item["pred"]) if complete else (None, None)
-    golds = tuple(gold) if isinstance(gold, list) else golds_of(gold) if isinstance(gold, str) else ()
+    golds = tuple(gold) if isinstance(gold, list) else accepted(gold) if isinstance(gold, str) else ()
     if not (golds and all(isinstance(text, str) and text.strip() for text in golds) and isinstance(pred, str | None)):
         raise _Refused(
             422,

@@ -98,6 +98,10 @@ GRADES = {
         "share",
         "responses to which the math reward gives this status: equal, different, unparsable, too_long, timeout, worker_died",
     ),
+    "grade/mark": Metric(
+        "mark",
+        "mean mark of the library's scorer, deltal:reasoning-gym only; the reward pays for full marks of 1 alone",
+    ),
 }
 
 TIMES = {

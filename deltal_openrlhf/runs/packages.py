@@ -25,6 +25,7 @@ EXTRAS = {
     "plots": REPORT_PACKAGES,
     "megatron": ("megatron", "mbridge", "einops"),
     "models": ("gguf",),
+    "tasks": ("reasoning_gym",),
 }
 """Extra of this package -> the modules that it brings. pip can install these."""
 PIPELINE = ("torch", "openrlhf", "vllm", "ray", "deepspeed", "transformers")

@@ -14,6 +14,7 @@ from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.data_fingerprint import Digest
 from deltal_openrlhf.host.data_sets import BATCH, longest_prompt, rendered
 from deltal_openrlhf.rewards import named, scoring
+from deltal_openrlhf.rewards.gym_labels import check_gym_label
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.train.data_lines import kind
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 REWARD_CHECKS: dict[str, Callable[[str], Any]] = {
     named.MATH: scoring.check_label,
     named.COUNTDOWN: scoring.countdown_problem,
+    named.REASONING_GYM: check_gym_label,
 }
 """What our own reward files ask of a label. Other labels may be anything that is not null."""
 Row = dict[str, Any]

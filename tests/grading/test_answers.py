@@ -2,8 +2,8 @@
 
 import pytest
 
+from deltal_openrlhf.grading import comparison, labels
 from deltal_openrlhf.grading import grader as grader_module
-from deltal_openrlhf.grading import labels, worker
 from deltal_openrlhf.grading.answers import CANNOT_TELL
 from deltal_openrlhf.grading.grader import Grade, Grader
 from deltal_openrlhf.grading.labels import golds_of, label_of
@@ -291,9 +291,9 @@ def test_no_error_of_a_comparison_reaches_the_caller(monkeypatch, error):
     def fails(*_):
         raise error
 
-    for module in (grader_module, labels, worker):
+    for module in (grader_module, labels, comparison):
         monkeypatch.setattr(module, "same_answer", fails)
     with Grader(workers=1) as own:
         assert own.grade("7", r"\frac{8") == Grade(False, "unparsable")  # no worker reads what is cut off
-    assert worker.grade(["7"], "8") == "unparsable"
+    assert comparison.grade(["7"], "8") == "unparsable"
     labels.check_golds(["7"])
