@@ -14,7 +14,7 @@ DATA_COMMANDS = {
     # The authors' problems and their number.
     "countdown": "countdown --source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024",
     "math": "math",
-    "gsm8k": "gsm8k",
+    "gsm8k": "gsm8k --holdout 256",  # the set that the recipe evaluates
 }
 
 
@@ -89,6 +89,8 @@ def _remedy(name: str, args: Arguments) -> str:
     if folder.name not in DATA_COMMANDS:
         return ""
     command = f"deltal data {DATA_COMMANDS[folder.name]} --out {folder}"
+    if folder.name != "countdown" and args.data.apply_chat_template:
+        command += " --template chat"
     if args.rollout.max_new_tokens:
         # A longer prompt would be cut.
         longest = args.data.max_len - args.rollout.max_new_tokens

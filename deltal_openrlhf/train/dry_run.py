@@ -220,7 +220,9 @@ def _checkpoints(args: Arguments, total: int | None) -> tuple[str, str]:
 def _comparison(args: Arguments, settings: LossSettings, given: Given) -> list[str]:
     recipe = recipe_of(args)
     if recipe is None:
-        return ["Compared with the authors: no --config has the name of a recipe, so there is nothing to compare with"]
+        return [
+            "Compared with the authors: no --config is one of their experiments, so there is nothing to compare with"
+        ]
     experiment = EXPERIMENTS[Path(recipe).stem]
     lines = [f"Compared with the authors' {experiment.script} ({REPOSITORY})"]
     for what, ours, theirs in differences(args, settings, recipe, given):

@@ -46,6 +46,14 @@ SAME = """--actor.policy_loss_type ppo --actor.adam.lr 1e-6 --reward.clip_range 
     --rollout.micro_batch_size 1""".split()
 RUNS |= {
     "7b on 2 nodes": [*config("countdown-dapo-deltal", "overlays/7b", "overlays/2nodes"), "--dry_run"],
+    "gsm8k": [*config("gsm8k-deltal"), "--dry_run"],
+    "gsm8k on 4 GPUs": [*config("gsm8k-deltal", "overlays/4gpu"), "--dry_run"],
+    "gsm8k on 2 nodes": [*config("gsm8k-deltal", "overlays/2nodes"), "--dry_run"],
+    "countdown on a CPU": [*config("countdown-deltal", "overlays/cpu"), "--dry_run"],
+    "countdown on a CPU, here": [
+        *config("countdown-deltal", "overlays/cpu"),
+        *"--actor.model_name_or_path long --data.prompt_dataset problems.jsonl --eval.dataset problems.jsonl --dry_run".split(),
+    ],
     "no recipe": ["--dry_run", *BY_TOKENS],
     "scope rollout": [*MATH, "--dry_run", "--deltal.scope", "rollout", "--ckpt.save_steps", "2000"],
     "two recipes": [*config("countdown-dapo-soft-punishment", "math-deltal"), "--dry_run"],
@@ -112,6 +120,10 @@ def real(tmp_path_factory) -> dict[str, tuple]:
     LlamaConfig().save_pretrained(folder / "model")
     save_tokenizer(folder / "model")
     (folder / "odd.jsonl").write_text('{"input": "2 + 3?", "label": "5"}\n' * 205)
+    LlamaConfig(max_position_embeddings=8448).save_pretrained(folder / "long")
+    save_tokenizer(folder / "long")
+    problem = {"input": "1 + 2 = 3?", "label": json.dumps({"numbers": [1, 2], "target": 3})}
+    (folder / "problems.jsonl").write_text((json.dumps(problem) + "\n") * 200)
     (folder / "saved" / "_actor" / "global_step7").mkdir(parents=True)
     (folder / "saved" / "_actor" / "latest").write_text("global_step7\n")
     for path, whole in (("damaged", '{"files": {}}'), ("ruined", "")):
@@ -182,6 +194,33 @@ def test_the_dry_run_says_what_overlays_come_to(real):
     assert found[here + 1 : here + 3] == ["here Qwen/Qwen2.5-7B", "authors Qwen/Qwen2.5-3B"]
     assert "The authors published settings for Qwen/Qwen2.5-3B only." in found
     assert any(line.startswith("actor.num_nodes 2 ") and line.endswith("2nodes.yaml:4") for line in found)
+
+
+@pytest.mark.cpu_build
+def test_the_overlay_for_a_cpu_passes_on_this_machine(real):
+    """With a model of enough positions: nothing is refused, and nothing is left that a start would have to change."""
+    code, out, err = real["countdown on a CPU, here"]
+    assert (code, err) == (0, "")
+    assert out.endswith("\nA real start would begin.\n") and "this machine has no GPU" not in out
+    # Without the overlay a start is refused here (REASONS), and with it only files and a model are missing.
+    verdict = real["countdown on a CPU"][1].partition("A real start would be refused here")[2]
+    assert verdict.count("not there: data/countdown/") == 2 and verdict.count("\n") == 3
+
+
+def test_the_recipe_for_gsm8k_is_green_on_one_gpu_and_with_the_overlays_and_names_its_data(real):
+    for name, ranks in (
+        ("gsm8k", "80 1 rank, 320"),
+        ("gsm8k on 4 GPUs", "20 4 ranks, 80"),
+        ("gsm8k on 2 nodes", "5 16 ranks, 20"),
+    ):
+        code, out, err = real[name]
+        assert (code, err) == (0, "")
+        assert f"micro batches per optimizer step and rank {ranks} responses each" in lines(out)
+        assert "∆L is active: alpha 0.75, scope step, M 1024" in lines(out)
+        assert "no --config is one of their experiments" in out
+    make = "deltal data gsm8k --holdout 256 --out data/gsm8k --template chat --tokenizer Qwen/Qwen2.5-0.5B-Instruct --max_prompt_tokens 512"
+    assert f"--data.prompt_dataset: not there: data/gsm8k/train.jsonl; make such files with {make}" in real["gsm8k"][1]
+    assert f"# Model and data: {make}\n" in (CONFIGS / "gsm8k-deltal.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -299,7 +338,7 @@ REASONS = (
 def test_a_dry_run_without_a_recipe_compares_nothing_and_asks_no_service(real):
     code, out, err = real["no recipe"]
     assert (code, err) == (0, "")
-    assert "no --config has the name of a recipe" in out
+    assert "no --config is one of their experiments" in out
     # 128 responses of a step over 8 ranks; of 2,048 tokens each, 4 fit into 9,000.
     assert "micro batches per optimizer step and rank 1 to 4, by tokens 8 ranks, 16 responses each" in lines(out)
     assert "in a micro batch 9,000 forward and backward at once" in lines(out)

@@ -1,4 +1,4 @@
-"""The 18 recipes and the overlays: what they set, against the paper's list written out in recipe_settings.py."""
+"""The recipes and the overlays: what they set. The authors' 18 against the paper's list written out in recipe_settings.py."""
 
 import argparse
 
@@ -17,7 +17,7 @@ def disagreements(settings: dict, wanted: dict) -> list[str]:
 
 
 def test_there_is_one_file_for_each_experiment_of_the_authors():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(MADE_OF) == set(EXPERIMENTS)
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} - {"gsm8k-deltal"} == set(MADE_OF) == set(EXPERIMENTS)
     assert {experiment.script for experiment in EXPERIMENTS.values()} == SCRIPTS
     assert len(SCRIPTS) == len(MADE_OF) == 18
 
@@ -83,6 +83,39 @@ def test_the_hosts_dynamic_batches_sort_a_rollout_by_length():
     assert steps[3] == {13, 14, 15, 16, 17, 18, 19, 20}
 
 
+# ── Ours ──
+
+GSM8K = {
+    "actor.model_name_or_path": "Qwen/Qwen2.5-0.5B-Instruct",
+    "data.prompt_dataset": "data/gsm8k/train.jsonl",
+    "eval.dataset": "data/gsm8k/holdout.jsonl",
+    "eval.n_samples_per_prompt": 4,
+    "data.apply_chat_template": True,
+    "data.max_len": 1536,
+    "rollout.max_new_tokens": 1024,
+    "deltal.max_length": 1024,
+    "train.num_episodes": 3,
+    "train.micro_batch_size": 4,
+    "rollout.micro_batch_size": 4,
+    "ckpt.output_dir": "runs/gsm8k-deltal",
+    "ckpt.path": "runs/gsm8k-deltal/ckpt",
+    "actor.num_gpus_per_node": 1,
+    "vllm.num_engines": 1,
+    "ds.zero_stage": 2,
+}
+
+
+def test_the_recipe_for_gsm8k_differs_from_that_for_math_in_task_model_and_hardware_only():
+    math, gsm8k = (resolve("--config", CONFIGS / f"{name}.yaml") for name in ("math-deltal", "gsm8k-deltal"))
+    same = ("config", "logger.wandb.run_name", "deltal.start")  # the file, the minute, and a name of the start
+    assert {key: gsm8k[key] for key in gsm8k if gsm8k[key] != math[key] and key not in same} == GSM8K
+    keys = [
+        yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("math-deltal", "gsm8k-deltal")
+    ]
+    assert set(keys[1]) - set(keys[0]) == {"data.apply_chat_template"} and set(keys[0]) <= set(keys[1])
+
+
 # ── Overlays ──
 
 
@@ -100,6 +133,34 @@ def changed(*overlays: str) -> dict:
     ("overlays", "changes"),
     [
         (("4gpu",), {}),
+        (
+            ("1gpu",),
+            {
+                "actor.num_gpus_per_node": 1,
+                "vllm.num_engines": 1,
+                "ds.zero_stage": 2,
+                "train.micro_batch_size": 1,
+                "rollout.micro_batch_size": 1,
+            },
+        ),
+        (
+            ("cpu",),
+            {
+                "actor.num_gpus_per_node": 1,
+                "vllm.num_engines": 1,
+                "vllm.gpu_memory_utilization": 0.2,
+                "vllm.sync_backend": "gloo",
+                "vllm.enforce_eager": True,
+                "vllm.enable_sleep": False,
+                "train.colocate_all": False,
+                "ds.enable_sleep": False,
+                "ds.zero_stage": 2,
+                "ds.packing_samples": False,
+                "ds.attn_implementation": "sdpa",
+                "train.micro_batch_size": 1,
+                "rollout.micro_batch_size": 1,
+            },
+        ),
         (("8gpu",), {"actor.num_gpus_per_node": 8, "vllm.num_engines": 8}),
         (("2nodes",), {"actor.num_nodes": 2, "actor.num_gpus_per_node": 8, "vllm.num_engines": 16}),
         (
@@ -119,7 +180,7 @@ def changed(*overlays: str) -> dict:
     ],
     ids="+".join,
 )
-def test_overlays_change_model_and_parallel_sizes_only(overlays, changes):
+def test_overlays_change_model_hardware_and_parallel_sizes_only(overlays, changes):
     assert changed(*overlays) == changes
 
 
@@ -130,4 +191,4 @@ def test_7b_after_2nodes_keeps_the_nodes():
 
 
 def test_every_overlay_is_tested():
-    assert {path.stem for path in OVERLAYS.glob("*.yaml")} == {"4gpu", "8gpu", "2nodes", "7b"}
+    assert {path.stem for path in OVERLAYS.glob("*.yaml")} == {"1gpu", "4gpu", "8gpu", "2nodes", "7b", "cpu"}
