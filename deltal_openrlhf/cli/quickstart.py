@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
+from deltal_openrlhf.cli.machine import available_memory
+from deltal_openrlhf.cli.model import FOLDER, SMOLLM2, make
 from deltal_openrlhf.modes import MODES, mode
 from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted, terminable
-from deltal_openrlhf.runs.packages import check_report_packages
+from deltal_openrlhf.runs.packages import EXTRAS, check_packages, check_report_packages
 
 if TYPE_CHECKING:
     from deltal_openrlhf.quickstart.given import GivenModel
 
 
 PROG = "deltal quickstart"
+OUT = "runs/quickstart"
 DESCRIPTION = """\
 Train a small model with ∆L on the countdown task, on 2 CPU cores or a GPU, and show what it learned. The stages:
 
@@ -23,12 +26,15 @@ Train a small model with ∆L on the countdown task, on 2 CPU cores or a GPU, an
   before            its accuracy on 256 held-out problems, 4 samples each
   training          30 PPO steps with OpenRLHF (Ray, vLLM, DeepSpeed) and ∆L
   after             the accuracy of the trained model on the same problems
-  report            a table, plot.png, summary.json and report.html
+  report            a table, plot.png, responses.jsonl, summary.json and report.html
+
+With --model smollm2 it is a language model, SmolLM2-135M-Instruct, that learns to work out sums in steps.
 """
 EPILOG = """\
 Everything goes into --out. After an interruption the same command resumes. A stage whose settings changed is done again.
 
   deltal quickstart --loss_agg token-mean --out runs/quickstart-dapo
+  deltal quickstart --model smollm2
 """
 
 
@@ -38,14 +44,13 @@ def parser() -> OneLineParser:
         "--loss_agg", type=mode, choices=MODES, default="deltal", help="loss aggregation (default deltal)"
     )
     made.add_argument("--alpha", type=float, default=1.0, metavar="X", help="exponent of ∆L, 0 to 1 (default 1)")
-    made.add_argument("--steps", type=int, default=30, metavar="N", help="PPO steps (default 30)")
+    made.add_argument("--steps", type=int, metavar="N", help="PPO steps (default 30)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all stages (default 0)")
     made.add_argument(
         "--out",
         type=Path,
-        default=Path("runs/quickstart"),
         metavar="DIR",
-        help="folder for everything (default runs/quickstart)",
+        help=f"folder for everything (default {OUT}, with {SMOLLM2} {OUT}-{SMOLLM2})",
     )
     made.add_argument(
         "--shuffle_rewards", action="store_true", help="a control: rewards ignore the answer, so nothing is learned"
@@ -53,8 +58,9 @@ def parser() -> OneLineParser:
     made.add_argument(
         "--model",
         metavar="MODEL",
-        help="train this model, a folder or a name on the hub, in place of the supervised start. It is asked in English, with its chat "
-        "template if it has one. A model whose tokens are the task's words gets these.",
+        help=f"{SMOLLM2}: SmolLM2-135M-Instruct, which comes from PyPI. Or a folder or a name on the hub: train this model in place of the "
+        "supervised start. It is asked in English, with its chat template if it has one. A model whose tokens are the task's words gets "
+        "these.",
     )
     return made
 
@@ -62,11 +68,12 @@ def parser() -> OneLineParser:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     command = parser()
     args = command.parse_args(argv)
-    args.out = args.out.absolute()
+    out = args.out or Path(f"{OUT}-{SMOLLM2}" if args.model == SMOLLM2 else OUT)
+    args.out = out.absolute()
     try:
         if not 0 <= args.alpha <= 1:
             raise ValueError(f"--alpha is {args.alpha}, allowed is 0 to 1")
-        check_numbers(args, {"steps": 1, "seed": 0})
+        check_numbers(args, {"seed": 0} | ({"steps": 1} if args.steps is not None else {}))
         if set(str(args.out)) & set(",@"):  # OpenRLHF splits the paths of data sets at these
             raise ValueError(f"--out is {args.out}; a path with , or @ cannot be used")
     except ValueError as error:
@@ -82,7 +89,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         try:
             check_report_packages()
-            device, given = _device(), _given(args)
+            if args.model == SMOLLM2:
+                check_packages(f"--model {SMOLLM2}", EXTRAS["models"])
+            device = _device()
+            check_memory(args, device)
+            given = _given(args)
         except ValueError as error:
             print(f"{PROG}: error: {error}", file=sys.stderr)
             return 2
@@ -127,12 +138,30 @@ def _given(args: argparse.Namespace) -> "GivenModel | None":
     """The model that --model names. Raises ValueError, in one line, if it cannot be trained."""
     if args.model is None:
         return None
-    from deltal_openrlhf.quickstart import given, sizes
+    from deltal_openrlhf.quickstart import given
+    from deltal_openrlhf.quickstart.kinds import KINDS
     from deltal_openrlhf.quickstart.stages import in_child
 
+    if args.model == SMOLLM2:
+        folder = FOLDER / SMOLLM2
+        in_child(make, folder)
+        return in_child(given.find, str(folder), "sums")
     try:
-        model = in_child(given.find, args.model, sizes.CPU)
+        model = in_child(given.find, args.model)
     except ValueError as error:
-        raise ValueError(f"--model is {args.model}, allowed is a folder or a hub name of a model: {error}") from error
-    print(f"{PROG}: {args.model}: {given.SAYS[model.prompts]}", flush=True)
+        allowed = f"{SMOLLM2}, a folder or a hub name of a model"
+        raise ValueError(f"--model is {args.model}, allowed is {allowed}: {error}") from error
+    print(f"{PROG}: {args.model}: {KINDS[model.kind].says}", flush=True)
     return model
+
+
+def check_memory(args: argparse.Namespace, device: str) -> None:
+    """Raises ValueError, without a GPU, for less memory than the quick start was measured to take."""
+    from deltal_openrlhf.quickstart.kinds import KINDS
+
+    if device != "cpu" or args.model not in (None, SMOLLM2):
+        return
+    needed = KINDS["sums" if args.model else "words"].gigabytes
+    free = available_memory() / 1e9
+    if needed and free < needed:
+        raise ValueError(f"it takes up to {needed} GB of memory, and {free:.1f} GB are free")

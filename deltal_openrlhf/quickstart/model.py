@@ -1,13 +1,16 @@
 """The model: a Llama whose tokens are the words of the task, of 187 thousand parameters in the quick start."""
 
+import functools
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from deltal_openrlhf.quickstart.sizes import CPU, Size
 from deltal_openrlhf.quickstart.task import prompt
@@ -41,12 +44,17 @@ def build_model(tokenizer: PreTrainedTokenizerFast, size: Size = CPU) -> LlamaFo
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, size: Size = CPU) -> None:
-    """Write a bfloat16 checkpoint, checked, whole or not at all. Raises ValueError if the saved tokenizer does not round-trip."""
+    """Write a bfloat16 checkpoint, whole or not at all. Raises ValueError if the saved tokenizer does not round-trip."""
+    save_checked(model, tokenizer, folder, functools.partial(check_round_trip, size=size))
+
+
+def save_checked(model: PreTrainedModel, tokenizer: Any, folder: Path, check: Callable[[Path], None]) -> None:
+    """Write a bfloat16 checkpoint, which gets its name after check(a folder that holds it)."""
     beside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(beside, ignore_errors=True)
     model.to(torch.bfloat16).save_pretrained(beside)  # type: ignore[arg-type]  # transformers wraps Module.to
     tokenizer.save_pretrained(beside)
-    check_round_trip(beside, size)
+    check(beside)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(beside, folder)
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from deltal_openrlhf.data.countdown import same_problem
 from deltal_openrlhf.host.whole_checkpoints import newest
-from deltal_openrlhf.quickstart import evaluate, sizes, stages, task, training
+from deltal_openrlhf.quickstart import evaluate, responses, sizes, stages, sums, task, training
 from deltal_openrlhf.quickstart.given import GivenModel
+from deltal_openrlhf.quickstart.kinds import KINDS
 from deltal_openrlhf.quickstart.stages import Stage
 from deltal_openrlhf.quickstart.training import Training
 from deltal_openrlhf.runs import metrics_file
@@ -28,7 +29,9 @@ from deltal_openrlhf.training_report.folder import read_runs
 BEGUN = "training_settings.json"
 """Of the training that was begun in --out."""
 PAGE = "report.html"
-FORMAT = 1
+SHOWN = 3
+"""Problems whose responses are printed."""
+FORMAT = 2
 """Part of all settings: raise it when a stage's code changes what it makes."""
 
 Record = dict[str, Any]
@@ -39,32 +42,41 @@ class QuickStart:
     """One run of the command line."""
 
     def __init__(self, args: argparse.Namespace, device: str, given: GivenModel | None) -> None:
-        """device: cpu or cuda. given: the model of --model."""
+        """device: cpu or cuda. given: the checked model of --model, None for the tiny one."""
         self.args, self.out = args, Path(args.out)
         self.checkpoint = self.out / "checkpoint"
         self.size = sizes.CPU if device == "cpu" else replace(sizes.CPU, device=device)
-        self.problems = self.size.task.held_out(task.HELD_OUT)
+        self.given = given
+        self.kind = KINDS[given.kind if given else "words"]
+        self.problems = task.held_out(self.kind.draw, task.HELD_OUT)
         # Some are the same numbers in another order, which is no independent evidence.
         self.groups = [same_problem(problem) for problem in self.problems]
+        has_learned = given is not None and not given.learns
         self.training = Training(
-            start=Path(given.folder) if given else self.out / "start",
+            start=Path(given.folder) if given and has_learned else self.out / "start",
             out=self.out,
             prompts=self.out / "train.jsonl",
             loss=["--loss_agg", args.loss_agg, *(["--alpha", f"{args.alpha:g}"] if args.loss_agg == "deltal" else [])],
-            steps=args.steps,
+            steps=args.steps or self.kind.steps,
             seed=args.seed,
             control=args.shuffle_rewards,
-            given=given,
             device=device,
+            kind=self.kind,
+            longest_prompt=given.longest_prompt if given else sizes.CPU.task.longest_prompt,
         )
-        # On the CPU without --model these are the settings of all runs before: they resume.
         of_start = {"format": FORMAT, "seed": args.seed} | ({"device": device} if device != "cpu" else {})
-        if given is None:
-            of_start["supervised_steps"] = self.size.steps
-        else:
-            of_start |= {"model": given.folder, "weights": given.identity, "prompts": given.prompts}
-        of_training = {**of_start, "loss": self.training.loss, "steps": args.steps, "control": args.shuffle_rewards}
-        self.start = Stage(self.out / "start.json", "supervised start", of_start, makes=self.training.start)
+        if given is not None:
+            of_start |= {"model": given.folder, "weights": given.identity, "prompts": given.kind}
+        if not has_learned:
+            of_start["supervised_steps"] = sums.SUPERVISED_STEPS if given else self.size.steps
+        of_training = {
+            **of_start,
+            "loss": self.training.loss,
+            "steps": self.training.steps,
+            "control": args.shuffle_rewards,
+        }
+        started = [Stage(self.out / "start.json", "supervised start", of_start, makes=self.training.start)]
+        self.started = [] if has_learned else started
         self.before = Stage(self.out / "before.json", "accuracy before", of_start)
         name = f"training with {' '.join(self.training.loss)}"
         self.trained = Stage(self.out / "train.json", name, of_training, makes=self.checkpoint / "config.json")
@@ -72,9 +84,8 @@ class QuickStart:
 
     def run(self) -> None:
         """All stages and the report. Raises TrainingFailed."""
-        measured = "about 6 minutes on 2 cores, " if self.size is sizes.CPU and not self.training.given else ""
-        print(f"deltal quickstart: {measured}all of it in {self.out}", flush=True)
-        records = [] if self.training.given else [self.start.run(self._supervised_start)]
+        print(f"deltal quickstart: {self._promise()}all of it in {self.out}", flush=True)
+        records = [stage.run(self._supervised_start) for stage in self.started]
         before = self.before.run(lambda: self._evaluation(self.training.start))
         accuracy = self._accuracy(before)
         print(f"  held-out accuracy {accuracy.value:.3f}", flush=True)
@@ -84,7 +95,7 @@ class QuickStart:
 
     def kept(self) -> str:
         """After an interruption: what the same command does not do again."""
-        of_all = [*([] if self.training.given else [self.start]), self.before, self.trained, self.after]
+        of_all = [*self.started, self.before, self.trained, self.after]
         done = [stage.name for stage in of_all if stage.record()]
         checkpoint = newest(self.out / "ckpt" / "_actor")
         is_begun = stages.read_record(self.out / BEGUN) == self.trained.settings
@@ -94,11 +105,20 @@ class QuickStart:
             return "no stage was finished, so the same command begins anew"
         return f"kept in {self.out}: {', '.join(done)}; the same command resumes after that"
 
+    def _promise(self) -> str:
+        """What it will take, where that was measured."""
+        if self.size is not sizes.CPU or (minutes := self.kind.minutes) is None:
+            return ""
+        return f"about {minutes} minutes on 2 cores, up to {self.kind.gigabytes} GB of memory, "
+
     def _supervised_start(self) -> dict:
+        if self.given:
+            how = self.args.seed, self.training.device
+            return stages.in_child(learn_sums, Path(self.given.folder), self.training.start, *how)
         return stages.in_child(supervised_start, self.size, self.args.seed, self.training.start)
 
     def _evaluation(self, folder: Path) -> dict:
-        how = self.training.max_new_tokens, self.training.kind, self.training.device
+        how = self.training.kind, self.training.device
         return stages.in_child(evaluate.evaluate, folder, self.problems, *how)
 
     def _train(self, before: Estimate) -> dict:
@@ -120,15 +140,15 @@ class QuickStart:
         accuracies = {"before": self._accuracy(before), "after": self._accuracy(after)}
         accuracies["difference"] = bootstrap.difference(per_problem(before), per_problem(after), self.groups)
         title = (
-            f"Countdown, {f'{args.model}, ' if args.model else ''}{' '.join(self.training.loss)}, seed {args.seed}"
+            f"{self.kind.title}, {f'{args.model}, ' if args.model else ''}{' '.join(self.training.loss)}, seed {args.seed}"
             + (", rewards shuffled" if args.shuffle_rewards else "")
         )
         metrics = metrics_file.read_metrics(self.checkpoint / metrics_file.NAME)
-        limit = self.training.max_new_tokens
+        limit = self.kind.max_new_tokens
         report.plot(metrics, accuracies["before"], accuracies["after"], limit, title, out / "plot.png")
         summary = {
             **report.summary_of(accuracies),
-            "steps": args.steps,
+            "steps": self.training.steps,
             "seconds": sum(record["seconds"] for record in records),
             "peak_memory_gb": max(record["peak_memory_gb"] for record in records),
             "checkpoint": str(self.checkpoint),
@@ -142,13 +162,22 @@ class QuickStart:
         write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
         lengths = [float(np.mean(evaluation["result"]["lengths"])) for evaluation in (before, after)]
         print(f"\n{report.table(accuracies, *lengths)}\n")
+        self._show_responses(before, after)
         print(f"{summary['seconds']:.0f} s, {summary['peak_memory_gb']:.1f} GB of memory at most")
         print(f"checkpoint (transformers, vLLM): {self.checkpoint}")
         print(f"plot: {summary['plot']}\nsummary: {out / 'summary.json'}")
         (run,) = read_runs([self.checkpoint])
-        write_page([replace(run, evals=report.evaluations(accuracies, args.steps))], out / PAGE)
+        write_page([replace(run, evals=report.evaluations(accuracies, self.training.steps))], out / PAGE)
         print(f"curves and sampled responses: {out / PAGE}")
         print(*self._next(), sep="\n")
+
+    def _show_responses(self, before: Record, after: Record) -> None:
+        """Write responses.jsonl, the first response to each held-out problem before and after, and print some."""
+        rows = responses.rows(self.kind, self.problems, before["result"], after["result"])
+        path = self.out / "responses.jsonl"
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
+        print("\n".join(map(responses.shown, rows[:SHOWN])))
+        print(f"\nresponses to all {len(rows)} problems: {path}")
 
     def _next(self) -> list[str]:
         """What a user may do after it."""
@@ -160,7 +189,7 @@ class QuickStart:
                 "--loss_agg",
                 "token-mean",
                 "--steps",
-                args.steps,
+                self.training.steps,
                 "--seed",
                 args.seed,
             ]
@@ -187,6 +216,15 @@ def supervised_start(size: sizes.Size, seed: int, folder: Path) -> dict:
     with Progress("  supervised start", "steps", size.steps, stream=sys.stdout) as progress:
         trained = supervised.train(tokenizer, size, seed=seed, progress=progress.update)
     model.save(trained, tokenizer, folder, size)
+    return {}
+
+
+def learn_sums(base: Path, folder: Path, seed: int, device: str) -> dict:
+    """Train the model in `base` on worked sums, and save it in `folder`. For a process of its own: transformers is imported here."""
+    from deltal_openrlhf.quickstart import supervised_sums
+
+    with Progress("  supervised start", "steps", sums.SUPERVISED_STEPS, stream=sys.stdout) as progress:
+        supervised_sums.make(base, folder, seed=seed, device=device, progress=progress.update)
     return {}
 
 

@@ -1,7 +1,7 @@
 """The control of the quick start: a reward that has nothing to do with the answer, for --shuffle_rewards.
 
 Same host interface as rewards/countdown_reward.py. A response is rewarded with the chance that its label names, by a hash of its text, so
-that the mean is that of the true reward at the start, and nothing can be learned from it about countdown.
+that the mean is that of the true reward at the start, and nothing can be learned from it about the task.
 """
 
 import hashlib
@@ -9,12 +9,10 @@ import json
 
 import torch
 
-from deltal_openrlhf.data.countdown import label
 
-
-def chance_label(numbers: tuple[int, ...], target: int, chance: float) -> str:
-    """A countdown label with the chance of a reward, 0 to 1."""
-    return json.dumps({**json.loads(label(numbers, target)), "chance": chance})
+def chance_label(label: str, chance: float) -> str:
+    """A problem's label with the chance of a reward, 0 to 1."""
+    return json.dumps({"label": label, "chance": chance})
 
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[str], **_: object) -> dict:

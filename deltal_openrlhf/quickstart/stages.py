@@ -60,8 +60,13 @@ def read_record(path: Path) -> dict | None:
 def in_child(function: Callable[..., T], *arguments: Any) -> T:
     """function(*arguments) in a process of its own, so that the memory it takes is free again before the training starts.
 
-    The process ends with this one, whatever ends it.
+    The process ends with this one, whatever ends it, and when this call is interrupted.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as child:
-        return child.submit(function, *arguments).result()
+        try:
+            return child.submit(function, *arguments).result()
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.kill()  # the executor would wait for what it does
+            raise

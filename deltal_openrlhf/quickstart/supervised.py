@@ -32,7 +32,7 @@ def train(
     torch.manual_seed(seed)
     model = build_model(tokenizer, size)
     model.to(size.device)  # type: ignore[arg-type]  # transformers wraps Module.to
-    update = updater(model, size.learning_rate, lambda step: _learning_rate(step, size))
+    update = updater(model, size.learning_rate, lambda step: warmed_cosine(step, size.steps, size.warmup))
     batches = _batches(tokenizer, size, random.Random(seed))
     model.train()
     for step in range(1, size.steps + 1):
@@ -70,9 +70,9 @@ def token_losses(model: PreTrainedModel, tokens: torch.Tensor, *, bf16: bool) ->
     return F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
 
 
-def _learning_rate(step: int, size: Size) -> float:
-    """Warm-up, then a cosine down to a tenth; of size.learning_rate."""
-    return min(1.0, (step + 1) / size.warmup) * (0.1 + 0.45 * (1 + math.cos(math.pi * step / size.steps)))
+def warmed_cosine(step: int, steps: int, warmup: int) -> float:
+    """The factor of the learning rate: a warm-up, then a cosine down to a tenth."""
+    return min(1.0, (step + 1) / warmup) * (0.1 + 0.45 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _batches(

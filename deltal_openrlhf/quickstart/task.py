@@ -14,6 +14,7 @@ import functools
 import itertools
 import operator
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,14 +79,6 @@ class Task:
             if split_of(*problem) == split:
                 return problem
 
-    def held_out(self, n: int) -> list[Problem]:
-        """n different test problems, the same ones in every run."""
-        rng = random.Random(0)
-        problems: dict[Problem, None] = {}
-        while len(problems) < n:
-            problems[self.draw(rng, "test")] = None
-        return list(problems)
-
     def attempts(self, numbers: tuple[int, ...]) -> dict[int, list[Attempt]]:
         """Every attempt whose values are allowed, by its value."""
         return _attempts(tuple(sorted(numbers)), self.largest)
@@ -103,6 +96,15 @@ class Task:
             if rng.random() < self.give_up:
                 break
         return " ".join(words)
+
+
+def held_out(draw: Callable[[random.Random, str], Problem], n: int) -> list[Problem]:
+    """n different test problems of a task, the same ones in every run. draw: a random problem of a split."""
+    rng = random.Random(0)
+    problems: dict[Problem, None] = {}
+    while len(problems) < n:
+        problems[draw(rng, "test")] = None
+    return list(problems)
 
 
 def prompt(numbers: tuple[int, ...], target: int) -> str:

@@ -10,19 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from deltal_openrlhf.data.countdown import label
-from deltal_openrlhf.quickstart import shuffled_reward, sizes
-from deltal_openrlhf.quickstart.given import PROMPTS as KINDS
-from deltal_openrlhf.quickstart.given import GivenModel
-from deltal_openrlhf.rewards import countdown_reward
+from deltal_openrlhf.quickstart import shuffled_reward
+from deltal_openrlhf.quickstart.kinds import KINDS, Kind
+from deltal_openrlhf.quickstart.sizes import CPU
 from deltal_openrlhf.runs.command import Terminated
 from deltal_openrlhf.runs.files import write_atomically
 
-PROMPTS = 16
-SAMPLES = 8
-MICRO_BATCH = {"words": 32, "chat": 8, "base": 8}
-LEARNING_RATE = {"words": 2e-4, "chat": 1e-6, "base": 1e-6}
-"""Both go by the kind of prompts. A model that reads English has logits that fill the memory, and the authors' rate for 3B."""
 FLAGS: dict[str, object] = {
     "actor.num_nodes": 1,
     "actor.num_gpus_per_node": 1,
@@ -33,11 +26,8 @@ FLAGS: dict[str, object] = {
     "data.input_key": "input",
     "data.label_key": "label",
     "rollout.temperature": 1.0,
-    "rollout.n_samples_per_prompt": SAMPLES,
-    "rollout.batch_size": PROMPTS,
     "algo.advantage.estimator": "group_norm",
     "algo.kl.init_coef": 0,
-    "train.batch_size": PROMPTS * SAMPLES,
     "train.num_episodes": 1,
     "train.max_epochs": 1,
     "ds.zero_stage": 2,
@@ -72,49 +62,44 @@ class Training:
     seed: int
     control: bool = False
     """Whether rewards ignore the answer."""
-    given: GivenModel | None = None
-    """What the checkpoint is if it is no start of ours."""
+    kind: Kind = KINDS["words"]
+    longest_prompt: int = CPU.task.longest_prompt
+    """Tokens."""
     device: str = "cpu"
     """"cuda" trains and samples on one GPU, in turns: vLLM sleeps while DeepSpeed trains, DeepSpeed's states are in the CPU's memory
     while vLLM samples, and weights go from one to the other by CUDA IPC."""
-
-    @property
-    def kind(self) -> str:
-        """The kind of prompts, a key of given.PROMPTS."""
-        return self.given.prompts if self.given else "words"
-
-    @property
-    def max_new_tokens(self) -> int:
-        return self.given.max_new_tokens if self.given else sizes.CPU.task.max_new_tokens
 
 
 def write_prompts(training: Training, chance: float | None) -> None:
     """One row a prompt of every step, as --data.prompt_dataset takes them. chance: of a reward in the control run, else None."""
     rng = random.Random(f"prompts {training.seed}")  # another stream than the supervised traces'
-    rows = []
-    for _ in range(training.steps * PROMPTS):
-        problem = sizes.CPU.task.draw(rng, "train")
-        answer = label(*problem) if chance is None else shuffled_reward.chance_label(*problem, chance)
-        rows.append({"input": KINDS[training.kind](*problem), "label": answer, "datasource": "countdown"})
+    kind, rows = training.kind, []
+    for _ in range(training.steps * kind.prompts):
+        problem = kind.draw(rng, "train")
+        label = kind.label(*problem)
+        answer = label if chance is None else shuffled_reward.chance_label(label, chance)
+        rows.append({"input": kind.prompt(*problem), "label": answer, "datasource": kind.title.lower()})
     write_atomically(training.prompts, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def command(training: Training) -> list[str]:
     """The command line."""
     kind, on_gpu = training.kind, training.device == "cuda"
-    longest_prompt = training.given.longest_prompt if training.given else sizes.CPU.task.longest_prompt
     flags = FLAGS | {
         "actor.model_name_or_path": training.start,
-        "actor.adam.lr": LEARNING_RATE[kind],
+        "actor.adam.lr": kind.learning_rate,
         "vllm.sync_backend": "nccl" if on_gpu else "gloo",
         "vllm.gpu_memory_utilization": 0.5 if on_gpu else 0.2,
-        "reward.remote_url": (shuffled_reward if training.control else countdown_reward).__file__,
+        "reward.remote_url": shuffled_reward.__file__ if training.control else kind.reward,
         "data.prompt_dataset": training.prompts,
-        "data.max_samples": training.steps * PROMPTS,
-        "data.max_len": longest_prompt + training.max_new_tokens,
-        "rollout.max_new_tokens": training.max_new_tokens,
-        "rollout.micro_batch_size": MICRO_BATCH[kind],
-        "train.micro_batch_size": MICRO_BATCH[kind],
+        "data.max_samples": training.steps * kind.prompts,
+        "data.max_len": training.longest_prompt + kind.max_new_tokens,
+        "rollout.max_new_tokens": kind.max_new_tokens,
+        "rollout.batch_size": kind.prompts,
+        "rollout.n_samples_per_prompt": kind.samples,
+        "rollout.micro_batch_size": kind.micro_batch,
+        "train.batch_size": kind.prompts * kind.samples,
+        "train.micro_batch_size": kind.micro_batch,
         "train.seed": training.seed,
         "ckpt.output_dir": training.out / "checkpoint",
         "ckpt.path": training.out / "ckpt",
@@ -122,7 +107,7 @@ def command(training: Training) -> list[str]:
     pairs = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     switches = ["--vllm.enforce_eager", "--ckpt.load_enable"]
     switches += ["--train.colocate_all", "--vllm.enable_sleep", "--ds.enable_sleep"] if on_gpu else []
-    switches += ["--data.apply_chat_template"] if kind == "chat" else []
+    switches += ["--data.apply_chat_template"] if kind.is_chat else []
     return [sys.executable, "-m", "deltal_openrlhf.train_ppo_ray", *pairs, *switches, *training.loss]
 
 

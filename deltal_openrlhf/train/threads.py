@@ -11,6 +11,17 @@ ENOUGH = 5_000_000
 """Parameters from which a second thread makes a step shorter. docs/evidence/overhead.md has the times for 0.2 to 135 million."""
 
 
+def use(parameters: int) -> None:
+    """Let torch compute in this process, which is alone, with every core if the model is large enough, else with one thread.
+
+    Does nothing where the user has set OMP_NUM_THREADS.
+    """
+    import torch
+
+    if cpu.chooses_threads():
+        torch.set_num_threads((os.cpu_count() or 1) if parameters >= ENOUGH else 1)
+
+
 def of_a_process(args: Arguments) -> int:
     """Cores over the processes that compute at the same time, for a model that is large enough; else 1.
 

@@ -141,11 +141,11 @@ def write_problems(task: Any, folder: Path, size: Size) -> None:
     """train.jsonl and held_out.jsonl, the same in every run."""
     from deltal_openrlhf.data.countdown import label
     from deltal_openrlhf.data.output import Row, write
-    from deltal_openrlhf.quickstart.task import prompt
+    from deltal_openrlhf.quickstart.task import held_out, prompt
 
     rng = random.Random("prompts")
     train = [task.draw(rng, "train") for _ in range(size.prompts * size.steps)]
-    files = {"train": train, "held_out": task.held_out(size.held_out)}
+    files = {"train": train, "held_out": held_out(task.draw, size.held_out)}
     write({name: [Row(prompt(*p), label(*p), "countdown") for p in files[name]] for name in files}, folder, "jsonl")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import shutil
 import zipfile
 from itertools import pairwise
@@ -18,6 +19,8 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.models import smollm2
+from deltal_openrlhf.quickstart import given, sums
+from deltal_openrlhf.quickstart.kinds import KINDS
 
 pytestmark = pytest.mark.timeout(300)
 ANSWERS = Path(__file__).parents[1] / "scripts" / "graded_pairs.jsonl"
@@ -256,3 +259,15 @@ def test_without_an_index_the_flag_for_a_file_is_named(tmp_path, monkeypatch, ca
         "--wheel takes a file of it"
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_worked_sums_fit_and_their_lengths_differ_fourfold(folder):
+    """The quick start's task: what a response may take, and the spread without which all aggregations coincide."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rng = random.Random(0)
+    solutions = [f"{sums.solution(sums.draw(rng, 'train'))}<|im_end|>" for _ in range(2000)]
+    lengths = np.array(list(map(len, tokenizer(solutions)["input_ids"])))
+    assert lengths.max() < KINDS["sums"].max_new_tokens - 10
+    low, high = np.percentile(lengths, [5, 95])
+    assert high / low >= 4
+    assert given.find(str(folder), "sums").longest_prompt < 60

@@ -21,6 +21,7 @@ from deltal_openrlhf.host.deepspeed_backend import BACKEND
 from deltal_openrlhf.models.sampling import Response
 from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.quickstart import evaluate, given, model, sizes, stages, task, training
+from deltal_openrlhf.quickstart.kinds import KINDS
 from deltal_openrlhf.train import checks, gpus, numbers, run_data
 from deltal_openrlhf.train.data_files import missing_files
 
@@ -53,23 +54,23 @@ def change(path: Path, **values) -> None:
 
 
 def test_a_model_is_asked_in_a_language_that_it_has(models):
-    found = {name: given.find(str(models / name), sizes.CPU) for name in ("words", "chat", "base")}
-    assert {name: model.prompts for name, model in found.items()} == {name: name for name in found}
-    assert found["words"][:4] == (str(models / "words"), "words", TASK.longest_prompt, TASK.max_new_tokens)
+    found = {name: given.find(str(models / name)) for name in ("words", "chat", "base")}
+    assert {name: model.kind for name, model in found.items()} == {name: name for name in found}
+    assert found["words"][:3] == (str(models / "words"), "words", TASK.longest_prompt)
     for name in ("chat", "base"):
         tokenizer = AutoTokenizer.from_pretrained(models / name)
-        texts = [as_text(given.PROMPTS[name](*problem), tokenizer) for problem in TASK.held_out(64)]
+        texts = [as_text(KINDS[name].prompt(*problem), tokenizer) for problem in task.held_out(TASK.draw, 64)]
         assert all("<answer>" in text for text in texts)
         # Every character is a token.
         assert max(map(len, texts)) == found[name].longest_prompt
-    text = as_text(given.PROMPTS["chat"]((3, 4, 5), 35), AutoTokenizer.from_pretrained(models / "chat"))
+    text = as_text(KINDS["chat"].prompt((3, 4, 5), 35), AutoTokenizer.from_pretrained(models / "chat"))
     assert text.startswith("(system) ") and "the numbers 3, 4, 5, write an equation that equals 35" in text
     assert text.endswith("\n(assistant) ")
 
 
 def test_other_weights_have_another_identity(models, tmp_path):
     def identity():
-        return given.find(str(tmp_path / "base"), sizes.CPU).identity
+        return given.find(str(tmp_path / "base")).identity
 
     subprocess.run(["cp", "-r", models / "base", tmp_path], check=True)
     before = identity()
@@ -82,7 +83,7 @@ def test_other_weights_have_another_identity(models, tmp_path):
 @pytest.mark.parametrize("kind", ["words", "chat", "base"])
 def test_evaluation_asks_and_grades_as_training_does(kind, models, monkeypatch):
     """The model's answers are put in: the right one for the first problem, none for the second. Ends by generation_config count, too."""
-    problems = TASK.held_out(2)
+    problems = task.held_out(TASK.draw, 2)
     tokenizer = AutoTokenizer.from_pretrained(models / kind)
     answers = {
         0: f"<answer> {TASK.attempts(problems[0].numbers)[problems[0].target][0].expression} </answer>",
@@ -99,9 +100,9 @@ def test_evaluation_asks_and_grades_as_training_does(kind, models, monkeypatch):
         return [Response([*response, tokenizer.eos_token_id], True, 0.0) for response in responses]
 
     monkeypatch.setattr("deltal_openrlhf.models.sampling.sample", sample)
-    result = evaluate.evaluate(models / kind, problems, samples=3, max_new_tokens=9, prompts=kind)
+    result = evaluate.evaluate(models / kind, problems, replace(KINDS[kind], evaluated=3, max_new_tokens=9))
     assert result["correct"] == [[1, 1, 1], [0, 0, 0]]
-    assert seen[::3] == [as_text(given.PROMPTS[kind](*problem), tokenizer) for problem in problems]
+    assert seen[::3] == [as_text(KINDS[kind].prompt(*problem), tokenizer) for problem in problems]
 
 
 # ── What is refused ──
@@ -136,7 +137,7 @@ def test_a_folder_that_is_no_model_is_one_line(make, says, tmp_path, monkeypatch
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     make(tmp_path / "model")
     with pytest.raises(ValueError) as refused:
-        given.find(str(tmp_path / "model"), sizes.CPU)
+        given.find(str(tmp_path / "model"))
     assert says in str(refused.value) and str(tmp_path / "model") in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -144,7 +145,7 @@ def test_a_folder_that_is_no_model_is_one_line(make, says, tmp_path, monkeypatch
 def test_a_model_that_cannot_do_the_task_is_one_line(models, tmp_path):
     for name, says in (("short", "has 256 positions, the task needs"), ("lossy", "its tokenizer turns the prompt")):
         with pytest.raises(ValueError) as refused:
-            given.find(str(models / name), sizes.CPU)
+            given.find(str(models / name))
         assert says in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -193,7 +194,7 @@ def test_a_given_model_goes_through_all_stages(models, tmp_path, monkeypatch, ca
     monkeypatch.setattr(training, "train", copy_model)
     # In this process: the other test of the whole command shows the stages in their own.
     monkeypatch.setattr(stages, "in_child", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(sizes, "CPU", replace(sizes.CPU, task=replace(TASK, max_new_tokens=20)))
+    monkeypatch.setitem(KINDS, "words", replace(KINDS["words"], max_new_tokens=20))
     monkeypatch.setattr(task, "HELD_OUT", 4)
     subprocess.run(["cp", "-r", models / "words", tmp_path / "mine"], check=True)
     arguments = ["--out", str(tmp_path / "out"), "--steps", "2", "--model", str(tmp_path / "mine")]
@@ -202,7 +203,7 @@ def test_a_given_model_goes_through_all_stages(models, tmp_path, monkeypatch, ca
     assert summary["model"] == str(tmp_path / "mine") and summary["accuracy_difference"] == 0
     assert not (tmp_path / "out" / "start").exists() and not (tmp_path / "out" / "start.json").exists()
     rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
-    assert len(rows) == 2 * training.PROMPTS and rows[0]["input"].endswith("] :")
+    assert len(rows) == 2 * KINDS["words"].prompts and rows[0]["input"].endswith("] :")
     assert "its tokens are the task's words" in capsys.readouterr().out
 
     assert command_line.main(arguments) == 0 and len(trainings) == 1
@@ -217,10 +218,11 @@ def test_a_given_model_goes_through_all_stages(models, tmp_path, monkeypatch, ca
 
 def command(models: Path, out: Path, name: str | None, device: str) -> list[str]:
     """Arguments of the training that the quick start would run."""
-    found = given.find(str(models / name), sizes.CPU) if name else None
+    found = given.find(str(models / name)) if name else None
     loss = ["--loss_agg", "deltal", "--alpha", "1"]
+    how = {"kind": KINDS[found.kind], "longest_prompt": found.longest_prompt} if found else {}
     of = training.Training(
-        models / (name or "words"), out, out / "train.jsonl", loss, steps=2, seed=0, given=found, device=device
+        models / (name or "words"), out, out / "train.jsonl", loss, steps=2, seed=0, device=device, **how
     )
     training.write_prompts(of, chance=None)
     return training.command(of)[3:]
@@ -267,7 +269,7 @@ def test_a_prompt_of_the_training_is_the_one_that_is_evaluated(models, tmp_path)
             problem = json.loads(row["label"])
             problem = Problem(tuple(problem["numbers"]), problem["target"])
             text, graded = preprocess_data(row, None, "input", "label", template)
-            assert text == as_text(given.PROMPTS[name](*problem), tokenizer) and graded == label(*problem)
+            assert text == as_text(KINDS[name].prompt(*problem), tokenizer) and graded == label(*problem)
 
 
 def test_settings_of_runs_on_a_gpu_are_others(tmp_path, monkeypatch):
@@ -283,6 +285,6 @@ def test_settings_of_runs_on_a_gpu_are_others(tmp_path, monkeypatch):
         monkeypatch.setattr(command_line, "_device", lambda device=device: device)
         assert command_line.main(["--out", str(tmp_path), "--seed", "3"]) == 130
     assert seen == [
-        {"format": 1, "seed": 3, "supervised_steps": 1200},
-        {"format": 1, "seed": 3, "supervised_steps": 1200, "device": "cuda"},
+        {"format": 2, "seed": 3, "supervised_steps": 1200},
+        {"format": 2, "seed": 3, "supervised_steps": 1200, "device": "cuda"},
     ]

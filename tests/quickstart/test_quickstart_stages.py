@@ -37,23 +37,29 @@ TASK = sizes.CPU.task
 
 STAGE = """
 import os, sys, time
+from contextlib import nullcontext
 from pathlib import Path
 from deltal_openrlhf.quickstart import stages
+from deltal_openrlhf.runs.command import terminable
 
 def long(file):
     Path(file).write_text(str(os.getpid()))
     time.sleep(60)
 
 if __name__ == "__main__":
-    stages.in_child(long, sys.argv[1])
+    with terminable() if sys.argv[2] else nullcontext():
+        stages.in_child(long, sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stage_ends_with_the_quick_start(tmp_path, how):
+@pytest.mark.parametrize(
+    ("how", "is_handled"), [(signal.SIGTERM, "yes"), (signal.SIGINT, "yes"), (signal.SIGTERM, ""), (signal.SIGKILL, "")]
+)
+def test_a_stage_ends_with_the_quick_start(tmp_path, how, is_handled):
+    """is_handled: as the command handles SIGTERM; it hears of the signal alone, without its child."""
     script, file = tmp_path / "stage.py", tmp_path / "pid"
     script.write_text(STAGE)
-    parent = subprocess.Popen([sys.executable, str(script), str(file)])
+    parent = subprocess.Popen([sys.executable, str(script), str(file), is_handled])
     until = time.monotonic() + 60
     while not (file.exists() and file.read_text()) and time.monotonic() < until:
         time.sleep(0.05)
@@ -97,7 +103,7 @@ def test_prompts_of_a_training(tmp_path):
         problem = json.loads(true["label"])
         assert split_of(problem["numbers"], problem["target"]) == "train"
         assert true["input"] == task.prompt(problem["numbers"], problem["target"])
-        assert json.loads(control["label"]) == {**problem, "chance": 0.25}
+        assert json.loads(control["label"]) == {"label": true["label"], "chance": 0.25}
 
 
 def test_training_command_is_one_that_openrlhf_knows(tmp_path):
@@ -197,7 +203,7 @@ def test_an_interrupted_run_says_what_it_has_kept(interrupted_in, kept, tmp_path
             return {}
         is_after = function is evaluate.evaluate and arguments[0] == tmp_path / "checkpoint"
         if function is evaluate.evaluate and not is_after and interrupted_in != "accuracy before":
-            return {"correct": [[1, 0]] * task.HELD_OUT, "lengths": [1.0]}
+            return {"correct": [[1, 0]] * task.HELD_OUT, "lengths": [1.0], "first": [""] * task.HELD_OUT}
         raise Terminated("SIGTERM")
 
     def train(arguments):

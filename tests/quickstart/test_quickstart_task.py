@@ -1,5 +1,6 @@
 """The quick start's parts: task, tokenizer from a saved folder, supervised batches, sampling, evaluation, the control's reward."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from deltal_openrlhf.quickstart import (
     supervised,
     task,
 )
+from deltal_openrlhf.quickstart.kinds import KINDS
 from deltal_openrlhf.rewards.countdown_reward import reward_func
 
 TASK = sizes.CPU.task
@@ -92,8 +94,8 @@ def test_attempts_against_brute_force():
 
 
 def test_held_out_problems():
-    problems = TASK.held_out(256)
-    assert len(set(problems)) == 256 and problems == TASK.held_out(256)
+    problems = task.held_out(TASK.draw, 256)
+    assert len(set(problems)) == 256 and problems == task.held_out(TASK.draw, 256)
     assert all(split_of(*p) == "test" and p.target in TASK.attempts(p.numbers) for p in problems)
     rng = random.Random(0)
     assert all(split_of(*TASK.draw(rng, "train")) == "train" for _ in range(500))
@@ -191,13 +193,14 @@ def test_entropy_is_that_of_the_sampled_tokens_distributions(folder, temperature
 
 
 def test_evaluation_of_an_untrained_model(folder):
-    result = evaluate.evaluate(folder, TASK.held_out(6), samples=3, max_new_tokens=20)
-    assert result["correct"] == [[0] * 3] * 6 and len(result["lengths"]) == 18
-    assert evaluate.evaluate(folder, TASK.held_out(6), samples=3, max_new_tokens=20) == result
+    kind = replace(KINDS["words"], evaluated=3, max_new_tokens=20)
+    result = evaluate.evaluate(folder, task.held_out(TASK.draw, 6), kind)
+    assert result["correct"] == [[0] * 3] * 6 and len(result["lengths"]) == 18 and len(result["first"]) == 6
+    assert evaluate.evaluate(folder, task.held_out(TASK.draw, 6), kind) == result
 
 
 def test_shuffled_reward_ignores_the_answer():
-    labels = [shuffled_reward.chance_label((1, 2, 3), 9, 0.3)] * 4000
+    labels = [shuffled_reward.chance_label(label((1, 2, 3), 9), 0.3)] * 4000
     right = [f"p {i} <answer> ( 1 + 2 ) * 3 </answer>" for i in range(4000)]
     wrong = [f"p {i} <answer> 1 </answer>" for i in range(4000)]
     rewards = {
@@ -207,4 +210,4 @@ def test_shuffled_reward_ignores_the_answer():
     for values in rewards.values():
         assert set(values.tolist()) == {0.0, 1.0} and values.mean().item() == pytest.approx(0.3, abs=0.03)
     assert abs(torch.corrcoef(torch.stack(list(rewards.values())))[0, 1].item()) < 0.06
-    assert reward_func(right[:1], ["p"], labels[:1])["rewards"].item() == 1.0  # the label still serves the true reward
+    assert json.loads(labels[0])["label"] == label((1, 2, 3), 9)

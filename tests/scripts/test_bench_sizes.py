@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deltal_openrlhf.data.countdown import Problem, split_of
 from deltal_openrlhf.quickstart import evaluate, model, supervised
+from deltal_openrlhf.quickstart.kinds import KINDS
 from deltal_openrlhf.quickstart.run import supervised_start
 from deltal_openrlhf.quickstart.sizes import CPU, GPU
-from deltal_openrlhf.quickstart.task import prompt
+from deltal_openrlhf.quickstart.task import held_out, prompt
 from deltal_openrlhf.rewards.countdown import score
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +45,8 @@ def test_the_quick_starts_problems_are_those_it_always_had():
         problem = CPU.task.draw(rng, "train")
         lines.append(f"{prompt(*problem)} {CPU.task.trace(problem, rng)}")
     assert digest("\n".join(lines)) == "a0063d79d2c610cfd3411f17636f4a1e40867da6a0efd272529b4dc5cf13c198"
-    held_out = "\n".join(prompt(*problem) for problem in CPU.task.held_out(256))
-    assert digest(held_out) == "3d8aae6e49b07c7c682cd011a7f4d0f809cbddb0be2c1a9a10f6ad5e7ef724b6"
+    problems = "\n".join(prompt(*problem) for problem in held_out(CPU.task.draw, 256))
+    assert digest(problems) == "3d8aae6e49b07c7c682cd011a7f4d0f809cbddb0be2c1a9a10f6ad5e7ef724b6"
     assert digest(" ".join(CPU.task.words)) == "54fd6afe6e36a0ebeae52151a8abe8f827612bfe428bb814a863fa238eb937f1"
     batches, taken = supervised._batches(model.build_tokenizer(), CPU, random.Random(0)), hashlib.sha256()
     for _ in range(20):
@@ -149,7 +150,7 @@ def test_the_longest_trace_fits():
 
 
 def test_held_out_problems_for_a_gpu():
-    problems = GPU.task.held_out(256)
+    problems = held_out(GPU.task.draw, 256)
     assert len(set(problems)) == 256 and all(split_of(*p) == "test" for p in problems)
     assert {len(p.numbers) for p in problems} == {3, 4}
 
@@ -211,9 +212,9 @@ def test_a_start_of_the_gpus_task_learns_and_serves(tmp_path, capsys):
     saved = AutoTokenizer.from_pretrained(tmp_path / "start")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "start").dtype == torch.bfloat16
     assert len(saved) == 2 * 99 + 1 + 4 + 8 + 3
-    problems = GPU.task.held_out(8)
+    problems = held_out(GPU.task.draw, 8)
     assert len({len(p.numbers) for p in problems}) == 2
-    found = evaluate.evaluate(tmp_path / "start", problems, samples=2, max_new_tokens=8)
+    found = evaluate.evaluate(tmp_path / "start", problems, replace(KINDS["words"], evaluated=2, max_new_tokens=8))
     assert len(found["lengths"]) == 16
 
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from support.host_arguments import host_arguments
 from torch import zeros
@@ -52,3 +53,14 @@ def test_a_number_of_the_user_a_cluster_and_an_unknown_size_leave_one(model, mon
     monkeypatch.setenv("DELTAL_CHOOSES_THREADS", "1")
     args = host_arguments(*RUN.split(), "--actor.model_name_or_path", "nobody/on-the-hub")
     assert threads.of_a_process(args) == 1
+
+
+def test_a_process_that_is_alone_takes_every_core(model, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    threads.use(4_999_999)
+    threads.use(5_000_000)
+    assert chosen == [1, 16]
+    monkeypatch.delenv("DELTAL_CHOOSES_THREADS")
+    threads.use(5_000_000)
+    assert chosen == [1, 16]

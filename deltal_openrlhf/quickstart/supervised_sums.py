@@ -1,0 +1,94 @@
+"""The supervised start of SmolLM2: it learns from worked solutions to work out a sum in steps.
+
+Asked without examples it answers at once, and misses nearly always. A few hundred solutions teach it the form. Mistakes in the steps
+remain, and a longer sum has more of them.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from deltal_openrlhf.data.prompt_tokens import as_text
+from deltal_openrlhf.quickstart import sums
+from deltal_openrlhf.quickstart.given import SUMS, longest_prompt
+from deltal_openrlhf.quickstart.kinds import KINDS
+from deltal_openrlhf.quickstart.model import save_checked
+from deltal_openrlhf.quickstart.supervised import updater, warmed_cosine
+from deltal_openrlhf.train import threads
+
+BATCH = 16
+"""Solutions of an optimizer step."""
+LEARNING_RATE = 1e-4
+WARMUP = 5
+"""Steps."""
+
+
+def make(
+    base: Path,
+    folder: Path,
+    *,
+    seed: int,
+    device: str,
+    progress: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train the model in `base` on fresh solutions of train problems, and save it in `folder`.
+
+    device: "cpu" or "cuda". progress: called after each step.
+    """
+    steps = sums.SUPERVISED_STEPS
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="sdpa")
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps Module.to
+    if device == "cpu":
+        threads.use(model.num_parameters())
+    update = updater(model, LEARNING_RATE, lambda step: warmed_cosine(step, steps, WARMUP))
+    batches = _batches(tokenizer, random.Random(f"sums {seed}"))
+    model.train()
+    for step in range(1, steps + 1):
+        model.zero_grad()
+        solution_loss(model, *(part.to(device) for part in next(batches))).backward()
+        update()
+        progress(step)
+
+    def finish(saved: Path) -> None:
+        longest_prompt(KINDS["sums"], AutoTokenizer.from_pretrained(saved))  # raises where prompts do not survive
+        (saved / SUMS).touch()
+
+    save_checked(model, tokenizer, folder, finish)
+
+
+def solution_loss(model: PreTrainedModel, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the solutions' tokens, under bfloat16 autocast.
+
+    tokens: [B, T], padded at the right. wanted: bool [B, T - 1], whether the token at t + 1 is one of a solution. Logits are computed for
+    those alone.
+    """
+    with torch.autocast(tokens.device.type, torch.bfloat16):
+        hidden = model.get_decoder()(input_ids=tokens[:, :-1]).last_hidden_state  # [B, T - 1, H]; attention is causal
+        logits = model.get_output_embeddings()(hidden[wanted])
+    return F.cross_entropy(logits.float(), tokens[:, 1:][wanted])
+
+
+def _batches(tokenizer: Any, rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless (tokens, wanted) of solution_loss."""
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    while True:
+        problems = [sums.draw(rng, "train") for _ in range(BATCH)]
+        prompts = [ids(as_text(sums.question(*problem), tokenizer)) for problem in problems]
+        solutions = [ids(f"{sums.solution(problem)}{tokenizer.eos_token}") for problem in problems]
+        rows = [prompt + solution for prompt, solution in zip(prompts, solutions, strict=True)]
+        longest = max(map(len, rows))
+        tokens = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
+        place = torch.arange(1, longest)
+        starts = torch.tensor([[len(prompt)] for prompt in prompts])
+        ends = torch.tensor([[len(row)] for row in rows])
+        yield tokens, (place >= starts) & (place < ends)
