@@ -1,6 +1,7 @@
 """The installed packages and their versions."""
 
 import importlib.metadata
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 REPORT_PACKAGES = ("matplotlib", "scipy", "markupsafe")
@@ -59,6 +60,11 @@ def installed_versions(*packages: str) -> dict[str, str]:
 
 def check_report_packages() -> None:
     """Raises ValueError, before the work and not after it, if something of REPORT_PACKAGES is not installed."""
-    missing = [name for name in REPORT_PACKAGES if find_spec(name) is None]
+    check_packages("the report", REPORT_PACKAGES)
+
+
+def check_packages(what: str, modules: Sequence[str]) -> None:
+    """Raises ValueError if one of the modules is not installed. what: needs them, for the message."""
+    missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        raise ValueError(f"{missing[0]} is not installed, the report needs it: {remedy(missing[0])}")
+        raise ValueError(f"{missing[0]} is not installed, {what} needs it: {remedy(missing[0])}")
