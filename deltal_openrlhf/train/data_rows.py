@@ -5,6 +5,7 @@ whether the tokenizer gives each prompt back. A dry run checks what is on this m
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ REWARD_CHECKS: dict[str, Callable[[str], Any]] = {
 }
 """What our own reward files ask of a label. Other labels may be anything that is not null."""
 Row = dict[str, Any]
+SHOWN = 20
+"""Characters of a prompt in a message."""
 LONG = 5.0
 """Seconds of a check after which it says how far it is, and then how fast it was."""
 
@@ -219,12 +222,13 @@ class RowCheck:
         found.first_altered = found.first_altered or self.loaded.place(number)
         found.altered += 1
         if self.needs_prompt:
-            at = next(
-                (i for i, pair in enumerate(zip(text, given_back, strict=False)) if pair[0] != pair[1]), len(given_back)
-            )
+            at = len(os.path.commonprefix([text, given_back]))
+            pair = text[at : at + SHOWN], given_back[at : at + SHOWN]
+            # Characters that look the same are told apart by their escapes: the ohm sign and the letter omega.
+            ours, theirs = map(repr if pair[0].isascii() else ascii, pair)
             raise ValueError(
                 f"{self.loaded.where(number)}: the tokenizer does not give the prompt back, so that the reward cannot tell the response "
-                f"apart: {text[at : at + 20]!r} becomes {given_back[at : at + 20]!r} (character {at + 1})"
+                f"apart: {ours} becomes {theirs} (character {at + 1})"
             )
 
 

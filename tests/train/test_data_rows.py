@@ -10,7 +10,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from support.run_data import REWARDS, arguments, save_processor, save_tokenizer, write
+from tokenizers import normalizers
+from transformers import AutoTokenizer
 
+from deltal_openrlhf.host.data_sets import BATCH
 from deltal_openrlhf.train import data_rows, run_data
 
 GOOD = {"input": "1+1=", "label": "2"}
@@ -244,6 +247,20 @@ def test_our_service_asks_as_much_as_our_files_and_others_do_not(model, tmp_path
 def test_the_template_counts(read):
     assert train(read(GOOD, flags=["--data.input_template", "<{}>"])).longest == 6
     assert train(read(GOOD, flags=["--data.apply_chat_template"])).longest == len("<user>1+1=<assistant>")
+
+
+def test_a_sign_that_the_tokenizer_replaces_is_found_in_any_row_and_told_apart(read, model, tmp_path):
+    """NFC makes the Greek letter of the ohm sign; on a screen they are the same. All rows are looked at: here the last one has it."""
+    nfc = AutoTokenizer.from_pretrained(model)
+    nfc.backend_tokenizer.normalizer = normalizers.NFC()
+    nfc.save_pretrained(tmp_path / "nfc")
+    rows = [*[GOOD] * (BATCH + 1), {"input": "5\u2126", "label": "1"}]
+    says = rf"line {BATCH + 2}: the tokenizer does not give the prompt back, .* '\\u2126' becomes '\\u03a9.*' \(character 2\)"
+    with pytest.raises(ValueError, match=says):
+        read(*rows, tokenizer=tmp_path / "nfc", reward=MATH)
+    found = train(read(*rows, tokenizer=tmp_path / "nfc"))  # a reward of the user's own may not look for the prompt
+    assert (found.total, found.altered) == (BATCH + 2, 1)
+    assert train(read(*rows, reward=MATH)).altered == 0  # without NFC
 
 
 def test_what_the_tokenizer_does_not_give_back(read, tmp_path):
