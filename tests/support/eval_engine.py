@@ -28,11 +28,15 @@ def sample(llm: None, requests: Sequence[Any], *how: object) -> Iterator[list[tu
         yield finished
 
 
+def work(llm: None, *counts: int) -> None:
+    return None
+
+
 def main() -> int:
     from deltal_openrlhf.cli import eval as command
     from deltal_openrlhf.evaluation import sampling
 
-    sampling.start, sampling.sample = start, sample
+    sampling.start, sampling.sample, sampling.work = start, sample, work
     return command.main(sys.argv[1:])
 
 
