@@ -1,19 +1,19 @@
-"""`deltal data countdown|math|gsm8k`: train and eval files for OpenRLHF.
+"""`deltal data countdown|math|gsm8k|reasoning-gym`: train and eval files for OpenRLHF.
 
 Everything is read and checked before the first file is written, and all files get their names together.
 """
 
 import argparse
-import random
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deltal_openrlhf.data import countdown, math_problems, report
+from deltal_openrlhf.data import countdown, gym_files, math_problems, report
+from deltal_openrlhf.data.countdown_files import countdown_files
 from deltal_openrlhf.data.math_problems import Problem, read_gsm8k, read_math
 from deltal_openrlhf.data.output import FORMATS, SKIPPED, Row, Written, write
-from deltal_openrlhf.data.prepare import Files, Options, math_files, measured
+from deltal_openrlhf.data.prepare import Files, Options, math_files
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
 from deltal_openrlhf.data.sources import FORMS, Skipped, folder_problem
 from deltal_openrlhf.models import remote_code
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 def parser() -> OneLineParser:
     made = OneLineParser(
         prog="deltal data",
-        usage="deltal data countdown|math|gsm8k --out DIR [options]",
+        usage="deltal data countdown|math|gsm8k|reasoning-gym --out DIR [options]",
         description=DESCRIPTION,
         epilog="deltal data math --help shows the flags of a task.\n\n  deltal data countdown --out data/countdown",
     )
@@ -61,8 +61,7 @@ def parser() -> OneLineParser:
         epilog=f"{SOURCES}\n\n  deltal data countdown --num_numbers 3 4 --out data/countdown",
     )
     task.set_defaults(files=_countdown_files, holdout=0)
-    task.add_argument("--train", type=_count, default=20_000, metavar="N", help="train problems (default 20000)")
-    task.add_argument("--test", type=_count, default=512, metavar="N", help="test problems (default 512)")
+    _add_numbers(task, train=20_000, test=512)
     task.add_argument("--source", help=f"choose from the problems of this source, such as {countdown.HUB_NAME}")
     pair = ("LEAST", "MOST")
     task.add_argument("--num_numbers", type=int, nargs=2, metavar=pair, help="numbers in a problem (default 3 6)")
@@ -104,7 +103,32 @@ def parser() -> OneLineParser:
     )
     _add_holdout(task)
     _add_common(task)
+
+    task = tasks.add_parser(
+        "reasoning-gym",
+        help="generated problems of the library reasoning-gym, such as chain_sum",
+        usage="deltal data reasoning-gym --task TASK[,TASK...] --out DIR [options]",
+        description=DESCRIPTION,
+        epilog="  deltal data reasoning-gym --task chain_sum,gcd --config max_terms=3 \\\n      --demos 4 --out data/sums",
+    )
+    task.set_defaults(files=_gym_files, holdout=0, skip_bad=False)
+    task.add_argument(
+        "--task",
+        dest="tasks",
+        required=True,
+        metavar="TASK[,TASK...]",
+        help="tasks of the library; each has the same share of the problems",
+    )
+    fields = "fields of the configurations: NAME=VALUE for every task that has the field, TASK.NAME=VALUE for one (default: the library's)"
+    task.add_argument("--config", nargs="+", action="extend", metavar="NAME=VALUE", help=fields)
+    _add_numbers(task, train=4000, test=256)
+    _add_common(task, source=False)
     return made
+
+
+def _add_numbers(task: argparse.ArgumentParser, train: int, test: int) -> None:
+    for name, n in (("train", train), ("test", test)):
+        task.add_argument(f"--{name}", type=_count, default=n, metavar="N", help=f"{name} problems (default {n})")
 
 
 def _add_holdout(task: argparse.ArgumentParser) -> None:
@@ -113,18 +137,22 @@ def _add_holdout(task: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_common(task: argparse.ArgumentParser) -> None:
+def _add_common(task: argparse.ArgumentParser, source: bool = True) -> None:
+    """The flags that all tasks have. source: whether its problems are read from a source."""
     task.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     task.add_argument(
         "--template", choices=("base", "chat"), default="base", help="base (default): text for a base model; chat: messages, "
         "for --data.apply_chat_template"
     )  # fmt: skip
+    demos = "put N worked examples in front of each question, train problems that then stand in no file (default 0)"
+    task.add_argument("--demos", type=_count, default=0, metavar="N", help=demos)
     task.add_argument("--format", choices=FORMATS, default="jsonl", help="format of every file (default jsonl)")
     task.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="count the tokens of prompts with this tokenizer")
-    task.add_argument(
-        "--skip_bad", action="store_true", help=f"leave out rows without a usable problem, and write them with the reasons to {SKIPPED} "
-        "in the folder (default: the first one is an error)"
-    )  # fmt: skip
+    if source:
+        task.add_argument(
+            "--skip_bad", action="store_true", help="leave out rows without a usable problem, and write them with the reasons to "
+            f"{SKIPPED} in the folder (default: the first one is an error)"
+        )  # fmt: skip
     limit = "leave longer prompts out of every file, and say how many"
     task.add_argument("--max_prompt_tokens", type=_count, metavar="N", help=limit)
     task.add_argument(
@@ -148,46 +176,19 @@ def _options(args: argparse.Namespace) -> Options:
     if args.tokenizer:
         remote_code.check(args.tokenizer, flag="--tokenizer")
         tokenizer = load_tokenizer(args.tokenizer, chat=args.template == "chat", trust_remote_code=False)
-    return Options(args.template, tokenizer, args.max_prompt_tokens, args.seed, args.holdout, _say)
+    return Options(args.template, tokenizer, args.max_prompt_tokens, args.seed, args.holdout, args.demos, _say)
 
 
 def _countdown_files(args: argparse.Namespace, options: Options) -> Files:
-    wanted = {split: n for split in countdown.SPLITS if (n := getattr(args, split))}
-    if not wanted:
-        raise ValueError("--train and --test are both 0: nothing to write")
-    template, files = countdown.TEMPLATES[options.template], {}
-    for split, problems in _countdown_problems(args, wanted).items():
-        labels = [countdown.label(*problem) for problem in problems]
-        rows = [Row(template(*problem), label, "countdown") for problem, label in zip(problems, labels, strict=True)]
-        files[split] = measured(split, labels, rows, options)
-    return files
-
-
-def _countdown_problems(args: argparse.Namespace, wanted: dict[str, int]) -> dict[str, list[countdown.Problem]]:
     names = ("num_numbers", "low", "high", "max_target")
     ranges = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if args.source is None:
-        return {split: countdown.generate(n, **ranges, seed=args.seed, split=split) for split, n in wanted.items()}
-    if ranges:
-        raise ValueError(f"--{next(iter(ranges))} is for generated problems, not for those of --source")
-    _say(f"reading {args.source}")
-    everything = countdown.load(args.source, args.skipped)
-    loaded = {split: countdown.without_repeats(problems) for split, problems in everything.items()}
-    repeats = {split: len(everything[split]) - len(loaded[split]) for split in loaded}
-    _say(f"dropped that repeat an earlier one: {', '.join(f'{split} {n:,}' for split, n in repeats.items())}")
-    for split, n in wanted.items():
-        if n > len(loaded[split]):
-            raise ValueError(f"{args.source}: {n} {split} problems wanted, there are {len(loaded[split])}")
-    chosen = {}
-    without: list[countdown.Problem] | None = [] if args.skip_bad else None
-    for split, n in wanted.items():
-        try:
-            chosen[split] = countdown.choose(loaded[split], n, random.Random(args.seed), without)
-        except ValueError as error:
-            raise ValueError(f"{args.source}: {split}: {error}") from error
-    for problem in without or ():
-        args.skipped.append(Skipped(args.source, None, "it has no solution", problem._asdict()))
-    return chosen
+    return countdown_files(args.train, args.test, args.source, ranges, args.skipped, options)
+
+
+def _gym_files(args: argparse.Namespace, options: Options) -> Files:
+    tasks = gym_files.tasks_of(args.tasks)
+    configs = gym_files.configs_of(tasks, args.config or ())
+    return gym_files.gym_files(configs, args.train, args.test, options)
 
 
 def _math_files(args: argparse.Namespace, options: Options) -> Files:
@@ -244,7 +245,7 @@ def _report(args: argparse.Namespace, files: Files, written: Sequence[Written]) 
     print()
     lengths = {name: [prompt.length for prompt in prompts[name]] for name in prompts}
     print(*report.length_table(lengths, "tokens" if args.tokenizer else "characters"), sep="\n")
-    if args.task != "countdown":
+    if args.task in ("math", "gsm8k"):
         print()
         print(*report.answer_table({name: [p.row.label for p in prompts[name]] for name in prompts}), sep="\n")
     evals = ",".join(str(file.path) for file in written if file.path.stem != "train")

@@ -59,7 +59,7 @@ def parser() -> OneLineParser:
     made.add_argument(
         "--reward",
         metavar="REWARD",
-        help="auto (default): by the label, as deltal eval grades; or what --reward.remote_url takes: deltal:math, deltal:countdown or a "
+        help="auto (default): by the label, as deltal eval grades; or what --reward.remote_url takes: deltal:NAME or a "
         "file with reward_func",
     )
     made.add_argument("--batch_size", type=int, metavar="N", help="responses sampled at a time (default 64)")

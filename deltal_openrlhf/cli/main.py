@@ -34,7 +34,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "models, data and rewards": {
         "model": Command("deltal_openrlhf.cli.model", "make a small language model without a model hub"),
-        "data": Command("deltal_openrlhf.cli.data", "make files of countdown, math or gsm8k problems"),
+        "data": Command("deltal_openrlhf.cli.data", "make files of countdown, math or other problems"),
         "grade": Command("deltal_openrlhf.cli.grade", "grade a file of answers"),
         "serve-rewards": Command("deltal_openrlhf.cli.serve_rewards", "give rewards over HTTP"),
     },

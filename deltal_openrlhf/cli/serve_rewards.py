@@ -89,7 +89,7 @@ def _serve(app: "ASGIApp", listener: socket.socket) -> None:
 
 
 DESCRIPTION = """\
-Give math and countdown rewards over HTTP, until SIGTERM or Ctrl-C. Requests in progress are finished first.
+Give math, countdown and reasoning-gym rewards over HTTP, until SIGTERM or Ctrl-C. Requests in progress are finished first.
 
   POST /get_reward   OpenRLHF's protocol, for --reward.remote_url
   POST /is_equal     {str1, str2}
@@ -133,7 +133,9 @@ def parser() -> OneLineParser:
         default="none",
         help=f"what /get_reward grades where a response marks no answer: {FALLBACK_HELP}; default none",
     )
-    made.add_argument("--workers", type=int, default=2, metavar="N", help="grading processes (default 2)")
+    made.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="grading processes for each kind of label (default 2)"
+    )
     made.add_argument(
         "--deadline", type=float, default=3.0, metavar="S", help="seconds that one pair may take (default 3)"
     )

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from deltal_openrlhf.data.solvable import MOST_NUMBERS, is_solvable
 from deltal_openrlhf.data.sources import Skipped, read_rows, skip
-from deltal_openrlhf.data.templates import Messages, base_conversation
+from deltal_openrlhf.data.templates import Demo, Messages, base_conversation, chat
 
 HUB_NAME = "Jiayi-Pan/Countdown-Tasks-3to4"
 SPLITS = ("train", "test")
@@ -159,7 +159,8 @@ def choose(
     return kept
 
 
-def _task(numbers: Sequence[int], target: int) -> str:
+def task(numbers: Sequence[int], target: int) -> str:
+    """What the user asks."""
     return (
         f"Using the numbers {', '.join(map(str, numbers))}, write an equation that equals {target}. You may use the operations "
         "+, -, *, / and parentheses, and you must use each number exactly once. Show your work in <think> </think> tags and "
@@ -167,20 +168,20 @@ def _task(numbers: Sequence[int], target: int) -> str:
     )
 
 
-def base_prompt(numbers: Sequence[int], target: int) -> str:
+def base_prompt(numbers: Sequence[int], target: int, demos: Sequence[Demo] = ()) -> str:
     """The prompt for a base model: a conversation in plain text that opens the assistant's turn with <think>."""
-    return base_conversation(_task(numbers, target))
+    return base_conversation(task(numbers, target), demos)
 
 
-def chat_messages(numbers: Sequence[int], target: int) -> Messages:
+def chat_messages(numbers: Sequence[int], target: int, demos: Sequence[Demo] = ()) -> Messages:
     """The messages for a chat model, with the host's --data.apply_chat_template."""
     system = (
         "You are a helpful assistant. You first think about the reasoning process and then give the user the answer."
     )
-    return [{"role": "system", "content": system}, {"role": "user", "content": _task(numbers, target)}]
+    return chat(task(numbers, target), [(demo.question, demo.thought()) for demo in demos], system)
 
 
-TEMPLATES: dict[str, Callable[[Sequence[int], int], str | Messages]] = {"base": base_prompt, "chat": chat_messages}
+TEMPLATES: dict[str, Callable[..., str | Messages]] = {"base": base_prompt, "chat": chat_messages}
 
 
 def label(numbers: Sequence[int], target: int) -> str:

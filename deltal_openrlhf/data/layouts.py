@@ -44,6 +44,19 @@ def problem_and_answer(row: Any) -> tuple[str, Any]:
     return text, _answer(row)
 
 
+def solution_of(row: Any) -> str | None:
+    """The worked solution of a row: its column solution, GSM8K's answer, or the assistant's message. None for a row without one."""
+    if not isinstance(row, dict):
+        return None
+    texts = [row.get("solution")]
+    if isinstance(row.get("answer"), str) and "\n####" in row["answer"]:
+        texts.append(row["answer"])
+    for message in row["messages"] if isinstance(row.get("messages"), list) else ():
+        if isinstance(message, dict) and "assistant" in (message.get("role"), message.get("from")):
+            texts.append(message.get("value", message.get("content")))
+    return next((text.strip() for text in texts if isinstance(text, str) and text.strip()), None)
+
+
 def _answer(row: dict) -> Any:
     for name in ANSWER_COLUMNS:
         if name in row:

@@ -6,11 +6,13 @@ OlympiadBench writes several solutions into one text ("$(3,2),(-3,2)$").
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
-from deltal_openrlhf.data.layouts import problem_and_answer, short, text_of
+from deltal_openrlhf.data.layouts import problem_and_answer, short, solution_of, text_of
 from deltal_openrlhf.data.sources import Skipped, read_rows, skip
 from deltal_openrlhf.grading.labels import answer_in, golds_of, label_of, number_text
+from deltal_openrlhf.grading.reading.extract import extract_answer
 from deltal_openrlhf.rewards.scoring import check_label
 
 TRAIN = "Open-Reasoner-Zero/orz_math_57k_collection"
@@ -28,11 +30,15 @@ _SOLUTION = re.compile(r"\n#### \S+\s*\Z")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
-class Problem(NamedTuple):
-    """text: the problem as the model sees it. label: its gold answers, as grading/labels.py reads them."""
+@dataclass(frozen=True)
+class Problem:
+    """text: the problem as the model sees it. label: its gold answers, as grading/labels.py reads them. solution: worked, as it is
+    published; None where there is none, or where it ends in another answer.
+    """
 
     text: str
     label: str
+    solution: str | None = field(default=None, compare=False)
 
 
 def read_math(source: str, skipped: list[Skipped] | None = None) -> list[Problem]:
@@ -53,10 +59,19 @@ def _read(source: str, golds: Callable[[Any], list[str]], skipped: list[Skipped]
     for number, row in enumerate(read_rows(source), start=1):
         try:
             text, answer = problem_and_answer(row)
-            problems.append(Problem(text, _label(golds(answer))))
+            accepted = golds(answer)
+            problems.append(Problem(text, _label(accepted), _solution(row, accepted)))
         except ValueError as error:
             skip(Skipped(source, number, str(error), row), skipped)
     return problems
+
+
+def _solution(row: Any, golds: list[str]) -> str | None:
+    solution = solution_of(row)
+    if solution is None:
+        return None
+    marked = extract_answer(solution)
+    return solution if marked is None or marked.replace(",", "") in {gold.replace(",", "") for gold in golds} else None
 
 
 def _golds(answer: Any) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from deltal_openrlhf.data import templates
+from deltal_openrlhf.data.demos import math_demo
 from deltal_openrlhf.data.duplicates import EvalIndex, with_different_labels, without_repeats
 from deltal_openrlhf.data.math_problems import Problem
 from deltal_openrlhf.data.output import Row
@@ -41,6 +42,8 @@ class Options:
     """of the order of the train problems"""
     holdout: int = 0
     """train problems that become an eval file of their own"""
+    demos: int = 0
+    """worked examples in front of each question: train problems that are left out of the train file"""
     say: Callable[[str], None] = print
     """takes a line about each step"""
 
@@ -53,17 +56,19 @@ def math_files(
 ) -> Files:
     """Train, the eval sets in their own order, and the holdout if one is wanted.
 
-    Train loses its repeated problems and those that stand in an eval set or the holdout. Eval sets lose only over-long prompts.
+    Train loses its repeated problems and those that stand in an eval set, the holdout or the demos. Eval sets lose only over-long prompts.
     datasources: those of the files whose datasource is not their name. Raises ValueError if a file would be empty.
     """
     template = templates.MATH[options.template]
+    unlike = _without_eval(_without_repeats(train, options), evals, options)
+    shown, unlike = _demos(unlike, options)
+    demos = [math_demo(problem) for problem in shown]
 
     def prompts(name: str, problems: Sequence[Problem]) -> list[Prompt]:
         datasource = datasources.get(name, name)
-        rows = [Row(template(problem.text), problem.label, datasource) for problem in problems]
+        rows = [Row(template(problem.text, demos), problem.label, datasource) for problem in problems]
         return measured(name, [problem.text for problem in problems], rows, options)
 
-    unlike = _without_eval(_without_repeats(train, options), evals, options)
     files = {"train": prompts("train", unlike)}
     files |= {name: prompts(name, problems) for name, problems in evals.items()}
     random.Random(options.seed).shuffle(files["train"])
@@ -87,9 +92,9 @@ def measured(name: str, texts: Sequence[str], rows: Sequence[Row], options: Opti
 
 
 def _without_repeats(problems: list[Problem], options: Options) -> list[Problem]:
-    kept = [problems[position] for position in without_repeats(problems)]
+    kept = [problems[position] for position in without_repeats((problem.text, problem.label) for problem in problems)]
     options.say(f"train: dropped {len(problems) - len(kept):,} that repeat an earlier one")
-    if different := with_different_labels(kept):
+    if different := with_different_labels((problem.text, problem.label) for problem in kept):
         first = kept[different[0]]
         options.say(
             f"note: {len(different):,} train problems stand there with several answers; the first: {first.text[:80]!r}"
@@ -108,6 +113,22 @@ def _without_eval(train: list[T], evals: Mapping[str, Sequence[Problem | Prompt]
     total = sum(map(bool, found))
     options.say(f"train: dropped {total:,} found in eval sets (same text + nearly the same): {', '.join(each)}")
     return [problem for problem, sets in zip(train, found, strict=True) if not sets]
+
+
+def _demos(train: list[Problem], options: Options) -> tuple[list[Problem], list[Problem]]:
+    """The problems that are worked examples, and the others, without those that resemble one."""
+    if not options.demos:
+        return [], train
+    usable = [problem for problem in train if problem.solution is not None]
+    if len(usable) < options.demos:
+        raise ValueError(
+            f"--demos {options.demos}: {len(usable):,} train problems come with a solution that ends in their answer; it has to stand in "
+            "a column solution, in GSM8K's answer or in an assistant's message"
+        )
+    shown = random.Random(f"demos {options.seed}").sample(usable, options.demos)
+    options.say(f"train: took {len(shown):,} as worked examples, so they are left out")
+    rest = [problem for problem in train if not any(problem is one for one in shown)]
+    return shown, _without_eval(rest, {"demos": shown}, options)
 
 
 def _hold_out(train: list[Prompt], options: Options) -> Files:

@@ -9,7 +9,7 @@ MOST_NUMBERS = 6
 """A search over seven takes minutes in the worst case."""
 
 
-def is_solvable(numbers: Sequence[int], target: int) -> bool:
+def is_solvable(numbers: Sequence[int] | Sequence[Fraction], target: int) -> bool:
     """Search exactly, over all expressions. Raises ValueError for more than MOST_NUMBERS numbers."""
     if len(numbers) > MOST_NUMBERS:
         raise ValueError(f"a problem has {len(numbers)} numbers, allowed are up to {MOST_NUMBERS}")

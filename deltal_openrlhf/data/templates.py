@@ -1,6 +1,7 @@
-"""The prompts of a task: plain text for a base model, messages for a chat model."""
+"""The prompts of a task: plain text for a base model, messages for a chat model. Worked examples may stand before the question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 Messages = list[dict[str, str]]
 
@@ -8,26 +9,78 @@ _OPENING = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The Assistant first "
     "thinks about the reasoning process and then gives the user the answer."
 )
+_FIRST_WORDS = "Let me solve this step by step."
 
 
-def base_conversation(task: str) -> str:
-    """A conversation in plain text that opens the assistant's turn with <think>."""
-    return f"{_OPENING}\nUser: {task}\nAssistant: Let me solve this step by step.\n<think>"
+class Demo(NamedTuple):
+    """A worked example. question: as the template takes it. work: the steps, "" for none. answer: in the form that the prompt asks for."""
+
+    question: str
+    work: str
+    answer: str
+
+    def thought(self) -> str:
+        """The reply with its steps in <think> </think>."""
+        return "\n".join(filter(None, ("<think>", self.work, "</think>", self.answer)))
+
+    def plain(self) -> str:
+        """The reply without tags around its steps. Steps that end in the answer are all of it."""
+        return self.work if self.answer in self.work else "\n".join(filter(None, (self.work, self.answer)))
 
 
-def base_math(problem: str) -> str:
+def base_conversation(task: str, demos: Iterable[Demo] = ()) -> str:
+    """A conversation in plain text that opens the assistant's turn with <think>. The demos are earlier turns of it."""
+    turns = [(demo.question, f"{_FIRST_WORDS}\n{demo.thought()}") for demo in demos]
+    turns.append((task, f"{_FIRST_WORDS}\n<think>"))
+    return "\n".join([_OPENING, *(f"User: {asked}\nAssistant: {said}" for asked, said in turns)])
+
+
+def chat(task: str, replies: Iterable[tuple[str, str]] = (), system: str | None = None) -> Messages:
+    """Messages that end in the user's task, after (task, reply) of each demo. They have a system message only if one is given, because
+    not every chat template has that role.
+    """
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    for asked, said in replies:
+        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    return [*messages, {"role": "user", "content": task}]
+
+
+Template = Callable[[str, Sequence[Demo]], str | Messages]
+"""A question and its demos -> the prompt."""
+
+
+def base_math(problem: str, demos: Sequence[Demo] = ()) -> str:
     r"""The prompt for a base model, which asks for the answer in \boxed{}."""
+    ask = "{}\nShow your work in <think> </think> tags and then give the final answer in \\boxed{{}}."
+    return _base(ask, problem, demos)
+
+
+def chat_math(problem: str, demos: Sequence[Demo] = ()) -> Messages:
+    """The messages for a chat model, with the host's --data.apply_chat_template."""
+    return _chat("{}\nPlease reason step by step, and put your final answer within \\boxed{{}}.", problem, demos)
+
+
+def base_tagged(question: str, demos: Sequence[Demo] = ()) -> str:
+    """The prompt for a base model, which asks for the answer in <answer> </answer>."""
+    ask = "{}\nShow your work in <think> </think> tags and then give the final answer in <answer> </answer> tags."
+    return _base(ask, question, demos)
+
+
+def chat_tagged(question: str, demos: Sequence[Demo] = ()) -> Messages:
+    """The messages for a chat model, which ask for the answer in <answer> </answer>."""
+    ask = "{}\nPlease reason step by step, and put your final answer within <answer> </answer> tags."
+    return _chat(ask, question, demos)
+
+
+def _base(ask: str, question: str, demos: Sequence[Demo]) -> str:
     return base_conversation(
-        f"{problem}\nShow your work in <think> </think> tags and then give the final answer in \\boxed{{}}."
+        ask.format(question), [demo._replace(question=ask.format(demo.question)) for demo in demos]
     )
 
 
-def chat_math(problem: str) -> Messages:
-    """The message for a chat model, with the host's --data.apply_chat_template. It is one message, because not every chat template has a
-    system role.
-    """
-    task = f"{problem}\nPlease reason step by step, and put your final answer within \\boxed{{}}."
-    return [{"role": "user", "content": task}]
+def _chat(ask: str, question: str, demos: Sequence[Demo]) -> Messages:
+    return chat(ask.format(question), [(ask.format(demo.question), demo.plain()) for demo in demos])
 
 
-MATH: dict[str, Callable[[str], str | Messages]] = {"base": base_math, "chat": chat_math}
+MATH: dict[str, Template] = {"base": base_math, "chat": chat_math}
+TAGGED: dict[str, Template] = {"base": base_tagged, "chat": chat_tagged}

@@ -11,23 +11,22 @@ from deltal_openrlhf.data.sources import read_rows
 from deltal_openrlhf.grading.labels import golds_of
 
 EXPECTED = [Problem("What is $1+1$?", "2"), Problem("Solve $x^2=4$.", "\\pm 2")]
+TEXTS = [(problem.text, problem.label) for problem in EXPECTED]
 DAPO = (
     "Solve the following math problem step by step. The last line of your response should be of the form Answer: $Answer (without "
     "quotes) where $Answer is the answer to the problem.\n\n",
     '\n\nRemember to put your answer on its own line after "Answer:".',
 )
 SHAPES = {
-    "problem and answer": [{"problem": p, "answer": a, "difficulty": 1.0} for p, a in EXPECTED],
-    "question and answer": [{"question": f" {p}\n", "answer": f" {a} "} for p, a in EXPECTED],
-    "one message and final answer": [
-        {"prompt": [{"from": "user", "value": p}], "final_answer": a} for p, a in EXPECTED
-    ],
-    "the final answer before the answer": [{"problem": p, "answer": "a proof", "final_answer": a} for p, a in EXPECTED],
-    "chat message": [{"prompt": [{"role": "user", "content": p}], "answer": a} for p, a in EXPECTED],
-    "list with one answer": [{"question": p, "final_answer": [a], "context": None} for p, a in EXPECTED],
+    "problem and answer": [{"problem": p, "answer": a, "difficulty": 1.0} for p, a in TEXTS],
+    "question and answer": [{"question": f" {p}\n", "answer": f" {a} "} for p, a in TEXTS],
+    "one message and final answer": [{"prompt": [{"from": "user", "value": p}], "final_answer": a} for p, a in TEXTS],
+    "the final answer before the answer": [{"problem": p, "answer": "a proof", "final_answer": a} for p, a in TEXTS],
+    "chat message": [{"prompt": [{"role": "user", "content": p}], "answer": a} for p, a in TEXTS],
+    "list with one answer": [{"question": p, "final_answer": [a], "context": None} for p, a in TEXTS],
     "the answer boxed in the solution (MATH)": [
         {"problem": p, "level": "Level 1", "type": "Algebra", "solution": rf"First \boxed{{x}}. So \boxed{{{a}}}."}
-        for p, a in EXPECTED
+        for p, a in TEXTS
     ],
     "messages and a ground truth (DAPO, verl)": [
         {
@@ -41,21 +40,21 @@ SHAPES = {
             "reward_model": {"ground_truth": a, "style": "rule-lighteval/MATH_v2"},
             "extra_info": {"index": "1"},
         }
-        for p, a in EXPECTED
+        for p, a in TEXTS
     ],
     "a conversation with its answer": [
         {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": p}], "answer": a}
-        for p, a in EXPECTED
+        for p, a in TEXTS
     ],
     "a conversation with a solution": [
         {"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": f"Hm.\n#### {a}"}]}
-        for p, a in EXPECTED
+        for p, a in TEXTS
     ],
-    "an answer in a box": [{"problem": p, "answer": rf"$\boxed{{{a}}}$"} for p, a in EXPECTED],
+    "an answer in a box": [{"problem": p, "answer": rf"$\boxed{{{a}}}$"} for p, a in TEXTS],
 }
 PAIRS = [
     [{"from": "human", "value": p}, {"from": "assistant", "ground_truth": {"value": a, "pass_at_n": 0.5}}]
-    for p, a in EXPECTED
+    for p, a in TEXTS
 ]
 
 
