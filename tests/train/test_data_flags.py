@@ -4,6 +4,7 @@ import pytest
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.arguments import ALL_ROWS
+from deltal_openrlhf.train.checks import check_label_key
 from deltal_openrlhf.train.data_files import missing_flags, missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
 
@@ -82,3 +83,17 @@ def test_a_model_prompts_and_any_source_of_rewards_are_enough(reward):
         (line,) = missing_flags(host_arguments(*rest))
         named = [flag for flag in given if f"--{flag}" in line]
         assert line.startswith("not given: ") and named == [left_out]
+
+
+def test_our_reward_service_needs_labels_and_another_one_need_not():
+    args = host_arguments("--reward.remote_url", "http://127.0.0.1:1/")
+    check_label_key(args)
+    with pytest.raises(
+        ValueError, match="^--data.label_key is not given, but --reward.remote_url http://127.0.0.1:1/ grades"
+    ):
+        check_label_key(args, has_our_service=True)
+    check_label_key(
+        host_arguments("--reward.remote_url", "http://127.0.0.1:1/", "--data.label_key", "label"), has_our_service=True
+    )
+    agent = host_arguments("--reward.remote_url", "deltal:math", "--train.agent_func_path", "agent.py")
+    check_label_key(agent)  # gives its own rewards
