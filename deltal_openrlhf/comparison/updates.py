@@ -120,8 +120,11 @@ class PolicyUpdater:
         end = torch.tensor([len(rollout.sequences[row]) for row in rows])[:, None]
         mask = ((places >= first) & (places < end)).to(tokens.device)
         # Right padding needs no attention mask: attention is causal.
-        logits = self.model(input_ids=tokens, use_cache=False).logits[:, :-1].float()
-        return log_probs_from_logits(logits, tokens[:, 1:], temperature=self.args.rollout.temperature), mask
+        # The head is a large part of a small model, and no token of the shortest prompt needs it but the last.
+        kept = longest - int(first.min()) + 1
+        logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()
+        found = log_probs_from_logits(logits, tokens[:, 1 - kept :], temperature=self.args.rollout.temperature)
+        return torch.nn.functional.pad(found, (longest - kept, 0)), mask
 
     @torch.no_grad()
     def _old_log_probs(self, rollout: Rollout, silent: set[int]) -> dict[int, Tensor]:

@@ -40,7 +40,10 @@ def sample(
     the same responses. progress: called after every token with the number of responses that have ended.
     """
     device = model.device
-    tokens, mask = _left_padded(prompts, device)
+    # Responses to one prompt have its keys and values in common: they are computed once.
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    rows = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
+    tokens, mask = _left_padded(list(places), device)
     positions = None if mask is None else (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(eos), device=device)
     responses: list[list[int]] = [[] for _ in prompts]
@@ -48,7 +51,7 @@ def sample(
     entropies = torch.zeros(len(prompts), device=device)
     alive = torch.arange(len(prompts), device=device)
     cache = DynamicCache(config=model.config)
-    for _ in range(max_new_tokens):
+    for step in range(max_new_tokens):
         output = model(
             input_ids=tokens,
             attention_mask=mask,
@@ -58,6 +61,11 @@ def sample(
             logits_to_keep=1,
         )
         logits = output.logits[:, -1].float() / temperature
+        if step == 0 and len(places) < len(prompts):
+            cache.batch_select_indices(rows)
+            logits = logits[rows]
+            if mask is not None and positions is not None:
+                mask, positions = mask[rows], positions[rows]
         chances = logits.softmax(-1)
         # Where a chance is 0 its logit may be -inf.
         entropies[alive] += logits.logsumexp(-1) - torch.where(chances > 0, chances * logits, 0.0).sum(-1)

@@ -168,7 +168,7 @@ def test_sampling_drops_finished_rows_and_follows_the_model(folder):
         return sample(net, prompts, max_new_tokens=30, eos=eos, generator=generator)
 
     uneven = [prompt[: 2 + i % 5] for i, prompt in enumerate(prompts)]  # padded on the left inside
-    for rows in (prompts, uneven):
+    for rows in (prompts, uneven, uneven[:10] * 4):  # the last with several responses to a prompt
         whole = respond(rows)
         for prompt, response in zip(rows, whole, strict=True):
             logits = net(input_ids=torch.tensor([prompt + response.tokens])).logits[0, len(prompt) - 1 : -1]
