@@ -45,7 +45,9 @@ def fault(words: list[str], *, whole: bool) -> str | None:
     flags = [word.partition("=")[0] for word in words if FLAG.match(word)]
     if unknown := [flag for flag in flags if flag not in flags_of(parser)]:
         return f"deltal {words[0]} has no {unknown[0]}"
-    names = [name for before, name in zip(words, words[1:], strict=False) if before == "--config"]
+    names = [
+        name for before, name in zip(words, words[1:], strict=False) if before == "--config" and words[0] != "data"
+    ]
     for name in [*(n for n in names if not n.endswith(".yaml")), *filter(SHIPPED.fullmatch, words)]:
         if shipped.find(name) is None and name not in made_by_pages():
             return f"there is no recipe {name}"
