@@ -114,6 +114,7 @@ class DeepSpeed(Protocol):
     grad_accum_dtype: str | None
     deepcompile: bool
     load_in_4bit: bool
+    adam_offload: bool
     lora: Lora
 
 

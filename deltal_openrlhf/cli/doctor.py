@@ -10,6 +10,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.cli import cluster, enable, engine_warnings, gpu, machine
 from deltal_openrlhf.cli.findings import Findings, Problem
 from deltal_openrlhf.host import toolkit
+from deltal_openrlhf.runs import free_memory
 from deltal_openrlhf.runs.command import OneLineParser
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.packages import installed_version, installed_versions
@@ -224,7 +225,7 @@ def check_engine() -> Findings:
 
 
 def check_resources() -> Findings:
-    memory = machine.available_memory()
+    memory = free_memory.available_memory()
     yield f"memory        {memory / GIB:.1f} GiB available"
     if memory < NEEDED_MEMORY:
         what = f"{memory / GIB:.1f} GiB of memory are available, the smallest run takes {NEEDED_MEMORY / GIB:.0f}"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltal_openrlhf import cpu
-from deltal_openrlhf.cli.machine import available_memory
 from deltal_openrlhf.cli.model import FOLDER, SMOLLM2, make
 from deltal_openrlhf.modes import MODES, mode
 from deltal_openrlhf.runs.command import OneLineParser, check_numbers, interrupted, terminable
+from deltal_openrlhf.runs.free_memory import available_memory
 from deltal_openrlhf.runs.packages import EXTRAS, check_packages, check_report_packages
 
 if TYPE_CHECKING:

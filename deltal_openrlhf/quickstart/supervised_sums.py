@@ -23,7 +23,9 @@ from deltal_openrlhf.train import threads
 
 BATCH = 16
 """Solutions of an optimizer step."""
-LEARNING_RATE = 1e-4
+POOL = 4
+"""Batches that are drawn together and sorted by length."""
+LEARNING_RATE = 2e-4
 WARMUP = 5
 """Steps."""
 
@@ -82,13 +84,25 @@ def _batches(tokenizer: Any, rng: random.Random) -> Iterator[tuple[torch.Tensor,
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     while True:
-        problems = [sums.draw(rng, "train") for _ in range(BATCH)]
-        prompts = [ids(as_text(sums.question(*problem), tokenizer)) for problem in problems]
-        solutions = [ids(f"{sums.solution(problem)}{tokenizer.eos_token}") for problem in problems]
-        rows = [prompt + solution for prompt, solution in zip(prompts, solutions, strict=True)]
-        longest = max(map(len, rows))
-        tokens = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
-        place = torch.arange(1, longest)
-        starts = torch.tensor([[len(prompt)] for prompt in prompts])
-        ends = torch.tensor([[len(row)] for row in rows])
-        yield tokens, (place >= starts) & (place < ends)
+        problems = [sums.draw(rng, "train") for _ in range(POOL * BATCH)]
+        rows = [
+            (ids(as_text(sums.question(*problem), tokenizer)), ids(f"{sums.solution(problem)}{tokenizer.eos_token}"))
+            for problem in problems
+        ]
+        rows.sort(key=lambda row: len(row[0]) + len(row[1]))  # batches of similar length hold little padding
+        pool = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+        rng.shuffle(pool)
+        for batch in pool:
+            yield _padded(batch, tokenizer.pad_token_id)
+
+
+def _padded(batch: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(tokens, wanted) of rows of a prompt and its solution."""
+    longest = max(len(prompt) + len(solution) for prompt, solution in batch)
+    tokens = torch.full((len(batch), longest), pad)
+    wanted = torch.zeros(len(batch), longest - 1, dtype=torch.bool)
+    for row, (prompt, solution) in enumerate(batch):
+        end = len(prompt) + len(solution)
+        tokens[row, :end] = torch.tensor(prompt + solution)
+        wanted[row, len(prompt) - 1 : end - 1] = True
+    return tokens, wanted

@@ -14,7 +14,7 @@ from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.worker_groups import models_of_run
 from deltal_openrlhf.reports.numbers import count, rate
 from deltal_openrlhf.runs.redaction import shown
-from deltal_openrlhf.train import gpus
+from deltal_openrlhf.train import gpus, least_memory
 from deltal_openrlhf.train.checks import data_parallel_ranks, describe_layout
 from deltal_openrlhf.train.data_files import missing_files
 from deltal_openrlhf.train.recipes import (
@@ -77,6 +77,7 @@ def report(start: Start, given: Given) -> str:
     lines = [*_flags(start, given), *_layout(start)]
     lines += ["", f"GPUs: {gpus.total(start.args)}"]
     lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(start.args)])
+    lines += _memory(start)
     lines += _sizes(start)
     lines += ["", "Loss", f"  {start.settings.describe()}"]
     lines += ["", *_comparison(start.args, start.settings, given)]
@@ -109,6 +110,11 @@ def _layout(start: Start) -> list[str]:
         f"  --ds.tensor_parallel_size is set to {start.layout.replica}, the ranks of one copy of the model: OpenRLHF sends them the same "
         "responses",
     ]
+
+
+def _memory(start: Start) -> list[str]:
+    rows = least_memory.rows(start.args)
+    return ["", "Memory of a rank, at least", *_table(rows)] if rows else []
 
 
 def _sizes(start: Start) -> list[str]:
@@ -249,7 +255,9 @@ def _on_this_device(start: Start) -> tuple[list[str], list[str]]:
     if not start.on_cpu:
         return [], []
     try:
-        changed = fit_device(copy.deepcopy(start.args), start.backend, on_cpu=True)
+        args = copy.deepcopy(start.args)
+        changed = fit_device(args, start.backend, on_cpu=True)
+        least_memory.check(args, on_cpu=True)
     except ValueError as error:
         return [], [f"this machine has no GPU: {error}"]
     return [f"this machine has no GPU, so a real start would set {note}" for note in changed], []

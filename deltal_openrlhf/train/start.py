@@ -15,7 +15,7 @@ from deltal_openrlhf.host.saved_run import changed_length, check_resumed_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.runs.faults import Faults
 from deltal_openrlhf.standins import flash_attn
-from deltal_openrlhf.train import checks, disk, elsewhere, gpus, model_hub, numbers, run_data, threads
+from deltal_openrlhf.train import checks, disk, elsewhere, gpus, least_memory, model_hub, numbers, run_data, threads
 from deltal_openrlhf.train.credentials import resolve_wandb_key
 from deltal_openrlhf.train.data_files import has_reward, missing_files, missing_flags, missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
@@ -164,6 +164,9 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool, faults: Fa
     if not faults:
         with faults.gathered():
             disk.check(args)  # of a whole run's size
+        with faults.gathered():
+            if is_real and (on_cpu or needs_gpus_here):
+                least_memory.check(args, on_cpu)
     faults.refuse()
     assert settings is not None
     if has_workers_elsewhere:

@@ -11,7 +11,7 @@ from support.gpu_machine import only, report
 
 from deltal_openrlhf.cli import doctor, machine
 from deltal_openrlhf.parity import forkserver
-from deltal_openrlhf.runs import packages
+from deltal_openrlhf.runs import free_memory, packages
 from megatron_ext import support
 
 GIB = 1024**3
@@ -129,7 +129,7 @@ def test_a_missing_package_ends_with_status_1(tmp_path):
 
 
 def test_too_little_memory_and_a_full_disk(monkeypatch):
-    monkeypatch.setattr(machine, "available_memory", lambda: 1 * GIB)
+    monkeypatch.setattr(free_memory, "available_memory", lambda: 1 * GIB)
     monkeypatch.setattr(machine, "disk", lambda path: (1 * GIB, 0.99))
     found = problems(doctor.check_resources)
     assert found["1.0 GiB of memory are available, the smallest run takes 4"].fatal
@@ -143,7 +143,7 @@ def test_a_small_shared_memory_is_a_note(monkeypatch):
 
 
 def test_memory_is_that_of_the_control_group():
-    assert 0 < machine.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < free_memory.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _hold(lock: str, ready) -> None:

@@ -51,7 +51,7 @@ def drawn(n: int, split: str = "train"):
 
 def test_a_question_asks_for_its_target():
     for problem in drawn(300):
-        (message,) = sums.question(*problem)
+        message = sums.question(*problem)[-1]
         expression, equals, rest = message["content"].partition(" =")
         assert (message["role"], equals, rest) == ("user", " =", "")
         assert re.fullmatch(r"\d+( [+-] \d+){1,4}", expression)
@@ -75,7 +75,7 @@ def test_every_line_of_a_solution_is_true_and_takes_the_next_number():
 
 def test_the_math_reward_grades_solutions():
     problems = drawn(100)
-    prompts = [sums.question(*problem)[0]["content"] for problem in problems]
+    prompts = [sums.question(*problem)[-1]["content"] for problem in problems]
     labels = [sums.label(*problem) for problem in problems]
     right = [f"{prompt} {sums.solution(problem)}" for prompt, problem in zip(prompts, problems, strict=True)]
     wrong = [
@@ -175,10 +175,10 @@ def test_the_command_with_a_stand_in_for_model_and_training(chat, tmp_path, monk
     assert summary["model"] == "smollm2" and summary["accuracy_difference"] == 0 and summary["steps"] == 2
     rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * KINDS["sums"].prompts
-    assert all(eval(row["input"][0]["content"].removesuffix(" =")) == int(row["label"]) for row in rows)
+    assert all(eval(row["input"][-1]["content"].removesuffix(" =")) == int(row["label"]) for row in rows)
     answers = [json.loads(line) for line in (out / "responses.jsonl").read_text().splitlines()]
     assert [row["question"] for row in answers] == [
-        sums.question(*p)[0]["content"] for p in task.held_out(sums.draw, 5)
+        sums.question(*p)[-1]["content"] for p in task.held_out(sums.draw, 5)
     ]
     assert all(row["before"] == row["after"] and not row["after_is_right"] for row in answers)
     flags = dict(zip(trainings[0][3::2], trainings[0][4::2], strict=False))
