@@ -100,6 +100,8 @@ class Grader:
         """The grader with these settings and another scorer. It is the same each time, and ends with this one."""
         self._after_fork()
         with self._lock:
+            if self._closed:
+                raise RuntimeError("this grader is closed")
             if scorer not in self._others:
                 settings = {name: getattr(self, name) for name in ("workers", "deadline", "memory_mb", "max_chars")}
                 self._others[scorer] = Grader(**settings, scorer=scorer)

@@ -13,7 +13,7 @@ from support.data_files import read, save_tokenizers
 
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.data import gym_problems
-from deltal_openrlhf.data.gym_files import _made, running_total
+from deltal_openrlhf.data.gym_files import _made, configs_of, running_total
 from deltal_openrlhf.rewards import gym_library
 from deltal_openrlhf.rewards.gym_labels import read_label
 from deltal_openrlhf.rewards.scoring import check_label, shared_grader, submit
@@ -237,20 +237,22 @@ def test_what_does_not_fit_is_said_before_anything_is_written(tmp_path, capsys, 
     assert not (tmp_path / "out").exists()
 
 
-def test_values_of_every_kind(tmp_path):
-    flags = [
-        "--task",
-        "basic_arithmetic,word_sorting",
-        "--config",
+def test_values_of_every_kind():
+    words = [
         "operators=+,-",
         "whitespace=single",
         "allow_negation=false",
+        "transformation=uppercase",
+        "word_sorting.max_words=3",
     ]
-    flags += ["transformation=uppercase", "word_sorting.max_words=3", "--train", "4", "--test", "0"]
-    configs = {
-        read_label(row["label"]).task: read_label(row["label"]).config for row in made(tmp_path, *flags)["train"]
-    }
-    assert configs == {
+    assert configs_of(["basic_arithmetic", "word_sorting"], words) == {
         "basic_arithmetic": {"operators": ["+", "-"], "whitespace": "single", "allow_negation": False},
         "word_sorting": {"transformation": "uppercase", "max_words": 3},
     }
+    # A value for one task stands before that for all.
+    words = ["max_digits=3", "chain_sum.max_digits=2"]
+    for order in (words, words[::-1]):
+        assert configs_of(["chain_sum", "products"], order) == {
+            "chain_sum": {"max_digits": 2},
+            "products": {"max_digits": 3},
+        }

@@ -86,6 +86,8 @@ def test_another_scorer_works_next_to_that_of_math(module):
         assert grader.of(module).grade("7", "pass") == Grade(True, "equal", 1.0)
         assert grader.grade("7", "7") == Grade(True, "equal")
         assert grader.grade("7", "7").fields() == {"equal": True, "status": "equal"}
-        assert grader.of(module).grade("7", " ") == Grade(False, "unparsable", 0.0)
-    with pytest.raises(RuntimeError, match="closed"):
-        grader.of(module).grade("7", "raise OSError(3, 'x')")
+        other = grader.of(module)
+        assert other.grade("7", " ") == Grade(False, "unparsable", 0.0)
+    for asked in (lambda: grader.of(module), lambda: other.grade("7", "raise OSError(3, 'x')")):
+        with pytest.raises(RuntimeError, match="closed"):
+            asked()

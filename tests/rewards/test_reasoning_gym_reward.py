@@ -105,11 +105,10 @@ def test_the_library_alone_runs_them(tmp_path):
         "scorer = reasoning_gym.get_score_answer_fn(sys.argv[1])\n"
         "scorer(sys.argv[2], {'answer': '1', 'metadata': {'variable': 'x', 'integrand': '2*x'}})"
     )
-    for task in ("binary_matrix", "string_insertion"):
-        path = tmp_path / task
-        command = [sys.executable, "-W", "ignore", "-c", code, task, HARMFUL[0].format(path=path)]
-        subprocess.run(command, timeout=60, check=False, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
-        assert path.exists()
+    path = tmp_path / "made"
+    command = [sys.executable, "-W", "ignore", "-c", code, "binary_matrix", HARMFUL[0].format(path=path)]
+    subprocess.run(command, timeout=60, check=False, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    assert path.exists()
 
 
 def test_what_takes_for_ever_ends_at_its_deadline():
