@@ -16,9 +16,10 @@ from deltal_openrlhf.runs.packages import check_report_packages
 PROG = "deltal diagnose"
 ADVANTAGES = ("group_norm", "dr_grpo", "rloo")
 EPILOG = """\
---out gets report.html, plots/ and findings.json. After an interruption the same command resumes. Another model, other prompts, another
-sampling or another projection needs another folder. --batch_prompts, --advantage and --max_length may change, since they only concern the
-statistics. --rollouts reads what a training run saved with --deltal.save_rollouts. Then --model is the checkpoint that sampled them.
+--out gets report.html, plots/ and findings.json. After an interruption the same command resumes. A larger --prompts adds prompts to the
+folder. Another model, other data, another sampling or another projection needs another folder. --batch_prompts, --advantage and
+--max_length may change, since they only concern the statistics. --rollouts reads what a training run saved with --deltal.save_rollouts.
+Then --model is the checkpoint that sampled them.
 
   deltal diagnose --model runs/base --data data/countdown/train.jsonl \\
       --out runs/base/diagnose
@@ -47,7 +48,9 @@ def parser() -> OneLineParser:
     )
     made.add_argument("--rollouts", type=Path, metavar="FILE", help="responses that a training run saved")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    made.add_argument("--prompts", type=int, metavar="N", help="number of prompts (default 128, or all of --rollouts)")
+    made.add_argument(
+        "--prompts", type=int, metavar="N", help="number of prompts, which may grow (default 128, or all of --rollouts)"
+    )
     made.add_argument("--n", type=int, metavar="N", help="responses to each prompt (default 8)")
     made.add_argument("--max_new_tokens", type=int, metavar="N", help="longest response in tokens (default 1024)")
     made.add_argument(
@@ -86,7 +89,8 @@ def parser() -> OneLineParser:
         "--projection",
         default="auto",
         metavar="WIDTH",
-        help="a random sketch of WIDTH values, a power of two, for each layer type; full: whole gradients; auto (default): what fits",
+        help="a random sketch of WIDTH values, a power of two, for each layer type; full: whole gradients; auto (default): what fits, or "
+        "what --out has",
     )
     made.add_argument(
         "--memory_gb",

@@ -5,6 +5,8 @@ From a model and prompts to the Gram matrices of per-response gradients:
     sources.py       responses, either sampled here or saved by a training run
     responses.py     sampled and graded responses, appended batch by batch
     rewarding.py     their rewards
+    obstacles.py     what stands in the way of an answer, told before any gradient
+    excerpts.py      a few of them for the reader
     layers.py        parameters -> layer types
     gradients.py     score vectors of single responses
     sketch.py        gradients by layer type, whole or as a count sketch
@@ -19,6 +21,7 @@ From the Gram matrices to the findings (numpy, scipy and the weights of aggregat
     sample.py        GradientSample: lengths, rewards, prompts and Gram matrices of one sample of responses
     advantages.py    rewards -> advantages, as the host's estimators compute them
     methods.py       the compared estimators: weights of one optimizer step and advantages
+    lengths.py       how many responses have which length, and their mean reward
     variance.py      Var(g) against response length: exponent, bins
     covariance.py    mean correlation of two gradients, of one prompt and of different prompts
     settings.py      what is computed from a sample
@@ -33,7 +36,9 @@ From the findings to the report:
 
     answer.py        the answer in sentences
     plots.py         the figures
+    length_plots.py  the figures about lengths
     method_plots.py  the figures that compare methods
+    resolved.py      what they say about rows that are not resolved
     tables.py        the numbers
     definitions.py   the meaning of the terms
     page.py          the page that holds all of it

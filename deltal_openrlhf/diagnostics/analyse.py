@@ -8,8 +8,10 @@ import numpy as np
 
 from deltal_openrlhf.diagnostics.advantages import advantages
 from deltal_openrlhf.diagnostics.covariance import correlations
+from deltal_openrlhf.diagnostics.lengths import histogram, rewards_by_length
 from deltal_openrlhf.diagnostics.methods import all_methods
-from deltal_openrlhf.diagnostics.recommend import recommend
+from deltal_openrlhf.diagnostics.obstacles import DECISIVE, ess_share, find
+from deltal_openrlhf.diagnostics.recommend import recommend, settled
 from deltal_openrlhf.diagnostics.sample import GradientSample
 from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.diagnostics.study import BatchStudy
@@ -21,6 +23,8 @@ def analyse(
 ) -> dict:
     """The findings about one sample: plain numbers, lists and strings, no NaN or inf.
 
+    Where no prompt has responses of different reward, what needs an advantage is left empty: `with_advantage` and the methods.
+
     Args:
         sample: responses in any order.
         settings: rollout_batches is cut to a third of all batches, because leaving a rollout out must leave two. The findings name
@@ -29,19 +33,22 @@ def analyse(
 
     Raises:
         ValueError: arrays that do not fit; a prompt with another number of responses; an unknown advantage; M <= 0; too few prompts
-            for LEAST_BATCHES batches; no prompt whose responses differ in reward; a count that is too small.
+            for LEAST_BATCHES batches; a count that is too small.
     """
     settings.check()
     sample = sample.by_prompt()
     batches = settings.batches(sample.num_prompts)
     settings = replace(settings, rollout_batches=min(settings.rollout_batches, batches // 3))
     own = advantages(sample.rewards_by_prompt(), sample.lengths_by_prompt(), estimator=settings.advantage)
-    if not own.any():
-        raise ValueError(
-            f"the responses have equal rewards in each of {sample.num_prompts} prompts, needed is one prompt where they differ"
-        )
-    methods, done = all_methods(), itertools.count(1)
-    total = 4 * (len(sample.grams) + 1) + len(methods)
+    shape = sample.num_prompts, sample.responses_per_prompt
+    obstacles = find(
+        sample.lengths.reshape(shape),
+        sample.rewards.reshape(shape),
+        sample.truncated.reshape(shape),
+        settings.batch_prompts,
+    )
+    methods, done = all_methods() if own.any() else [], itertools.count(1)
+    total = (4 if own.any() else 2) * (len(sample.grams) + 1) + len(methods)
 
     def advance() -> None:
         progress(next(done), total)
@@ -49,20 +56,29 @@ def analyse(
     bootstrap, partitioning = (np.random.default_rng(child) for child in np.random.SeedSequence(settings.seed).spawn(2))
     variance, covariance = {}, {}
     for name, a in (("with_advantage", own.reshape(-1)), ("without_advantage", np.ones(own.size))):
-        variance[name], covariance[name] = _by_type(sample, a, bootstrap, advance)
-    study = BatchStudy(sample, settings, partitioning)
-    estimators = []
-    for method in methods:
-        estimators.append(study.row(method))
-        advance()
+        variance[name], covariance[name] = _by_type(sample, a, bootstrap, advance) if a.any() else ({}, {})
+    estimators, ordering, advice = [], [], None
+    if methods:
+        study = BatchStudy(sample, settings, partitioning)
+        for method in methods:
+            estimators.append(study.row(method))
+            advance()
+        ordering = study.ordering()
+        advice = recommend(*study.alphas_of_step(), responses=own.size)
+    keys = [obstacle.key for obstacle in obstacles]
+    if decided := [text for key, text in DECISIVE.items() if key in keys]:
+        advice = settled(decided[0])
     return {
         "format": 1,
+        "obstacles": [obstacle._asdict() for obstacle in obstacles],
         "sample": _describe(sample, settings, own),
+        "lengths": histogram(sample.lengths, sample.truncated),
+        "rewards_by_length": rewards_by_length(sample.lengths, sample.rewards, sample.groups),
         "variance": variance,
         "covariance": covariance,
         "estimators": estimators,
-        "ordering": study.ordering(),
-        "recommendation": recommend(*study.alphas_of_step(), responses=own.size),
+        "ordering": ordering,
+        "recommendation": advice,
     }
 
 
@@ -99,6 +115,7 @@ def _describe(sample: GradientSample, settings: Settings, advantages: np.ndarray
         "lengths": {"min": least, "p5": p5, "p50": p50, "mean": mean, "p95": p95, "max": most},
         "reward_mean": float(sample.rewards.mean()),
         "prompts_without_signal": float((~advantages.any(axis=1)).mean()),
+        "ess_share": ess_share(lengths[lengths > 0]),
         "truncated": float(sample.truncated.mean()),
         "batch_prompts": settings.batch_prompts,
         "batches": settings.batches(sample.num_prompts),

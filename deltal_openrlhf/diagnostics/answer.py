@@ -15,7 +15,10 @@ LEAST_OFF = 1
 
 def sentences(findings: Mapping[str, Any]) -> list[str]:
     """The sentences about variance, noise and bias. The page adds the recommendation."""
-    found = [growth(findings["variance"]["with_advantage"]["all"])]
+    fits = findings["variance"]
+    if "all" not in fits["with_advantage"]:
+        return [f"Without the advantage: {growth(fits['without_advantage']['all'])}"]
+    found = [growth(fits["with_advantage"]["all"])]
     methods = {method["key"]: method for method in findings["estimators"]}
     if REFERENCE in methods and not methods[REFERENCE]["cv"]["resolved"]:
         found.append(
@@ -45,7 +48,7 @@ def growth(fit: Mapping[str, Any]) -> str:
 
 def noise(method: Mapping[str, Any]) -> str:
     ratio, name = method["cv_ratio"], method["name"]
-    if is_missing(ratio):
+    if ratio["value"] is None:
         return f"Noise of {name} relative to Dr. GRPO norm: not resolved, because these data give no ratio."
     said = (
         f"A batch gradient of {name} has {estimate_text(ratio)} times the coefficient of variation of Dr. GRPO norm's "

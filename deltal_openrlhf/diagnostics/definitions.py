@@ -48,5 +48,5 @@ Intervals
     their number.
 Not resolved
     The data cannot decide. The interval of β is wider than 1, that of a ratio or cosine includes 1, or that of a bias or correlation
-    includes 0. For a CV, the mean gradient is not distinguishable from 0.
+    includes 0. For a CV, the mean gradient is not distinguishable from 0. Such rows are in the tables and in no plot.
 """

@@ -1,34 +1,57 @@
 """The folder of one diagnosis. It is locked while the diagnosis runs, its settings are fixed, and its stages resume.
 
-settings.json   what the responses and gradients depend on; the folder is refused if they differ
+settings.json   what the responses and gradients depend on; the folder is refused if they differ, except that prompts may be added
 journal.jsonl   finished batches of responses and gradients of single responses, with their seconds
 rollouts.jsonl  responses that were sampled here (deltal_openrlhf/runs/rollouts.py)
-rows.f32        (sketched) score vectors, float32 [responses, dim], one row after the other; deleted once gram.npz exists
+rows.f32        (sketched) score vectors, float32 [responses, dim], one row after the other; what is missing is computed again
 gram.npz        their inner products, [responses, responses] for each layer type
 """
 
+import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deltal_openrlhf.runs.journal import Journal
+from deltal_openrlhf.runs.journal import SETTINGS, Journal, begin
 
 PROG = "deltal diagnose"
 JOURNAL, ROLLOUTS, ROWS, GRAM = "journal.jsonl", "rollouts.jsonl", "rows.f32", "gram.npz"
 
 
+def earlier_settings(folder: Path) -> dict[str, Any]:
+    """Those that the folder was begun with; empty where there are none, and where they cannot be read."""
+    try:
+        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class DiagnosisFolder(Journal[dict[str, Any]]):
     """A context manager. Each of its lines names a stage and its seconds, in this run or an earlier one."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        """Raises ValueError as Journal does."""
+    def __init__(self, path: Path, settings: Callable[[int], Mapping[str, Any]], prompts: int) -> None:
+        """settings: number of prompts -> what their responses and gradients depend on. The first of more prompts are the same prompts.
+
+        A folder that was begun with fewer prompts is continued. Raises ValueError for one with more, and as Journal does.
+        """
+        earlier = earlier_settings(path).get("prompts")
+        held = earlier if type(earlier) is int and earlier > 0 else prompts
+        if held > prompts:
+            raise ValueError(
+                f"{path}: the diagnosis there has {held} prompts, --prompts is {prompts}; allowed are {held} and more, or another --out"
+            )
         results = [JOURNAL, ROLLOUTS, ROWS, GRAM]
         super().__init__(
-            path / JOURNAL, settings, kind="diagnosis", results=results, read_line=_stage, refusal="is broken"
+            path / JOURNAL, settings(held), kind="diagnosis", results=results, read_line=_stage, refusal="is broken"
         )
-        self.path = path
+        self.path, self.held = path, held
+        if held < prompts:
+            # In this order: a kill in between leaves a folder of the smaller number that lacks a file it can make again.
+            (path / GRAM).unlink(missing_ok=True)
+            begin(path, settings(prompts))
 
     def append(self, values: Iterable[dict[str, Any]]) -> None:
         """Write lines of the journal. The caller makes sure that what they say is on the disk."""

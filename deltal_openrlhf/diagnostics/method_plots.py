@@ -1,16 +1,15 @@
 """Plots of `deltal diagnose` that compare methods: one row for each, or ∆L against alpha."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from deltal_openrlhf.diagnostics.methods import REFERENCE
+from deltal_openrlhf.diagnostics.resolved import finished, left_out, shown
 from deltal_openrlhf.reports import figures, palette
 from deltal_openrlhf.reports.end_names import End, name_ends
 from deltal_openrlhf.reports.figures import NoPlot, Plot, Series, shortened
-from deltal_openrlhf.reports.numbers import is_missing
 from deltal_openrlhf.reports.palette import Look
-
-HOLLOW = "Hollow: not resolved."
 
 KINDS = ("baseline", "deltal", "comparison")
 RELATIVE = ("cv_ratio", "cosine", "relative_norm", "relative_bias", "detectable_bias")
@@ -94,14 +93,16 @@ def _how(sample: Mapping[str, Any], starred: bool = False) -> str:
     star = " *: another scale by design, so only the direction is compared." if starred else ""
     return (
         f"n = {sample['responses']:,} responses to {sample['prompts']:,} prompts, as {sample['batches']} disjoint batches in each of "
-        f"{sample['partitions']:,} random partitions. Bars: 95 % intervals, an arrow where they continue. {HOLLOW}{star}"
+        f"{sample['partitions']:,} random partitions. Bars: 95 % intervals, an arrow where they continue.{star}"
     )
 
 
 def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
-    methods = _with_value(findings, plot.field)
-    if not methods:
-        return figures.no_plot(plot.title)
+    rows = _rows(findings, plot.field)
+    estimates = [m[plot.field] for m in rows]
+    if (nothing := left_out(plot.title, estimates)) is not None:
+        return nothing
+    methods = [m for m in rows if shown(m[plot.field])]
     figure, (axes,) = figures.new_figure(_titled(plot.title, findings["sample"]), 1.35 + 0.2 * len(methods))
     powers = [m["detectable_bias"] if plot is RELATIVE_BIAS else None for m in methods]
     series = Series(None, [m[plot.field] for m in methods], [_look(m) for m in methods])
@@ -114,48 +115,52 @@ def by_method(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     caption = _how(findings["sample"], any(not m["comparable_scale"] for m in methods))
     if marks:
         caption += " Upright mark: the bias that these data would have shown with 80 % chance."
-    return Plot(
-        plot.file, figures.png(figure), f"{_flat(plot.title)}, one row for each method, with intervals.", caption
-    )
+    alt = f"{_flat(plot.title)}, one row for each method, with intervals."
+    return finished(figure, plot.file, alt, caption, estimates)
 
 
 def short_and_long(findings: Mapping[str, Any]) -> Plot | NoPlot:
     """Two values for each method: its gradient norm on prompts with short and with long responses."""
     title = "Gradient norm with short and with long responses"
     methods = sorted_methods(findings["estimators"])
-    methods = [m for m in methods if not all(is_missing(m[field]) for field, _, _ in SHORT_LONG)]
-    if not methods:
-        return figures.no_plot(title)
+    estimates = [m[field] for m in methods for field, _, _ in SHORT_LONG]
+    if (nothing := left_out(title, estimates)) is not None:
+        return nothing
+    methods = [m for m in methods if any(shown(m[field]) for field, _, _ in SHORT_LONG)]
     figure, (axes,) = figures.new_figure(_titled(title, findings["sample"]), 1.6 + 0.25 * len(methods))
-    series = [Series(name, [m[field] for m in methods], look) for field, name, look in SHORT_LONG]
+    series = [Series(name, [shown(m[field]) for m in methods], look) for field, name, look in SHORT_LONG]
     figures.rows(axes, [row_name(m) for m in methods], series, None, log=True)
     axes.set_xlabel("√E|G|²")
     figures.legend(figure, axes, 2)
     caption = "The third of the prompts with the shortest responses and that with the longest. "
     caption += _how(findings["sample"], any(not m["comparable_scale"] for m in methods))
-    return Plot(
-        "norm_by_length", figures.png(figure), f"{_flat(title)}, one row for each method, with intervals.", caption
-    )
+    alt = f"{_flat(title)}, one row for each method, with intervals."
+    return finished(figure, "norm_by_length", alt, caption, estimates)
 
 
 def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     """∆L against alpha for each scope; the baselines to the right of it."""
-    methods = _with_value(findings, plot.field)
+    methods = [m for m in _rows(findings, plot.field) if m["kind"] in ("deltal", "baseline")]
     deltal = [m for m in methods if m["kind"] == "deltal"]
-    if not deltal:
-        return figures.no_plot(plot.title)
+    estimates = [m[plot.field] for m in methods]
+    nothing = left_out(plot.title, [m[plot.field] for m in deltal])
+    if nothing is not None:
+        return nothing
     alphas = sorted({m["alpha"] for m in deltal})
     step = (alphas[-1] - alphas[0]) / max(1, len(alphas) - 1) or 1.0
     series = []
     ends: list[End] = []
     for i, (scope, look) in enumerate(palette.SCOPES.items()):
         of = [m for m in deltal if m["scope"] == scope]
-        if of:
-            # A little beside each other, or bars would cover bars.
-            xs = [m["alpha"] + 0.16 * step * (i - 1) for m in of]
-            series.append((xs, Series(scope, [m[plot.field] for m in of], look)))
-            ends += [End(scope, xs[-1], of[-1][plot.field]["value"], look.color)]
-    baselines = [m for m in methods if m["kind"] == "baseline"]
+        for resolved, run in groupby(of, lambda m: shown(m[plot.field]) is not None):
+            if resolved:  # no line bridges an alpha that is not
+                joined = list(run)
+                # A little beside each other, or bars would cover bars.
+                xs = [m["alpha"] + 0.16 * step * (i - 1) for m in joined]
+                series.append((xs, Series(scope, [m[plot.field] for m in joined], look)))
+                ends = [end for end in ends if end.name != scope]
+                ends.append(End(scope, xs[-1], joined[-1][plot.field]["value"], look.color))
+    baselines = [m for m in methods if m["kind"] == "baseline" and shown(m[plot.field])]
     border = alphas[-1] + 2 * step  # what is between holds the names of the scopes
     beside = [border + step * (0.8 + 1.6 * i) for i in range(len(baselines))]
     series += [([x], Series(m["name"], [m[plot.field]], _look(m))) for x, m in zip(beside, baselines, strict=True)]
@@ -166,7 +171,7 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     if baselines:
         axes.axvline(border, color="#bbbbbb", linewidth=0.8)
         axes.set_xlim(right=beside[-1] + 0.8 * step)
-        ticks, labels = [*ticks, *beside], [*labels, *(m["name"].replace(" ", "\n", 1) for m in baselines)]
+        ticks, labels = [*ticks, *beside], [*labels, *(m["name"].replace(" ", "\n") for m in baselines)]
     axes.set_xticks(ticks, labels)
     axes.set_xlabel("α of ∆L, by scope", loc="left", labelpad=-12 if baselines else None)
     axes.set_ylabel(plot.label)
@@ -176,14 +181,14 @@ def by_alpha(findings: Mapping[str, Any], plot: MethodPlot) -> Plot | NoPlot:
     caption = _how(findings["sample"]) + (
         " Dashed: equal to Dr. GRPO norm, which is ∆L with α = 0." if plot.line is not None else ""
     )
-    return Plot(
-        plot.file, figures.png(figure), f"{_flat(plot.title)}, against alpha for each scope, with intervals.", caption
-    )
+    alt = f"{_flat(plot.title)}, against alpha for each scope, with intervals."
+    return finished(figure, plot.file, alt, caption, estimates)
 
 
-def _with_value(findings: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
+def _rows(findings: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
+    """The methods that have a row, resolved or not: all but the reference where the field is taken against it."""
     methods = sorted_methods(findings["estimators"])
-    return [m for m in methods if not is_missing(m[field]) and not (field in RELATIVE and m["mode"] == REFERENCE)]
+    return [m for m in methods if not (field in RELATIVE and m["mode"] == REFERENCE)]
 
 
 def _look(method: Mapping[str, Any]) -> Look:

@@ -6,7 +6,10 @@ alphas are compared by E<G, EF>/|G|, paired over prompts and batches.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from deltal_openrlhf.diagnostics.methods import ALPHAS
 from deltal_openrlhf.statistics.jackknife import Combination, Replicates
 
 FORESEEABLE = 20
@@ -71,6 +74,35 @@ def recommend(moments: Replicates, alphas: list[float], responses: int) -> dict:
         "text": text,
         "more_responses": None if found else more,
     }
+
+
+def settled(text: str) -> dict:
+    """The entry `recommendation` where no comparison of alphas says anything, however many responses there are. text: why."""
+    return {
+        "alpha": None,
+        "candidates": [0.0, *(alpha for alpha in ALPHAS if alpha <= 1)],
+        "resolved": False,
+        "criterion": CRITERION,
+        "text": text,
+        "more_responses": None,
+    }
+
+
+def training_flags(advice: Mapping[str, Any], obstacles: Sequence[str]) -> tuple[str, str | None]:
+    """A sentence about the flags to train with, and the command that it speaks of. obstacles: their keys."""
+    if "ends_at_once" in obstacles or "no_signal" in obstacles:
+        return "There are no flags to train with before what is wrong has changed.", None
+    if "lengths_alike" in obstacles:
+        return (
+            "Any aggregation will do: --loss_agg and --alpha change the scale of an update here, not its direction.",
+            None,
+        )
+    command = "deltal train --loss_agg deltal --alpha "
+    if advice["resolved"]:
+        same = " It is Dr. GRPO norm exactly." if advice["alpha"] == 0 else ""
+        return f"Train with alpha {advice['alpha']:g}, which is resolved.{same}", f"{command}{advice['alpha']:g}"
+    remaining = ", ".join(f"{alpha:g}" for alpha in advice["candidates"])
+    return f"Alpha is not resolved. These values of X remain: {remaining}.", f"{command}X"
 
 
 def _factor(number: Combination) -> float:

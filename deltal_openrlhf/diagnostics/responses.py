@@ -3,7 +3,7 @@ batch.
 """
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ STAGE = "sampling"
 
 
 class Sampling(NamedTuple):
-    prompts: int
+    prompts: int  # that are used
     n: int  # responses to each prompt
     max_new_tokens: int
     temperature: float
@@ -34,15 +34,20 @@ class Sampling(NamedTuple):
     def prompts_a_batch(self) -> int:
         return max(1, self.batch_size // self.n)
 
+    @property
+    def sampled(self) -> int:
+        """The prompts of whole batches. With them the responses to a prompt do not depend on how many prompts there are in all."""
+        return -(-self.prompts // self.prompts_a_batch) * self.prompts_a_batch
+
 
 class Task(NamedTuple):
     prompt: Prompt
     label: str
 
 
-def is_complete(folder: DiagnosisFolder, how: Sampling) -> bool:
+def is_complete(folder: DiagnosisFolder, tasks: Sequence[Task], how: Sampling) -> bool:
     path = folder.path / ROLLOUTS
-    return path.exists() and _whole_batches(path, how)[0] == how.prompts
+    return path.exists() and _whole_batches(path, len(tasks), how)[0] == len(tasks)
 
 
 def sample_missing(
@@ -52,11 +57,15 @@ def sample_missing(
     model: PreTrainedModel,
     eos: Collection[int],
     rewarder: Rewarder,
+    decode: Callable[[list[int]], str],
     header: Header,
 ) -> None:
-    """Resume after the last whole batch. The responses depend on the seed and the batch's number only."""
+    """Resume after the last whole batch. The responses depend on the seed, the batch's number and its prompts only.
+
+    tasks: of whole batches (Sampling.sampled), or all that there are. decode: tokens -> text with special tokens.
+    """
     path = folder.path / ROLLOUTS
-    done, size = _whole_batches(path, how) if path.exists() else (0, 0)
+    done, size = _whole_batches(path, len(tasks), how) if path.exists() else (0, 0)
     progress = Progress(f"{PROG}: sampling", "prompts", len(tasks), done=done, stream=sys.stdout)
     with open(path, "ab") as file, progress:
         file.truncate(size)
@@ -79,13 +88,14 @@ def sample_missing(
                     mine = responses[i * how.n : (i + 1) * how.n]
                     rewards = rewarder(task.prompt, task.label, [response.tokens for response in mine])
                     for k, (response, reward) in enumerate(zip(mine, rewards, strict=True)):
-                        lines.append(rollouts.rollout_line(_rollout(start + i, k, task, response, reward)))
+                        text = decode(response.tokens)
+                        lines.append(rollouts.rollout_line(_rollout(start + i, k, task, response, text, reward)))
                 file.write("".join(lines).encode())
                 file.flush()
             progress.update(start + len(batch))
 
 
-def _rollout(prompt_index: int, sample: int, task: Task, response: Response, reward: float) -> Rollout:
+def _rollout(prompt_index: int, sample: int, task: Task, response: Response, text: str, reward: float) -> Rollout:
     prompt, tokens = task.prompt.token_ids, response.tokens
     return Rollout(
         prompt_index=prompt_index,
@@ -96,15 +106,16 @@ def _rollout(prompt_index: int, sample: int, task: Task, response: Response, rew
         action_mask=[0] * (len(prompt) - 1) + [1] * len(tokens),
         reward=reward,
         truncated=not response.finished,
+        response=text,
     )
 
 
-def _whole_batches(path: Path, how: Sampling) -> tuple[int, int]:
+def _whole_batches(path: Path, total: int, how: Sampling) -> tuple[int, int]:
     """The number of prompts whose batches are whole, and the bytes up to there. A kill may have cut the last batch short."""
     lines = path.read_bytes().splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()
     prompts = max(0, len(lines) - 1) // how.n
-    if prompts < how.prompts:  # the last batch of all may be smaller
+    if prompts < total:  # the last batch of all that there are may be smaller
         prompts = prompts // how.prompts_a_batch * how.prompts_a_batch
     return prompts, sum(map(len, lines[: 1 + prompts * how.n])) if lines else 0

@@ -4,7 +4,7 @@ import functools
 import json
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,13 @@ import torch
 
 from deltal_openrlhf.diagnostics import gram, page, plan, score_rows
 from deltal_openrlhf.diagnostics.analyse import analyse
-from deltal_openrlhf.diagnostics.folder import GRAM, PROG, ROWS, DiagnosisFolder
+from deltal_openrlhf.diagnostics.excerpts import excerpts
+from deltal_openrlhf.diagnostics.folder import GRAM, PROG, ROWS, DiagnosisFolder, earlier_settings
 from deltal_openrlhf.diagnostics.gradients import Scores, load_model
 from deltal_openrlhf.diagnostics.layers import layer_types
+from deltal_openrlhf.diagnostics.obstacles import find
 from deltal_openrlhf.diagnostics.plan import ModelShape, Plan
+from deltal_openrlhf.diagnostics.recommend import training_flags
 from deltal_openrlhf.diagnostics.sample import GradientSample
 from deltal_openrlhf.diagnostics.settings import Settings
 from deltal_openrlhf.diagnostics.sketch import Sketch, relative_error
@@ -28,6 +31,8 @@ from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.runs.rollouts import Rollout
 
 FINDINGS, REPORT = "findings.json", "report.html"
+FORMAT = 2
+"""Of the folder. 1 drew prompts and sampled the last batch in another way, so that its folders cannot be continued."""
 LOG_PROB_TOLERANCE = 0.01
 """Nats per token by which the model may differ from the sampler of saved rollouts without a warning. bfloat16 in vLLM stays below."""
 PACKAGES = ("deltal-openrlhf", "torch", "transformers", "numpy", "scipy")
@@ -58,18 +63,25 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
     shape = plan.read_shape(request.folder)
     source.check_vocabulary(shape.vocabulary)
     free = torch.cuda.mem_get_info(request.device)[0] if request.device.type == "cuda" else None
-    budget = plan.make_plan(shape, source.prompts * source.n, request.memory_gb, request.projection, free)
-    settings = {
-        **source.settings,
+    projection = request.projection
+    if (
+        projection == "auto"
+    ):  # more responses would fit a smaller sketch, which goes with none of the rows that are there
+        projection = str(earlier_settings(request.out).get("projection", projection))
+    budget = plan.make_plan(shape, source.prompts * source.n, request.memory_gb, projection, free)
+    about_model = {
+        "format": FORMAT,
         "seed": request.seed,
         "projection": "full" if budget.width is None else budget.width,
         "model_files": checkpoint.checksums(request.folder),
     }
-    if not (request.out / GRAM).exists():
-        plan.check_disk(request.out, budget.rows_bytes - _size(request.out / ROWS))
-    with DiagnosisFolder(request.out, settings) as work:
+    if (missing := budget.rows_bytes - _size(request.out / ROWS)) > 0 and not _is_done(request.out, source.prompts):
+        plan.check_disk(request.out, missing)
+    with DiagnosisFolder(request.out, lambda prompts: source.settings(prompts) | about_model, source.prompts) as work:
         _say(f"{source.prompts} prompts, {source.n} responses to each; {plan.describe(budget, shape)}")
-        if work.lines:
+        if work.held < source.prompts:
+            _say(f"adds {source.prompts - work.held} prompts to the {work.held} that {request.out} holds")
+        elif work.lines:
             _say(f"resumes with what {request.out} holds of an earlier run")
         rollouts, sample = _measure(request, source, budget, work)
         difference = score_rows.mean_log_prob_difference(work, rollouts)
@@ -81,10 +93,11 @@ def diagnose(request: Request, source: Source) -> dict[str, Any]:
             "format": found.pop("format"),
             "source": _facts(request, source, budget, shape, work) | {"log_prob_difference": difference},
             **found,
+            "responses": excerpts(rollouts, request.seed),
         }
         page.write_report(findings, request.out)
         write_atomically(request.out / FINDINGS, json.dumps(findings, indent=1, allow_nan=False) + "\n")
-    _say(findings["recommendation"]["text"])
+    _answer(findings)
     _say(f"in {request.out}: {REPORT}, {FINDINGS}, plots")
     return findings
 
@@ -95,8 +108,8 @@ def _measure(
     """The responses and the Gram matrices of their gradients. Missing ones are computed."""
     load = functools.cache(lambda: load_model(request.folder, request.device))
     rollouts = source.read(work, load)
-    _check_signal(rollouts, source.n)
     if not (request.out / GRAM).exists():
+        _say_obstacles(rollouts, source.n, request.batch_prompts)
         model = load()
         sketch = Sketch(model, layer_types(model), budget.width, request.seed)
         with Scores(model, sketch, temperature=source.temperature, tokens_a_pass=budget.tokens_a_pass) as scores:
@@ -104,7 +117,6 @@ def _measure(
         with work.stage("Gram matrices"):
             rows = np.memmap(request.out / ROWS, np.float32, "r", shape=(len(rollouts), sketch.dim))
             gram.save_grams(request.out / GRAM, gram.gram_matrices(rows, sketch.columns, budget.block_bytes))
-    (request.out / ROWS).unlink(missing_ok=True)
     sample = GradientSample(
         lengths=np.array([rollout.length for rollout in rollouts]),
         rewards=np.array([rollout.reward for rollout in rollouts], dtype=np.float64),
@@ -144,7 +156,7 @@ def _warn_of_another_model(model: str, source: Source, difference: float | None)
             f"warning: the mean log-probability of a token under {model} differs by {difference:.3f} nats from the sampler's, so another "
             "model sampled these rollouts"
         )
-    elif difference is None and "rollouts" in source.settings:
+    elif difference is None and "rollouts" in source.facts:
         _say(
             f"the rollouts hold no log-probabilities, so the command cannot check that {model} sampled them "
             "(docs/reference/diagnose.md says which weights did)"
@@ -170,14 +182,28 @@ def _analysis(request: Request, source: Source) -> Settings:
     return settings
 
 
-def _check_signal(rollouts: Sequence[Rollout], n: int) -> None:
-    """Raises ValueError, before hours of gradients, if no prompt has responses of different reward."""
-    rewards = [rollout.reward for rollout in rollouts]
-    if all(len(set(rewards[i : i + n])) == 1 for i in range(0, len(rewards), n)):
-        raise ValueError(
-            f"all {n} responses to a prompt have the same reward, for each of {len(rewards) // n} prompts (mean reward "
-            f"{sum(rewards) / len(rewards):g}): no advantage, nothing to measure"
-        )
+def _say_obstacles(rollouts: Sequence[Rollout], n: int, batch_prompts: int) -> None:
+    """Before hours of gradients: the answer begins with the same sentences."""
+    lengths, rewards, truncated = (
+        np.array([getattr(rollout, name) for rollout in rollouts]).reshape(-1, n)
+        for name in ("length", "reward", "truncated")
+    )
+    for obstacle in find(lengths, rewards, truncated, batch_prompts):
+        _say(f"before any gradient: {obstacle.text}")
+
+
+def _answer(findings: Mapping[str, Any]) -> None:
+    obstacles = findings["obstacles"]
+    for obstacle in obstacles:
+        _say(obstacle["text"])
+    _say(findings["recommendation"]["text"])
+    said, command = training_flags(findings["recommendation"], [obstacle["key"] for obstacle in obstacles])
+    _say(said if command is None else f"{said} {command}")
+
+
+def _is_done(folder: Path, prompts: int) -> bool:
+    """Whether the Gram matrices of that many prompts are there."""
+    return (folder / GRAM).exists() and earlier_settings(folder).get("prompts") == prompts
 
 
 def _size(path: Path) -> int:

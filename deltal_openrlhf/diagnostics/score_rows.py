@@ -16,13 +16,12 @@ SYNC_EVERY = 1.0
 
 
 def compute_missing(folder: DiagnosisFolder, rollouts: Sequence[Rollout], scores: Scores, dim: int) -> None:
-    """Resume after the last row that the journal names. Rows do not depend on each other."""
-    done, total = len(folder.of_stage(STAGE)), len(rollouts)
+    """Resume after the last row that is there and that the journal names. Rows do not depend on each other."""
+    path, total = folder.path / ROWS, len(rollouts)
+    done = min(len(_log_probs(folder)), path.stat().st_size // (4 * dim) if path.exists() else 0)
     costs = [len(rollout.token_ids) for rollout in rollouts]  # a pass takes about the same for each token
     progress = Progress(f"{PROG}: gradients", "responses", total, done=done, costs=costs, stream=sys.stdout)
-    with open(folder.path / ROWS, "ab") as file, progress:
-        if file.tell() < 4 * dim * done:
-            raise ValueError(f"{folder.path}: {ROWS} is shorter than the journal says; take another --out")
+    with open(path, "ab") as file, progress:
         file.truncate(4 * dim * done)
         pending: list[dict] = []
         began = synced = time.monotonic()
@@ -47,6 +46,11 @@ def mean_log_prob_difference(folder: DiagnosisFolder, rollouts: Sequence[Rollout
     """
     if any(rollout.log_probs is None for rollout in rollouts):
         return None
-    ours = sum(line["log_prob"] for line in folder.of_stage(STAGE))
+    ours = sum(_log_probs(folder).values())
     theirs = sum(sum(rollout.log_probs or ()) for rollout in rollouts)
     return (ours - theirs) / sum(rollout.length for rollout in rollouts)
+
+
+def _log_probs(folder: DiagnosisFolder) -> dict[int, float]:
+    """Response -> its log-probability. A response whose row was lost has a line for each time."""
+    return {line["response"]: line["log_prob"] for line in folder.of_stage(STAGE)}

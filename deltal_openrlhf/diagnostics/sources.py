@@ -1,11 +1,11 @@
 """The responses of a diagnosis: sampled here from prompts, or saved by a training run."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import AutoTokenizer, PreTrainedModel
 
@@ -19,6 +19,8 @@ from deltal_openrlhf.models.sampling import end_tokens
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.rollouts import Header, Rollout
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -29,8 +31,8 @@ class Source:
     temperature: float
     longest: float | None
     """M unless --max_length gives it; None where the rollouts do not say"""
-    settings: dict[str, Any]
-    """what the responses depend on, but for the model"""
+    settings: Callable[[int], dict[str, Any]]
+    """number of prompts -> what the responses to the first of them depend on, but for the model"""
     facts: dict[str, Any]
     """what findings.json says about them"""
     largest_token: int
@@ -47,32 +49,48 @@ class Source:
             )
 
 
+def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """`count` different items in random order. A larger count begins with the items of a smaller one, unlike random.sample."""
+    rng = random.Random(seed)
+    places: dict[int, None] = {}
+    while len(places) < count:
+        places[rng.randrange(len(items))] = None
+    return [items[place] for place in places]
+
+
 def from_prompts(model: str, folder: Path, data: list[str], how: Sampling, reward: str) -> Source:
     """Random prompts of evaluation files. folder: that of the model. Raises ValueError, in one line, for faulty input."""
     problems = read_problems(data)
     if how.prompts > len(problems):
         raise ValueError(f"--prompts is {how.prompts}, {', '.join(data)} holds {len(problems)}; allowed is up to that")
     # At random: a file may be sorted. In random order, so that the time of the first ones tells about the rest.
-    problems = random.Random(how.seed).sample(problems, how.prompts)
+    problems = drawn(problems, min(how.sampled, len(problems)), how.seed)
     prompts = tokenize(folder, problems)
     check_lengths(folder, problems, prompts, how.max_new_tokens)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tasks = [Task(prompt, problem.label) for prompt, problem in zip(prompts, problems, strict=True)]
     grade, ends = rewarder(reward, tokenizer), end_tokens(folder, tokenizer)
-    sets = {name: digest([[p.prompt, p.label] for p in members]) for name, members in by_set(problems).items()}
+
+    def decode(tokens: list[int]) -> str:
+        return str(tokenizer.decode(tokens))
+
+    def settings(count: int) -> dict[str, Any]:
+        sets = by_set(problems[:count])
+        digests = {name: digest([[p.prompt, p.label] for p in members]) for name, members in sets.items()}
+        return {**how._asdict(), "prompts": count, "reward": reward_digest(reward), "sets": digests}
 
     def read(work: DiagnosisFolder, load: Callable[[], PreTrainedModel]) -> list[Rollout]:
-        if not responses.is_complete(work, how):
+        if not responses.is_complete(work, tasks, how):
             header = Header(0, model, how.temperature, how.n, how.max_new_tokens)
-            responses.sample_missing(work, tasks, how, load(), ends, grade, header)
-        return rollouts.read(work.path / ROLLOUTS)[1]
+            responses.sample_missing(work, tasks, how, load(), ends, grade, decode, header)
+        return rollouts.read(work.path / ROLLOUTS)[1][: how.prompts * how.n]
 
     return Source(
         prompts=how.prompts,
         n=how.n,
         temperature=how.temperature,
         longest=how.max_new_tokens,
-        settings={**how._asdict(), "reward": reward_digest(reward), "sets": sets},
+        settings=settings,
         facts={"data": data, "reward": reward, **how._asdict()},
         largest_token=max(token for prompt in prompts for token in prompt.token_ids),
         holder=f"{folder}: its tokenizer makes",
@@ -89,16 +107,15 @@ def from_saved(path: Path, prompts: int | None, seed: int) -> Source:
     groups = [found[i : i + n] for i in range(0, len(found), n)]
     if prompts is not None and prompts > len(groups):
         raise ValueError(f"--prompts is {prompts}, {path} holds {len(groups)}; allowed is up to that")
-    # All of them in the order of the file, asked for or not: the settings do not tell the two apart, a resumed folder must not either.
-    if prompts is not None and prompts < len(groups):
-        groups = random.Random(seed).sample(groups, prompts)
+    groups = drawn(groups, len(groups) if prompts is None else prompts, seed)
     taken = [rollout for group in groups for rollout in group]
+    digest_of_file = sha256(path.read_bytes()).hexdigest()
     return Source(
         prompts=len(groups),
         n=n,
         temperature=header.temperature,
         longest=(header.loss or {}).get("max_length") or header.max_new_tokens,
-        settings={"rollouts": sha256(path.read_bytes()).hexdigest(), "prompts": len(groups)},
+        settings=lambda count: {"rollouts": digest_of_file, "prompts": count},
         facts={"rollouts": str(path), "step": header.step, "temperature": header.temperature, "seed": seed},
         largest_token=max(max(rollout.token_ids) for rollout in taken),
         holder=f"--rollouts {path}: holds",

@@ -41,6 +41,14 @@ BINS = {
     "variance": "Var(g)",
     "fitted": "fit",
 }
+REWARDS = {
+    "from": "from (tokens)",
+    "to": "to (tokens)",
+    "length": "mean length",
+    "responses": "responses",
+    "prompts": "prompts",
+    "reward": "mean reward",
+}
 CORRELATIONS = {
     "within": "same prompt",
     "pairs_within": "pairs",
@@ -60,22 +68,31 @@ def tables(findings: Mapping[str, Any]) -> list[Markup]:
         for key, (name, _) in ADVANTAGE.items()
         for i, entry in enumerate(variance[key].get("all", {"bins": []})["bins"], start=1)
     ]
-    return [
-        _recommendation(findings["recommendation"]),
+    star = html.paragraph("*: another scale by design, so only the direction is compared.", "note")
+    of_methods = [
         _table("Noise of a batch gradient", "method", NOISE, methods),
         html.table(
             "The paper's order of the CV, each against its neighbour, paired", ["CV of", "over that of", "ratio"], order
         ),
         _table("Bias against Dr. GRPO norm", "method", BIAS, methods),
         _table("Norm of a batch gradient", "method", NORM, methods),
-        html.paragraph("*: another scale by design, so only the direction is compared.", "note"),
+        star,
+    ]
+    return [
+        _recommendation(findings["recommendation"]),
+        *(of_methods if methods else []),
         _table("Growth of the variance with the length, Var(g) = c·L^β", "gradients", FITS, _by_type(variance)),
         _table("Variance by length (all parameters)", "bin", BINS, bins),
         _table(
             "Correlation of the gradients of two responses", "gradients", CORRELATIONS, _by_type(findings["covariance"])
         ),
+        _table("Reward by length", "bin", REWARDS, _numbered(findings["rewards_by_length"])),
         _sample(findings["sample"]),
     ]
+
+
+def _numbered(bins: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from ((str(i), entry) for i, entry in enumerate(bins, start=1))
 
 
 def _table(
@@ -114,6 +131,7 @@ def _sample(sample: Mapping[str, Any]) -> Markup:
         *([f"length, {key} (tokens)", value] for key, value in sample["lengths"].items()),
         ["mean reward", sample["reward_mean"]],
         ["prompts without signal (all rewards equal)", percent(sample["prompts_without_signal"])],
+        ["ESS of ∆L 1's weights as a share of the responses", sample["ess_share"]],
         ["truncated", percent(sample["truncated"])],
         ["M, max_length (tokens)", sample["max_length"]],
         ["batches in one rollout batch", sample["rollout_batches"]],

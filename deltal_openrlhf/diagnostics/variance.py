@@ -37,7 +37,7 @@ class LengthFit:
         self.weights = np.concatenate([np.ones((1, len(lengths))), counts[:, ids]])  # the sample itself first
         self.near = _similar(lengths, ids)
         self.near_total = self.weights @ self.near.T
-        self.bins = _bins(lengths)
+        self.bins = length_bins(lengths)
 
     def fit(self, gram: np.ndarray) -> dict:
         """FIT of findings.json. gram: [m, m], <g_i, g_j>."""
@@ -129,7 +129,7 @@ def _similar(lengths: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return (near & (ids[:, None] != ids)).astype(np.float64)
 
 
-def _bins(lengths: np.ndarray) -> list[np.ndarray]:
+def length_bins(lengths: np.ndarray) -> list[np.ndarray]:
     """Members of up to BINS bins of about equal count, in the order of lengths; equal lengths are in one bin."""
     count = max(min(BINS, len(lengths) // LEAST_IN_BIN), 1)
     edges = np.unique(np.quantile(lengths, np.arange(1, count) / count, method="higher"))

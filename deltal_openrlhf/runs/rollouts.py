@@ -62,7 +62,7 @@ class Rollout:
     images: bool = False
     """The prompt had images, which are not saved."""
     response: str | None = None
-    """Text from the first trained token on, with special tokens. None in files of versions before 0.2 and of `deltal diagnose`."""
+    """Text from the first trained token on, with special tokens. None in files of versions before 0.2."""
 
     @property
     def length(self) -> int:

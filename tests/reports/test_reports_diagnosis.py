@@ -6,6 +6,7 @@ import pytest
 from support import report_examples as examples
 from support.report_page import (
     HOSTILE,
+    Page,
     numbers,
     read,
     same_bytes,
@@ -15,9 +16,11 @@ from support.report_page import (
     write_in_another_style,
 )
 
+from deltal_openrlhf.diagnostics import method_plots, plots
 from deltal_openrlhf.diagnostics.answer import bias, growth, noise, sentences
-from deltal_openrlhf.diagnostics.method_plots import sorted_methods
-from deltal_openrlhf.diagnostics.page import write_report
+from deltal_openrlhf.diagnostics.method_plots import by_alpha, by_method, sorted_methods
+from deltal_openrlhf.diagnostics.page import page_parts, write_report
+from deltal_openrlhf.reports import figures, html
 
 DIAGNOSES = {"whole": examples.findings, "unresolved": examples.unresolved_findings, "null": examples.null_findings}
 
@@ -64,13 +67,15 @@ def test_names_are_text(tmp_path):
     found["source"] |= {"model": HOSTILE, HOSTILE: [HOSTILE], "command": HOSTILE}
     found["recommendation"] |= {"text": HOSTILE, "criterion": HOSTILE}
     found["estimators"][0]["name"] = HOSTILE
+    found["obstacles"] = [{"key": "cut_off", "text": HOSTILE}]
+    found["responses"][0] |= {"prompt": HOSTILE, "response": HOSTILE}
     found["sample"]["advantage"] = HOSTILE
     for key in ("variance", "covariance"):
         for by_type in found[key].values():
             by_type[HOSTILE] = copy.deepcopy(by_type["mlp"])
     write_report(found, tmp_path)
     page = read(tmp_path)
-    assert "script" not in page.tags and page.words.count(HOSTILE) >= 9
+    assert "script" not in page.tags and page.words.count(HOSTILE) >= 12
 
 
 @pytest.mark.parametrize("name", DIAGNOSES)
@@ -116,7 +121,14 @@ def test_the_page_of_a_diagnosis_begins_with_what_was_measured_and_the_answer(di
         "less noisy",
         "∆L 1 is biased",
         "Recommendation: Between 0.75 and 1",
+        "Flags to train with",
+        "These values of X remain: 0.75, 1.",
+        "deltal train --loss_agg deltal --alpha X",
         "Plots",
+        "Some responses",
+        "1. Reward 1, 8 tokens Prompt: 1 + 1? Response: 2<eos>",
+        "2. Reward 0, 134 tokens, cut off at the limit Prompt: 1 + 2? Response: 2 or",
+        "3. Reward 0, 1 token Prompt: 1 + 3? Response: The rollouts hold no text.",
         "Numbers",
         "How it was computed",
         "Settings",
@@ -129,10 +141,13 @@ def test_the_page_of_a_diagnosis_begins_with_what_was_measured_and_the_answer(di
 
 def test_findings_without_values_have_sentences_in_place_of_plots(diagnoses):
     page = read(diagnoses / "null")
-    assert not page.images and page.words.count("Left out, for want of values") == 10
+    assert (
+        len(page.images) == 1 and page.words.count("Left out, for want of values") == 11
+    )  # the histogram holds counts
     assert "could not be fitted" in page.words
     thirds = read(diagnoses / "unresolved")
-    assert len(thirds.images) == 8 and thirds.words.count("Left out, for want of values") == 2
+    assert thirds.words.count("Left out, for want of values") == 2
+    assert len(thirds.images) == 12 - 2 - thirds.words.count("Left out, for none of its")
 
 
 def test_a_mean_that_cannot_be_told_from_0_is_said_before_what_is_relative_to_it():
@@ -187,3 +202,98 @@ def test_methods_are_sorted_by_kind_scope_and_alpha():
     assert set(names[:3]) == {"DAPO norm", "GRPO norm", "Dr. GRPO norm"}
     assert names[3:9] == ["∆L 0.25", "∆L 0.5", "∆L 0.75", "∆L 1", "∆L 1.25", "∆L 1.5"]
     assert names[9] == "∆L 0.25 (rollout)" and names[20] == "∆L 1.5 (group)"
+
+
+def test_what_is_wrong_stands_before_everything_else(tmp_path):
+    found = examples.findings()
+    texts = ["119 of 192 responses were cut off.", "The lengths are too alike."]
+    keys = ("cut_off", "lengths_alike")
+    found["obstacles"] = [{"key": key, "text": text} for key, text in zip(keys, texts, strict=True)]
+    words = html_of(found)
+    places = [words.index(text) for text in (*texts, "Model runs/starts/0.", "Recommendation: ")]
+    assert places == sorted(places) and "Any aggregation will do" in words and "--alpha X" not in words
+    assert texts[0] not in html_of(examples.findings())
+
+
+def html_of(found):
+    """The words of the page, without its plots, which take long and say nothing here."""
+    return Page(html.page("", page_parts(found, []))).words
+
+
+def rows_drawn(monkeypatch):
+    """What figures.rows and figures.values_at are given from now on: every estimate, and every label."""
+    estimates, labels = [], []
+    rows, values_at = figures.rows, figures.values_at
+
+    def spy_rows(axes, names, series, *args, **more):
+        labels.extend(names)
+        estimates.extend(e for one in series for e in one.estimates if e is not None)
+        return rows(axes, names, series, *args, **more)
+
+    def spy_values(axes, series, *args):
+        estimates.extend(e for _, one in series for e in one.estimates)
+        return values_at(axes, series, *args)
+
+    monkeypatch.setattr(figures, "rows", spy_rows)
+    monkeypatch.setattr(figures, "values_at", spy_values)
+    return estimates, labels
+
+
+def spoil(found, keys, field):
+    for method in found["estimators"]:
+        if method["key"] in keys:
+            method[field] = examples.est(1.1, 0.4, resolved=False)
+
+
+def test_rows_that_are_not_resolved_are_counted_and_not_drawn(monkeypatch):
+    found = examples.findings()
+    for method in found["estimators"]:
+        method["cv"] = examples.est(2.0, 0.1)
+        method["cv_ratio"] = examples.est(0.8, 0.1)
+    with figures.drawing():
+        whole = by_method(found, method_plots.CV), by_alpha(found, method_plots.CV_RATIO)
+        assert not any("not resolved" in plot.alt for plot in whole)  # negative control
+        spoil(found, ("opo", "deltal-0.5-step", "token-mean"), "cv")
+        spoil(found, ("deltal-0.5-step", "deltal-1-group", "token-mean"), "cv_ratio")
+        estimates, labels = rows_drawn(monkeypatch)
+        by_row = by_method(found, method_plots.CV)
+        assert by_row.alt.endswith(" 3 of 25 rows are not resolved.") and len(labels) == len(estimates) == 22
+        assert not {"OPO *", "∆L 0.5", "DAPO norm *"} & set(labels)
+        estimates.clear()
+        of_alpha = by_alpha(found, method_plots.CV_RATIO)
+        assert of_alpha.alt.endswith(" 3 of 20 rows are not resolved.") and len(estimates) == 17
+        assert all(estimate["resolved"] for estimate in estimates)
+        spoil(found, {m["key"] for m in found["estimators"]}, "cv")
+        none = by_method(found, method_plots.CV)
+        assert none.reason.startswith("Left out, for none of its 25 rows is resolved: Coefficient of variation")
+
+
+def test_a_line_does_not_bridge_an_alpha_that_is_not_resolved(monkeypatch):
+    found = examples.findings()
+    for method in found["estimators"]:
+        method["cv_ratio"] = examples.est(0.8, 0.1)
+    spoil(found, ("deltal-0.75-step",), "cv_ratio")
+    runs = []
+    values_at = figures.values_at
+
+    def spy(axes, series, *args):
+        runs.extend([round(x) if x > 2 else round(x, 1) for x in xs] for xs, one in series if one.label == "step")
+        return values_at(axes, series, *args)
+
+    monkeypatch.setattr(figures, "values_at", spy)
+    with figures.drawing():
+        by_alpha(found, method_plots.CV_RATIO)
+    assert [len(run) for run in runs] == [2, 3]  # 0.25 and 0.5; 1, 1.25 and 1.5
+
+
+def test_an_exponent_and_bins_that_are_not_resolved_are_not_drawn(monkeypatch):
+    found = examples.unresolved_findings()
+    bars = []
+    bar = figures.bar
+    monkeypatch.setattr(
+        figures, "bar", lambda axes, x, e, *args, **more: (bars.append(e), bar(axes, x, e, *args, **more))
+    )
+    with figures.drawing():
+        plot = plots.variance(found)
+    assert plot.alt.endswith(" 4 of 16 rows are not resolved.") and len(bars) == 12
+    assert all(estimate["resolved"] for estimate in bars)

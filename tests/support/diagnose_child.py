@@ -21,7 +21,8 @@ def quick_analysis(sample, settings, progress):
         "groups": sample.groups.tolist(),
         "truncated": sample.truncated.tolist(),
         "sums": {kind: float(gram.astype(np.float64).sum()) for kind, gram in sample.grams.items()},
-        "recommendation": {"text": "none"},
+        "obstacles": [],
+        "recommendation": {"text": "none", "resolved": False, "candidates": []},
     }
 
 
@@ -55,7 +56,7 @@ def start(argv: list[str], log: Path):
 def _hold(folder: Path, settings: dict, ready) -> None:
     from deltal_openrlhf.diagnostics.folder import DiagnosisFolder
 
-    with DiagnosisFolder(folder, settings):
+    with DiagnosisFolder(folder, lambda prompts: settings, settings["prompts"]):
         ready.set()
         time.sleep(60)
 

@@ -8,7 +8,7 @@ import pytest
 
 from deltal_openrlhf.cli.diagnose import main
 from deltal_openrlhf.diagnostics import run
-from deltal_openrlhf.diagnostics.folder import GRAM, ROLLOUTS
+from deltal_openrlhf.diagnostics.folder import GRAM, ROLLOUTS, ROWS
 
 PROMPTS, N = 12, 3
 
@@ -54,7 +54,7 @@ def found(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def assert_same(a: Path, b: Path) -> None:
-    for name in (ROLLOUTS, GRAM):
+    for name in (ROLLOUTS, ROWS, GRAM):
         assert (a / name).read_bytes() == (b / name).read_bytes()
     (findings, source), (others, of_others) = found(a), found(b)
     assert findings == others and source["log_prob_difference"] == of_others["log_prob_difference"]

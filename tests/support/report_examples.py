@@ -159,11 +159,23 @@ def findings(seed=0, types=TYPES, responses=1024, prompts=128):
             "lengths": {"min": 8, "p5": 12.0, "p50": 23.0, "mean": 34.61, "p95": 89.0, "max": 134},
             "reward_mean": 0.2178,
             "prompts_without_signal": 0.1875,
+            "ess_share": 0.61,
             "truncated": 0.0244,
             "advantage": "group_norm",
             "max_length": 134,
             "rollout_batches": 4,
         },
+        "obstacles": [],
+        "lengths": {"edges": [8, 50, 92, 134, 176], "finished": [700, 200, 90, 9], "truncated": [0, 0, 0, 25]},
+        "rewards_by_length": [
+            {"length": 12.0, "from": 8, "to": 20, "responses": 512, "prompts": 120, "reward": est(0.3, 0.06)},
+            {"length": 57.2, "from": 21, "to": 134, "responses": 512, "prompts": 124, "reward": est(0.14, 0.05)},
+        ],
+        "responses": [
+            {"prompt": "1 + 1?", "response": "2<eos>", "reward": 1.0, "length": 8, "truncated": False},
+            {"prompt": "1 + 2?", "response": "2 or", "reward": 0.0, "length": 134, "truncated": True},
+            {"prompt": "1 + 3?", "response": None, "reward": 0.0, "length": 1, "truncated": False},
+        ],
         "variance": {
             "with_advantage": fits(rng, 1.23, int(responses * 0.8125), int(prompts * 0.8125), types),
             "without_advantage": fits(rng, 1.06, responses, prompts, types),
@@ -205,8 +217,8 @@ def unresolved_findings(seed=1):
     found["estimators"][1]["cosine"] = NOTHING
     for by_type in found["variance"].values():
         by_type["mlp"]["beta"] = est(1.4, 0.9, resolved=False)
-        by_type["all"]["bins"][0]["variance"] = est(-2e-4, low=-9e-4, high=4e-4)
-        by_type["all"]["bins"][2]["variance"]["low"] = -1e-4
+        by_type["all"]["bins"][0]["variance"] = est(-2e-4, low=-9e-4, high=4e-4, resolved=False)
+        by_type["all"]["bins"][2]["variance"] |= {"low": -1e-4, "resolved": False}
     found["recommendation"] = {
         "alpha": None,
         "candidates": [0, 0.25, 0.5, 0.75, 1.0],

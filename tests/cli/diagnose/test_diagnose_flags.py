@@ -45,7 +45,7 @@ BAD_FLAGS = [
     (dict(data="/nowhere.jsonl"), "/nowhere.jsonl: no such file"),
     (dict(reward="/nowhere.py"), "--reward: not there: /nowhere.py"),
     (dict(reward="deltal:maths"), "deltal:maths is not a reward of this package; the nearest known one is 'deltal:math'"),
-    (dict(reward="http://host"), "--reward is http://host, allowed are auto, deltal:math, deltal:countdown and a .py file"),
+    (dict(reward="http://host"), "--reward is http://host, allowed are auto, deltal:math, deltal:countdown,"),
     (dict(max_new_tokens=300), "the model has 256 positions"),
 ]  # fmt: skip
 

@@ -1,9 +1,11 @@
 """Rewards of `deltal diagnose`: by label, by a reward file that may fail, and without any signal."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
-from support.diagnose_command import flags, refused
+from support.diagnose_command import flags
+from support.report_page import read
 
 from deltal_openrlhf.cli.diagnose import main
 from deltal_openrlhf.diagnostics import run
@@ -28,12 +30,19 @@ def test_a_reward_file_that_fails_stops_the_run_with_one_line(example, tmp_path,
     assert "allowed is one finite number" in capsys.readouterr().err
 
 
-def test_without_signal_no_gradient_is_computed(example, tmp_path, monkeypatch, capsys):
-    """--reward auto: a random model solves none of the problems."""
-    monkeypatch.setattr(run, "Scores", lambda *_: pytest.fail("gradients were computed"))
-    assert "the same reward, for each of 12 prompts (mean reward 0)" in refused(
-        capsys, flags(example, tmp_path / "out", reward="auto")
-    )
+def test_without_signal_it_says_so_before_the_gradients_and_reports_the_rest(example, tmp_path, capsys):
+    """--reward auto: a random model solves none of the problems. The whole analysis and the page are made."""
+    assert main(flags(example, tmp_path / "out", reward="auto")) == 0
+    said = capsys.readouterr().out
+    sentence = "All 3 responses to a prompt have the same reward, for each of 12 prompts (reward 0 everywhere)."
+    assert said.index(f"before any gradient: {sentence}") < said.index("gradients: ")
+    assert said.index("statistics: ") < said.rindex(f"deltal diagnose: {sentence}") < said.index("None: without an adv")
+    assert "deltal train" not in said
+    found = json.loads((tmp_path / "out" / run.FINDINGS).read_text())
+    assert not found["estimators"] and not found["variance"]["with_advantage"]
+    assert found["variance"]["without_advantage"]["all"]["responses"] == 36
+    page = read(tmp_path / "out")
+    assert page.words.index(sentence) < page.words.index("Model ") < page.words.index("Without the advantage: ")
 
 
 @pytest.mark.parametrize(

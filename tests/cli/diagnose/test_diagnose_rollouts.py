@@ -3,15 +3,16 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from support.diagnose_command import PROMPTS, N, found, refused, saved_flags
 
 from deltal_openrlhf.cli.diagnose import main
 from deltal_openrlhf.diagnostics import gradients
-from deltal_openrlhf.diagnostics.folder import GRAM, ROLLOUTS, ROWS
+from deltal_openrlhf.diagnostics.folder import GRAM, ROLLOUTS
 from deltal_openrlhf.diagnostics.gram import load_grams
-from deltal_openrlhf.diagnostics.sources import from_saved
+from deltal_openrlhf.diagnostics.sources import drawn, from_saved
 from deltal_openrlhf.runs import rollouts
 
 
@@ -30,24 +31,36 @@ def test_what_comes_out(example, finished):
     rewards = values["rewards"]
     assert 0 < sum(rewards) < len(rewards) and set(rewards) == {0.0, 1.0}
     assert source["projection"] == {"kind": "sketch", "width": 256, "relative_error": pytest.approx(0.0884, abs=1e-4)}
-    assert not (finished / ROWS).exists() and set(load_grams(finished / GRAM)) == set(values["sums"])
+    assert set(load_grams(finished / GRAM)) == set(values["sums"])
+    shown = json.loads((finished / "findings.json").read_text())["responses"]
+    texts = {(r.prompt, r.response, r.reward, r.length, r.truncated) for r in read}
+    assert {tuple(one.values()) for one in shown} <= texts and {one["reward"] for one in shown} == {0.0, 1.0}
 
 
 def test_saved_rollouts_give_the_same_gradients_as_fresh_ones(example, finished, tmp_path, quick, capsys):
     assert main(saved_flags(example, finished / ROLLOUTS, tmp_path / "out")) == 0
     assert "the rollouts hold no log-probabilities, so the command cannot check" in capsys.readouterr().out
-    assert (tmp_path / "out" / GRAM).read_bytes() == (finished / GRAM).read_bytes()
+    order = drawn(range(PROMPTS), PROMPTS, seed=0)  # all prompts of a file are in random order too
+    place = [N * prompt + k for prompt in order for k in range(N)]
+    for kind, gram in load_grams(tmp_path / "out" / GRAM).items():
+        fresh = load_grams(finished / GRAM)[kind][np.ix_(place, place)]
+        np.testing.assert_allclose(gram, fresh, rtol=1e-5, atol=1e-5 * np.diagonal(fresh).max())
     values, source = found(tmp_path / "out")
-    assert values == found(finished)[0] and source["step"] == 0 and source["log_prob_difference"] is None
+    whole = found(finished)[0]
+    assert values["lengths"] == [whole["lengths"][i] for i in place]
+    assert values["rewards"] == [whole["rewards"][i] for i in place]
+    assert source["step"] == 0 and source["log_prob_difference"] is None
 
 
 def test_all_prompts_of_saved_rollouts_are_in_one_order_asked_for_or_not(finished):
     """The settings of the two are the same, so the other resumes the folder of one: rows must mean the same responses."""
     whole, asked = (from_saved(finished / ROLLOUTS, prompts, seed=0) for prompts in (None, PROMPTS))
-    assert whole.settings == asked.settings
-    assert whole.read(None, None) == asked.read(None, None) == rollouts.read(finished / ROLLOUTS)[1]
+    assert whole.settings(PROMPTS) == asked.settings(PROMPTS) and whole.read(None, None) == asked.read(None, None)
+    by_place = sorted(whole.read(None, None), key=lambda rollout: (rollout.prompt_index, rollout.sample))
+    assert by_place == rollouts.read(finished / ROLLOUTS)[1]
     fewer = from_saved(finished / ROLLOUTS, PROMPTS - 1, seed=0)
-    assert len(fewer.read(None, None)) == (PROMPTS - 1) * N
+    assert fewer.read(None, None) == whole.read(None, None)[:-N]
+    assert fewer.settings(PROMPTS - 1) == whole.settings(PROMPTS - 1)
 
 
 def test_saved_rollouts_of_a_run(example, finished, tmp_path, quick, capsys):
