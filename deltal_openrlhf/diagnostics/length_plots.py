@@ -19,13 +19,15 @@ def histogram(findings: Mapping[str, Any]) -> Plot:
     figure, (axes,) = figures.new_figure(f"Lengths of the responses\nn = {sample['responses']:,} responses", 2.9)
     widths = [right - left for left, right in zip(edges, edges[1:], strict=False)]
     bars: dict[str, Any] = {"align": "edge", "edgecolor": "white", "linewidth": 0.5}
-    axes.bar(edges[:-1], finished, widths, color=palette.SKY.color, label="ended", **bars)
+    lefts = [edge - 0.5 for edge in edges[:-1]]  # a whole number of tokens is in the middle of its bar
+    if any(finished):
+        axes.bar(lefts, finished, widths, color=palette.SKY.color, label="ended", **bars)
     if any(cut):
-        axes.bar(edges[:-1], cut, widths, finished, color=palette.VERMILION.color, hatch="///", label="cut off", **bars)
+        axes.bar(lefts, cut, widths, finished, color=palette.VERMILION.color, hatch="///", label="cut off", **bars)
     median = sample["lengths"]["p50"]
     axes.axvline(median, **{**figures.REFERENCE, "color": "black", "zorder": 3}, label="median")
     axes.grid(axis="x", visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel(LENGTH)
     axes.set_ylabel("responses")
@@ -65,7 +67,7 @@ def rewards(findings: Mapping[str, Any]) -> Plot | NoPlot:
     axes.set_ylabel("mean reward")
     caption = (
         "Bins of lengths with about equally many responses: horizontal bars are a bin's range, vertical bars 95 % intervals over prompts. "
-        "A bin without a vertical bar has equal rewards only."
+        "A bin without a vertical bar has the same mean whichever prompt is left out."
     )
     alt = "Mean reward against the length of the response, which is on a logarithmic axis, with intervals."
     return finished(figure, "reward_by_length", alt, caption, estimates)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deltal_openrlhf.diagnostics.settings import LEAST_BATCHES
+from deltal_openrlhf.reports.numbers import count
 
 ALIKE = 0.98
 """ESS / N of ∆L's weights with alpha 1 from which all aggregations count as one. The cosine of these weights with equal ones is
@@ -33,7 +34,7 @@ def find(lengths: np.ndarray, rewards: np.ndarray, truncated: np.ndarray, batch_
 
     lengths (trained tokens), rewards, truncated: [P, n]. batch_prompts: of one optimizer step.
     """
-    found = [_ends_at_once(lengths), _cut_off(lengths, truncated)]
+    found = [_ends_at_once(lengths, truncated), _cut_off(lengths, truncated)]
     signal = rewards.max(axis=1) > rewards.min(axis=1)
     if signal.any():
         found += [_little_signal(rewards, signal), _few_batches(signal, batch_prompts)]
@@ -54,8 +55,8 @@ def ess_share(lengths: np.ndarray) -> float:
     return float(x.sum() ** 2 / (len(x) * (x**2).sum())) if len(x) else 1.0
 
 
-def _ends_at_once(lengths: np.ndarray) -> Obstacle | None:
-    short = int((lengths <= 1).sum())
+def _ends_at_once(lengths: np.ndarray, truncated: np.ndarray) -> Obstacle | None:
+    short = int(((lengths <= 1) & ~truncated).sum())
     if short < NEARLY_ALL * lengths.size:
         return None
     return Obstacle(
@@ -72,7 +73,7 @@ def _cut_off(lengths: np.ndarray, truncated: np.ndarray) -> Obstacle | None:
         return None
     return Obstacle(
         "cut_off",
-        f"{cut:,} of {truncated.size:,} responses were cut off at the limit (the longest has {int(lengths.max()):,} tokens). Their "
+        f"{cut:,} of {truncated.size:,} responses were cut off at the limit (the longest has {count(int(lengths.max()), 'token')}). Their "
         "lengths are the limit's and their rewards those of unfinished answers. Raise --max_new_tokens (in training "
         "--rollout.max_new_tokens), or take a model that finishes.",
     )
@@ -121,10 +122,15 @@ def _lengths_alike(lengths: np.ndarray) -> Obstacle | None:
     if share < ALIKE or not len(lengths):
         return None
     p5, p50, p95 = np.percentile(lengths, [5, 50, 95])
+    measured = (
+        f"all responses have {count(int(p50), 'token')}"
+        if lengths.min() == lengths.max()
+        else f"5 %, 50 % and 95 % of the responses have up to {p5:g}, {p50:g} and {p95:g} tokens"
+    )
     return Obstacle(
         "lengths_alike",
-        f"The lengths are too alike for alpha to matter: 5 %, 50 % and 95 % of the responses have up to {p5:g}, {p50:g} and {p95:g} "
-        f"tokens. ∆L's weights have an effective sample size of {share:.3f} N or more for every alpha from 0 to 1, so all aggregations "
+        f"The lengths are too alike for alpha to matter: {measured}. "
+        f"∆L's weights have an effective sample size of {share:.3f} N or more for every alpha from 0 to 1, so all aggregations "
         "coincide on these data. Keep yours, or measure on prompts whose answers differ in length.",
     )
 

@@ -71,7 +71,9 @@ def variance(findings: Mapping[str, Any]) -> Plot | NoPlot:
         f"{ADVANTAGE[key][0]} {fit['responses']:,} responses to {fit['prompts']:,} prompts"
         for key, fit in drawn.items()
     )
-    caption = "Bins of lengths: horizontal bars are a bin's range, vertical bars 95 % intervals. Solid: fit c·L^β. Dashed: β = 1. "
+    caption = "Bins of lengths: horizontal bars are a bin's range, vertical bars 95 % intervals. "
+    if any(shown(fit["beta"]) for fit in drawn.values()):
+        caption += "Solid: fit c·L^β. Dashed: β = 1. "
     caption += f"n: {used}."
     off = "; ".join(f"{ADVANTAGE[key][0]} {fit['bins_off']} of {len(fit['bins'])}" for key, fit in drawn.items())
     caption += f" Bins whose interval misses the fit: {off}."

@@ -98,6 +98,9 @@ def test_responses_that_are_cut_off_or_end_at_once():
     assert list(found(ends)) == ["ends_at_once"] and "144 of 160 responses" in found(ends)["ends_at_once"]
     assert list(found(np.ones((P, N), dtype=int))) == ["ends_at_once"]
     assert "ends_at_once" not in found(np.where(np.arange(P * N).reshape(P, N) < 143, 1, LENGTHS))
+    # One token because of the limit is not an end.
+    assert list(found(np.ones((P, N), dtype=int), truncated=~ENDED)) == ["cut_off", "lengths_alike"]
+    assert "all responses have 1 token." in found(np.ones((P, N), dtype=int), truncated=~ENDED)["lengths_alike"]
     # The cause is said before what it causes.
     everything = found(np.full((P, N), 24), np.zeros((P, N)), np.ones((P, N), dtype=bool))
     assert list(everything) == ["cut_off", "no_signal", "lengths_alike"]
