@@ -50,7 +50,7 @@ def main() -> None:
     import torch  # takes seconds: after the flags
 
     if args.size == "gpu" and not torch.cuda.is_available():
-        parser.error(f"--size is {args.size}; without a GPU allowed is cpu")
+        parser.error(f"--size is {args.size}; without a GPU allowed are cpu and {SMOLLM2}")
     cpu.set_environment()
     if args.size == SMOLLM2:
         make(FOLDER / SMOLLM2)

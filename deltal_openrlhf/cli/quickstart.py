@@ -159,9 +159,12 @@ def check_memory(args: argparse.Namespace, device: str) -> None:
     """Raises ValueError, without a GPU, for less memory than the quick start was measured to take."""
     from deltal_openrlhf.quickstart.kinds import KINDS
 
-    if device != "cpu" or args.model not in (None, SMOLLM2):
+    if device != "cpu" or args.model not in (None, SMOLLM2) or (args.out / "after.json").exists():
         return
     needed = KINDS["sums" if args.model else "words"].gigabytes
     free = available_memory() / 1e9
     if needed and free < needed:
-        raise ValueError(f"it takes up to {needed} GB of memory, and {free:.1f} GB are free")
+        raise ValueError(
+            f"the quick start takes up to {needed} GB of memory, and {free:.1f} GB are free; end other programs, or take a machine that "
+            "has more"
+        )

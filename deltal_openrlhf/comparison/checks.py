@@ -82,7 +82,7 @@ def _once(key: tuple, check: Callable[[], Any]) -> str | None:
 
 
 def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
-    """The refusal of `deltal train --dry_run`, or the first missing file, which a dry run only notes."""
+    """What `deltal train --dry_run` refuses, or the first missing file, which a dry run only notes."""
     from deltal_openrlhf.comparison.arguments import flags_file, read_flags
     from deltal_openrlhf.train import launch
     from deltal_openrlhf.train.data_files import missing_files
@@ -94,8 +94,9 @@ def _pipeline_message(flags: Mapping[str, Any]) -> str | None:
         except SystemExit as stop:
             code = stop.code
     if code:
-        first = next(line for line in said.getvalue().splitlines() if line.startswith("deltal train: "))
-        return _without_place(first.removeprefix("deltal train: ").removeprefix("error: ").replace(f"{file}:", "line "))
+        begin = "deltal train: error: "
+        found = [line.removeprefix(begin) for line in said.getvalue().splitlines() if line.startswith(begin)]
+        return "; ".join(_without_place(line.replace(f"{file}:", "line ")) for line in found) or f"exit code {code}"
     missing = missing_files(read_flags(flags)[0])
     return missing[0] if missing else None
 

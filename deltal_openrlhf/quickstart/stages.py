@@ -63,10 +63,11 @@ def in_child(function: Callable[..., T], *arguments: Any) -> T:
     The process ends with this one, whatever ends it, and when this call is interrupted.
     """
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as child:
         try:
             return child.submit(function, *arguments).result()
         except KeyboardInterrupt:
-            for process in multiprocessing.active_children():
+            for process in {*multiprocessing.active_children()} - {*others}:
                 process.kill()  # the executor would wait for what it does
             raise

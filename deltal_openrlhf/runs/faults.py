@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-FLAG = re.compile(r"--[a-z][\w.]*")
+FLAG = re.compile(r"--[a-z]\w*(?:\.\w+)*")
 """A flag in a message."""
 
 

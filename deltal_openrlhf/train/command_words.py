@@ -16,9 +16,12 @@ def usable(parser: argparse.ArgumentParser, argv: Sequence[str], faults: Faults)
             try:
                 _, unknown = parser.parse_known_args(words)
             except argparse.ArgumentError as error:
-                action = next(a for a in parser._actions if _name(a) == error.argument_name)
-                faults.add(Unusable(" ".join(str(error).split()), spellings(parser, action)))
-                words = _without(words, action.option_strings)
+                action = next((a for a in parser._actions if _name(a) == error.argument_name), None)
+                faults.add(Unusable(" ".join(str(error).split()), spellings(parser, action) if action else ()))
+                rest = _without(words, action.option_strings if action else ())
+                if rest == words:  # such as -help, a value of -h, which takes none
+                    faults.refuse()
+                words = rest
     if unknown:
         # Each may stand for the flag that is next to it, whose value is then not known.
         meant = (with_nearest_flag(f"{UNKNOWN}{word}", flags_of(parser)).partition("; ")[2] for word in unknown)

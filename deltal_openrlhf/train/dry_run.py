@@ -254,13 +254,17 @@ def _on_this_device(start: Start) -> tuple[list[str], list[str]]:
     """What a real start would change on this machine, and why it would be refused. The flags above are shown as they were given."""
     if not start.on_cpu:
         return [], []
+    args = copy.deepcopy(start.args)
     try:
-        args = copy.deepcopy(start.args)
         changed = fit_device(args, start.backend, on_cpu=True)
-        least_memory.check(args, on_cpu=True)
     except ValueError as error:
         return [], [f"this machine has no GPU: {error}"]
-    return [f"this machine has no GPU, so a real start would set {note}" for note in changed], []
+    refused = []
+    try:
+        least_memory.check(args, on_cpu=True)
+    except ValueError as error:
+        refused.append(str(error))
+    return [f"this machine has no GPU, so a real start would set {note}" for note in changed], refused
 
 
 def _verdict(start: Start, refused: Sequence[str]) -> list[str]:

@@ -68,6 +68,21 @@ def here() -> int:
     return torch.cuda.device_count()
 
 
+def smallest_memory() -> int | None:
+    """Bytes of the smallest GPU of this machine, by its driver. None if that cannot be asked.
+
+    Not by torch: this process would hold a context on the GPU for the whole run.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # noqa: BLE001 - not installed, or no driver: each raises its own
+        return None
+    handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+    return min((pynvml.nvmlDeviceGetMemoryInfo(handle).total for handle in handles), default=None)
+
+
 def joins_cluster() -> bool:
     """Whether ray.init would join a running cluster, which may have GPUs elsewhere."""
     address = os.environ.get("RAY_ADDRESS")

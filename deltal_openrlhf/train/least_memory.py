@@ -37,9 +37,9 @@ class LeastMemory(NamedTuple):
 
 
 def of_run(args: Arguments) -> LeastMemory | None:
-    """None where the model is not on this machine, and for another backend than DeepSpeed."""
+    """None where the model is not on this machine, for another backend than DeepSpeed, and with Muon, which keeps less than Adam."""
     parameters = checkpoint_size.parameters(args.actor.model_name_or_path)
-    if parameters is None or args.backend != backends.DEFAULT:
+    if parameters is None or args.backend != backends.DEFAULT or args.actor.optim == "muon":
         return None
     ds, ranks = args.ds, _ranks(args)
     held = parameters / ds.tensor_parallel_size
@@ -84,13 +84,13 @@ def check(args: Arguments, on_cpu: bool) -> None:
         needed, free = least.of_machine(args), available_memory()
         if needed > free:
             raise ValueError(
-                f"--actor.model_name_or_path {args.actor.model_name_or_path}: the run takes at least {needed / GB:.1f} GB of memory, and "
-                f"{free / GB:.1f} GB are free"
+                f"--actor.model_name_or_path is {args.actor.model_name_or_path}: the run takes at least {needed / GB:.1f} GB of memory, "
+                f"and {free / GB:.1f} GB are free; a smaller model, fewer ranks or fewer engines take less"
             )
         return
-    import torch
-
-    there = min(torch.cuda.get_device_properties(i).total_memory for i in range(gpus.here()))
+    there = gpus.smallest_memory()
+    if there is None:
+        return
     if least.policy > there:
         raise ValueError(
             f"--ds.zero_stage is {args.ds.zero_stage}: each rank of the policy takes at least {least.policy / GB:.1f} GB, and a GPU has "

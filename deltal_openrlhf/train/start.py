@@ -165,7 +165,7 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool, faults: Fa
         with faults.gathered():
             disk.check(args)  # of a whole run's size
         with faults.gathered():
-            if is_real and (on_cpu or needs_gpus_here):
+            if is_real and not gpus.joins_cluster():
                 least_memory.check(args, on_cpu)
     faults.refuse()
     assert settings is not None

@@ -142,8 +142,22 @@ def test_a_small_shared_memory_is_a_note(monkeypatch):
     assert "/dev/shm" in problem.what and not problem.fatal and "--shm-size" in problem.remedy
 
 
-def test_memory_is_that_of_the_control_group():
+def test_memory_is_that_of_the_control_group(tmp_path, monkeypatch):
+    """Less the pages of files, which the kernel takes back."""
     assert 0 < free_memory.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(free_memory, "GROUP", tmp_path)
+    machine_has = free_memory.available_memory()  # there is no group in this folder
+    for name, text in {
+        "memory.max": "3000",
+        "memory.current": "2500",
+        "memory.stat": "anon 1\ninactive_file 700",
+    }.items():
+        (tmp_path / name).write_text(text + "\n")
+    assert free_memory.available_memory() == 1200
+    (tmp_path / "memory.current").write_text("4000\n")
+    assert free_memory.available_memory() == 0
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory.available_memory() == pytest.approx(machine_has, rel=0.1)
 
 
 def _hold(lock: str, ready) -> None:

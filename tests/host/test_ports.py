@@ -2,6 +2,7 @@
 
 import socket
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ LIMIT = timedelta(seconds=10)
 @pytest.fixture(autouse=True)
 def real_host():
     """The host's own `socket`, whatever this process has bound before."""
-    with rebound(launcher, "socket", socket), rebound(ppo_actor, "socket", socket):
+    with rebound(launcher, "socket", socket), rebound(ppo_actor, "socket", socket), rebound(ports, "_held", []):
         yield
+        for held in ports._held:
+            held.close()
 
 
 def is_taken(port: int, address: str = "") -> bool:
@@ -32,7 +35,8 @@ def is_taken(port: int, address: str = "") -> bool:
 
 
 def test_the_host_lets_its_port_go_and_we_hold_it():
-    assert not is_taken(launcher.BaseDistributedActor._get_free_port())
+    launcher.BaseDistributedActor._get_free_port()
+    assert not ports._held
     ports.PATCHES[0].apply(launcher)
     port = launcher.BaseDistributedActor._get_free_port()
     assert is_taken(port)
@@ -50,10 +54,29 @@ def test_torch_listens_on_the_held_port_and_is_reached_there():
 
 def test_the_port_of_the_weight_sync_is_held():
     ports.PATCHES[1].apply(ppo_actor)
-    with ppo_actor.socket.socket() as sock:  # as _init_vllm_sync_group looks it up
-        sock.bind(("", 0))
-        port = sock.getsockname()[1]
-    assert is_taken(port)
+    sent = []
+
+    class Engine:
+        class init_process_group:
+            @staticmethod
+            def remote(address, port, *_, **__):
+                sent.append((port, is_taken(port)))
+
+    host = SimpleNamespace(
+        strategy=SimpleNamespace(args=SimpleNamespace(vllm=SimpleNamespace(num_engines=1, tensor_parallel_size=1))),
+        vllm_engines=[Engine()],
+    )
+    ray = SimpleNamespace(
+        get=lambda refs: None,
+        _private=SimpleNamespace(services=SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1")),
+    )
+    with (
+        rebound(ppo_actor, "ray", ray),
+        rebound(ppo_actor, "stateless_init_process_group", lambda *where: where),
+        rebound(torch.cuda, "current_device", lambda: 0),
+    ):
+        ppo_actor.ActorPPOTrainer._init_vllm_sync_group(host, "gloo")
+    assert sent == [(host._model_update_group[1], True)]
 
 
 def test_two_groups_get_two_ports():
@@ -70,9 +93,10 @@ def test_another_use_of_the_socket_is_an_error():
         sock.bind(("", 1234))
 
 
-def test_a_closed_holder_gives_the_port_back():
+def test_a_holder_holds_until_it_is_closed():
     held = hold_port("127.0.0.1")
     port = held.getsockname()[1]
     assert is_taken(port, "127.0.0.1")
     held.close()
-    assert not is_taken(port, "127.0.0.1")
+    with pytest.raises(OSError):
+        held.getsockname()

@@ -270,4 +270,4 @@ def test_worked_sums_fit_and_their_lengths_differ_fourfold(folder):
     assert lengths.max() < KINDS["sums"].max_new_tokens - 10
     low, high = np.percentile(lengths, [5, 95])
     assert high / low >= 4
-    assert given.find(str(folder), "sums").longest_prompt < 60
+    assert given.find(str(folder), "sums").longest_prompt == 38  # as configs/compare/smollm2.yaml plans with

@@ -45,6 +45,7 @@ REFUSED = {
     "'--rollout.n_samples_per_prompt'",
     "--megatron.tensor_parallel_sise 2": "unrecognized arguments: --megatron.tensor_parallel_sise 2; the nearest known",
     "--actor.adam.lr fast": "argument --actor.adam.lr: invalid float value: 'fast'",
+    "-help": "argument -h/--help: ignored explicit argument 'elp'",
     "--loss_agg ∆L": "argument --loss_agg: ∆L is called deltal here",
     "--loss_agg ΔL-norm": "argument --loss_agg: ΔL-norm is called deltal here",
     "--loss_agg Dr.GRPO": "argument --loss_agg: Dr.GRPO is called seq-mean-token-sum-norm here",

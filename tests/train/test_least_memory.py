@@ -1,10 +1,8 @@
 """The least memory of a run: by hand for every way of dividing it, and refused where there is less."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
-import torch
 from support.host_arguments import host_arguments
 
 from deltal_openrlhf.train import gpus, least_memory
@@ -49,6 +47,7 @@ def test_an_unknown_model_and_megatron_are_not_estimated(model):
     args = of(model)
     args.backend = "megatron"
     assert least_memory.of_run(args) is None
+    assert least_memory.of_run(of(model, "--actor.optim muon")) is None
 
 
 def test_without_a_gpu_all_ranks_share_the_machine(model, monkeypatch):
@@ -57,17 +56,15 @@ def test_without_a_gpu_all_ranks_share_the_machine(model, monkeypatch):
     monkeypatch.setattr(least_memory, "available_memory", lambda: needed * GIGA)
     least_memory.check(args, on_cpu=True)
     monkeypatch.setattr(least_memory, "available_memory", lambda: 25.9 * GIGA)
-    with pytest.raises(ValueError, match=r"--actor.model_name_or_path .*at least 26.0 GB of memory, and 25.9 GB are"):
+    with pytest.raises(
+        ValueError, match=r"--actor.model_name_or_path is .*at least 26.0 GB of memory, and 25.9 GB are"
+    ):
         least_memory.check(args, on_cpu=True)
 
 
 def test_a_gpu_that_is_too_small_is_named_with_what_helps(model, monkeypatch):
-    monkeypatch.setattr(gpus, "here", lambda: 4)
-
     def there(gigabytes):
-        monkeypatch.setattr(
-            torch.cuda, "get_device_properties", lambda i: SimpleNamespace(total_memory=gigabytes * GIGA)
-        )
+        monkeypatch.setattr(gpus, "smallest_memory", lambda: gigabytes * GIGA)
 
     there(16)
     least_memory.check(of(model, "--ds.zero_stage 0"), on_cpu=False)
