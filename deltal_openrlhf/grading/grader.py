@@ -16,16 +16,15 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from deltal_openrlhf.grading.answers import CANNOT_TELL, same_answer
+from deltal_openrlhf.grading.grades import STATUSES, Grade, grade_of
 from deltal_openrlhf.grading.labels import MAX_CHARS
 from deltal_openrlhf.grading.lanes import Deadlines, Lanes, kind_of, slow_kind
 from deltal_openrlhf.grading.process import MATH, Scorer, Worker
 from deltal_openrlhf.grading.reading.extract import balanced
 from deltal_openrlhf.grading.values.equality import same_value
-
-STATUSES = ("equal", "different", "unparsable", "too_long", "timeout", "worker_died")
 
 EXACT_MAX_CHARS = 300
 """Longer texts are not looked at in this process."""
@@ -33,18 +32,6 @@ REMEMBERED = 10_000
 """Grades of workers that are kept."""
 REMEMBERED_CHARS = 8_000
 """Golds and answers that are longer together are not kept."""
-
-
-class Grade(NamedTuple):
-    """mark: what another scorer than that of math gave; 0 where it gave nothing."""
-
-    equal: bool
-    status: str
-    mark: float | None = None
-
-    def fields(self) -> dict[str, Any]:
-        """As JSON has it, without a mark that is not there."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Grader:
@@ -116,7 +103,9 @@ class Grader:
         future: Future[Grade] = Future()
         self._after_fork()
         status = self._without_worker(golds, pred)
-        grade = self._to_a_worker((golds, pred or ""), future) if status is None else self._graded(status)
+        grade = (
+            self._to_a_worker((golds, pred or ""), future) if status is None else grade_of(status, self.scorer != MATH)
+        )
         if grade is not None:
             self._resolve([future], grade)
         return future
@@ -176,11 +165,6 @@ class Grader:
             return "unparsable"  # cut off: no parser reads it
         return None if None in verdicts else "different"
 
-    def _graded(self, said: str) -> Grade:
-        """The grade that a worker's words stand for: a status, and perhaps a mark."""
-        status, _, mark = said.partition(" ")
-        return Grade(status == "equal", status, None if self.scorer == MATH else float(mark or 0))
-
     def _to_a_worker(self, pair: "_Pair", future: "Future[Grade]") -> Grade | None:
         """Put a pair into a lane, once however often it is asked for; its grade where that is known."""
         self._start_workers()
@@ -236,7 +220,9 @@ class Grader:
                     if said is None:  # killed while it had nothing to do
                         worker = Worker(self.memory_mb, self.scorer)
                         said = worker.grade(golds, pred, deadline) or "worker_died"
-                    grade = self._graded(said)
+                    grade = grade_of(said, self.scorer != MATH)
+                    if not said.startswith(grade.status):  # not what a worker says: it is not to be trusted
+                        worker.end()
                     self._deadlines.saw(job.kind, job.slow, grade.status == "timeout")
                     self._resolve(self._done(job, grade), grade)
                 if worker.process.returncode is not None:

@@ -1,13 +1,19 @@
-"""The owner's end of a grading process (worker.py): starts it, asks it, and ends it when it is late."""
+"""The owner's end of a grading process (worker.py): starts it, asks it, and ends it when it is late.
 
+Nothing that the process says, or does not say to its end, keeps the owner waiting for longer than the deadline and a moment.
+"""
+
+import functools
 import json
+import logging
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +22,13 @@ _START_LIMIT = 60.0
 """Seconds a worker may take to import its libraries."""
 _GRACE = 0.5
 """A worker ends its child at the deadline; this much later the worker itself is ended."""
+_MOST_BYTES = 1 << 16
+"""Of one look at what a process says, and of a line without its end. Its lines have about 30."""
+_LINE = re.compile(r"([0-9]{1,18}) ([a-z_]+(?: [^ ]+)?)")
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Scorer(NamedTuple):
@@ -45,7 +57,13 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, bufsize=0,
             start_new_session=True,
         )  # fmt: skip
-        if self._line(time.monotonic() + _START_LIMIT) != "ready":
+        self._unfinished = b""
+        for pipe in (self.process.stdin, self.process.stdout):
+            os.set_blocking(pipe.fileno(), False)  # type: ignore[union-attr]
+        said = next(self._lines(time.monotonic() + _START_LIMIT), None)
+        if said == "ready unconfined":
+            _say_unconfined()
+        elif said != "ready":
             self.end()
             raise RuntimeError(
                 f"a grading worker did not start (exit code {self.process.returncode}); it needs {scorer.needs}"
@@ -53,29 +71,50 @@ class Worker:
 
     def grade(self, golds: Sequence[str], pred: str, deadline: float) -> str | None:
         """A status, and a mark behind it if the scorer gives one, by the deadline and a moment later at most; None where the process ended
-        before it had taken the answer. The process is gone where it did not answer."""
+        before it had taken the answer. The process is gone where it did not answer, or said anything else ("worker_died")."""
         self.number += 1
         started = time.monotonic()
         request = {"id": self.number, "golds": golds, "pred": pred, "deadline": deadline}
         taken = False
         with suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")  # type: ignore[union-attr]
-            while line := self._line(started + deadline + _GRACE):
-                number, _, status = line.partition(" ")
-                if int(number) == self.number and status != "taken":
-                    return status
-                taken |= int(number) == self.number
+            until = started + deadline + _GRACE
+            self._ask(json.dumps(request).encode() + b"\n", until)
+            for line in self._lines(until):
+                found = _LINE.fullmatch(line)
+                if found is None:
+                    self.end()
+                    return "worker_died"
+                if int(found[1]) == self.number and found[2] != "taken":
+                    return found[2]
+                taken |= int(found[1]) == self.number
         self.end()
         if time.monotonic() - started >= deadline:
             return "timeout"
         return "worker_died" if taken else None
 
-    def _line(self, until: float) -> str | None:
-        """The next line of the process; None when it ended or did not say one until then."""
+    def _ask(self, request: bytes, until: float) -> None:
+        """Write a request; a part of it to a process that does not read the rest until then."""
+        pipe = self.process.stdin.fileno()  # type: ignore[union-attr]
+        poll = select.poll()
+        poll.register(pipe, select.POLLOUT)
+        while request and poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            request = request[os.write(pipe, request) :]
+
+    def _lines(self, until: float) -> Iterator[str]:
+        """What the process says, line by line, until then or its end. What it has said by then is read once more, and no further."""
+        output = self.process.stdout.fileno()  # type: ignore[union-attr]
         poll = select.poll()  # select() takes no descriptor above 1023
-        poll.register(self.process.stdout, select.POLLIN)  # type: ignore[arg-type]
-        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
-        return self.process.stdout.readline().decode().strip() or None if ready else None  # type: ignore[union-attr]
+        poll.register(output, select.POLLIN)
+        late = False
+        while not late and len(self._unfinished) < _MOST_BYTES:
+            left = until - time.monotonic()
+            late = left <= 0
+            chunk = os.read(output, _MOST_BYTES) if poll.poll(max(0.0, left) * 1000) else b""
+            if not chunk:
+                return
+            *lines, self._unfinished = (self._unfinished + chunk).split(b"\n")
+            for line in lines:
+                yield line.decode("ascii", "replace")
 
     def end(self) -> None:
         with suppress(ProcessLookupError):
@@ -83,3 +122,9 @@ class Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             pipe.close()  # type: ignore[union-attr]
+
+
+@functools.lru_cache(maxsize=1)
+def _say_unconfined() -> None:
+    """Once in a process."""
+    _logger.warning("the kernel does not confine the grading processes here; their deadline and memory limit remain")

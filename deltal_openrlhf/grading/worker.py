@@ -2,7 +2,8 @@
 
 In: {"id": 1, "golds": [...], "pred": "...", "deadline": 3.0}. Out: "1 taken", then "1 equal"; or different, unparsable, timeout,
 worker_died. The number is that of the request: a line that comes too late is told from the answer to the next one. A process that ends
-before it has said "taken" did not look at the answer, so another one can.
+before it has said "taken" did not look at the answer, so another one can. The first line of all is "ready", or "ready unconfined" where
+the kernel does not limit what a child may ask of it.
 
 MODULE grades: its warm_up() imports what it needs, and its grade(golds, pred) gives the status. A mark of its own may follow the status
 ("different 0.25").
@@ -41,7 +42,7 @@ def main(memory_mb: int, name: str) -> None:
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # whatever a library prints is no answer
     module.warm_up()
-    os.write(answers, b"ready\n")
+    os.write(answers, b"ready\n" if _can_be_confined() else b"ready unconfined\n")
     busy_with = mmap.mmap(-1, 8)  # the request that the child has; 0 between two
     while True:
         busy_with[:] = bytes(8)
@@ -63,13 +64,20 @@ def main(memory_mb: int, name: str) -> None:
             os.write(answers, f"{number} {'timeout' if timed_out else 'worker_died'}\n".encode())
 
 
+def _can_be_confined() -> bool:
+    child = os.fork()  # since this process may not confine itself: it forks
+    if child == 0:
+        os._exit(0 if confine() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def _serve(answers: int, busy_with: mmap.mmap, memory_mb: int, module: ModuleType) -> None:
     """A child's life. Ends the process."""
     code = 1
     try:
         limit = memory_mb * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        confine()
+        confine()  # where it can be; "ready" has said so
         requests = select.poll()
         requests.register(0, select.POLLIN)
         for _ in range(ANSWERS_PER_CHILD):
