@@ -165,7 +165,10 @@ def _made(requests: Sequence[tuple[str, dict[str, Any], dict[str, int]]], seed: 
             assert process.stdin is not None and process.stdout is not None
             with suppress(BrokenPipeError), process.stdin as stdin:
                 json.dump({"requests": requests, "seed": seed}, stdin)
-            for line in map(json.loads, process.stdout):
+            for text in process.stdout:
+                if not text.endswith("\n"):
+                    break  # it ended within a line
+                line = json.loads(text)
                 if "error" in line:
                     raise ValueError(line["error"])
                 yield line

@@ -6,23 +6,25 @@ In: one JSON object, {"requests": [[task, config, {split: number}], ...], "seed"
 A process of its own, because the problems of some tasks depend on the order of Python's sets: PYTHONHASHSEED=0 fixes it. Some tasks print.
 
 Every problem is tried as a run will use it: its answer, in a response and with its label read back from the file's text, has to get the
-full mark, and two answers that cannot be right must not. Problems that fail are left out. A task whose first problems all fail is refused.
+full mark. Two answers that cannot both be right must not both get it. The answers of a few other problems, where they differ, must not all
+get it. Problems that fail are left out. A task whose first problems all fail is refused.
 """
 
 import datetime
 import functools
 import hashlib
+import itertools
 import json
 import os
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from deltal_openrlhf.rewards import gym_library
 from deltal_openrlhf.rewards.countdown import last_answer
 from deltal_openrlhf.rewards.gym_labels import check_gym_label, label_of
-from deltal_openrlhf.rewards.gym_scorer import FULL, mark_of
+from deltal_openrlhf.rewards.gym_scorer import FULL, marker
 
 SPLITS = ("test", "train")
 """Test comes first: its problems are left out of train."""
@@ -32,6 +34,8 @@ FAILURES = 8
 """Problems in a row, the first of a task, that make it refused."""
 WRONG = ("zebra", "-7919")
 """Answers of which no problem has both."""
+OTHERS = 4
+"""Problems at the start of a chunk with whose answers the others are tried."""
 
 
 def seed_of(seed: int, task: str, split: str, chunk: int) -> int:
@@ -52,13 +56,16 @@ def problems(task: str, config: Mapping[str, Any], wanted: Mapping[str, int], se
         made, chunk = 0, 0
         while made < wanted[split]:
             before = made
-            for entry in _entries(task, config, seed_of(seed, task, split, chunk)):
+            entries = _entries(task, config, seed_of(seed, task, split, chunk))
+            first = list(itertools.islice(entries, OTHERS))
+            others = [entry["answer"] for entry in first if isinstance(entry.get("answer"), str)]
+            for entry in itertools.chain(first, entries):
                 question = " ".join(entry["question"].split())
                 if question in seen:
                     left_out["repeats" if seen[question] == split else "in_test"] += 1
                     continue
                 seen[question] = split
-                label, why = tried(task, config, entry)
+                label, why = tried(task, config, entry, others)
                 if why:
                     left_out.update(unfit=left_out["unfit"] + 1, why=left_out["why"] or why)
                     if left_out["unfit"] == FAILURES == len(seen):
@@ -85,8 +92,10 @@ def _entries(task: str, config: Mapping[str, Any], seed: int) -> Iterator[dict[s
         yield entry
 
 
-def tried(task: str, config: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[str, str]:
-    """(label, "") of a problem, or ("", why it cannot be used)."""
+def tried(
+    task: str, config: Mapping[str, Any], entry: Mapping[str, Any], others: Iterable[str] = ()
+) -> tuple[str, str]:
+    """(label, "") of a problem, or ("", why it cannot be used). others: answers of problems of this task, perhaps this one's too."""
     if "error" in entry:
         return "", f"the library makes no problem: {entry['error']}"
     if not isinstance(entry["answer"], str):
@@ -94,19 +103,23 @@ def tried(task: str, config: Mapping[str, Any], entry: Mapping[str, Any]) -> tup
     try:
         label = label_of(task, config, entry["answer"], entry["metadata"])
         check_gym_label(label)
-        mark = mark_of(label, last_answer(f"<answer>{entry['answer']}</answer>") or "")
+        mark_of = marker(label)
+        mark = mark_of(last_answer(f"<answer>{entry['answer']}</answer>") or "")
     except Exception as error:  # noqa: BLE001 - whatever a scorer raises, and metadata without a form in JSON
         return "", " ".join(str(error).split()) or type(error).__name__
     if mark < FULL:
         return "", f"its scorer gives the right answer {mark:g} once the problem has been in a file"
-    if all(_full(label, wrong) for wrong in WRONG):
+    if all(_full(mark_of, wrong) for wrong in WRONG):
         return "", "its scorer gives any text the full mark"
+    unlike = {other.strip() for other in others} - {entry["answer"].strip()}
+    if unlike and all(_full(mark_of, other) for other in sorted(unlike)):
+        return "", "its scorer gives the answers of other problems the full mark"
     return label, ""
 
 
-def _full(label: str, answer: str) -> bool:
+def _full(mark_of: Callable[[str], float], answer: str) -> bool:
     try:
-        return mark_of(label, answer) >= FULL
+        return mark_of(answer) >= FULL
     except Exception:  # noqa: BLE001 - as gym_scorer.grade
         return False
 
@@ -116,7 +129,7 @@ def main() -> None:
     gym_library.load()
     import dateutil.parser  # the library's
 
-    # It completes a time of day with the day of its making, which would stand in the labels.
+    # It completes a time of day with the day of its making, which would stand in the labels. No scorer reads times with it.
     parse = functools.partial(dateutil.parser.parse, default=datetime.datetime(2000, 1, 1))
     vars(sys.modules["reasoning_gym.arithmetic.time_intervals"])["parser"] = types.SimpleNamespace(parse=parse)
     lines = os.fdopen(os.dup(1), "w", encoding="ascii")

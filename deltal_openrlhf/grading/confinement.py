@@ -5,7 +5,7 @@ Graders do not run what a model wrote, so this is the second line of defence, fo
 x86-64. On other machines, and where the kernel refuses filters, the graders' own care is the only line.
 
 Not covered: code that has escaped can write answers to its own pipe, patch the scorer for the next answers of its child, and read every
-file that the user can read. Only the form of its words is checked (process.py, grades.py), and a child is replaced after a while (worker.py).
+file that the user can read. Only the form of its words is checked (process.py, grades.py), and a child is replaced at times (worker.py).
 """
 
 import ctypes

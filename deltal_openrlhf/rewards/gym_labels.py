@@ -30,8 +30,11 @@ class GymLabel(NamedTuple):
 
 def is_gym(label: Any) -> bool:
     """Whether a label is of this kind: a JSON object that names a task."""
-    if not (isinstance(label, str) and '"task"' in label and _START.match(label)):
-        return False
+    return isinstance(label, str) and '"task"' in label and _START.match(label) is not None and _names_task(label)
+
+
+@functools.lru_cache(maxsize=256)  # each of a problem's responses asks, and more than once
+def _names_task(label: str) -> bool:
     try:
         return "task" in json.loads(label)
     except (ValueError, RecursionError):
@@ -57,6 +60,7 @@ def read_label(label: str) -> GymLabel:
     return found
 
 
+@functools.lru_cache(maxsize=256)
 def check_gym_label(label: str) -> None:
     """Raise ValueError for a label that cannot be scored or that no answer can match. Needs the library."""
     found = read_label(label)

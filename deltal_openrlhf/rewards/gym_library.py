@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import functools
 import json
+import math
 import random
 import re
 import sys
@@ -32,11 +33,17 @@ _NODES = (
     *(ast.Expression, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load),
     *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop),
 )
-_WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_WORDS = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])|(\w+)", re.ASCII)
+"""A number, or a run of letters and digits: Python reads 1if as two words."""
 _FUNCTIONS = frozenset(
     "sin cos tan cot sec csc asin acos atan sinh cosh tanh asinh acosh atanh exp log ln sqrt Abs pi oo Rational".split()
 )
 _EXPRESSION = re.compile(r"[\w\s+\-*/^().,=]*", re.ASCII)
+_ARITHMETIC = re.compile(r"(?!.*(?:\*\s*\*|/\s*/))[\d\s+\-*/()]*", re.ASCII | re.DOTALL)
+"""+ - * / of whole numbers: the operators that the questions of these tasks allow."""
+_ARITHMETIC_TASKS = ("reasoning_gym.games.countdown", "reasoning_gym.games.puzzle24")
+_SYMPY_LETTERS = "EINOQS"
+"""Single letters that sympy gives a meaning; in an answer they are variables."""
 _ATTRIBUTE = re.compile(r"\.\s*[A-Za-z_]|__")
 
 
@@ -70,11 +77,12 @@ def _needs_pycosat(*_: Any) -> typing.NoReturn:
 def _disarm(module: types.ModuleType, sympy: types.ModuleType) -> None:
     names = vars(module)
     names["eval"] = literal
+    read = functools.partial(arithmetic if module.__name__ in _ARITHMETIC_TASKS else expression, sympy.parse_expr)
     for name, value in list(names.items()):
         if value is sympy:
             names[name] = _Sympy(sympy)
         elif value is sympy.parse_expr:
-            names[name] = functools.partial(expression, sympy.parse_expr)
+            names[name] = read
 
 
 class _Sympy:
@@ -101,10 +109,20 @@ def expression(parse_expr: Any, text: str, *, local_dict: Mapping[str, Any] | No
     """parse_expr(text) of an expression of numbers, letters, the usual functions and + - * / ^. Raises ValueError for any other text."""
     if not _EXPRESSION.fullmatch(text) or _ATTRIBUTE.search(text):
         raise ValueError("not an expression")
-    for word in _WORD.findall(text):
-        if len(word) > 1 and word not in _FUNCTIONS and word not in (local_dict or ()):
+    for word in _WORDS.findall(text):  # "" for a number
+        if len(word) > 1 and not word.isdecimal() and word not in _FUNCTIONS and word not in (local_dict or ()):
             raise ValueError(f"not a name of an expression: {word[:40]!r}")
-    return parse_expr(text, local_dict=dict(local_dict or {}))
+    from sympy import Symbol
+
+    letters = {letter: Symbol(letter) for letter in _SYMPY_LETTERS}
+    return parse_expr(text, local_dict={**letters, **(local_dict or {})})
+
+
+def arithmetic(parse_expr: Any, text: str) -> Any:
+    """parse_expr(text) of whole numbers with + - * / and parentheses. Raises ValueError for any other text."""
+    if not _ARITHMETIC.fullmatch(text):
+        raise ValueError("not an expression of numbers")
+    return parse_expr(text)
 
 
 def check_task(name: str) -> None:
@@ -129,6 +147,8 @@ def parsed(text: str, hint: Any) -> Any:
     does not fit the type.
     """
     value: Any
+    if (inner := _optional(hint)) is not None:
+        return None if text in ("null", "None", "none") else parsed(text, inner)
     if _members(hint) is not None and not text.startswith("["):
         value = [_scalar(part, _members(hint)) for part in text.split(",")]
     else:
@@ -148,8 +168,10 @@ def _scalar(text: str, hint: Any) -> Any:
 
 def typed(value: Any, hint: Any) -> Any:
     """A value of JSON's types as the type of its field. Raises ValueError if it does not fit."""
-    if typing.get_origin(hint) is typing.Union:
-        return None if value is None else typed(value, next(a for a in typing.get_args(hint) if a is not type(None)))
+    if (inner := _optional(hint)) is not None:
+        return None if value is None else typed(value, inner)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("allowed is a finite number")
     if typing.get_origin(hint) is typing.Literal:
         if value in typing.get_args(hint):
             return value
@@ -178,11 +200,16 @@ _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true o
 def _members(hint: Any) -> Any:
     """The type of the members of a list or tuple; None for any other type."""
     origin = hint if hint is tuple else typing.get_origin(hint)
-    if origin is typing.Union:
-        return next((_members(part) for part in typing.get_args(hint) if part is not type(None)), None)
     if origin not in (list, tuple, Sequence):
         return None
     return next(iter(typing.get_args(hint)), Any)
+
+
+def _optional(hint: Any) -> Any:
+    """The type that stands with None in Optional[type] and type | None; None for any other type."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return None
+    return next(part for part in typing.get_args(hint) if part is not type(None))
 
 
 def _is_enum(hint: Any) -> bool:

@@ -30,4 +30,5 @@ def reward_func(queries: list[str], prompts: list[str], labels: list[str], **_: 
     grades = [grade.result() for grade in pending]
     rewards = torch.tensor([float(grade.equal) for grade in grades])
     logs = {name: torch.tensor(values) for name, values in logs_of(grades).items()}
+    logs["grade/mark"] = torch.tensor([grade.mark or 0.0 for grade in grades])
     return {"rewards": rewards, "scores": rewards, "extra_logs": logs}

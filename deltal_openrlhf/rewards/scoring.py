@@ -15,7 +15,7 @@ from deltal_openrlhf.grading.grader import STATUSES, Grade, Grader
 from deltal_openrlhf.grading.labels import check_golds, golds_of
 from deltal_openrlhf.grading.reading.extract import extract_answer
 from deltal_openrlhf.rewards.countdown import last_answer, score
-from deltal_openrlhf.rewards.gym_labels import SCORER, check_gym_label, is_gym, read_label
+from deltal_openrlhf.rewards.gym_labels import SCORER, check_gym_label, is_gym
 
 # No answer to a math problem starts like this, a set such as {1, 2} included.
 _JSON_OBJECT = re.compile(r'\s*\{\s*"')
@@ -99,9 +99,13 @@ def submit(grader: Grader, response: str, label: str, fallback: str = "none") ->
 
 
 def submit_answer(grader: Grader, golds: Sequence[str], answer: str | None) -> Future[Grade]:
-    """The grade of an answer without its response. golds: as `accepted` gives them. Raises ValueError for a broken label."""
-    if len(golds) == 1 and is_gym(golds[0]):
-        read_label(golds[0])
+    """The grade of an answer without its response. golds: as `accepted` gives them. Raises ValueError for a broken label, and for a
+    reasoning-gym label among other golds.
+    """
+    if any(map(is_gym, golds)):
+        if len(golds) > 1:
+            raise ValueError("gold is a list that holds a reasoning-gym label; it has to stand alone")
+        check_gym_label(golds[0])
         return grader.of(SCORER).submit(golds, answer)
     return grader.submit(golds, answer)
 
@@ -109,12 +113,9 @@ def submit_answer(grader: Grader, golds: Sequence[str], answer: str | None) -> F
 def logs_of(grades: list[Grade]) -> dict[str, list[float]]:
     """The host's extra_logs: for each status 1 if a response has it, else 0. Their means are the shares in its metrics.
 
-    Where there are reasoning-gym problems, grade/mark is the mark of the library, and 0 for other problems.
+    The names are the same whatever the labels are: the host asks for one response at a time, and joins those of a batch by name.
     """
-    logs = {f"grade/{status}": [float(grade.status == status) for grade in grades] for status in STATUSES}
-    if any(grade.mark is not None for grade in grades):
-        logs["grade/mark"] = [grade.mark or 0.0 for grade in grades]
-    return logs
+    return {f"grade/{status}": [float(grade.status == status) for grade in grades] for status in STATUSES}
 
 
 def shared_grader() -> Grader:

@@ -96,7 +96,7 @@ TRAINING = {
 GRADES = {
     "grade/STATUS": Metric(
         "share",
-        "responses to which the math reward gives this status: equal, different, unparsable, too_long, timeout, worker_died",
+        "responses to which our rewards give this status: equal, different, unparsable, too_long, timeout, worker_died",
     ),
     "grade/mark": Metric(
         "mark",

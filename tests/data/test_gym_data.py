@@ -125,6 +125,36 @@ def test_problems_that_their_scorer_fails_are_left_out():
     assert not any("Integral" in read_label(line["label"]).answer for line in kept)
 
 
+def test_a_scorer_that_pays_for_other_answers_is_refused():
+    with pytest.raises(ValueError, match="puzzle24 cannot be used: its scorer gives the answers of other problems the"):
+        list(gym_problems.problems("puzzle24", {}, {"train": 1}, 0))
+    entry = next(gym_problems._entries("puzzle24", {}, 0))
+    assert "other problems" in gym_problems.tried("puzzle24", {}, entry, ["6*4*1*1"])[1]
+    assert gym_problems.tried("puzzle24", {}, entry, [entry["answer"]])[1] == ""  # its own answer says nothing
+    # Scorers that pay for right answers only, which many problems share.
+    for task in ("countdown", "gcd", "leg_counting"):
+        *lines, last = gym_problems.problems(task, {}, {"train": 30}, 0)
+        assert (len(lines), last["unfit"]) == (30, 0)
+
+
+def test_a_process_that_ends_within_a_line(tmp_path, monkeypatch):
+    folder = tmp_path / "deltal_openrlhf" / "data"
+    folder.mkdir(parents=True)
+    for package in (folder, folder.parent):
+        (package / "__init__.py").touch()
+    line = json.dumps({"task": "gcd", "label": "1"})
+    code = "import sys\nsys.stdin.read()\nsys.stdout.write({!r})\nsys.stdout.flush()\nsys.exit('the last words')\n"
+    monkeypatch.setattr("deltal_openrlhf.data.gym_files._PACKAGE_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # python -m looks there first
+    for said in (f"{line}\n", f"{line}\n{line[:9]}", f"{line}\n{line}"):
+        (folder / "gym_problems.py").write_text(code.format(said))
+        lines = []
+        with pytest.raises(ValueError, match="ended with exit code 1: the last words"):
+            for found in _made([], 0):
+                lines.append(found)
+        assert lines == [json.loads(line)]
+
+
 def test_every_task_works_from_its_file_or_is_refused_and_listed():
     """Each task of the library, by its oracle and two wrong answers; the page lists those that are refused."""
     refused = set()

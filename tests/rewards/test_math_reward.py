@@ -13,6 +13,7 @@ import pytest
 
 import deltal_openrlhf.rewards
 from deltal_openrlhf.grading.grader import STATUSES
+from deltal_openrlhf.rewards.gym_labels import label_of
 from deltal_openrlhf.rewards.scoring import shared_grader
 
 REWARD_FILE = Path(deltal_openrlhf.rewards.__file__).parent / "math_reward.py"
@@ -108,6 +109,16 @@ def test_a_broken_label_is_no_reward(label, says):
         rewards_as_host([PROMPT + r"\boxed{3/4}"], [PROMPT], [label])
 
 
+def test_labels_of_all_kinds_have_the_same_logs():
+    """The host joins the logs of a batch by name, and ends where one response has a name more."""
+    gym = label_of("chain_sum", {}, "44", {"expression": "12 + 32"})
+    labels = ["44", gym, json.dumps({"numbers": [40, 4], "target": 44}), '["43", "44"]']
+    answers = [r"\boxed{44}", "<answer>44</answer>", "<answer>40 + 4</answer>", r"\boxed{44}"]
+    results = rewards_as_host([PROMPT + answer for answer in answers], [PROMPT] * 4, labels)
+    assert [result["rewards"].item() for result in results] == [1.0] * 4
+    assert all(set(result["extra_logs"]) == {f"grade/{status}" for status in STATUSES} for result in results)
+
+
 def test_many_threads_share_one_grader():
     """Each of 60 responses needs a worker; every thread gets its own answer back."""
     golds = [str(n * n + n % 2) for n in range(60)]
@@ -115,7 +126,7 @@ def test_many_threads_share_one_grader():
     queries = [rf"{PROMPT}\boxed{{{answer}}}" for answer in answers]
     results = rewards_as_host(queries, [PROMPT] * 60, golds)
     assert [result["rewards"].item() for result in results] == [float(n % 2 == 0) for n in range(60)]
-    workers = [p for p in psutil.Process().children() if "deltal_openrlhf.grading.worker" in p.cmdline()]
+    workers = [p for p in psutil.Process().children() if "deltal_openrlhf.grading.comparison" in p.cmdline()]
     assert 1 <= len(workers) <= shared_grader().workers
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import sympy
 from support.reward_command import running
 
 from deltal_openrlhf.grading.grader import STATUSES, Grader
@@ -96,6 +97,21 @@ def test_no_answer_is_run(reward, tmp_path):
         for label in (MATRIX, SPELLING, PRODUCT, INTEGRAL):
             earned, mark, _ = scored(reward, f"<answer>{text.format(path=path)}</answer>", label)
             assert (earned, mark) == (0, 0)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", HARMFUL)
+def test_no_answer_is_run_where_the_kernel_would_let_it(tmp_path, text):
+    """In this process, which is not confined."""
+    path = tmp_path / "made"
+    gym_library.load()
+    answer = text.format(path=path)
+    with pytest.raises((ValueError, SyntaxError)):
+        gym_library.literal(answer)
+    with pytest.raises(ValueError, match="expression"):
+        gym_library.expression(sympy.parse_expr, answer)
+    for label in (MATRIX, SPELLING, PRODUCT, INTEGRAL):
+        assert not gym_scorer.grade([label], answer).startswith("equal")
     assert not path.exists()
 
 
@@ -193,7 +209,10 @@ def test_the_service_and_the_command_serve_these_labels(tmp_path):
     with running() as service:
         code, answer = service.ask("/get_reward", request)
         assert (code, answer["rewards"]) == (200, [1.0, 0.0, 0.0, 1.0])
-        assert answer["extra_logs"]["grade/mark"] == [1.0, pytest.approx(2 / 3), 0.0, 0.0]
+        assert set(answer["extra_logs"]) == {f"grade/{status}" for status in STATUSES}
+        for i in range(4):  # as a run asks, and joins what it gets by name
+            alone = service.ask("/get_reward", {name: values[i : i + 1] for name, values in request.items()})[1]
+            assert set(alone["extra_logs"]) == set(answer["extra_logs"])
         assert service.ask("/is_equal", {"str1": SUM, "str2": "44"})[1] == {
             "equal": True,
             "status": "equal",
@@ -205,6 +224,8 @@ def test_the_service_and_the_command_serve_these_labels(tmp_path):
             "unparsable",
             "equal",
         ]
+        code, refused = service.ask("/grade_batch", [{"gold": [SUM, "1"], "pred": "44"}])
+        assert code == 422 and "it has to stand alone" in refused["detail"]
         assert service.ask("/get_reward", {**request, "labels": [SUM[:-1]] * 4})[0] == 422
 
     rows = [
