@@ -6,7 +6,7 @@
 A group-relative method learns where some of a group's responses are right and some wrong, so neither 0 nor 1. Makes the problems of TASKS
 with `deltal data reasoning-gym`, samples one response to each with `deltal eval`, and prints the share of full marks with the
 95 % interval that deltal eval gives, the mean length and the share of responses that were cut off. --out gets tasks.json, the prompts and
-the evaluation. After an interruption the same command resumes.
+the evaluation. After an interruption the same command resumes. Other --problems and --demos need another --out.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from deltal_openrlhf.cli import data
 from deltal_openrlhf.reports.numbers import columns
@@ -49,6 +50,29 @@ def prompts(task: str, args: argparse.Namespace) -> Path:
     return folder / "test.jsonl"
 
 
+def keep_settings(args: argparse.Namespace) -> None:
+    """Note what the problems of --out are made with. Ends where it is something else."""
+    settings = {"problems": args.problems, "demos": args.demos, "tasks": TASKS}
+    file = args.out / "settings.json"
+    if file.exists() or (args.out / "data").exists():
+        try:
+            made = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            made = {}
+        if other := [name for name in settings if made.get(name) != settings[name]]:
+            refuse(
+                f"--out {args.out}: its problems were made with other settings ({', '.join(other)}); name another folder"
+            )
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def refuse(why: str) -> NoReturn:
+    print(f"measure_tasks: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", required=True, help="a model folder with a chat template")
@@ -57,10 +81,15 @@ def main() -> None:
     parser.add_argument("--demos", type=int, default=4, help="worked examples (default 4)")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest response in tokens (default 64)")
     args = parser.parse_args()
+    for name, least in (("problems", 1), ("demos", 0)):
+        if (value := getattr(args, name)) < least:
+            refuse(f"--{name} is {value}, allowed is {least} or more")
+    keep_settings(args)
     files = [str(prompts(task, args)) for task in TASKS]
     command = [sys.executable, "-m", "deltal_openrlhf.cli.main", "eval", "--model", args.model, "--data", *files]
     command += ["--out", str(args.out / "eval"), "--n", "1", "--max_new_tokens", str(args.max_new_tokens)]
-    subprocess.run(command, check=True)
+    if code := subprocess.run(command, check=False).returncode:
+        sys.exit(code)  # it has said why
 
     sets = json.loads((args.out / "eval" / "results.json").read_text(encoding="utf-8"))["sets"]
     found = {

@@ -7,7 +7,7 @@ from deltal_openrlhf.data import countdown
 from deltal_openrlhf.data.countdown_steps import steps
 from deltal_openrlhf.data.math_problems import Problem
 from deltal_openrlhf.data.solvable import MOST_NUMBERS
-from deltal_openrlhf.data.templates import Demo
+from deltal_openrlhf.data.templates import Demo, ends_in
 from deltal_openrlhf.grading.labels import golds_of
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
@@ -19,7 +19,7 @@ def math_demo(problem: Problem) -> Demo:
     assert problem.solution is not None
     work = _FINAL.sub("", _CALCULATOR.sub("", problem.solution)).strip()
     answer = rf"\boxed{{{golds_of(problem.label)[0]}}}"
-    return Demo(problem.text, work, answer if answer in work else f"The final answer is {answer}.")
+    return Demo(problem.text, work, answer if ends_in(work, answer) else f"The final answer is {answer}.")
 
 
 def countdown_demos(problems: Sequence[countdown.Problem]) -> list[Demo]:

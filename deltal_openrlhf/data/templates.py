@@ -12,6 +12,12 @@ _OPENING = (
 _FIRST_WORDS = "Let me solve this step by step."
 
 
+def ends_in(work: str, answer: str) -> bool:
+    """Whether nothing but marks (a full stop, the end of a formula) follows the last time that the answer stands in a text."""
+    _, found, after = work.rpartition(answer)
+    return bool(found) and not any(map(str.isalnum, after))
+
+
 class Demo(NamedTuple):
     """A worked example. question: as the template takes it. work: the steps, "" for none. answer: in the form that the prompt asks for."""
 
@@ -25,7 +31,7 @@ class Demo(NamedTuple):
 
     def plain(self) -> str:
         """The reply without tags around its steps. Steps that end in the answer are all of it."""
-        return self.work if self.answer in self.work else "\n".join(filter(None, (self.work, self.answer)))
+        return self.work if ends_in(self.work, self.answer) else "\n".join(filter(None, (self.work, self.answer)))
 
 
 def base_conversation(task: str, demos: Iterable[Demo] = ()) -> str:

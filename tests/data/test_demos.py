@@ -9,6 +9,8 @@ from support.data_files import jsonl, read
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.data.countdown import generate, split_of
 from deltal_openrlhf.data.countdown_steps import steps
+from deltal_openrlhf.data.demos import math_demo
+from deltal_openrlhf.data.math_problems import Problem
 from deltal_openrlhf.rewards.countdown import score
 from deltal_openrlhf.rewards.scoring import response_of, shared_grader, submit
 
@@ -106,6 +108,19 @@ def test_math_with_solutions(tmp_path, template):
 
 
 @pytest.mark.parametrize(
+    ("solution", "reply"),
+    [
+        (r"So it is $\boxed{7}$.", r"So it is $\boxed{7}$."),
+        ("So \\[\\boxed{7}.\\]\n", r"So \[\boxed{7}.\]"),
+        (r"By $\boxed{7}$ we mean 3 + 4.", "By $\\boxed{7}$ we mean 3 + 4.\nThe final answer is \\boxed{7}."),
+        ("It is 3 + 4.", "It is 3 + 4.\nThe final answer is \\boxed{7}."),
+    ],
+)
+def test_a_reply_ends_in_its_answer(solution, reply):
+    assert math_demo(Problem("What is 3 + 4?", "7", solution)).plain() == reply
+
+
+@pytest.mark.parametrize(
     "rows",
     [
         [{"problem": f"p{i} {i * i}?", "answer": str(i)} for i in range(9)],
@@ -117,7 +132,8 @@ def test_math_without_solutions_is_refused(tmp_path, capsys, rows):
     assert main(["data", "math", "--train", source, "--eval", "--demos", "2", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert (
-        "--demos 2: 0 train problems come with a solution that ends in their answer" in said and said.count("\n") == 1
+        "--demos 2: 0 train problems come with a worked solution that marks no other answer than theirs" in said
+        and said.count("\n") == 1
     )
     assert not (tmp_path / "out").exists()
 
