@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
+from deltal_openrlhf.models.growing_cache import growing_cache
 from deltal_openrlhf.models.memory import rows_at_once
+
+KEPT = 0.75
+"""Share of the rows in the cache that are still running, down to which those that have ended stay."""
 
 
 class Response(NamedTuple):
@@ -42,30 +46,27 @@ def sample(
     device = model.device
     # Responses to one prompt have its keys and values in common: they are computed once.
     places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    rows = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
-    tokens, mask = _left_padded(list(places), device)
+    held = torch.tensor(
+        [places[tuple(prompt)] for prompt in prompts], device=device
+    )  # where each running row is in the cache
+    fed, mask = _left_padded(list(places), device)
     positions = None if mask is None else (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(eos), device=device)
     responses: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     entropies = torch.zeros(len(prompts), device=device)
     alive = torch.arange(len(prompts), device=device)
-    cache = DynamicCache(config=model.config)
+    cache = growing_cache(model, fed.shape[1] + max_new_tokens)
     for step in range(max_new_tokens):
         output = model(
-            input_ids=tokens,
+            input_ids=fed,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        logits = output.logits[:, -1].float() / temperature
-        if step == 0 and len(places) < len(prompts):
-            cache.batch_select_indices(rows)
-            logits = logits[rows]
-            if mask is not None and positions is not None:
-                mask, positions = mask[rows], positions[rows]
+        logits = output.logits[held, -1].float() / temperature
         chances = logits.softmax(-1)
         # Where a chance is 0 its logit may be -inf.
         entropies[alive] += logits.logsumexp(-1) - torch.where(chances > 0, chances * logits, 0.0).sum(-1)
@@ -74,17 +75,22 @@ def sample(
         for row, token, end in torch.stack([alive, tokens[:, 0], ended]).T.tolist():  # one wait for the device
             responses[row].append(token)
             finished[row] = bool(end)
-        # Most responses are short: only those still running stay in the batch.
         running = (~ended).nonzero()[:, 0]
         progress(len(prompts) - len(running))
         if len(running) == 0:
             break
-        if len(running) < len(alive):
-            cache.batch_select_indices(running)
-            alive, tokens = alive[running], tokens[running]
+        alive, held, tokens = alive[running], held[running], tokens[running]
+        # Most responses are short. Rows that have ended leave the cache together, since each leaving copies it.
+        if step == 0 or len(alive) <= KEPT * len(fed):
+            cache.batch_select_indices(held)
+            if mask is not None and positions is not None:
+                mask, positions = mask[held], positions[held]
+            fed, held = tokens, torch.arange(len(alive), device=device)
+        else:
+            fed = torch.zeros_like(fed).index_copy_(0, held, tokens)
         if mask is not None and positions is not None:
-            mask = torch.cat([mask[running], mask.new_ones(len(running), 1)], dim=1)
-            positions = positions[running, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            positions = positions[:, -1:] + 1
     return [Response(*parts) for parts in zip(responses, finished, entropies.tolist(), strict=True)]
 
 
