@@ -76,8 +76,8 @@ _WORDS = Kind(
     at_once=1024,
     evaluated=4,
     steps=30,
-    minutes=6,
-    gigabytes=6,
+    minutes=5,
+    gigabytes=5,
 )
 _CHAT = replace(
     _WORDS,
@@ -106,15 +106,15 @@ KINDS = {
         prompt=sums.question,
         label=sums.label,
         reward=named.MATH,
-        max_new_tokens=80,  # the longest solution has 58
-        learning_rate=1e-5,
-        prompts=8,
-        samples=4,
+        max_new_tokens=64,  # the longest response of the start has 45
+        learning_rate=3e-5,
+        prompts=4,
+        samples=8,
         micro_batch=8,
         at_once=128,
         evaluated=2,
         steps=30,
-        minutes=30,
+        minutes=20,
         gigabytes=9,
     ),
 }

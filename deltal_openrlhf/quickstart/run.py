@@ -220,7 +220,7 @@ def supervised_start(size: sizes.Size, seed: int, folder: Path) -> dict:
 
 
 def learn_sums(base: Path, folder: Path, seed: int, device: str) -> dict:
-    """Train the model in `base` on worked sums, and save it in `folder`. For a process of its own: transformers is imported here."""
+    """Train the model in `base` on sums, and save it in `folder`. For a process of its own: transformers is imported here."""
     from deltal_openrlhf.quickstart import supervised_sums
 
     with Progress("  supervised start", "steps", sums.SUPERVISED_STEPS, stream=sys.stdout) as progress:

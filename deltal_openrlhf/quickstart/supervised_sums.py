@@ -1,7 +1,6 @@
-"""The supervised start of SmolLM2: it learns from worked solutions to work out a sum in steps.
+"""The supervised start of SmolLM2: it learns the two kinds of response to a sum, at once and in steps.
 
-Asked without examples it answers at once, and misses nearly always. A few hundred solutions teach it the form. Mistakes in the steps
-remain, and a longer sum has more of them.
+Asked without examples, the model misses nearly always. A few hundred responses teach it the form.
 """
 
 import random
@@ -22,9 +21,7 @@ from deltal_openrlhf.quickstart.supervised import updater, warmed_cosine
 from deltal_openrlhf.train import threads
 
 BATCH = 16
-"""Solutions of an optimizer step."""
-POOL = 4
-"""Batches that are drawn together and sorted by length."""
+"""Responses of an optimizer step."""
 LEARNING_RATE = 2e-4
 WARMUP = 5
 """Steps."""
@@ -38,7 +35,7 @@ def make(
     device: str,
     progress: Callable[[int], None] = lambda step: None,
 ) -> None:
-    """Train the model in `base` on fresh solutions of train problems, and save it in `folder`.
+    """Train the model in `base` on fresh responses to train problems, and save it in `folder`.
 
     device: "cpu" or "cuda". progress: called after each step.
     """
@@ -54,7 +51,7 @@ def make(
     model.train()
     for step in range(1, steps + 1):
         model.zero_grad()
-        solution_loss(model, *(part.to(device) for part in next(batches))).backward()
+        response_loss(model, *(part.to(device) for part in next(batches))).backward()
         update()
         progress(step)
 
@@ -65,10 +62,10 @@ def make(
     save_checked(model, tokenizer, folder, finish)
 
 
-def solution_loss(model: PreTrainedModel, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the solutions' tokens, under bfloat16 autocast.
+def response_loss(model: PreTrainedModel, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the responses' tokens, under bfloat16 autocast.
 
-    tokens: [B, T], padded at the right. wanted: bool [B, T - 1], whether the token at t + 1 is one of a solution. Logits are computed for
+    tokens: [B, T], padded at the right. wanted: bool [B, T - 1], whether the token at t + 1 is one of a response. Logits are computed for
     those alone.
     """
     with torch.autocast(tokens.device.type, torch.bfloat16):
@@ -78,31 +75,32 @@ def solution_loss(model: PreTrainedModel, tokens: torch.Tensor, wanted: torch.Te
 
 
 def _batches(tokenizer: Any, rng: random.Random) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (tokens, wanted) of solution_loss."""
+    """Endless (tokens, wanted) of response_loss. Not sorted by length: then a batch would hold one kind of response."""
 
     def ids(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     while True:
-        problems = [sums.draw(rng, "train") for _ in range(POOL * BATCH)]
-        rows = [
-            (ids(as_text(sums.question(*problem), tokenizer)), ids(f"{sums.solution(problem)}{tokenizer.eos_token}"))
-            for problem in problems
-        ]
-        rows.sort(key=lambda row: len(row[0]) + len(row[1]))  # batches of similar length hold little padding
-        pool = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
-        rng.shuffle(pool)
-        for batch in pool:
-            yield _padded(batch, tokenizer.pad_token_id)
+        problems = [sums.draw(rng, "train") for _ in range(BATCH)]
+        yield _padded(
+            [
+                (
+                    ids(as_text(sums.question(*problem), tokenizer)),
+                    ids(f"{sums.response(problem, rng)}{tokenizer.eos_token}"),
+                )
+                for problem in problems
+            ],
+            tokenizer.pad_token_id,
+        )
 
 
 def _padded(batch: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(tokens, wanted) of rows of a prompt and its solution."""
-    longest = max(len(prompt) + len(solution) for prompt, solution in batch)
+    """(tokens, wanted) of rows of a prompt and its response."""
+    longest = max(len(prompt) + len(response) for prompt, response in batch)
     tokens = torch.full((len(batch), longest), pad)
     wanted = torch.zeros(len(batch), longest - 1, dtype=torch.bool)
-    for row, (prompt, solution) in enumerate(batch):
-        end = len(prompt) + len(solution)
-        tokens[row, :end] = torch.tensor(prompt + solution)
+    for row, (prompt, response) in enumerate(batch):
+        end = len(prompt) + len(response)
+        tokens[row, :end] = torch.tensor(prompt + response)
         wanted[row, len(prompt) - 1 : end - 1] = True
     return tokens, wanted

@@ -265,9 +265,9 @@ def test_worked_sums_fit_and_their_lengths_differ_fourfold(folder):
     """The quick start's task: what a response may take, and the spread without which all aggregations coincide."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rng = random.Random(0)
-    solutions = [f"{sums.solution(sums.draw(rng, 'train'))}<|im_end|>" for _ in range(2000)]
-    lengths = np.array(list(map(len, tokenizer(solutions)["input_ids"])))
+    responses = [f"{sums.response(sums.draw(rng, 'train'), rng)}<|im_end|>" for _ in range(2000)]
+    lengths = np.array(list(map(len, tokenizer(responses)["input_ids"])))
     assert lengths.max() < KINDS["sums"].max_new_tokens - 10
     low, high = np.percentile(lengths, [5, 95])
     assert high / low >= 4
-    assert given.find(str(folder), "sums").longest_prompt == 38  # as configs/compare/smollm2.yaml plans with
+    assert given.find(str(folder), "sums").longest_prompt == 33  # as configs/compare/smollm2.yaml plans with

@@ -1,4 +1,4 @@
-"""The quick start with SmolLM2: sums, their solutions, what the supervised start learns from, and the command with a small stand-in."""
+"""The quick start with SmolLM2: sums, their responses, what the supervised start learns from, and the command with a small stand-in."""
 
 import json
 import random
@@ -56,13 +56,13 @@ def test_a_question_asks_for_its_target():
         assert (message["role"], equals, rest) == ("user", " =", "")
         assert re.fullmatch(r"\d+( [+-] \d+){1,4}", expression)
         assert eval(expression) == problem.target
-        assert all(1 <= abs(number) <= 99 for number in problem.numbers)
+        assert all(1 <= abs(number) <= 9 for number in problem.numbers)
     assert {len(problem.numbers) for problem in drawn(300)} == {2, 3, 4, 5}
 
 
-def test_every_line_of_a_solution_is_true_and_takes_the_next_number():
+def test_every_line_of_steps_is_true_and_takes_the_next_number():
     for problem in drawn(300):
-        *lines, last = sums.solution(problem).split("\n")
+        *lines, last = sums.in_steps(problem).split("\n")
         total = problem.numbers[0]
         assert len(lines) == len(problem.numbers) - 1
         for line, number in zip(lines, problem.numbers[1:], strict=True):
@@ -73,13 +73,25 @@ def test_every_line_of_a_solution_is_true_and_takes_the_next_number():
         assert last == f"#### {problem.target}"
 
 
-def test_the_math_reward_grades_solutions():
+def test_half_of_the_responses_give_the_answer_at_once():
+    rng = random.Random(0)
+    made = [(problem, sums.response(problem, rng)) for problem in drawn(1000)]
+    at_once = [response == f"#### {problem.target}" for problem, response in made]
+    assert 440 < sum(at_once) < 560
+    assert all(
+        response == sums.in_steps(problem)
+        for (problem, response), short in zip(made, at_once, strict=True)
+        if not short
+    )
+
+
+def test_the_math_reward_grades_responses():
     problems = drawn(100)
     prompts = [sums.question(*problem)[-1]["content"] for problem in problems]
     labels = [sums.label(*problem) for problem in problems]
-    right = [f"{prompt} {sums.solution(problem)}" for prompt, problem in zip(prompts, problems, strict=True)]
+    right = [f"{prompt} {sums.in_steps(problem)}" for prompt, problem in zip(prompts, problems, strict=True)]
     wrong = [
-        f"{prompt} {sums.solution(problem._replace(numbers=(problem.numbers[0] + 1, *problem.numbers[1:])))}"
+        f"{prompt} {sums.in_steps(problem._replace(numbers=(problem.numbers[0] + 1, *problem.numbers[1:])))}"
         for prompt, problem in zip(prompts, problems, strict=True)
     ]
     assert reward_func(right, prompts, labels)["rewards"].sum() == 100
@@ -95,8 +107,8 @@ def test_held_out_sums_are_never_trained_on():
 # ── The supervised start ──
 
 
-def test_the_loss_is_that_of_all_logits_at_the_solutions_tokens(chat):
-    """Against logits of every position, with the tokens of a solution found by decoding."""
+def test_the_loss_is_that_of_all_logits_at_the_responses_tokens(chat):
+    """Against logits of every position, with the tokens of a response found by decoding."""
     tokenizer = AutoTokenizer.from_pretrained(chat)
     model = AutoModelForCausalLM.from_pretrained(chat, dtype=torch.float32)
     tokens, wanted = next(supervised_sums._batches(tokenizer, random.Random(3)))
@@ -111,7 +123,7 @@ def test_the_loss_is_that_of_all_logits_at_the_solutions_tokens(chat):
         places = range(begin, end + 1)  # a character is a token, and so is <eos>
         losses += [F.cross_entropy(scores[place - 1], row[place]) for place in places]
     assert wanted.sum() == len(losses)
-    loss = supervised_sums.solution_loss(model, tokens, wanted)
+    loss = supervised_sums.response_loss(model, tokens, wanted)
     assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-3)
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -126,7 +138,7 @@ def test_a_start_has_learned_and_is_known_again(chat, tmp_path, monkeypatch):
     tokenizer = AutoTokenizer.from_pretrained(chat)
     tokens, wanted = next(supervised_sums._batches(tokenizer, random.Random(3)))
     before, after = (
-        supervised_sums.solution_loss(
+        supervised_sums.response_loss(
             AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokens, wanted
         ).item()
         for folder in (chat, tmp_path / "start")
