@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     import torch  # takes seconds: after the flags
 
-    if args.size == "gpu" and not torch.cuda.is_available():
+    if args.size in SIZES and SIZES[args.size].device == "cuda" and not torch.cuda.is_available():
         parser.error(f"--size is {args.size}; without a GPU allowed are cpu and {SMOLLM2}")
     cpu.set_environment()
     if args.size == SMOLLM2:

@@ -124,7 +124,7 @@ def test_a_hostile_answer_ends_by_its_deadline():
         for bomb, deadline in ((r"\prod_{k=1}^{10^{9}} (k^k+1)", 0.5), (r"\prod_{k=1}^{10^{9}} (x^k+k)", 0.25)):
             started = time.monotonic()
             grade = grader.grade(r"\frac{x^2+1}{3}", bomb)
-            assert grade == (False, "timeout")
+            assert (grade.equal, grade.status) == (False, "timeout")
             assert deadline <= time.monotonic() - started < deadline + 1
             assert grader.grade(r"\frac{x^2+1}{3}", r"\frac{1}{3}(x^2+1)").equal
 
