@@ -26,7 +26,7 @@ Train a small model with ∆L on the countdown task, on 2 CPU cores or a GPU, an
   before            its accuracy on 256 held-out problems, 4 samples each
   training          30 PPO steps with OpenRLHF (Ray, vLLM, DeepSpeed) and ∆L
   after             the accuracy of the trained model on the same problems
-  report            a table, plot.png, responses.jsonl, summary.json and report.html
+  report            a table, a plot, responses.jsonl, summary.json, report.html
 
 With --model smollm2 it is a language model, SmolLM2-135M-Instruct, that learns to work out sums in steps.
 """
