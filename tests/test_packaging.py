@@ -13,7 +13,7 @@ from megatron_ext import support
 
 ROOT = Path(__file__).parents[1]
 PINS = ROOT / "scripts" / "requirements-cpu.txt"
-EXTRAS = {"cpu", "gpu", "rewards", "megatron", "plots", "models", "docs", "dev"}
+EXTRAS = {"cpu", "gpu", "rewards", "megatron", "plots", "models", "tasks", "docs", "dev"}
 
 
 def test_the_package_imports_nothing():

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from deltal_openrlhf.runs.command import UNKNOWN, flags_of, with_nearest_flag
 from deltal_openrlhf.runs.faults import FLAG, Faults, Unusable
 
+BACKEND = "--backend"
+
 
 def usable(parser: argparse.ArgumentParser, argv: Sequence[str], faults: Faults) -> list[str]:
     """The words without unknown flags, and without flags whose value the parser refuses. Each refusal is added to `faults`."""
-    words, unknown = list(argv), None
+    words, unknown, lost = list(argv), None, set()
     with raising(parser):
         while unknown is None:
             try:
@@ -19,10 +21,12 @@ def usable(parser: argparse.ArgumentParser, argv: Sequence[str], faults: Faults)
                 action = next((a for a in parser._actions if _name(a) == error.argument_name), None)
                 faults.add(Unusable(" ".join(str(error).split()), spellings(parser, action) if action else ()))
                 rest = _without(words, action.option_strings if action else ())
+                lost |= set(action.option_strings if action else ())
                 if rest == words:  # such as -help, a value of -h, which takes none
                     faults.refuse()
                 words = rest
-    if unknown:
+    # Flags of a backend that is not there are unknown, which says nothing more.
+    if unknown and BACKEND not in lost:
         # Each may stand for the flag that is next to it, whose value is then not known.
         meant = (with_nearest_flag(f"{UNKNOWN}{word}", flags_of(parser)).partition("; ")[2] for word in unknown)
         message = with_nearest_flag(f"{UNKNOWN}{' '.join(unknown)}", flags_of(parser))

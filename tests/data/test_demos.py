@@ -11,10 +11,18 @@ from deltal_openrlhf.data.countdown import generate, split_of
 from deltal_openrlhf.data.countdown_steps import steps
 from deltal_openrlhf.data.demos import math_demo
 from deltal_openrlhf.data.math_problems import Problem
+from deltal_openrlhf.grading.grader import Grader
 from deltal_openrlhf.rewards.countdown import score
-from deltal_openrlhf.rewards.scoring import response_of, shared_grader, submit
+from deltal_openrlhf.rewards.scoring import response_of, submit
 
 OPERATIONS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a / b}
+
+
+@pytest.fixture(scope="module")
+def grader():
+    """Its own, for its workers end with it: that of the process would leave them to other tests."""
+    with Grader() as made:
+        yield made
 
 
 def deltal_data(task, tmp_path, *flags):
@@ -44,7 +52,7 @@ def gsm8k(n, start=0):
 
 
 @pytest.mark.parametrize("template", ["base", "chat"])
-def test_gsm8k(tmp_path, template):
+def test_gsm8k(tmp_path, template, grader):
     train, test = jsonl(tmp_path / "a.jsonl", gsm8k(12)), jsonl(tmp_path / "b.jsonl", gsm8k(3, start=50))
     files = deltal_data("gsm8k", tmp_path, "--train", train, "--test", test, "--demos", 3, "--template", template)
     rows = [*files["train"], *files["test"]]
@@ -61,17 +69,17 @@ def test_gsm8k(tmp_path, template):
         gold = sources[question].rpartition("#### ")[2].replace(",", "")
         assert re.search(r"The final answer is \\boxed\{(\d+)\}\.\Z", reply)[1] == gold
         assert sources[question].partition("=<<")[0] in reply
-        assert submit(shared_grader(), reply, gold).result().equal
+        assert submit(grader, reply, gold).result().equal
         assert ("</think>" in reply) == (template == "base")
 
 
-def test_an_answer_in_the_prompt_is_not_graded(tmp_path):
+def test_an_answer_in_the_prompt_is_not_graded(tmp_path, grader):
     train, test = jsonl(tmp_path / "a.jsonl", gsm8k(9)), jsonl(tmp_path / "b.jsonl", gsm8k(2, start=50))
     row = deltal_data("gsm8k", tmp_path, "--train", train, "--test", test, "--demos", 1)["test"][0]
     gold = re.search(r"\\boxed\{(\d+)\}", row["input"])[1]  # the demo's
-    assert submit(shared_grader(), row["input"], gold).result().equal
+    assert submit(grader, row["input"], gold).result().equal
     response = response_of(row["input"] + "I do not know.", row["input"])
-    assert submit(shared_grader(), response, gold).result().status == "unparsable"
+    assert submit(grader, response, gold).result().status == "unparsable"
 
 
 def test_demos_and_holdout_have_nothing_in_common(tmp_path):

@@ -14,14 +14,22 @@ from support.data_files import read, save_tokenizers
 from deltal_openrlhf.cli.main import main
 from deltal_openrlhf.data import gym_problems
 from deltal_openrlhf.data.gym_files import _made, configs_of, running_total
+from deltal_openrlhf.grading.grader import Grader
 from deltal_openrlhf.rewards import gym_library
 from deltal_openrlhf.rewards.gym_labels import read_label
-from deltal_openrlhf.rewards.scoring import check_label, shared_grader, submit
+from deltal_openrlhf.rewards.scoring import check_label, submit
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "data.md"
 TWO = ["--task", "chain_sum,gcd", "--config", "max_terms=3", "chain_sum.max_digits=2", "--train", "41", "--test", "9"]
 CHANGING = ("isomorphic_strings", "list_functions", "polynomial_multiplication", "time_intervals", "word_ladder")
 """Tasks whose problems depend on more than the library's seed: Python's hashes, its own generator, the day."""
+
+
+@pytest.fixture(scope="module")
+def grader():
+    """Its own, for its workers end with it: that of the process would leave them to other tests."""
+    with Grader() as made:
+        yield made
 
 
 def made(tmp_path, *flags):
@@ -39,7 +47,7 @@ def two(tmp_path_factory):
     return made(tmp_path_factory.mktemp("two"), *TWO)
 
 
-def test_files_of_two_tasks(two):
+def test_files_of_two_tasks(two, grader):
     files = two
     assert {name: Counter(row["datasource"] for row in rows) for name, rows in files.items()} == {
         "train": {"chain_sum": 21, "gcd": 20},
@@ -59,13 +67,9 @@ def test_files_of_two_tasks(two):
             assert len(expression.split()) <= 5 and label.answer == str(
                 sum(map(int, re.sub(r"([+-]) ", r"\1", expression).split()))
             )
-    grades = [
-        submit(shared_grader(), f"<answer>{read_label(row['label']).answer}</answer>", row["label"]) for row in rows
-    ]
+    grades = [submit(grader, f"<answer>{read_label(row['label']).answer}</answer>", row["label"]) for row in rows]
     assert all(grade.result().equal for grade in grades)
-    grades = [
-        submit(shared_grader(), f"<answer>{read_label(row['label']).answer}1</answer>", row["label"]) for row in rows
-    ]
+    grades = [submit(grader, f"<answer>{read_label(row['label']).answer}1</answer>", row["label"]) for row in rows]
     assert not any(grade.result().equal for grade in grades)
 
 
