@@ -45,7 +45,7 @@ class Kind:
     """PPO steps, where --steps does not say."""
     minutes: int | None
     gigabytes: int | None
-    """What the whole quick start takes at most on 2 cores without a GPU, as measured. None for a model of any size."""
+    """What the whole quick start takes on 2 idle cores without a GPU; of sums, the sum of its parts. None for a model of any size."""
 
     @property
     def is_chat(self) -> bool:

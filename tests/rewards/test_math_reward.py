@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.processes import running_children
 
 import deltal_openrlhf.rewards
 from deltal_openrlhf.grading.grader import STATUSES
@@ -126,7 +128,8 @@ def test_many_threads_share_one_grader():
     queries = [rf"{PROMPT}\boxed{{{answer}}}" for answer in answers]
     results = rewards_as_host(queries, [PROMPT] * 60, golds)
     assert [result["rewards"].item() for result in results] == [float(n % 2 == 0) for n in range(60)]
-    workers = [p for p in psutil.Process().children() if "deltal_openrlhf.grading.comparison" in p.cmdline()]
+    of_math = [p for p, words in running_children() if "deltal_openrlhf.grading.comparison" in words]
+    workers = [p for p in of_math if p.ppid() == os.getpid()]
     assert 1 <= len(workers) <= shared_grader().workers
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from support.processes import running_children
 
 from deltal_openrlhf.rewards import math_reward
 from deltal_openrlhf.train import user_files
@@ -125,7 +126,7 @@ def test_an_import_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     child = int((tmp_path / "pid").read_text())
     psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=10)
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
-    assert not [p for p in psutil.Process().children(recursive=True) if str(path) in " ".join(p.cmdline())]
+    assert not [words for _, words in running_children() if str(path) in words]
 
 
 def test_a_reward_file_that_loads_a_judge_has_as_long_as_a_reward(tmp_path, monkeypatch):
