@@ -115,7 +115,7 @@ KINDS = {
         evaluated=2,
         steps=30,
         minutes=20,
-        gigabytes=9,
+        gigabytes=10,
     ),
 }
 """By the name that a run records."""
