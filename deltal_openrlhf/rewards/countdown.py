@@ -32,7 +32,7 @@ _LATEX = {
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
-class _NotAnAnswer(Exception):
+class NotAnAnswer(Exception):
     """The text is not an expression over the whitelist."""
 
 
@@ -47,8 +47,8 @@ def score(response: str, numbers: Sequence[int], target: int) -> float:
     if len(sides) != 1:
         return 0.0
     try:
-        value, used = _evaluate(sides[0])
-    except (_NotAnAnswer, ZeroDivisionError):
+        value, used = evaluate(sides[0])
+    except (NotAnAnswer, ZeroDivisionError):
         return 0.0
     return float(sorted(used) == sorted(numbers) and value == target)
 
@@ -84,15 +84,15 @@ def _is_target(side: str, target: int) -> bool:
     return bool(_INTEGER.fullmatch(side)) and int(side) == target
 
 
-def _evaluate(expression: str) -> tuple[Fraction, list[int]]:
-    """The value of the expression and its integers. Raises _NotAnAnswer or ZeroDivisionError."""
+def evaluate(expression: str) -> tuple[Fraction, list[int]]:
+    """The exact value of whole numbers with + - * / and parentheses, and these numbers. Raises NotAnAnswer or ZeroDivisionError."""
     if not _EXPRESSION.fullmatch(expression):
-        raise _NotAnAnswer
+        raise NotAnAnswer
     try:
         tree = ast.parse(expression, mode="eval")
     # All of these are ways in which Python's parser refuses text: bad syntax, too deep, too large.
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise _NotAnAnswer from error
+        raise NotAnAnswer from error
     used: list[int] = []
 
     def value(node: ast.expr) -> Fraction:
@@ -103,6 +103,6 @@ def _evaluate(expression: str) -> tuple[Fraction, list[int]]:
             return -value(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
             return _OPERATIONS[type(node.op)](value(node.left), value(node.right))
-        raise _NotAnAnswer
+        raise NotAnAnswer
 
     return value(tree.body), used

@@ -1,25 +1,25 @@
 """The tasks of the library reasoning-gym: loaded without the parts that run text, found by name, configured with checked values.
 
 Some scorers of the library read an answer with eval or with sympy's parse_expr, which run what they are given. After load() the modules of
-the library have other functions under these names, which take literals, arithmetic and the usual functions, and refuse all else before
-anything is run.
+the library have the functions of gym_expressions.py under these names.
 """
 
-import ast
 import dataclasses
 import functools
 import json
 import math
 import random
-import re
 import sys
 import types
 import typing
 import warnings
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from fractions import Fraction
 from typing import Any
 
+from deltal_openrlhf.rewards import gym_expressions
+from deltal_openrlhf.rewards.countdown import evaluate
 from deltal_openrlhf.runs.command import nearest
 
 NEEDS = "reasoning-gym: pip install 'deltal-openrlhf[tasks]'"
@@ -29,22 +29,8 @@ COMPOSITE = "composite"
 OWN_FIELDS = ("seed", "size")
 """Fields of every configuration that --seed, --train and --test set."""
 
-_NODES = (
-    *(ast.Expression, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load),
-    *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop),
-)
-_WORDS = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])|(\w+)", re.ASCII)
-"""A number, or a run of letters and digits: Python reads 1if as two words."""
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc asin acos atan sinh cosh tanh asinh acosh atanh exp log ln sqrt Abs pi oo Rational".split()
-)
-_EXPRESSION = re.compile(r"[\w\s+\-*/^().,=]*", re.ASCII)
-_ARITHMETIC = re.compile(r"(?!.*(?:\*\s*\*|/\s*/))[\d\s+\-*/()]*", re.ASCII | re.DOTALL)
-"""+ - * / of whole numbers: the operators that the questions of these tasks allow."""
 _ARITHMETIC_TASKS = ("reasoning_gym.games.countdown", "reasoning_gym.games.puzzle24")
-_SYMPY_LETTERS = "EINOQS"
-"""Single letters that sympy gives a meaning; in an answer they are variables."""
-_ATTRIBUTE = re.compile(r"\.\s*[A-Za-z_]|__")
+"""Their questions allow + - * / of whole numbers."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -76,8 +62,8 @@ def _needs_pycosat(*_: Any) -> typing.NoReturn:
 
 def _disarm(module: types.ModuleType, sympy: types.ModuleType) -> None:
     names = vars(module)
-    names["eval"] = literal
-    read = functools.partial(arithmetic if module.__name__ in _ARITHMETIC_TASKS else expression, sympy.parse_expr)
+    names["eval"] = gym_expressions.literal
+    read = _arithmetic if module.__name__ in _ARITHMETIC_TASKS else gym_expressions.expression
     for name, value in list(names.items()):
         if value is sympy:
             names[name] = _Sympy(sympy)
@@ -88,41 +74,18 @@ def _disarm(module: types.ModuleType, sympy: types.ModuleType) -> None:
 class _Sympy:
     """sympy with our parse_expr."""
 
+    parse_expr = staticmethod(gym_expressions.expression)
+
     def __init__(self, sympy: types.ModuleType) -> None:
         self._sympy = sympy
-        self.parse_expr = functools.partial(expression, sympy.parse_expr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sympy, name)
 
 
-def literal(text: str) -> Any:
-    """The value of numbers, texts, lists and the like, and of arithmetic over them. Raises ValueError for any other Python."""
-    tree = ast.parse(text.strip(), mode="eval")
-    for node in ast.walk(tree):
-        if not isinstance(node, _NODES):
-            raise ValueError(f"not a value: {type(node).__name__}")
-    return eval(compile(tree, "<answer>", "eval"), {"__builtins__": {}})  # neither a name nor a call is left
-
-
-def expression(parse_expr: Any, text: str, *, local_dict: Mapping[str, Any] | None = None) -> Any:
-    """parse_expr(text) of an expression of numbers, letters, the usual functions and + - * / ^. Raises ValueError for any other text."""
-    if not _EXPRESSION.fullmatch(text) or _ATTRIBUTE.search(text):
-        raise ValueError("not an expression")
-    for word in _WORDS.findall(text):  # "" for a number
-        if len(word) > 1 and not word.isdecimal() and word not in _FUNCTIONS and word not in (local_dict or ()):
-            raise ValueError(f"not a name of an expression: {word[:40]!r}")
-    from sympy import Symbol
-
-    letters = {letter: Symbol(letter) for letter in _SYMPY_LETTERS}
-    return parse_expr(text, local_dict={**letters, **(local_dict or {})})
-
-
-def arithmetic(parse_expr: Any, text: str) -> Any:
-    """parse_expr(text) of whole numbers with + - * / and parentheses. Raises ValueError for any other text."""
-    if not _ARITHMETIC.fullmatch(text):
-        raise ValueError("not an expression of numbers")
-    return parse_expr(text)
+def _arithmetic(text: str) -> Fraction:
+    value, _ = evaluate(text)
+    return value
 
 
 def check_task(name: str) -> None:

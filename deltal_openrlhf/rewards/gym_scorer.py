@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from deltal_openrlhf.rewards import gym_library
+from deltal_openrlhf.rewards import gym_expressions, gym_library
 from deltal_openrlhf.rewards.gym_labels import read_label
 
 FULL = 1.0
@@ -22,7 +22,7 @@ def warm_up() -> None:
     gym_library.load()
     import sympy
 
-    sympy.simplify(gym_library.expression(sympy.parse_expr, "x**2/2 + 1"))
+    sympy.simplify(gym_expressions.expression("x**2/2 + 1"))
 
 
 def grade(labels: list[str], answer: str) -> str:

@@ -7,11 +7,10 @@ import sys
 import time
 
 import pytest
-import sympy
 from support.reward_command import running
 
 from deltal_openrlhf.grading.grader import STATUSES, Grader
-from deltal_openrlhf.rewards import gym_labels, gym_library, gym_scorer
+from deltal_openrlhf.rewards import gym_expressions, gym_labels, gym_library, gym_scorer
 from deltal_openrlhf.rewards.reward_file import load_reward_function
 from deltal_openrlhf.rewards.scoring import check_label, submit_answer
 
@@ -107,9 +106,9 @@ def test_no_answer_is_run_where_the_kernel_would_let_it(tmp_path, text):
     gym_library.load()
     answer = text.format(path=path)
     with pytest.raises((ValueError, SyntaxError)):
-        gym_library.literal(answer)
+        gym_expressions.literal(answer)
     with pytest.raises(ValueError, match="expression"):
-        gym_library.expression(sympy.parse_expr, answer)
+        gym_expressions.expression(answer)
     for label in (MATRIX, SPELLING, PRODUCT, INTEGRAL):
         assert not gym_scorer.grade([label], answer).startswith("equal")
     assert not path.exists()
@@ -147,7 +146,7 @@ def test_what_takes_for_ever_ends_at_its_deadline():
     ("text", "value"), [("[[1, -2], (3,), {4}]", [[1, -2], (3,), {4}]), ("{'a': 0x10 + 1}", {"a": 17}), (" 1/2 ", 0.5)]
 )
 def test_a_literal_has_its_value(text, value):
-    assert gym_library.literal(text) == value
+    assert gym_expressions.literal(text) == value
 
 
 @pytest.mark.parametrize(
