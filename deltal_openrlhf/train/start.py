@@ -105,62 +105,17 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool, faults: Fa
     is_real = not args.dry_run
     needs_gpus_here = is_real and not on_cpu and not gpus.joins_cluster()
     has_workers_elsewhere = is_real and not on_cpu and not needs_gpus_here and not gpus.here()
-    notes: list[str] = []
-    settings, layout = None, None
     if not defaults and not faults and (missing := missing_flags(args)):
         raise ValueError(missing[0])  # nothing is given, and this line says what gives all
     with faults.gathered():
         _check_gpus_here(needs_gpus_here)
-    with faults.gathered():
-        numbers.check_numbers(args, defaults)
-    with faults.gathered():
-        notes += resolve_wandb_key(args)
-    with faults.gathered():
-        settings = LossSettings.from_args(args)
-    with faults.gathered():
-        numbers.check_loss_flags(args)
     backend = backends.load(args.backend)
-    with faults.gathered():
-        checks.check_other_backends(args, defaults)
-    with faults.gathered():
-        # Before the backend's checks: that there is no GPU says more than what a loss cannot do.
-        notes += fit_device(args, backend, on_cpu) if is_real else []
-    with faults.gathered():
-        layout = backend.check(args, defaults, on_cpu)
-    if layout is not None:
-        # The host sends the same responses to this many ranks, one after the other.
-        args.ds.tensor_parallel_size = layout.replica
-    with faults.gathered():
-        checks.check_rollout_size(args)
-    if layout is not None or args.backend == backends.DEFAULT:  # else nobody knows how many ranks share a response
-        with faults.gathered():
-            checks.check_batch_sizes(args, backend)
-    for check_flags in (
-        check_reward_source,
-        checks.check_label_key,
-        checks.check_save_rollouts,
-        check_data_flags,
-        checks.check_placement,
-    ):
-        with faults.gathered():
-            check_flags(args)
+    settings, layout, notes = _check_flags(args, defaults, backend, on_cpu, faults)
     with faults.gathered():
         if needs_gpus_here and gpus.here():
             gpus.check(args, gpus.here(), "this machine")
     _check_files(args, faults, has_workers_elsewhere)
-    # What the model and the user's code say takes seconds. After a fault only what is here is asked.
-    name = args.actor.model_name_or_path
-    if not faults or (name and Path(name).is_dir()):
-        with faults.gathered():
-            notes += model_hub.ask_modelscope(args) if args.use_ms else []
-        with faults.gathered():
-            remote_code.check_models(args)
-            backend.check_model(args)
-        with faults.gathered():
-            numbers.check_positions(args)
-    if not has_workers_elsewhere:
-        with faults.gathered():
-            check_user_files(args)
+    notes += _check_model_and_code(args, backend, faults, has_workers_elsewhere)
     if not faults:
         with faults.gathered():
             disk.check(args)  # of a whole run's size
@@ -181,6 +136,65 @@ def check(args: Arguments, defaults: Mapping[str, Any], on_cpu: bool, faults: Fa
     choice = _check_resumed(args, settings, backend)
     args.deltal.resumed = choice.tag if choice else None
     return Start(args, settings, backend, layout, on_cpu, notes, choice, data, locks)
+
+
+def _check_flags(
+    args: Arguments, defaults: Mapping[str, Any], backend: Backend, on_cpu: bool, faults: Faults
+) -> tuple[LossSettings | None, Layout | None, list[str]]:
+    """What the flags say by themselves: (settings, layout, notes). Sets those that the device or the backend determines."""
+    settings, layout = None, None
+    notes: list[str] = []
+    with faults.gathered():
+        numbers.check_numbers(args, defaults)
+    with faults.gathered():
+        notes += resolve_wandb_key(args)
+    with faults.gathered():
+        settings = LossSettings.from_args(args)
+    with faults.gathered():
+        numbers.check_loss_flags(args)
+    with faults.gathered():
+        checks.check_other_backends(args, defaults)
+    with faults.gathered():
+        # Before the backend's checks: that there is no GPU says more than what a loss cannot do.
+        notes += fit_device(args, backend, on_cpu) if not args.dry_run else []
+    with faults.gathered():
+        layout = backend.check(args, defaults, on_cpu)
+    if layout is not None:
+        # The host sends the same responses to this many ranks, one after the other.
+        args.ds.tensor_parallel_size = layout.replica
+    with faults.gathered():
+        checks.check_rollout_size(args)
+    if layout is not None or args.backend == backends.DEFAULT:  # else nobody knows how many ranks share a response
+        with faults.gathered():
+            checks.check_batch_sizes(args, backend)
+    for check_flags in (
+        check_reward_source,
+        checks.check_label_key,
+        checks.check_save_rollouts,
+        check_data_flags,
+        checks.check_placement,
+    ):
+        with faults.gathered():
+            check_flags(args)
+    return settings, layout, notes
+
+
+def _check_model_and_code(args: Arguments, backend: Backend, faults: Faults, has_workers_elsewhere: bool) -> list[str]:
+    """What the model and the user's code say, which takes seconds. After a fault only what is here is asked. Returns notes."""
+    notes: list[str] = []
+    name = args.actor.model_name_or_path
+    if not faults or (name and Path(name).is_dir()):
+        with faults.gathered():
+            notes += model_hub.ask_modelscope(args) if args.use_ms else []
+        with faults.gathered():
+            remote_code.check_models(args)
+            backend.check_model(args)
+        with faults.gathered():
+            numbers.check_positions(args)
+    if not has_workers_elsewhere:
+        with faults.gathered():
+            check_user_files(args)
+    return notes
 
 
 def _check_gpus_here(needed: bool) -> None:
