@@ -1,6 +1,6 @@
 """`deltal train` and TRL's GRPOTrainer side by side: response tokens trained per second of a whole GRPO step.
 
-    python scripts/bench_trl.py --out runs/trl [--lengths 32 128 512] [--models tiny 10m 135m] [--rounds 3] [--steps 6]
+    python scripts/bench_trl.py --out runs/trl [--lengths 32 128 512] [--models tiny 10M 135M] [--rounds 3] [--steps 6]
 
 Both sides get the same model folder, prompts, number of responses, response length, micro batch, dtype and threads. A step has 4 prompts
 with 8 responses each and is one optimizer step. No response can end before its length, because the folders name no end token. The reward is

@@ -21,33 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_models import LLAMAS
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.process import SETUP_HOOK, prepare
 from deltal_openrlhf.models.tiny import write_tiny_model
 from deltal_openrlhf.parity.spawn import rank_environment
-from deltal_openrlhf.quickstart.sizes import CPU
 from deltal_openrlhf.runs.files import records, write_atomically
 from deltal_openrlhf.runs.ports import hold_port
 
-MODELS: dict[str, dict[str, Any]] = {
-    "tiny": CPU.llama,  # the quick start's
-    "10M": {
-        "hidden_size": 320,
-        "intermediate_size": 896,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 5,
-        "num_key_value_heads": 5,
-        "head_dim": 64,
-    },
-}
 WORDS = ["<pad>", "<eos>", "<unk>", *map(str, range(61))]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30, help="timed rounds (default 30)")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="(default all)")
+    parser.add_argument("--models", nargs="+", choices=LLAMAS, default=list(LLAMAS), help="(default all)")
     parser.add_argument("--json", type=Path, help="write the result there")
     options = parser.parse_args()
     if options.rounds < 1:
@@ -69,7 +58,7 @@ def bench(name: str, rounds: int) -> dict[str, Any]:
     import ray
     from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
-    with connected(MODELS[name]) as (trainer, engine):
+    with connected(LLAMAS[name]) as (trainer, engine):
         ways = {"host": lambda: ActorPPOTrainer.broadcast_to_vllm(trainer), "buckets": trainer.broadcast_to_vllm}
         parameters = list(trainer.actor.model.module.parameters())
         seconds: dict[str, list[float]] = {way: [] for way in ways}

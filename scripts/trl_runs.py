@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench_models import LLAMAS
+
 from deltal_openrlhf.quickstart import model, shuffled_reward, sums, task, training
 from deltal_openrlhf.quickstart.sizes import CPU
 from deltal_openrlhf.runs.files import write_atomically
@@ -24,19 +26,8 @@ RESPONSES = PROMPTS * SAMPLES
 LONGEST_PROMPT, LONGEST = 64, 2048
 """Tokens of a prompt and of a response, at most."""
 RATE = 1e-6
-LLAMAS: dict[str, dict[str, Any]] = {
-    "tiny": CPU.llama,
-    "10m": {
-        "hidden_size": 320,
-        "intermediate_size": 896,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 5,
-        "num_key_value_heads": 5,
-        "head_dim": 64,
-    },
-}
-"""Random weights and the quick start's tokenizer. 135m is the folder of `deltal model smollm2`."""
-MODELS = (*LLAMAS, "135m")
+MODELS = (*LLAMAS, "135M")
+"""Those of LLAMAS have random weights and the quick start's tokenizer. 135M is the folder of `deltal model smollm2`."""
 PARTS = ("generation", "make_experience", "ppo_train", "broadcast")
 
 

@@ -46,6 +46,11 @@ def drawn(n: int, split: str = "train"):
     return [sums.draw(rng, split) for _ in range(n)]
 
 
+def total_of(expression: str) -> int:
+    """Of "6 + 4 - 9"."""
+    return sum(map(int, expression.replace("+ ", "").replace("- ", "-").split()))
+
+
 # ── The task ──
 
 
@@ -55,7 +60,7 @@ def test_a_question_asks_for_its_target():
         expression, equals, rest = message["content"].partition(" =")
         assert (message["role"], equals, rest) == ("user", " =", "")
         assert re.fullmatch(r"\d+( [+-] \d+){1,4}", expression)
-        assert eval(expression) == problem.target
+        assert total_of(expression) == problem.target
         assert all(1 <= abs(number) <= 9 for number in problem.numbers)
     assert {len(problem.numbers) for problem in drawn(300)} == {2, 3, 4, 5}
 
@@ -187,7 +192,7 @@ def test_the_command_with_a_stand_in_for_model_and_training(chat, tmp_path, monk
     assert summary["model"] == "smollm2" and summary["accuracy_difference"] == 0 and summary["steps"] == 2
     rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * KINDS["sums"].prompts
-    assert all(eval(row["input"][-1]["content"].removesuffix(" =")) == int(row["label"]) for row in rows)
+    assert all(total_of(row["input"][-1]["content"].removesuffix(" =")) == int(row["label"]) for row in rows)
     answers = [json.loads(line) for line in (out / "responses.jsonl").read_text().splitlines()]
     assert [row["question"] for row in answers] == [
         sums.question(*p)[-1]["content"] for p in task.held_out(sums.draw, 5)

@@ -11,7 +11,7 @@ GIVEN = """
 from pathlib import Path
 import trl_runs
 bench = trl_runs.Bench(Path("out"), steps=6, threads=2, gpu=data["gpu"])
-cell, folder = trl_runs.Cell("135m", 128), Path("folder")
+cell, folder = trl_runs.Cell("135M", 128), Path("folder")
 result = {
     "words": trl_runs.our_words(bench, cell, Path("prompts"), folder)[3:],
     "config": trl_runs.trl_config(bench, cell, folder),
@@ -40,7 +40,7 @@ def test_both_sides_are_given_the_same(gpu):
     assert float(ours["actor.adam.lr"]) == theirs["learning_rate"]
     assert float(ours["rollout.temperature"]) == theirs["temperature"]
     assert float(ours["algo.kl.init_coef"]) == theirs["beta"] == 0
-    assert ours["actor.model_name_or_path"].endswith("models/135m") and ours["loss_agg"] == "deltal"
+    assert ours["actor.model_name_or_path"].endswith("models/135M") and ours["loss_agg"] == "deltal"
     assert "ckpt.save_steps" not in ours and "deltal.save_rollouts" not in ours and theirs["save_strategy"] == "no"
     assert theirs["use_vllm"] == gpu and ("vllm.enforce_eager" in ours) != gpu
     if gpu:
@@ -197,7 +197,7 @@ for run in data["runs"]:
 
 def test_runs_take_turns_are_kept_and_make_the_table(tmp_path):
     tiny = ["--models", "tiny", "--lengths", "32"]
-    two = ["--models", "10m", "tiny", "--lengths", "32", "--rounds", "1"]
+    two = ["--models", "10M", "tiny", "--lengths", "32", "--rounds", "1"]
     runs = [
         {"words": tiny, "deltal": [100, 300], "trl": [50], "fails_at": 4},
         {"words": tiny, "deltal": [90], "trl": [100, 30]},
@@ -209,12 +209,12 @@ def test_runs_take_turns_are_kept_and_make_the_table(tmp_path):
     assert failed[0] == 1 and failed[3] == "bench_trl: the run ended with 1\n"
     assert failed[1] == ["deltal tiny 32", "trl tiny 32"] * 2
     assert resumed[:2] == [0, ["trl tiny 32", "deltal tiny 32", "trl tiny 32"]]
-    assert other[:2] == [0, ["deltal 10m 32", "trl 10m 32"]]
-    assert "| 10m | 0.187M | 32 tokens | 7 tokens/s | 14 tokens/s | 0.50, 0.50 to 0.50 |" in other[2]
+    assert other[:2] == [0, ["deltal 10M 32", "trl 10M 32"]]
+    assert "| 10M | 0.187M | 32 tokens | 7 tokens/s | 14 tokens/s | 0.50, 0.50 to 0.50 |" in other[2]
 
     # By hand: the ratios are 100/50, 300/100 and 90/30. Their median is 3; that of the medians, 100 and 50, would be 2.
     row = "| tiny | 0.187M | 32 tokens | 100 tokens/s | 50 tokens/s | 3.00, 2.00 to 3.00 |"
-    assert again[:2] == [0, []] and [line.split()[1] for line in again[2].splitlines()[2:4]] == ["tiny", "10m"]
+    assert again[:2] == [0, []] and [line.split()[1] for line in again[2].splitlines()[2:4]] == ["tiny", "10M"]
     assert row in again[2] and row in (tmp_path / "trl.md").read_text()
     cell, _ = json.loads((tmp_path / "trl.json").read_text())["cells"]
     assert (cell["rounds"], cell["ratio"], cell["ratio_range"]) == (3, 3, [2, 3])
@@ -228,7 +228,7 @@ def test_runs_take_turns_are_kept_and_make_the_table(tmp_path):
     [
         (["--lengths", "0"], "--lengths"),
         (["--lengths", "2049"], "1 to 2048"),
-        (["--models", "7b"], "10m"),
+        (["--models", "7b"], "10M"),
         (["--rounds", "0"], "--rounds"),
         (["--steps", "1"], "2 or more"),
     ],
