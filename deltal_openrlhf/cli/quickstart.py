@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
             device = _device()
             check_memory(args, device)
             given = _given(args)
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # OSError: the disk is full while SmolLM2 is made
             print(f"{PROG}: error: {error}", file=sys.stderr)
             return 2
         from deltal_openrlhf.quickstart.run import QuickStart
