@@ -44,7 +44,7 @@ class Kind:
     steps: int
     """PPO steps, where --steps does not say."""
     minutes: int | None
-    gigabytes: int | None
+    gigabytes: float | None
     """What the whole quick start takes on 2 idle cores without a GPU; of sums, the sum of its parts. None for a model of any size."""
 
     @property
@@ -77,7 +77,7 @@ _WORDS = Kind(
     evaluated=4,
     steps=30,
     minutes=5,
-    gigabytes=5,
+    gigabytes=5.2,
 )
 _CHAT = replace(
     _WORDS,

@@ -218,6 +218,6 @@ def test_too_little_memory_is_said_before_anything_is_done(model, tmp_path, monk
     assert command_line.main(model) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(
-        r"deltal quickstart: error: the quick start takes up to \d+ GB of memory, and 3\.0 GB are free; .*\n", said
+        r"deltal quickstart: error: the quick start takes up to [\d.]+ GB of memory, and 3\.0 GB are free; .*\n", said
     )
     assert not list(tmp_path.iterdir())
