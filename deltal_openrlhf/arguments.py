@@ -168,6 +168,7 @@ class Data(Protocol):
     input_template: str | None
     apply_chat_template: bool
     disable_fast_tokenizer: bool
+    image_key: str
     max_images_per_prompt: int
     max_len: int
     max_samples: int
@@ -201,6 +202,7 @@ class Deltal(Protocol):
     max_length: float | None
     overlong_filtering: bool
     sgd: bool
+    baseline: str | None
     allow_changed_loss: bool
     allow_changed_optimizer: bool
     unmarked: str

@@ -4,8 +4,12 @@ import argparse
 import math
 import re
 
-MODES = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "deltal")
+MODES = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "deltal", "prompt-mean", "balanced")
 """The modes of aggregation; aggregation.py has the table of their weights."""
+PROMPT_MODES = ("prompt-mean", "balanced")
+"""Their weights need to know which responses belong to one prompt."""
+MODES_WITH_M = ("seq-mean-token-sum-norm", "deltal")
+"""Their weights are divided by M."""
 PAPERS_NAMES = {
     "dapo": "token-mean",
     "grpo": "seq-mean-token-mean",
@@ -13,6 +17,9 @@ PAPERS_NAMES = {
     "deltal": "deltal",
     "∆l": "deltal",  # the increment
     "δl": "deltal",  # the letter
+    "scalerl": "prompt-mean",
+    "ba": "balanced",
+    "balancedaggregation": "balanced",
 }
 """What papers call them, in small letters, without spaces, hyphens and "norm"."""
 SCOPES = ("step", "rollout", "group")

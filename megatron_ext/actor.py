@@ -10,6 +10,7 @@ from openrlhf.utils.logging_utils import init_logger
 from torch import Tensor
 
 from deltal_openrlhf.host.actor import DeltaLPolicyModelActor
+from deltal_openrlhf.host.token_energies import Scored, token_energies
 
 if TYPE_CHECKING:
     from megatron_ext.engine import Engine, OptimizerSettings
@@ -25,6 +26,7 @@ class LogProbs(launcher.BaseModelActor):
 
     engine: "Engine"
     strategy: "MegatronStrategy"
+    needs_energies = False
 
     def execute_batch(self, method_name: str, all_data: dict, start_idx: int, end_idx: int) -> list:
         if method_name != "forward":
@@ -32,18 +34,23 @@ class LogProbs(launcher.BaseModelActor):
         names = ("sequences", "action_mask", "attention_mask")
         return self._log_probs(*(all_data[name][start_idx:end_idx] for name in names))
 
-    def forward(self, sequences: Tensor, action_mask: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, sequences: Tensor, action_mask: Tensor, attention_mask: Tensor) -> Tensor | Scored:
         """[num_responses, num_actions] fp32, 0 where nothing was sampled. sequences, attention_mask: [num_responses, num_tokens]."""
         return self._log_probs([sequences], [action_mask], [attention_mask])[0]
 
-    def _log_probs(self, sequences: list[Tensor], masks: list[Tensor], attention_masks: list[Tensor]) -> list[Tensor]:
+    def _log_probs(
+        self, sequences: list[Tensor], masks: list[Tensor], attention_masks: list[Tensor]
+    ) -> list[Tensor] | list[Scored]:
         device = torch.cuda.current_device()
         pairs = [(s.to(device), a.to(device)) for s, a in zip(sequences, attention_masks, strict=True)]
-        rows = self.engine.log_probs(pairs, max_tokens=self.strategy.args.megatron.max_tokens_per_micro_batch)
-        return [
-            (values[:, -mask.shape[1] :] * mask.to(device).float()).cpu()
-            for values, mask in zip(rows, masks, strict=True)
+        budget = self.strategy.args.megatron.max_tokens_per_micro_batch
+        rows = self.engine.log_probs(pairs, max_tokens=budget, squares=self.needs_energies)
+        found = [
+            (values[..., -mask.shape[1] :].cpu(), mask.cpu().float()) for values, mask in zip(rows, masks, strict=True)
         ]
+        if not self.needs_energies:
+            return [values * mask for values, mask in found]
+        return [Scored(values[0] * mask, token_energies(*values) * mask) for values, mask in found]
 
 
 class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
@@ -88,6 +95,7 @@ class MegatronPolicyModelActor(LogProbs, DeltaLPolicyModelActor):
             eps_clip=args.actor.eps_clip,
             vllm_engines=vllm_engines,
         )
+        self.needs_energies = self.trainer.settings.needs_energies
         logger.info(f"rank {strategy.get_rank()}: {self.trainer.settings.describe()}; {strategy.layout.describe()}")
 
     def reload_states(self) -> None:

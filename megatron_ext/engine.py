@@ -132,10 +132,13 @@ class Engine:
     # ── Without gradients ──
 
     @torch.no_grad()
-    def log_probs(self, micro_batches: Sequence[MicroBatch], max_tokens: int | None = None) -> list[Tensor]:
+    def log_probs(
+        self, micro_batches: Sequence[MicroBatch], max_tokens: int | None = None, *, squares: bool = False
+    ) -> list[Tensor]:
         """[num_responses, num_tokens - 1] fp32 for every micro batch, on all ranks: log p of token t + 1 in column t, 0 for padding.
 
-        max_tokens: micro batches with more tokens run in parts.
+        max_tokens: micro batches with more tokens run in parts. squares: the result is [2, num_responses, num_tokens - 1], with the sum of
+            all p^2 as its second.
         """
         for chunk in self.chunks:
             chunk.eval()
@@ -152,14 +155,15 @@ class Engine:
             return []
         collected: list[Tensor] = []
 
-        def collect(number: int, log_probs: Tensor, entropies: None) -> tuple[Tensor, dict]:
-            collected.append(log_probs)
+        def collect(number: int, log_probs: Tensor, second: Tensor | None) -> tuple[Tensor, dict]:
+            collected.append(log_probs if second is None else torch.stack([log_probs, second]))
             return log_probs.sum(), {}
 
-        self._run(whole, collect, entropy=False, forward_only=True)
-        outputs = [torch.zeros(s.shape[0], s.shape[1] - 1, device=s.device) for s, _ in micro_batches]
+        self._run(whole, collect, squares=squares, forward_only=True)
+        first = (2,) if squares else ()
+        outputs = [torch.zeros(*first, s.shape[0], s.shape[1] - 1, device=s.device) for s, _ in micro_batches]
         for (k, rows), values in zip(parts, collected, strict=False):  # on the last stage; behind them what filled up
-            outputs[k][rows] = values.to(outputs[k].dtype)
+            outputs[k][..., rows, :] = values.to(outputs[k].dtype)
         if self.layout.pipeline > 1:
             last = parallel_state.get_pipeline_model_parallel_last_rank()
             for values in outputs:
@@ -200,9 +204,17 @@ class Engine:
 
     # ── The schedule ──
 
-    def _run(self, micro_batches: Sequence[MicroBatch], finish: Callable, *, entropy: bool, forward_only: bool) -> None:
+    def _run(
+        self,
+        micro_batches: Sequence[MicroBatch],
+        finish: Callable,
+        *,
+        entropy: bool = False,
+        squares: bool = False,
+        forward_only: bool,
+    ) -> None:
         for chunk in self.model.chunks:
-            chunk.want_entropy = entropy
+            chunk.want_entropy, chunk.want_squares = entropy, squares
         context = parallel_state.get_context_parallel_group()
         prepared = [
             model_inputs(

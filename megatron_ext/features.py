@@ -31,6 +31,7 @@ DONE = (
     Feature("tied embeddings", EXACT, PARITY_TEST),
     Feature("every mode of the loss", EXACT, PARITY_TEST, "--loss_agg"),
     Feature("every scope of deltal", EXACT, PARITY_TEST, "--deltal.scope"),
+    Feature("GSPO, with the other modes", EXACT, PARITY_TEST, "--actor.policy_loss_type gspo"),
     Feature("overlong filtering", EXACT, PARITY_TEST, "--deltal.overlong_filtering"),
     Feature("PPO clip", EXACT, PARITY_TEST, "--actor.eps_clip_low_high"),
     Feature("dual clip", EXACT, PARITY_TEST, "--actor.dual_clip"),
@@ -56,9 +57,9 @@ DONE = (
         "--ds.enable_sleep",
     ),
     Feature(
-        "GSPO",
+        "GSPO, with OpenRLHF's own modes",
         UNTOUCHED,
-        "with the host's two modes it is the host's loss on whole responses; refused with the others, as with DeepSpeed",
+        "the host takes the mean over responses whatever --loss_agg says, token-mean too",
         "--actor.policy_loss_type gspo",
     ),
     Feature(

@@ -27,6 +27,7 @@ def chunked_logprobs(
     chunk_size: int,
     temperature: float = 1.0,
     entropy: bool = False,
+    squares: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of `labels`, and entropies, under softmax(hidden @ weight^T / temperature); differentiable once.
 
@@ -45,12 +46,13 @@ def chunked_logprobs(
         chunk_size: tokens whose logits are held at a time.
         temperature: of the rollouts.
         entropy: whether to return entropies too.
+        squares: whether to return sum_v p(v)^2 in their place, without a gradient.
 
     Returns:
         log-probabilities [num_tokens] and entropies [num_tokens] or None, in nats, fp32 (float64 for float64 inputs).
 
     Raises:
-        ValueError: chunk_size below 1, temperature not above 0, shapes or dtypes that do not fit.
+        ValueError: chunk_size below 1, temperature not above 0, shapes or dtypes that do not fit, both entropy and squares.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}, allowed is 1 or more")
@@ -67,7 +69,9 @@ def chunked_logprobs(
         raise ValueError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}, allowed is int64 of shape ({len(hidden)},)"
         )
-    return _ChunkedLogProbs.apply(hidden, weight, labels, _Options(group, chunk_size, temperature, entropy))
+    if entropy and squares:
+        raise ValueError("entropy and squares are both True, allowed is one of them")
+    return _ChunkedLogProbs.apply(hidden, weight, labels, _Options(group, chunk_size, temperature, entropy, squares))
 
 
 class _Options(NamedTuple):
@@ -75,6 +79,7 @@ class _Options(NamedTuple):
     chunk_size: int
     temperature: float
     with_entropy: bool
+    with_squares: bool
 
 
 class _ChunkedLogProbs(torch.autograd.Function):
@@ -82,14 +87,14 @@ class _ChunkedLogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, options: _Options
     ) -> tuple[Tensor, Tensor | None]:
-        group, chunk_size, temperature, with_entropy = options
+        group, chunk_size, temperature, with_entropy, with_squares = options
         first = 0 if group is None else dist.get_rank(group) * len(weight)
         here = (labels >= first) & (labels < first + len(weight))
         columns = (labels - first).clamp(0, len(weight) - 1)[:, None]
         logits, shifted = _blocks(hidden, weight, chunk_size)
         exps = torch.empty_like(shifted) if with_entropy else shifted
         maxima, sums, logprobs = (shifted.new_empty(len(hidden)) for _ in range(3))
-        entropies = torch.empty_like(sums) if with_entropy else None
+        second = torch.empty_like(sums) if with_entropy or with_squares else None
 
         for rows in _chunks(hidden, chunk_size):
             n = rows.stop - rows.start
@@ -103,29 +108,35 @@ class _ChunkedLogProbs(torch.autograd.Function):
             parts = [exps[:n].sum(-1), label_logits]
             if with_entropy:
                 parts.append(exps[:n].mul_(shifted[:n]).sum(-1))
+            elif with_squares:
+                parts.append(exps[:n].square_().sum(-1))
             totals = torch.stack(parts)
             if group is not None:
                 dist.all_reduce(totals, group=group)
             sums[rows] = totals[0]
             logprobs[rows] = totals[1] - totals[0].log()
-            if entropies is not None:
-                entropies[rows] = totals[0].log() - totals[2] / totals[0]
+            if second is not None:
+                mean = totals[2] / totals[0]
+                second[rows] = totals[0].log() - mean if with_entropy else mean / totals[0]
 
-        ctx.save_for_backward(hidden, weight, here, columns, maxima, sums, entropies)
+        ctx.save_for_backward(hidden, weight, here, columns, maxima, sums, second if with_entropy else None)
         ctx.options = options
         ctx.set_materialize_grads(False)
-        return logprobs, entropies
+        if with_squares:
+            ctx.mark_non_differentiable(second)
+        return logprobs, second
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor | None, h: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """The gradient of z_v, for the gradients g and h of a token's two outputs, is g 1[v = label] - g p_v - h p_v (log p_v + entropy).
+        """The gradient of z_v is g 1[v = label] - g p_v - h p_v (log p_v + entropy), for the gradients g of a token's log-probability and
+        h of its entropy.
 
         With x_v = z_v - m / temperature and p_v = exp(x_v) / s this is g 1[v = label] + exp(x_v) (a + b x_v) with
         a = (h (log s - entropy) - g) / s and b = -h / s. The label's term joins it in fp32, because 1 - p_v may be small.
         """
         hidden, weight, here, columns, maxima, sums, entropies = ctx.saved_tensors
-        _, chunk_size, temperature, _ = ctx.options
+        chunk_size, temperature = ctx.options.chunk_size, ctx.options.temperature
         g = torch.zeros_like(sums) if g is None else g
         label_term = torch.where(here, g / temperature, 0.0)[:, None]
         scale = 1 / (sums * temperature)

@@ -60,6 +60,7 @@ class PolicyModel(GPTModel):
     temperature: float = 1.0
     chunk_size: int
     want_entropy: bool = False
+    want_squares: bool = False
 
     def _preprocess(self, *args: Any, padding_mask: Tensor | None = None, **kwargs: Any) -> tuple:
         """Megatron-Core cuts the padding mask [b, s] for sequence parallelism on the first stage only; the other stages need it too."""
@@ -73,7 +74,7 @@ class PolicyModel(GPTModel):
     ) -> Tensor:
         """hidden_states [s, b, h], or [s / tp, b, h] under sequence parallelism; labels [b, s].
 
-        Returns fp32 [1, b, s], log-probabilities, or [2, b, s] with the entropy; on other stages the hidden states.
+        Returns fp32 [1, b, s], log-probabilities, or [2, b, s] with the entropy or sum_v p_v^2; on other stages the hidden states.
         """
         if not self.post_process:
             return hidden_states
@@ -84,7 +85,7 @@ class PolicyModel(GPTModel):
             hidden = tensor_parallel.copy_to_tensor_model_parallel_region(hidden_states, group=group)
         tied = self.share_embeddings_and_output_weights
         weight = self.shared_embedding_or_output_weight() if tied else self.output_layer.weight
-        log_probs, entropy = chunked_logprobs(
+        log_probs, second = chunked_logprobs(
             # In Megatron-Core's order: it loses the reduction of a gradient that is not contiguous.
             hidden.flatten(0, 1),
             weight,
@@ -93,8 +94,9 @@ class PolicyModel(GPTModel):
             chunk_size=self.chunk_size,
             temperature=self.temperature,
             entropy=self.want_entropy,
+            squares=self.want_squares,
         )
-        values = [log_probs] if entropy is None else [log_probs, entropy]
+        values = [log_probs] if second is None else [log_probs, second]
         return torch.stack(values).view(len(values), labels.shape[1], labels.shape[0]).transpose(1, 2)
 
 

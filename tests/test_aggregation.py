@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from deltal_openrlhf import aggregation, modes
-from deltal_openrlhf.aggregation import MODES, aggregate, response_weights, scope_means
+from deltal_openrlhf.aggregation import MODES, Aggregation, aggregate, response_weights, scope_means
+from deltal_openrlhf.modes import PROMPT_MODES
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -68,7 +69,14 @@ def test_by_hand(mode, alpha, weights, loss):
     assert aggregate(token_losses, mask, got).item() == pytest.approx(loss, rel=2e-6)
 
 
-@pytest.mark.parametrize("mode", MODES)
+def weigh(lengths, mode):
+    """The weights of one step that is its whole rollout batch, for any mode."""
+    aggregation = Aggregation(**arguments(mode))
+    numbers = torch.arange(len(lengths))
+    return aggregation.weights(lengths, numbers // 4, advantages=numbers % 3 - 1)
+
+
+@pytest.mark.parametrize("mode", MODES[:4])
 @pytest.mark.parametrize("seed", range(5))
 def test_against_slow_reference(mode, seed):
     rng = random.Random(seed)
@@ -95,6 +103,54 @@ def test_scopes_against_slow_reference(alpha, by_group):
             scope_means=means[step],
         )
         assert got.tolist() == pytest.approx(slow_weights(lengths, "deltal", alpha, 9.0, groups, step), rel=1e-12)
+
+
+def test_means_over_prompts_by_hand():
+    lengths, prompts, advantages = torch.tensor([1, 3, 2, 0]), [7, 7, 5, 3], [0.5, -2.0, 0.1, 1.0]
+    # Two prompts have tokens, 4 and 2 of them: 1 / (2 * 4), 1 / (2 * 2).
+    means = Aggregation("prompt-mean").weights(lengths, prompts)
+    assert means.tolist() == pytest.approx([1 / 8, 1 / 8, 1 / 4, 0], rel=1e-12)
+    # The first prompt has one response of each sign, which are half of it: 1/2 / (2 * 1), 1/2 / (2 * 3).
+    balanced = Aggregation("balanced").weights(lengths, prompts, advantages=advantages)
+    assert balanced.tolist() == pytest.approx([1 / 4, 1 / 12, 1 / 4, 0], rel=1e-12)
+    same = Aggregation("balanced").weights(lengths, prompts, advantages=[3.0, 1.0, -1.0, 0.0])
+    assert same.tolist() == pytest.approx(means.tolist(), rel=1e-12)  # one sign a prompt
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("mode", PROMPT_MODES)
+def test_means_over_prompts_against_the_loss_written_out(mode, seed):
+    """The loss of a rollout, from its token losses: means of means, and the weights of three steps of different size add up to it."""
+    rng = random.Random(seed)
+    lengths = [0 if rng.random() < 0.2 else rng.randint(1, 40) for _ in range(48)]
+    prompts = [i // 6 for i in range(48)]
+    signs = [rng.choice((-1.0, 0.0, 1.0)) for _ in range(48)]
+    losses = [[rng.gauss(0, 1) for _ in range(length)] for length in lengths]
+    of_prompts = []
+    for prompt in range(8):
+        members = [i for i in range(48) if prompts[i] == prompt and lengths[i]]
+        parts = [members] if mode == "prompt-mean" else [[i for i in members if signs[i] == s] for s in (-1, 0, 1)]
+        tokens = [[loss for i in part for loss in losses[i]] for part in parts]
+        means = [len(p) / len(members) * sum(t) / len(t) for p, t in zip(parts, tokens, strict=True) if p]
+        of_prompts += [sum(means)] if members else []
+    wanted = sum(of_prompts) / len(of_prompts)
+
+    aggregation, sums = Aggregation(mode), torch.tensor([math.fsum(row) for row in losses], dtype=torch.float64)
+    whole = aggregation.weights(lengths, prompts, advantages=signs)
+    assert (whole * sums).sum().item() == pytest.approx(wanted, rel=1e-9)
+    means = aggregation.scope_means(torch.tensor(lengths), prompts, signs)
+    order, valid = rng.sample(range(48), 48), sum(map(bool, lengths))
+    steps = 0.0
+    for step in (order[:10], order[10:30], order[30:]):
+        weights = aggregation.weights(torch.tensor(lengths)[step], scope_means=means[step])
+        steps += (weights * sums[step]).sum().item() * sum(lengths[i] > 0 for i in step) / valid
+    assert steps == pytest.approx(wanted, rel=1e-9)
+    # Negative control: steps that know only their own parts of the prompts.
+    cut = [
+        aggregation.weights([lengths[i] for i in s], [prompts[i] for i in s], advantages=[signs[i] for i in s])
+        for s in (order[:24], order[24:])
+    ]
+    assert (torch.cat(cut) * sums[order]).sum().item() / 2 != pytest.approx(wanted, rel=1e-3)
 
 
 def test_group_scope_gives_every_prompt_weight_by_its_number_of_valid_responses():
@@ -132,7 +188,7 @@ def test_alpha_zero_is_dr_grpo_norm_and_alpha_one_is_parallel_to_grpo_norm():
 def test_equal_lengths_make_all_modes_parallel():
     lengths = torch.full((9,), 37)
     for mode in MODES:
-        x = response_weights(lengths, **arguments(mode))
+        x = weigh(lengths[: 8 if mode in PROMPT_MODES else 9], mode)  # prompts of as many responses
         assert torch.allclose(x, x[0].expand_as(x), rtol=1e-12, atol=0)
         assert x[0] > 0
 
@@ -141,7 +197,7 @@ def test_equal_lengths_make_all_modes_parallel():
 def test_masked_values_never_matter(mode):
     mask = torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0]])
     clean = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    x = response_weights(mask.sum(-1), **arguments(mode))
+    x = weigh(mask.sum(-1), mode)
     dirty = torch.where(mask.bool(), clean, torch.tensor([math.nan, math.inf, -math.inf, math.nan]).expand(3, 4))
     dirty.requires_grad_(True)
     loss = aggregate(dirty, mask, x)
@@ -175,7 +231,7 @@ def test_shapes_that_would_be_broadcast_are_refused(losses, mask, weights):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_left_is_a_zero_loss_on_the_graph(mode):
-    x = response_weights(torch.zeros(4, dtype=torch.long), **arguments(mode))
+    x = weigh(torch.zeros(4, dtype=torch.long), mode)
     assert x.tolist() == [0.0] * 4
     token_losses = torch.full((4, 3), math.nan, requires_grad=True)
     loss = aggregate(token_losses, torch.zeros(4, 3), x)

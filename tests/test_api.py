@@ -25,7 +25,14 @@ def test_the_surface_is_frozen():
         "scope_means",
     ]
     assert dir(deltal_openrlhf) == sorted(deltal_openrlhf.__all__)
-    assert MODES == ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "deltal")
+    assert MODES == (
+        "token-mean",
+        "seq-mean-token-mean",
+        "seq-mean-token-sum-norm",
+        "deltal",
+        "prompt-mean",
+        "balanced",
+    )
     assert SCOPES == ("step", "rollout", "group")
     with pytest.raises(AttributeError, match="module 'deltal_openrlhf' has no attribute 'agregate'"):
         _ = deltal_openrlhf.agregate
@@ -92,7 +99,7 @@ def test_bad_fields_are_named(fields, message):
 def test_means_that_the_scope_does_not_use_are_refused():
     for aggregation in (Aggregation("deltal", alpha=1, max_length=8), Aggregation("token-mean")):
         with pytest.raises(
-            ValueError, match="scope_means was given with scope None, it is allowed with rollout and group only"
+            ValueError, match="scope_means was given with mode .* and scope None, which take only the step's own lengths"
         ):
             aggregation.weights(LENGTHS, scope_means=torch.ones(6))
 

@@ -59,6 +59,7 @@ ALLOWED: dict[str, tuple[str | int | None, ...]] = {
     "actor.policy_loss_type": ("ppo",),
     "algo.advantage.estimator": ("group_norm", "dr_grpo", "rloo", "reinforce_baseline", "reinforce"),
     "algo.kl.init_coef": (0,),
+    "deltal.baseline": (None, "opo"),
     "actor.entropy_coef": (0, None),
 }
 

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from transformers import AutoModelForCausalLM
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.comparison.arguments import check_loop_flags
 from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
+from deltal_openrlhf.host.experience_maker import DeltaLExperienceMaker
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models.sampling import Response, sample_all
@@ -156,6 +156,7 @@ class Run:
             response_length=lengths.float(),
             truncated=truncated,
             index=list(range(len(lengths))),
+            prompts=[prompt.text for prompt in graded.prompts],
         )
         _Advantages(self.args).compute_advantages_and_returns([experience])
         trained = torch.where(truncated, 0, lengths) if self.settings.overlong_filtering else lengths
@@ -182,11 +183,9 @@ class Run:
         return {**found, "eval_num_samples": float(len(graded.responses))}
 
 
-class _Advantages(RemoteExperienceMaker):
-    """The host's advantages of outcome rewards (length penalties, reward clip, group baselines), without its workers."""
+class _Advantages(DeltaLExperienceMaker):
+    """The advantages of outcome rewards (length penalties, reward clip, baselines), without the host's workers."""
 
     def __init__(self, args: Arguments) -> None:
-        self.strategy = SimpleNamespace(args=args)
-        self.args = args
-        self.advantage_estimator = args.algo.advantage.estimator
-        self.kl_ctl = SimpleNamespace(value=0.0)
+        constant = SimpleNamespace(value=0.0)
+        super().__init__(None, None, None, None, constant, SimpleNamespace(args=args), None)

@@ -73,7 +73,7 @@ class PolicyUpdater:
         steps = [order[i : i + size] for order in orders for i in range(0, len(order), size)]
         aggregation = self.settings.aggregation
         groups = torch.arange(len(rollout.lengths)) // self.args.rollout.n_samples_per_prompt
-        means = aggregation.scope_means(rollout.lengths, groups)
+        means = aggregation.scope_means(rollout.lengths, groups, rollout.advantages)
         # A response of advantage 0 gives no gradient: its length counts in the weights, its tokens need no pass.
         silent = set((rollout.advantages == 0).nonzero()[:, 0].tolist())
         # Before the first update they are what the update's own pass computes.

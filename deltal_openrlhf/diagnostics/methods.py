@@ -7,8 +7,6 @@ selects them and adds what the comparisons change:
     λ-GRPO                arXiv 2510.06870: token-mean times f_i, f = n softmax(h^λ) over a prompt's n responses, h = 1 + r z,
                           z = (L - mean) / std of the prompt's lengths. λ is learned there; here it is fixed at +1 (prefers long
                           responses) and -1 (short ones), with r = 1/9, which is a public reimplementation's
-    Balanced aggregation  arXiv 2605.04077: per prompt the token mean over the responses of positive and over those of negative
-                          advantage, weighted n_pos/n and n_neg/n; then the mean over prompts
 
 In every method the weights of a step are a fixed profile times one number of that step, x_i = scale(step) u_i. Within a step, only the
 normaliser depends on the other responses. So the gradient of a step is scale * sum over its prompts of v_p, where v_p = sum of u_i A_i s_i
@@ -24,8 +22,9 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from deltal_openrlhf.aggregation import SCOPES, Aggregation
+from deltal_openrlhf.aggregation import Aggregation
 from deltal_openrlhf.diagnostics.partitions import Partitions
+from deltal_openrlhf.modes import MODES_WITH_M, SCOPES
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 REFERENCE = "seq-mean-token-sum-norm"
@@ -39,11 +38,11 @@ class Method:
     key: str
     name: str
     mode: str
-    """one of aggregation.MODES, or the name of the comparison"""
+    """one of modes.MODES, or the name of the comparison"""
     kind: str
     """baseline, deltal or comparison"""
     weights: str
-    """one of aggregation.MODES: whose weights are taken"""
+    """one of modes.MODES: whose weights are taken"""
     alpha: float | None = None
     scope: str | None = None
     advantage: str | None = None
@@ -69,7 +68,8 @@ def all_methods() -> list[Method]:
         Method("opo", "OPO", "opo", "comparison", REFERENCE, advantage="opo"),
         lambda_grpo("lambda-grpo-long", "λ-GRPO (fixed λ = 1)", length_preference=1),
         lambda_grpo("lambda-grpo-short", "λ-GRPO (fixed λ = -1)", length_preference=-1),
-        Method("balanced-aggregation", "Balanced aggregation", "balanced-aggregation", "comparison", REFERENCE),
+        Method("prompt-mean", "Prompt mean", "prompt-mean", "comparison", "prompt-mean"),
+        Method("balanced", "Balanced aggregation", "balanced", "comparison", "balanced"),
     ]
 
 
@@ -83,24 +83,16 @@ def lambda_factors(lengths: np.ndarray, preference: float) -> np.ndarray:
     return lengths.shape[1] * softmax / softmax.sum(axis=1, keepdims=True)
 
 
-def balanced_factors(lengths: np.ndarray, advantages: np.ndarray, max_length: float) -> np.ndarray:
-    """What turns Dr. GRPO norm's 1 / (N M) into (1 / prompts) (n_sign / n) / (tokens of that sign). Arguments and result: [prompts, n]."""
-    factors = np.zeros(lengths.shape)
-    for sign in (advantages > 0, advantages < 0):
-        tokens = (lengths * sign).sum(axis=1, keepdims=True)
-        factors += sign * max_length * sign.sum(axis=1, keepdims=True) / np.maximum(tokens, 1)
-    return factors
-
-
 @dataclass(frozen=True)
 class StepWeights:
     """Weights x_i of a method for steps made of whole prompts.
 
-    lengths: [P, n]. factors: [P, n], what a comparison multiplies the weights with; None is 1.
+    lengths, advantages: [P, n]. factors: [P, n], what a comparison multiplies the weights with; None is 1.
     """
 
     method: Method
     lengths: np.ndarray
+    advantages: np.ndarray
     max_length: float
     factors: np.ndarray | None = None
 
@@ -125,8 +117,8 @@ class StepWeights:
     @cached_property
     def shares(self) -> np.ndarray:
         """[P]: each prompt's part of the normaliser. In one step x_i L_i add up to 1 for means over tokens, x_i M for the other modes."""
-        over_tokens = self.method.weights in ("token-mean", "seq-mean-token-mean")
-        return (self._plain * (self.lengths if over_tokens else self.max_length)).sum(axis=1)
+        has_m = self.method.weights in MODES_WITH_M
+        return (self._plain * (self.max_length if has_m else self.lengths)).sum(axis=1)
 
     @cached_property
     def _plain(self) -> np.ndarray:
@@ -139,4 +131,5 @@ class StepWeights:
             lengths, alpha = lengths**alpha, 1.0
         groups = torch.arange(len(lengths)).repeat_interleave(lengths.shape[1])
         aggregation = Aggregation(method.weights, alpha=alpha, scope=method.scope, max_length=self.max_length)
-        return aggregation.weights(torch.from_numpy(lengths.reshape(-1)), groups).numpy().reshape(lengths.shape)
+        flat, signs = torch.from_numpy(lengths.reshape(-1)), torch.from_numpy(self.advantages.reshape(-1))
+        return aggregation.weights(flat, groups, advantages=signs).numpy().reshape(lengths.shape)

@@ -98,11 +98,8 @@ class BatchStudy:
         factors = None
         if method.length_preference is not None:
             factors = methods.lambda_factors(self.lengths, method.length_preference)
-        elif method.mode == "balanced-aggregation":
-            factors = methods.balanced_factors(
-                self.lengths, self.advantages[self.settings.advantage], self.settings.max_length
-            )
-        return StepWeights(method, self.lengths, self.settings.max_length, factors)
+        advantages = self.advantages[self.settings.advantage]
+        return StepWeights(method, self.lengths, advantages, self.settings.max_length, factors)
 
     def _gradients(self, weights: StepWeights) -> PromptGradients:
         advantages = self.advantages[weights.method.advantage or self.settings.advantage]

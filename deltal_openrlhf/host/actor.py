@@ -3,7 +3,9 @@
 from typing import Any
 
 from openrlhf.trainer.ray import ppo_actor
+from openrlhf.utils import get_tokenizer
 from openrlhf.utils.logging_utils import init_logger
+from torch import Tensor
 
 from deltal_openrlhf import backends
 from deltal_openrlhf.host import finished
@@ -12,6 +14,7 @@ from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.saved_run import saved_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import DeltaLStrategy
+from deltal_openrlhf.host.token_energies import Scored, WithSquares
 from deltal_openrlhf.host.trainer import DeltaLActorTrainer
 
 logger = init_logger(__name__)
@@ -27,7 +30,18 @@ class DeltaLPolicyModelActor(ppo_actor.PolicyModelActor.__ray_metadata__.modifie
         max_steps -= steps_without_the_actor(strategy.args, strategy.steps_of_rollout)
         with rebound(ppo_actor, "ActorPPOTrainer", DeltaLActorTrainer):
             super().init_model_from_pretrained(strategy, pretrain, max_steps, *args, **kwargs)
+        if getattr(self.actor, "is_vlm", False):
+            # The host keeps the tokenizer alone, and exports a model without what reads its images.
+            self.tokenizer = get_tokenizer(pretrain, None, "left", strategy)
         logger.info(f"rank {strategy.get_rank()}: {self.trainer.settings.describe()}")
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor | Scored:
+        if not self.trainer.settings.needs_energies:
+            return super().forward(*args, **kwargs)
+        actor = WithSquares(self.actor)
+        with rebound(self, "actor", actor):
+            log_probs = super().forward(*args, **kwargs)
+        return Scored(log_probs, actor.energies)
 
     def loss_signature(self) -> str:
         """What the driver compares across ranks before the first rollout."""

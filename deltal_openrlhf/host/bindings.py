@@ -13,9 +13,10 @@ What a run binds, in the driver only, and until the run ends:
     openrlhf.trainer.ray.create_vllm_engines          -> engines that raise when there is no reward (reward.py)
     argparse.ArgumentParser.parse_args                -> adds our flags to the host's parser, checks all flags
 
-The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator, the halves of the async controller and
-what draws the prompts are bound while they are built or run (actor.py, trainer.py, controller.py, data_order.py). Without a GPU, the
-trainer's engines and their process group are bound while it sends them weights (weight_buckets.py).
+The Ray actors unpickle our classes by reference; inside them the trainer, its window iterator, the halves of the async controller, the
+experience maker and what draws the prompts are bound while they are built or run (actor.py, trainer.py, controller.py, data_order.py).
+Where a baseline needs the probabilities' squares, a forward pass computes them in place of entropies (token_energies.py). Without a GPU,
+the trainer's engines and their process group are bound while it sends them weights (weight_buckets.py).
 In every process two functions of transformers are bound that decide on and run the Python of a model (remote_code.py).
 """
 
@@ -137,6 +138,17 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ppo_utils.kl_controller:AdaptiveKLController.__init__": "self, init_kl_coef, target, horizon",
     # What planned_steps.py counts.
     "openrlhf.trainer.ppo_trainer:RemoteExperienceMaker.split_rollout_samples": "self, rollout_samples",
+    # What experience_maker.py extends.
+    "openrlhf.trainer.ppo_trainer:RemoteExperienceMaker.__init__": "self, actor_model_group, critic_model_group, reward_model_group, "
+    "initial_model_group, kl_controller, strategy, tokenizer, kwargs",
+    "openrlhf.trainer.ppo_trainer:RemoteExperienceMaker.compute_advantages_and_returns": "self, experiences",
+    "openrlhf.trainer.ppo_trainer:RemoteExperienceMaker._flatten_results": "self, refs, duplicate_factor",
+    # What token_energies.py uses.
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.forward": "self, sequences, action_mask, attention_mask, packed_seq_lens, "
+    "mm_train_inputs_list",
+    "openrlhf.models.actor:Actor.forward": "self, sequences, action_mask, attention_mask, return_output, allgather_logits, "
+    "return_logprobs, ring_attn_group, packed_seq_lens, return_entropy, mm_inputs",
+    "openrlhf.models.actor:compute_entropy": "logits",
     "openrlhf.trainer.ppo_trainer:balance_experiences": "experiences, args",
     "openrlhf.trainer.ray.launcher:RayActorGroup.async_run_method_batch": "self, method_name, kwargs",
     # What stop.py, stoppable.py and process.py ask of the host, and of Ray, which it pins.

@@ -1,7 +1,7 @@
 """The host's single controller (sync and async), extended with what only the controller can see.
 
-- It sees whole rollout batches before they are cut into micro batches and spread over ranks. So it computes the means of the scopes rollout
-  and group, and stops the run on a missing reward. (The host swallows the exception of a reward function.)
+- It sees whole rollout batches before they are cut into micro batches and spread over ranks. So it stops the
+  run on a missing reward (the host swallows the exception of a reward function), and experience_maker.py computes the scope means.
 - It sees the status of every PPO step and every evaluation, and writes each as one JSON line. On request it saves the responses too.
 - It sees checkpoint states: a run resumes only with the loss it was saved with.
 - The driver tells it when the run has to stop (stoppable.py).
@@ -15,7 +15,6 @@ from typing import Any
 import ray
 import torch
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
-from openrlhf.trainer.ppo_utils import experience_maker
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.utils.logging_utils import init_logger
 from transformers import PreTrainedTokenizerBase
@@ -26,17 +25,17 @@ from deltal_openrlhf.host.async_evaluation import EvaluationMixin
 from deltal_openrlhf.host.data_order import data_order_bound, used_prompts
 from deltal_openrlhf.host.data_sets import data_sets_bound
 from deltal_openrlhf.host.eval_metrics import compute_eval_metrics
-from deltal_openrlhf.host.length_penalties import apply_length_penalties
+from deltal_openrlhf.host.experience_maker import DeltaLExperienceMaker
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.planned_steps import planned_steps, rollout_prompts
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.resume import check_resumed_loss
 from deltal_openrlhf.host.rollout_files import RolloutFiles
+from deltal_openrlhf.host.scope_means import trained_lengths
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.stop import Attention, StopAsked
 from deltal_openrlhf.host.stoppable import TOLD_WITHIN, StoppableMixin, told_within
 from deltal_openrlhf.host.trained import Trained
-from deltal_openrlhf.host.trainer import SCOPE_MEAN_KEY, trained_lengths
 from deltal_openrlhf.host.wandb_logger import DeltaLWandbLogger
 from deltal_openrlhf.runs.metrics_file import EVALS, SILENT_STEPS, MetricsFile, silence
 
@@ -56,7 +55,10 @@ class ControllerMixin(StoppableMixin):
         return Trained()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with rebound(ppo_trainer, "WandbLogger", DeltaLWandbLogger):
+        with (
+            rebound(ppo_trainer, "WandbLogger", DeltaLWandbLogger),
+            rebound(ppo_trainer, "RemoteExperienceMaker", DeltaLExperienceMaker),
+        ):
             super().__init__(*args, **kwargs)
 
     def init_checkpoint_states(self) -> dict:
@@ -117,10 +119,8 @@ class ControllerMixin(StoppableMixin):
                 f"a rollout of {len(rollout_samples)} responses is not a multiple of --train.batch_size {self.args.train.batch_size}; the "
                 "critic's trainer is the host's and would shift all its later optimizer steps"
             )
-        attach_scope_means(rollout_samples, self.settings, self.args.rollout.n_samples_per_prompt)
         logs = extra_logs.take_uneven(rollout_samples)
-        with rebound(experience_maker, "apply_length_penalties", apply_length_penalties):
-            status, global_step = super().train_step(rollout_samples, global_step)
+        status, global_step = super().train_step(rollout_samples, global_step)
         self.trained.add(status)
         status.update(logs)
         if "deltal/weight_sum_x_M" not in status and global_step - 1 > self.args.critic.freezing_steps:
@@ -227,22 +227,6 @@ class DeltaLControllerAsync(ppo_trainer_async.PPOTrainerAsync.__ray_metadata__.m
             super().__init__(pretrain, strategy, *args, **kwargs)
         if strategy.args.eval.dataset and strategy.args.eval.steps != float("inf"):
             ray.get(self.trainer_actor.prepare_evaluation.remote(**kwargs))
-
-
-def attach_scope_means(rollout_samples: Sequence[Experience], settings: LossSettings, group_size: int) -> None:
-    """Attach to every response of a whole rollout batch the mean of w over its scope (rollout and group only).
-
-    rollout_samples: single-response Experiences. The group_size responses to a prompt follow one another, as the host makes them.
-    """
-    lengths = torch.cat([trained_lengths(s.action_mask, s.truncated, settings) for s in rollout_samples])
-    means = settings.aggregation.scope_means(lengths, torch.arange(len(lengths)) // group_size)
-    if means is None:
-        return
-    groups = [rollout_samples[i : i + group_size] for i in range(0, len(rollout_samples), group_size)]
-    if settings.scope == "group" and any(len({sample.prompts[0] for sample in group}) > 1 for group in groups):
-        raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
-    for sample, mean in zip(rollout_samples, means, strict=True):
-        sample.info[SCOPE_MEAN_KEY] = mean.reshape(1)
 
 
 def check_whole_rollouts(args: Arguments, num_prompts: int) -> None:

@@ -43,6 +43,7 @@ FEATURES = (
     Feature("k3 KL loss", EXACT, GRADIENT_TEST, "--algo.kl.use_loss"),
     Feature("entropy term", EXACT, GRADIENT_TEST, "--actor.entropy_coef"),
     Feature("dual clip", EXACT, GRADIENT_TEST, "--actor.dual_clip"),
+    Feature("GSPO, with the other modes", EXACT, GRADIENT_TEST, "--actor.policy_loss_type gspo"),
     Feature("importance-sampling correction", EXACT, GRADIENT_TEST, "--algo.advantage.is_correction_level"),
     Feature("LoRA", EXACT, GRADIENT_TEST, "--ds.lora.rank"),
     Feature("EMA", EXACT, GRADIENT_TEST, "--train.enable_ema"),
@@ -73,10 +74,9 @@ FEATURES = (
         lambda args: args.ds.deepcompile,
     ),
     Feature(
-        "GSPO",
+        "GSPO, with OpenRLHF's own modes",
         UNTOUCHED,
-        "with --loss_agg token-mean or seq-mean-token-mean it is the host's own sequence mean; refused with deltal and "
-        "seq-mean-token-sum-norm, since it has one ratio per sequence",
+        "the host takes the mean over responses whatever --loss_agg says, token-mean too",
         "--actor.policy_loss_type gspo",
     ),
     Feature(

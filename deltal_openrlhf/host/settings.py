@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from deltal_openrlhf import __version__
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.modes import MODES, SCOPES, check_alpha, check_max_length
+from deltal_openrlhf.modes import MODES, MODES_WITH_M, SCOPES, check_alpha, check_max_length
 
 if TYPE_CHECKING:
     from deltal_openrlhf.aggregation import Aggregation
 
 HOST_MODES = ("token-mean", "seq-mean-token-mean")
-ADDED_LATER = {"sgd": False}
+BASELINES = {"opo": ("dr_grpo", "group_norm"), "otb": ("dr_grpo",)}
+"""Each with the host's estimators, which subtract the mean reward of the prompt's responses, whose mean it may replace."""
+ADDED_LATER = {"sgd": False, "baseline": None}
 """Fields that older checkpoints do not have, with what those were trained with."""
 DEFAULT_ALPHA = 0.75
 
@@ -30,9 +32,10 @@ class LossSettings:
     mode: one of modes.MODES.
     alpha: exponent of `deltal`, None in the other modes.
     scope: over what `deltal` normalises (modes.SCOPES), None in the other modes.
-    max_length: M in tokens. The host's own two modes do not use it; it scales the logged sum of weights there.
+    max_length: M in tokens. Modes other than modes.MODES_WITH_M do not use it; it scales the logged sum of weights there.
     overlong_filtering: responses cut off by the length limit take no part in the policy loss.
     sgd: plain SGD in place of the host's optimizer.
+    baseline: one of BASELINES, what is subtracted from the rewards in place of the host's mean; None is the host's.
     """
 
     mode: str
@@ -41,6 +44,7 @@ class LossSettings:
     max_length: float
     overlong_filtering: bool
     sgd: bool = False
+    baseline: str | None = None
 
     @classmethod
     def from_args(cls, args: Arguments) -> "LossSettings":
@@ -48,15 +52,13 @@ class LossSettings:
         mode, given = args.actor.loss_agg_mode, args.deltal
         if mode not in MODES:
             raise ValueError(f"--loss_agg is {mode!r}, allowed are {', '.join(MODES)}")
-        if args.actor.policy_loss_type == "gspo":
-            # The host forces its sequence mean there, whatever the mode says.
-            if mode not in HOST_MODES:
-                raise ValueError(
-                    f"--actor.policy_loss_type gspo does not go with --loss_agg {mode}: GSPO's ratio is one per sequence and its loss "
-                    f"is the sequence mean; allowed are {', '.join(HOST_MODES)}, or --actor.policy_loss_type ppo"
-                )
-            mode = "seq-mean-token-mean"
+        if args.actor.policy_loss_type == "gspo" and mode in HOST_MODES:
+            mode = "seq-mean-token-mean"  # which the host takes there, whatever the flag says
         _check_flags_fit(args, mode)
+        if mode == "balanced":
+            _check_one_advantage(args, "--loss_agg balanced")
+        if given.baseline is not None:
+            _check_baseline(args, given.baseline)
         scope = alpha = None
         if mode == "deltal":
             scope = given.scope or "step"
@@ -76,6 +78,7 @@ class LossSettings:
             max_length=_flag("--deltal.max_length", check_max_length, longest),
             overlong_filtering=bool(given.overlong_filtering),
             sgd=_sgd(args),
+            baseline=given.baseline,
         )
 
     @property
@@ -86,6 +89,11 @@ class LossSettings:
         return Aggregation(self.mode, alpha=self.alpha, scope=self.scope, max_length=self.max_length)
 
     @property
+    def needs_energies(self) -> bool:
+        """Whether the policy's workers have to report token_energies.py's numbers."""
+        return self.baseline == "otb"
+
+    @property
     def weighted(self) -> bool:
         """Whether this package's weights make the loss. Otherwise the host's own aggregation runs untouched."""
         return self.mode not in HOST_MODES or self.overlong_filtering
@@ -94,11 +102,12 @@ class LossSettings:
         """One line for logs: "∆L is active: alpha 0.75, scope step, M 1024"."""
         if self.mode == "deltal":
             line = f"∆L is active: alpha {self.alpha:g}, scope {self.scope}, M {self.max_length:g}"
-        elif self.mode in HOST_MODES:
-            line = f"loss aggregation {self.mode}" + ("" if self.weighted else ", OpenRLHF's own")
-        else:
+        elif self.mode in MODES_WITH_M:
             line = f"loss aggregation {self.mode}, M {self.max_length:g}"
+        else:
+            line = f"loss aggregation {self.mode}" + ("" if self.weighted else ", OpenRLHF's own")
         line += ", responses cut off by the length limit are filtered" if self.overlong_filtering else ""
+        line += f", baseline {self.baseline}" if self.baseline else ""
         return line + (", plain SGD" if self.sgd else "")
 
     def to_dict(self) -> dict:
@@ -115,18 +124,17 @@ class LossSettings:
             # Saved without this package, so with one of the host's own modes, but not known which.
             return [] if not self.weighted else ["mode: not saved with the checkpoint, now " + self.mode]
         now, saved = self.to_dict(), ADDED_LATER | saved
-        # The host's two modes do not depend on M.
-        keys = [k for k in now if not (k == "max_length" and self.mode in HOST_MODES)]
+        keys = [k for k in now if k != "max_length" or self.mode in MODES_WITH_M]
         return [f"{k}: saved {saved.get(k)}, now {now[k]}" for k in keys if saved.get(k) != now[k]]
 
 
 def _check_flags_fit(args: Arguments, mode: str) -> None:
     """Raise OtherMode for all flags that only other modes have."""
-    given, of_m = args.deltal, [known for known in MODES if known not in HOST_MODES]
+    given = args.deltal
     flags = (
         ("--alpha", given.alpha, ["deltal"]),
         ("--deltal.scope", given.scope, ["deltal"]),
-        ("--deltal.max_length", given.max_length, of_m),
+        ("--deltal.max_length", given.max_length, MODES_WITH_M),
     )
     unfit = [(flag, value, modes) for flag, value, modes in flags if value is not None and mode not in modes]
     if not unfit:
@@ -139,6 +147,33 @@ def _check_flags_fit(args: Arguments, mode: str) -> None:
     else:
         message += "; ".join(f"{flag} is allowed with {' and '.join(modes)} only" for flag, _, modes in unfit)
     raise OtherMode(message)
+
+
+def _check_one_advantage(args: Arguments, asking: str) -> None:
+    """Raise ValueError if the tokens of a response may have different advantages. asking: the flag that needs one for a response."""
+    if args.algo.advantage.estimator == "gae":
+        raise ValueError(
+            f"--algo.advantage.estimator is gae, which gives each token an advantage; allowed with {asking} is any without a critic"
+        )
+    if args.algo.kl.init_coef and not args.algo.kl.use_loss:
+        raise ValueError(
+            f"--algo.kl.init_coef is {args.algo.kl.init_coef:g}, which changes the reward of each token; allowed with {asking} is 0, or "
+            "--algo.kl.use_loss"
+        )
+
+
+def _check_baseline(args: Arguments, baseline: str) -> None:
+    """Raise ValueError unless the host subtracts the mean of the prompt's rewards, and nothing else: the baseline takes its place."""
+    flag, estimator = f"--deltal.baseline {baseline}", args.algo.advantage.estimator
+    if estimator not in (allowed := BASELINES[baseline]):
+        raise ValueError(
+            f"--algo.advantage.estimator is {estimator}, allowed with {flag} is {' or '.join(allowed)}, whose mean it replaces"
+        )
+    _check_one_advantage(args, flag)
+    if baseline == "otb" and args.actor.loss_agg_mode == "balanced":
+        raise ValueError(
+            "--deltal.baseline is otb, which gives each token an advantage; --loss_agg balanced needs one for a response"
+        )
 
 
 def longest_response(args: Arguments) -> int:

@@ -26,6 +26,7 @@ from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.metrics import make_averageable
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
+from deltal_openrlhf.host.scope_means import SCOPE_MEAN_KEY, trained_lengths
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import DeltaLStrategy, StepContext
 from deltal_openrlhf.host.weight_buckets import BucketedTrainer
@@ -33,18 +34,8 @@ from deltal_openrlhf.statistics.seeds import seed_of
 
 logger = init_logger(__name__)
 
-# Per-response value that the driver sends along in Experience.info for the scopes rollout and group.
-SCOPE_MEAN_KEY = "deltal_scope_mean"
 # The host divides metrics by counts; a micro batch without responses or tokens counts this much instead of 0.
 NO_COUNT = 1e-9
-
-
-def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: LossSettings) -> Tensor:
-    """L_i in tokens, [num_responses]. Holes of multi-turn masks do not count, and a filtered response has 0."""
-    lengths = action_mask.sum(-1)
-    if settings.overlong_filtering and truncated is not None:
-        lengths = torch.where(truncated.to(lengths.device).bool(), torch.zeros_like(lengths), lengths)
-    return lengths
 
 
 def check_every_rank_has_responses(number: int, group: dist.ProcessGroup | None = None) -> None:

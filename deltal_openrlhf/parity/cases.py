@@ -38,6 +38,7 @@ class Case:
     filtering: bool = False
     kl: bool = False
     entropy: bool = False
+    gspo: bool = False
     dual_clip: float | None = None
     correction: str = "off"
     lora: bool = False

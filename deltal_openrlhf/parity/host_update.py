@@ -10,9 +10,10 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from torch import Tensor
 
 from deltal_openrlhf.host.collectives import everyones
-from deltal_openrlhf.host.controller import attach_scope_means
+from deltal_openrlhf.host.scope_means import attach_scope_means
 from deltal_openrlhf.host.strategy import DeltaLStrategy
 from deltal_openrlhf.host.trainer import DeltaLActorTrainer
+from deltal_openrlhf.modes import MODES_WITH_M
 from deltal_openrlhf.parity.cases import (
     BIG_M,
     GROUP_SIZE,
@@ -159,10 +160,11 @@ def arguments(case: Case) -> SimpleNamespace:
         deltal=space(
             alpha=case.alpha,
             scope=case.scope,
-            max_length=BIG_M if case.mode in ("deltal", "seq-mean-token-sum-norm") else None,
+            max_length=BIG_M if case.mode in MODES_WITH_M else None,
             overlong_filtering=case.filtering,
             allow_changed_loss=False,
             sgd=False,
+            baseline=None,
             resumed=None,
             start="",
         ),
@@ -205,7 +207,7 @@ def arguments(case: Case) -> SimpleNamespace:
             eps_clip_low_high=(0.2, 0.2),
             dual_clip=case.dual_clip,
             loss_agg_mode=case.mode,
-            policy_loss_type="ppo",
+            policy_loss_type="gspo" if case.gspo else "ppo",
             aux_loss_coef=0,
             entropy_coef=0.05 if case.entropy else None,
         ),
@@ -227,6 +229,7 @@ def _experience(number: int, row: dict, case: Case) -> Experience:
         truncated=torch.tensor([row["truncated"]]),
         prompts=[f"prompt {number // GROUP_SIZE}"],
         labels=[str(number)],
+        index=[number],
         info={"reward": torch.tensor([row["advantage"]])},
     )
 

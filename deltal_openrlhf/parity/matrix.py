@@ -14,6 +14,16 @@ LOSSES: tuple[dict[str, Any], ...] = (
     {"mode": "deltal", "scope": "group", "steps": 2},
 )
 FEATURES: tuple[dict[str, Any], ...] = (
+    *(
+        {"mode": mode, "dynamic": dynamic, "steps": 2, "filtering": filtering}
+        for mode in ("prompt-mean", "balanced")
+        for dynamic, filtering in ((False, False), (True, True))
+    ),
+    *(
+        {"mode": mode, "gspo": True, "dynamic": dynamic}
+        for mode in ("deltal", "seq-mean-token-sum-norm")
+        for dynamic in (False, True)
+    ),
     {"kl": True},
     {"entropy": True},
     {"dual_clip": 3.0},

@@ -2,6 +2,8 @@
 aggregation.py.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from deltal_openrlhf.parity.cases import BIG_M, GROUP_SIZE, Case, learning_rate, make_batch, make_model
@@ -65,6 +67,10 @@ def reference_weights(case: Case, batch: list[dict], members: list[int]) -> dict
             weights[i] = 1 / (len(valid) * length(i))
         elif case.mode == "seq-mean-token-sum-norm":
             weights[i] = 1 / (len(valid) * BIG_M)
+        elif case.mode in ("prompt-mean", "balanced"):
+            weights[i] = (
+                _of_the_rollout(case, batch, length, i) * sum(map(bool, map(length, range(len(batch))))) / len(valid)
+            )
         else:
             scope = {
                 "step": members,
@@ -76,6 +82,17 @@ def reference_weights(case: Case, batch: list[dict], members: list[int]) -> dict
     return weights
 
 
+def _of_the_rollout(case: Case, batch: list[dict], length: Callable[[int], int], i: int) -> float:
+    """A response's share of the mean over prompts of their token means; `balanced` takes one for each sign, weighted by its responses."""
+    responses = [j for j in range(len(batch)) if length(j) > 0]
+    prompts = {j // GROUP_SIZE for j in responses}
+    prompt = [j for j in responses if j // GROUP_SIZE == i // GROUP_SIZE]
+    part = prompt
+    if case.mode == "balanced":
+        part = [j for j in prompt if (batch[j]["advantage"] > 0) == (batch[i]["advantage"] > 0)]
+    return len(part) / len(prompt) / sum(map(length, part)) / len(prompts)
+
+
 def reference_loss(case: Case, model: torch.nn.Module, row: dict, x: float, tokens: int) -> torch.Tensor:
     """What one response adds to the loss of its optimizer step. The host averages KL and entropy over all tokens of the step."""
     logits = model(row["ids"][None]).logits[0, :-1]
@@ -84,10 +101,12 @@ def reference_loss(case: Case, model: torch.nn.Module, row: dict, x: float, toke
     chosen = log_probs.gather(-1, row["ids"][1:][taken, None]).squeeze(-1)
     old, base, rollout, advantage = row["old"][taken], row["base"][taken], row["rollout"][taken], row["advantage"]
 
-    ratio = (chosen - old).exp()
+    ratio = (chosen - old).mean().exp() if case.gspo else (chosen - old).exp()
     gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
     if case.dual_clip is not None and advantage < 0:
         gain = gain.clamp(min=case.dual_clip * advantage)
+    if case.gspo:
+        gain = gain.expand(len(chosen))
     if case.correction != "off":
         mismatch = (old - rollout).exp()
         gate = (old - rollout).mean().exp() if case.correction == "seq" else mismatch

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from deltal_openrlhf import backends
 from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
-from deltal_openrlhf.host.settings import DEFAULT_ALPHA
+from deltal_openrlhf.host.settings import BASELINES, DEFAULT_ALPHA
 from deltal_openrlhf.modes import MODES, SCOPES, mode
 from deltal_openrlhf.runs.command import Paragraphs, flags_of, with_nearest_flag
 from deltal_openrlhf.runs.redaction import redacted
@@ -83,7 +83,8 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="short for --actor.loss_agg_mode. token-mean (DAPO norm, OpenRLHF's default) and seq-mean-token-mean (GRPO norm) are "
         "OpenRLHF's own. seq-mean-token-sum-norm (Dr. GRPO norm) divides by the number of responses and M. deltal weights response i "
-        "by (1/M) L_i^-alpha / sum_j L_j^-alpha",
+        "by (1/M) L_i^-alpha / sum_j L_j^-alpha. prompt-mean (ScaleRL) is the token mean of each prompt, averaged over prompts. balanced "
+        "(Balanced Aggregation) takes it over responses of positive and over those of negative advantage, by their numbers",
     )
     group.add_argument(
         "--alpha",
@@ -117,6 +118,13 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train with plain SGD at --actor.adam.lr, without momentum or weight decay, in place of --actor.optim. It is meant for "
         "comparisons, because Adam hides the scale of the gradient",
+    )
+    group.add_argument(
+        "--deltal.baseline",
+        choices=BASELINES,
+        help="what is subtracted from the reward in place of the mean over the prompt's responses. opo takes their mean weighted by length "
+        "(arXiv 2505.23585); --algo.advantage.estimator has to be dr_grpo, the paper's, or group_norm. otb takes for each token the mean "
+        "weighted by the squared logit gradients up to there (arXiv 2602.07078); the estimator has to be dr_grpo",
     )
     group.add_argument(
         "--deltal.allow_changed_loss",

@@ -13,7 +13,7 @@ EVERYTHING: dict[str, Any] = {"kl": True, "entropy": True, "dual_clip": 3.0}
 TP2_SP = Layout(tensor=2, sequence_parallel=True)
 ONE = [
     ShardedCase(),
-    ShardedCase(model="llama", tied=True, packed=True, recompute=True),
+    ShardedCase(model="llama", tied=True, packed=True, recompute=True, loss=Case(gspo=True)),
     ShardedCase(model="qwen3_moe", packed=True),
     ShardedCase(wrong="scale"),
     ShardedCase(wrong="micro-batch"),
@@ -25,13 +25,20 @@ TWO = [
     ShardedCase(TP2_SP, packed=True, loss=Case(mode="seq-mean-token-sum-norm", micro=5)),
     ShardedCase(Layout(pipeline=2), loss=Case(mode="seq-mean-token-mean", micro=3, holes=True)),
     ShardedCase(Layout(pipeline=2), packed=True, max_tokens=60, tied=True, loss=Case(micro=3, scope="rollout")),
-    ShardedCase(Layout(pipeline=2, virtual_pipeline=2), packed=True, model="qwen3"),
+    ShardedCase(
+        Layout(pipeline=2, virtual_pipeline=2),
+        packed=True,
+        model="qwen3",
+        loss=Case(mode="prompt-mean", filtering=True),
+    ),
     ShardedCase(
         Layout(pipeline=2, virtual_pipeline=2), tied=True, loss=Case(micro=3, correction="token", **EVERYTHING)
     ),
     ShardedCase(data_parallel=2, loss=Case(micro=3, scope="group", correction="token", **EVERYTHING)),
-    ShardedCase(data_parallel=2, packed=True, max_tokens=50, model="qwen3", loss=Case(micro=3, filtering=True)),
-    ShardedCase(Layout(context=2), loss=Case(micro=3, alpha=1.0)),
+    ShardedCase(
+        data_parallel=2, packed=True, max_tokens=50, model="qwen3", loss=Case(mode="balanced", micro=3, filtering=True)
+    ),
+    ShardedCase(Layout(context=2), loss=Case(micro=3, alpha=1.0, gspo=True)),
     ShardedCase(
         Layout(context=2), packed=True, loss=Case(mode="seq-mean-token-mean", micro=3, correction="seq", **EVERYTHING)
     ),

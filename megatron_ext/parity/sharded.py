@@ -11,7 +11,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
-from deltal_openrlhf.host.controller import attach_scope_means
+from deltal_openrlhf.host.scope_means import attach_scope_means
 from deltal_openrlhf.parity.cases import GROUP_SIZE
 from deltal_openrlhf.parity.host_update import arguments, experiences, normalised_by_micro_batch
 from megatron_ext.engine import Engine, OptimizerSettings

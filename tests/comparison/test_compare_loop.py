@@ -72,7 +72,7 @@ def _train_both(rank: int, cases: list) -> list[dict]:
 def _differences(case: Case, max_norm: float, silent: int) -> dict:
     """silent: rollouts at the beginning whose advantages are 0."""
     from deltal_openrlhf.comparison.updates import PolicyUpdater
-    from deltal_openrlhf.host.controller import attach_scope_means
+    from deltal_openrlhf.host.scope_means import attach_scope_means
     from deltal_openrlhf.parity import host_update
     from deltal_openrlhf.parity.cases import GROUP_SIZE, make_batch, make_model
 

@@ -11,7 +11,6 @@ from deltal_openrlhf.diagnostics.methods import (
     REFERENCE,
     StepWeights,
     all_methods,
-    balanced_factors,
     lambda_factors,
 )
 from deltal_openrlhf.diagnostics.partitions import Partitions
@@ -65,6 +64,8 @@ def by_hand(method, lengths, advantages_of_step, rollout):
         z = (lengths - lengths.mean(axis=1, keepdims=True)) / lengths.std(axis=1, keepdims=True)
         exp = np.exp((1 + z / 9) ** method.length_preference)
         return n * exp / exp.sum(axis=1, keepdims=True) / lengths.sum()
+    if method.key == "prompt-mean":
+        return np.broadcast_to(1 / lengths.sum(axis=1, keepdims=True) / len(lengths), lengths.shape)
     weights = np.zeros(lengths.shape)  # balanced aggregation
     for p, row in enumerate(advantages_of_step):
         for sign in (1, -1):
@@ -83,9 +84,7 @@ def test_weights_of_a_step_are_its_scale_times_the_profile(key):
     factors = None
     if method.mode == "lambda-grpo":
         factors = lambda_factors(lengths, method.length_preference)
-    elif method.mode == "balanced-aggregation":
-        factors = balanced_factors(lengths, a, M)
-    weights = StepWeights(method, lengths, M, factors)
+    weights = StepWeights(method, lengths, a, M, factors)
     partitions = Partitions.draw(np.arange(prompts), 2, 3, prompts, rng).in_blocks(3)  # 6 of 8 batches, in 2 rollouts
     assert partitions.steps.shape == (3, 6, 2)
     scales, profile = weights.scales(partitions), weights.profile()
@@ -101,7 +100,7 @@ def test_a_response_without_tokens_has_no_weight():
     lengths = np.array([[3.0, 0.0], [0.0, 0.0], [5.0, 2.0], [4.0, 4.0]])
     partitions = Partitions(np.array([[[0, 1], [2, 3]], [[1, 1], [0, 2]]]), 4)
     for key in ("token-mean", "seq-mean-token-mean", REFERENCE, "deltal-1-step", "deltal-0.5-group", "deltal-1.5-step"):
-        weights = StepWeights(METHODS[key], lengths, M)
+        weights = StepWeights(METHODS[key], lengths, np.ones(lengths.shape), M)
         scales, profile = weights.scales(partitions), weights.profile()
         assert np.isfinite(profile).all() and not profile[lengths == 0].any()
         assert scales[1, 0] == 0
@@ -118,13 +117,10 @@ def test_factors_of_the_comparisons_by_hand():
     np.testing.assert_allclose(lambda_factors(np.full((1, 3), 7.0), 1.0), 1)
     long, short = lambda_factors(lengths, 1.0)[0], lambda_factors(lengths, -1.0)[0]
     assert long[2] > 1 > long[0] and short[0] > 1 > short[2]
-    # one prompt, two right (1 and 3 tokens), one wrong: 2/3 / 4 for each of the right, 1/3 / 2 for the wrong; times N M = 3 * 60
-    np.testing.assert_allclose(balanced_factors(lengths, np.array([[0.5, -1.0, 0.5]]), 60.0), [[30, 30, 30]])
-    np.testing.assert_allclose(balanced_factors(lengths, np.array([[1.0, -0.5, -0.5]]), 60.0), [[60, 24, 24]])
 
 
 def test_the_methods():
-    assert len(METHODS) == len(all_methods()) == 25
+    assert len(METHODS) == len(all_methods()) == 26
     deltal = [method for method in METHODS.values() if method.mode == "deltal"]
     assert {(m.alpha, m.scope) for m in deltal} == {
         (a, s) for a in (0.25, 0.5, 0.75, 1, 1.25, 1.5) for s in ("step", "rollout", "group")
@@ -139,8 +135,8 @@ def test_moments_and_leaving_out_against_loops(block):
     scores, lengths = rng.normal(size=(prompts, n, d)), rng.integers(1, 50, size=(prompts, n)).astype(float)
     a = rng.normal(size=(prompts, n))
     flat = scores.reshape(-1, d)
-    method = StepWeights(METHODS["deltal-1-rollout" if block == 2 else "deltal-1-step"], lengths, M)
-    reference = StepWeights(METHODS[REFERENCE], lengths, M)
+    method = StepWeights(METHODS["deltal-1-rollout" if block == 2 else "deltal-1-step"], lengths, a, M)
+    reference = StepWeights(METHODS[REFERENCE], lengths, a, M)
     part = reference.profile() * a
     partitions = Partitions.draw(np.arange(prompts), size, 2, prompts, rng).in_blocks(
         block

@@ -76,8 +76,25 @@ def test_defaults():
             "--alpha is 0.5, but --actor.policy_loss_type gspo is seq-mean-token-mean; it is allowed with --loss_agg deltal only",
         ),
         (
-            "--loss_agg deltal --actor.policy_loss_type gspo",
-            "--actor.policy_loss_type gspo does not go with --loss_agg deltal",
+            "--loss_agg balanced --algo.advantage.estimator gae",
+            "--algo.advantage.estimator is gae, which gives each token an advantage; allowed with --loss_agg balanced is any without",
+        ),
+        (
+            "--loss_agg balanced --algo.kl.init_coef 0.1 --algo.advantage.estimator rloo",
+            "--algo.kl.init_coef is 0.1, which changes the reward of each token; allowed with --loss_agg balanced is 0, or",
+        ),
+        ("--loss_agg prompt-mean --deltal.max_length 9", "--deltal.max_length is 9.0, but --loss_agg is prompt-mean"),
+        (
+            "--deltal.baseline opo --algo.advantage.estimator rloo",
+            "--algo.advantage.estimator is rloo, allowed with --deltal.baseline opo is dr_grpo or group_norm, whose mean it replaces",
+        ),
+        (
+            "--deltal.baseline otb --algo.advantage.estimator dr_grpo --algo.kl.init_coef 0 --loss_agg balanced",
+            "--deltal.baseline is otb, which gives each token an advantage; --loss_agg balanced needs one for a response",
+        ),
+        (
+            "--deltal.baseline opo --algo.advantage.estimator dr_grpo --algo.kl.init_coef 0.1",
+            "--algo.kl.init_coef is 0.1, which changes the reward of each token; allowed with --deltal.baseline opo is 0",
         ),
         ("--loss_agg deltal --ds.tensor_parallel_size 2", "--ds.tensor_parallel_size (tensor parallel (AutoTP))"),
         ("--loss_agg deltal --ds.ring_attn_size 2", "--ds.ring_attn_size (ring attention)"),
@@ -134,21 +151,19 @@ def test_the_hosts_own_loss_keeps_every_feature_of_the_host():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_gspo_is_the_hosts_own_sequence_mean_or_refused(mode):
+def test_gspo_takes_every_mode_but_the_hosts_own_which_are_its_sequence_mean(mode):
     """As docs/reference/features.md says."""
-    args = host_arguments(*SIZES, "--actor.policy_loss_type", "gspo", "--loss_agg", mode)
-    (feature,) = (feature for feature in FEATURES if feature.name == "GSPO")
-    assert (feature.status, feature.flag) == (UNTOUCHED, "--actor.policy_loss_type gspo")
-    accepted, _, refused = feature.why.partition("; refused with ")
-    if mode in HOST_MODES:
-        assert mode in accepted
-        assert LossSettings.from_args(args).mode == "seq-mean-token-mean"
-        assert not LossSettings.from_args(args).weighted
-        check_features(args, LossSettings.from_args(args))
-    else:
-        assert mode in refused
-        with pytest.raises(ValueError, match=f"--actor.policy_loss_type gspo does not go with --loss_agg {mode}"):
-            LossSettings.from_args(args)
+    flags = f"--actor.policy_loss_type gspo --loss_agg {mode} --algo.kl.init_coef 0 --algo.advantage.estimator rloo"
+    args = host_arguments(*SIZES, *flags.split())
+    settings = LossSettings.from_args(args)
+    check_features(args, settings)
+    assert (settings.mode, settings.weighted) == (
+        ("seq-mean-token-mean", False) if mode in HOST_MODES else (mode, True)
+    )
+    untouched, exact = (f for f in FEATURES if f.flag == "--actor.policy_loss_type gspo")
+    if untouched.status != UNTOUCHED:
+        untouched, exact = exact, untouched
+    assert (untouched.status, exact.status) == (UNTOUCHED, EXACT)
 
 
 def test_every_exact_feature_names_a_test_that_exists_and_the_doc_has_the_table():

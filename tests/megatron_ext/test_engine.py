@@ -37,20 +37,21 @@ def make_batch():
 
 
 def reference_log_probs(path, micro_batches, temperature):
-    """transformers, one response at a time."""
+    """log p and the sum of all p^2 by transformers, one response at a time."""
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     outputs = []
     for sequences, mask in micro_batches:
-        out = torch.zeros(sequences.shape[0], sequences.shape[1] - 1)
+        out = torch.zeros(2, sequences.shape[0], sequences.shape[1] - 1)
         for i, taken in enumerate(mask.bool()):
             ids, columns = sequences[i, taken], taken.nonzero().flatten()
             if len(ids) > 1:
                 with torch.no_grad():
                     logits = model(ids[None]).logits[0, :-1] / temperature
-                out[i, columns[:-1]] = logits.log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
+                out[0, i, columns[:-1]] = logits.log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
+                out[1, i, columns[:-1]] = logits.softmax(-1).square().sum(-1)
         outputs.append(out)
     return outputs
 
@@ -71,9 +72,10 @@ def log_probs_of_all_layouts(folder):
         for tokens in (None, BUDGET):
             sizes = []
             with rebound(module, "model_inputs", recorded):
-                got = engine.log_probs(micro_batches, max_tokens=tokens)
-            off = max(a[b == 0].abs().max().item() for a, b in zip(got, wanted, strict=True) if (b == 0).any())
-            apart = max((a - b).abs().max().item() for a, b in zip(got, wanted, strict=True))
+                got = engine.log_probs(micro_batches, max_tokens=tokens, squares=tokens is not None)
+            pairs = [(a, b if tokens else b[0]) for a, b in zip(got, wanted, strict=True)]
+            off = max(a[b == 0].abs().max().item() for a, b in pairs if (b == 0).any())
+            apart = max((a - b).abs().max().item() for a, b in pairs)
             learns = any(p.requires_grad or p.grad is not None for _, p in engine.model.named_parameters())
             found[f"{name} {packed} {tokens}"] = [apart, off, max(sizes), len(sizes), learns]
     return found

@@ -66,6 +66,21 @@ def test_equals_log_softmax_of_all_logits(chunk_size, temperature, entropy, dtyp
     assert difference(values, expected(*inputs, temperature=temperature, entropy=entropy)) <= TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sums_of_squared_probabilities(temperature):
+    hidden, weight, labels, _ = make_inputs()
+    logprobs, squares = chunked_logprobs(
+        hidden, weight, labels, group=None, chunk_size=7, temperature=temperature, squares=True
+    )
+    wanted = torch.softmax(hidden.detach() @ weight.detach().t() / temperature, dim=-1).square().sum(-1)
+    assert difference([squares], [wanted]) <= TOLERANCE[torch.float64] and not squares.requires_grad
+    assert torch.equal(
+        logprobs, chunked_logprobs(hidden, weight, labels, group=None, chunk_size=7, temperature=temperature)[0]
+    )
+    with pytest.raises(ValueError, match="entropy and squares are both True"):
+        chunked_logprobs(hidden, weight, labels, group=None, chunk_size=7, entropy=True, squares=True)
+
+
 def test_another_temperature_is_another_result():
     inputs = make_inputs()
     values = chunked(*inputs, chunk_size=7, temperature=0.7, entropy=True)

@@ -24,6 +24,12 @@ LOSSES = [
     Case(scope="rollout", steps=2, world=2, zero=1, dynamic=True),
     Case(scope="group", steps=2, world=2, micro=2, zero=0),
     Case(scope="group", steps=2, world=1, zero=2, dynamic=True),
+    Case(mode="prompt-mean", steps=2, world=2, micro=2),
+    Case(mode="prompt-mean", steps=2, world=1, dynamic=True, filtering=True),
+    Case(mode="balanced", steps=2, world=1, micro=2, filtering=True),
+    Case(mode="balanced", steps=2, world=2, dynamic=True),
+    Case(gspo=True, world=2, micro=2, holes=True),
+    Case(gspo=True, mode="seq-mean-token-sum-norm", world=1, dynamic=True),
 ]
 FEATURES = [
     Case(world=1, micro=2, packing=True),

@@ -86,6 +86,10 @@ def simulated(world: World, prompts: int) -> Iterator[None]:
         return [refs[chosen]], refs[:chosen] + refs[chosen + 1 :]
 
     tokenizer = SimpleNamespace(decode=lambda tokens, **given: ["text"], pad_token_id=0)
+
+    def make_nothing(*args: Any) -> SimpleNamespace:
+        return SimpleNamespace(make_experience_batch=list)
+
     quiet = SimpleNamespace(append=lambda row: None, save_if_due=lambda samples, step: None)
     with ExitStack() as stack:
         # Both halves of an asynchronous run put theirs in its place, and in one process do not take it back in turn.
@@ -96,7 +100,8 @@ def simulated(world: World, prompts: int) -> Iterator[None]:
             (ppo_trainer, "blending_datasets", lambda *args, **given: rows),
             (ppo_trainer, "get_tokenizer", lambda *args, **given: tokenizer),
             (ppo_trainer_async, "get_tokenizer", lambda *args, **given: tokenizer),
-            (ppo_trainer, "RemoteExperienceMaker", lambda *args: SimpleNamespace(make_experience_batch=list)),
+            (ppo_trainer, "RemoteExperienceMaker", make_nothing),
+            (controller, "DeltaLExperienceMaker", make_nothing),
             (controller, "MetricsFile", lambda *args, **given: quiet),
             (controller, "RolloutFiles", lambda *args, **given: quiet),
             (controller.run_settings, "write", lambda *args: None),

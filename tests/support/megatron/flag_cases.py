@@ -90,7 +90,6 @@ REFUSED = {
     "--actor.aux_loss_coef 0.01": "--actor.aux_loss_coef is 0.01, but the model (qwen2) has no experts; allowed is 0",
     # Features without a flag of their own
     "--algo.advantage.estimator gae": "--algo.advantage.estimator gae (critic) does not go with --backend megatron: there is no value",
-    "--actor.policy_loss_type gspo --loss_agg deltal": "--actor.policy_loss_type gspo does not go with --loss_agg deltal",
     "--backend megatrom": "argument --backend: invalid choice: 'megatrom' (choose from 'deepspeed', 'megatron')",
     # Abbreviations
     "--megatron.tensor 2": "unrecognized arguments: --megatron.tensor 2",
@@ -154,6 +153,7 @@ ACCEPTED = {
     f"{CHUNK} 1": "tensor 1, pipeline 1, context 1, data parallel 8",
     "--actor.gradient_checkpointing_enable --train.max_epochs 2 --actor.dual_clip 3": "tensor 1, pipeline 1, context 1, data parallel 8",
     "--actor.policy_loss_type gspo": "tensor 1, pipeline 1, context 1, data parallel 8",
+    "--actor.policy_loss_type gspo --loss_agg deltal": "tensor 1, pipeline 1, context 1, data parallel 8",
     "--train.async_enable --train.partial_rollout_enable": "tensor 1, pipeline 1, context 1, data parallel 8",
     "--train.colocate_all --vllm.num_engines 8 --ds.enable_sleep --vllm.enable_sleep": "tensor 1, pipeline 1, context 1, data parallel 8",
     # The defaults said aloud

@@ -86,7 +86,7 @@ def fill(trainer, case, numbers=None, change=None):
     """A rollout for this rank's replica: the responses of these numbers, or its share of all."""
     import torch.distributed as dist
 
-    from deltal_openrlhf.host.controller import attach_scope_means
+    from deltal_openrlhf.host.scope_means import attach_scope_means
     from deltal_openrlhf.parity.cases import GROUP_SIZE
     from deltal_openrlhf.parity.host_update import experiences
 

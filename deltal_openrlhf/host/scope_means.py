@@ -1,0 +1,54 @@
+"""What the weights of a response depend on beyond its own optimizer step. The driver computes it and sends it along with the response."""
+
+from collections.abc import Sequence
+
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from torch import Tensor
+
+from deltal_openrlhf.host.settings import LossSettings
+
+# Per-response value in Experience.info.
+SCOPE_MEAN_KEY = "deltal_scope_mean"
+
+
+def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: LossSettings) -> Tensor:
+    """L_i in tokens, [num_responses]. Holes of multi-turn masks do not count, and a filtered response has 0."""
+    lengths = action_mask.sum(-1)
+    if settings.overlong_filtering and truncated is not None:
+        lengths = torch.where(truncated.to(lengths.device).bool(), torch.zeros_like(lengths), lengths)
+    return lengths
+
+
+def attach_scope_means(experiences: Sequence[Experience], settings: LossSettings, group_size: int) -> None:
+    """Attach to every response of a whole rollout batch its scope mean (Aggregation.scope_means), if the weights need one.
+
+    experiences: with advantages, of one or more responses each, in any order. The group_size responses to a prompt have successive numbers
+        in `index`, as the host gives them.
+
+    Raises RuntimeError if responses to different prompts have those numbers, or if `balanced` meets a response with advantages of both
+    signs.
+    """
+    if not settings.aggregation.spans_steps:
+        return
+    groups = torch.tensor([number for e in experiences for number in e.index]) // group_size
+    prompts = [prompt for e in experiences for prompt in e.prompts]
+    if len(set(zip(groups.tolist(), prompts, strict=True))) > len(groups.unique()):
+        raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
+    lengths = torch.cat([trained_lengths(e.action_mask, e.truncated, settings) for e in experiences])
+    signs = torch.cat([_signs(e) for e in experiences]) if settings.mode == "balanced" else None
+    means = settings.aggregation.scope_means(lengths, groups, signs)
+    assert means is not None
+    for experience, part in zip(experiences, means.split([len(e.index) for e in experiences]), strict=True):
+        experience.info[SCOPE_MEAN_KEY] = part
+
+
+def _signs(experience: Experience) -> Tensor:
+    """[num_responses], the sign of the advantage of a response's trained tokens; 0 without any."""
+    mask, signs = experience.action_mask.bool(), experience.advantages.sign()
+    lowest, highest = torch.where(mask, signs, 1).amin(-1), torch.where(mask, signs, -1).amax(-1)
+    if bool((lowest < highest).any()):
+        raise RuntimeError(
+            "the tokens of a response have advantages of different signs; --loss_agg balanced needs one for a response"
+        )
+    return torch.where(mask.any(-1), highest, 0)
