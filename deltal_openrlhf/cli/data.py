@@ -1,4 +1,4 @@
-"""`deltal data countdown|math|gsm8k|reasoning-gym`: train and eval files for OpenRLHF.
+"""`deltal data countdown|math|gsm8k|reasoning-gym|shapes`: train and eval files for OpenRLHF.
 
 Everything is read and checked before the first file is written, and all files get their names together.
 """
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deltal_openrlhf.data import countdown, gym_files, math_problems, report
+from deltal_openrlhf.data import countdown, gym_files, math_problems, report, shapes
 from deltal_openrlhf.data.countdown_files import countdown_files
 from deltal_openrlhf.data.math_problems import Problem, read_gsm8k, read_math
 from deltal_openrlhf.data.output import FORMATS, SKIPPED, Row, Written, write
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 def parser() -> OneLineParser:
     made = OneLineParser(
         prog="deltal data",
-        usage="deltal data countdown|math|gsm8k|reasoning-gym --out DIR [options]",
+        usage="deltal data countdown|math|gsm8k|reasoning-gym|shapes --out DIR [options]",
         description=DESCRIPTION,
         epilog="deltal data math --help shows the flags of a task.\n\n  deltal data countdown --out data/countdown",
     )
@@ -123,6 +123,19 @@ def parser() -> OneLineParser:
     task.add_argument("--config", nargs="+", action="extend", metavar="NAME=VALUE", help=fields)
     _add_numbers(task, train=4000, test=256)
     _add_common(task, source=False)
+
+    task = tasks.add_parser(
+        "shapes",
+        help="pictures, and the question how many shapes of a kind they show",
+        usage="deltal data shapes --out DIR [options]",
+        description=f"{DESCRIPTION} images holds the picture.",
+        epilog="  deltal data shapes --out data/shapes",
+    )
+    task.set_defaults(
+        files=_shapes_files, holdout=0, skip_bad=False, template="chat", demos=0, tokenizer=None, max_prompt_tokens=None
+    )
+    _add_numbers(task, train=4000, test=256)
+    _add_out(task)
     return made
 
 
@@ -138,15 +151,14 @@ def _add_holdout(task: argparse.ArgumentParser) -> None:
 
 
 def _add_common(task: argparse.ArgumentParser, source: bool = True) -> None:
-    """The flags that all tasks have. source: whether its problems are read from a source."""
-    task.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    """The flags that all tasks of text have. source: whether its problems are read from a source."""
+    _add_out(task)
     task.add_argument(
         "--template", choices=("base", "chat"), default="base", help="base (default): text for a base model; chat: messages, "
         "for --data.apply_chat_template"
     )  # fmt: skip
     demos = "put N worked examples in front of each question, train problems that then stand in no file (default 0)"
     task.add_argument("--demos", type=_count, default=0, metavar="N", help=demos)
-    task.add_argument("--format", choices=FORMATS, default="jsonl", help="format of every file (default jsonl)")
     task.add_argument("--tokenizer", metavar="NAME_OR_FOLDER", help="count the tokens of prompts with this tokenizer")
     if source:
         task.add_argument(
@@ -155,6 +167,11 @@ def _add_common(task: argparse.ArgumentParser, source: bool = True) -> None:
         )  # fmt: skip
     limit = "leave longer prompts out of every file, and say how many"
     task.add_argument("--max_prompt_tokens", type=_count, metavar="N", help=limit)
+
+
+def _add_out(task: argparse.ArgumentParser) -> None:
+    task.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    task.add_argument("--format", choices=FORMATS, default="jsonl", help="format of every file (default jsonl)")
     task.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the choice and order of problems (default 0)"
     )
@@ -189,6 +206,10 @@ def _gym_files(args: argparse.Namespace, options: Options) -> Files:
     tasks = gym_files.tasks_of(args.tasks)
     configs = gym_files.configs_of(tasks, args.config or ())
     return gym_files.gym_files(configs, args.train, args.test, options)
+
+
+def _shapes_files(args: argparse.Namespace, options: Options) -> Files:
+    return shapes.shapes_files(args.train, args.test, options)
 
 
 def _math_files(args: argparse.Namespace, options: Options) -> Files:
@@ -253,6 +274,7 @@ def _report(args: argparse.Namespace, files: Files, written: Sequence[Written]) 
     flags += [f"--eval.dataset {evals}"] if evals else []
     flags += ["--data.input_key input", "--data.label_key label"]
     flags += ["--data.apply_chat_template"] if args.template == "chat" else []
+    flags += ["--data.max_images_per_prompt 1"] if args.task == "shapes" else []
     print(f"\nfor deltal train: {' '.join(flags)}")
 
 
@@ -266,7 +288,9 @@ def _note_older_files(args: argparse.Namespace, written: Sequence[Written]) -> N
             if path.stem == "train"
             else "train was not cleaned against it"
         )
-        _say(f"note: {path} is from an earlier run" + ("" if args.task == "countdown" else f": {not_clean}"))
+        _say(
+            f"note: {path} is from an earlier run" + ("" if args.task in ("countdown", "shapes") else f": {not_clean}")
+        )
 
 
 def _say(line: str) -> None:

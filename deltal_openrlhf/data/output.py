@@ -1,11 +1,14 @@
-"""Writes files of rows {"input", "label", "datasource"}, for the host's --data.input_key input --data.label_key label."""
+"""Writes files of rows {"input", "label", "datasource"}, for the host's --data.input_key input --data.label_key label.
+
+Rows with pictures have them in "images", the host's --data.image_key.
+"""
 
 import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deltal_openrlhf.data.sources import Skipped
 from deltal_openrlhf.data.templates import Messages
@@ -18,12 +21,17 @@ class Row(NamedTuple):
     """One row.
 
     input: prompt text, or messages for --data.apply_chat_template. label: what the reward reads. datasource: the set's name, by which the
-    host separates its evaluation.
+    host separates its evaluation. images: data URIs, as many as the input has <image> tags; None for text.
     """
 
     input: str | Messages
     label: str
     datasource: str
+    images: list[str] | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """The row as it is written."""
+        return {name: value for name, value in self._asdict().items() if name != "images" or value is not None}
 
 
 class Written(NamedTuple):
@@ -60,7 +68,7 @@ def write(
 
 
 def _jsonl(rows: Iterable[Row]) -> bytes:
-    return "".join(json.dumps(row._asdict()) + "\n" for row in rows).encode("ascii")
+    return "".join(json.dumps(row.columns()) + "\n" for row in rows).encode("ascii")
 
 
 def _parquet(rows: Sequence[Row]) -> bytes:
@@ -68,7 +76,7 @@ def _parquet(rows: Sequence[Row]) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row._asdict() for row in rows]), buffer)
+    pq.write_table(pa.Table.from_pylist([row.columns() for row in rows]), buffer)
     return buffer.getvalue()
 
 

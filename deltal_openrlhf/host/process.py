@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host import ports, remote_code, toolkit
 from deltal_openrlhf.runs import collector, leftovers, stacks
-from deltal_openrlhf.standins import flash_attn
+from deltal_openrlhf.standins import flash_attn, videos
 
 SETUP_HOOK = "deltal_openrlhf.host.process.prepare_worker"
 """For Ray's runtime environment: worker_process_setup_hook."""
@@ -19,7 +19,7 @@ _OF_A_RUN = "DELTAL_WORKER"
 
 
 def prepare() -> None:
-    """Install flash-attn's stand-in if flash-attn is missing, and the CPU layer if torch has no CUDA. Idempotent.
+    """Install the stand-ins for flash-attn and torchvision where these are missing, and the CPU layer if torch has no CUDA. Idempotent.
 
     DeepSpeed finds the environment's ninja and CUDA compiler (toolkit.py). A model's own Python runs only if allowed (remote_code.py).
     Ports of process groups are held until they are used (ports.py). vLLM calls this function in each of its processes (entry point). It
@@ -28,6 +28,7 @@ def prepare() -> None:
     collector.rest_in_imports()
     toolkit.prepare()
     flash_attn.install()
+    videos.install()
     cpu.install()
     remote_code.install()
     ports.install()
