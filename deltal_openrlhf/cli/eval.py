@@ -20,7 +20,8 @@ from deltal_openrlhf.runs.journal import SETTINGS
 
 EPILOG = """\
 --out gets results.json, report.md (the tables), samples.md (a few responses to read) and responses.jsonl (all of them). After an
-interruption the same command resumes. It is refused with other settings, problems or weights.
+interruption the same command resumes. It is refused with other settings, problems or weights. It samples single responses to text: a run
+with --eval.dataset evaluates the episodes of an agent, and prompts with images.
 
   deltal eval --model runs/math/hf --data data/math500.jsonl --out runs/math/eval
   deltal eval --compare runs/base/eval runs/math/eval

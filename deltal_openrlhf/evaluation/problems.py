@@ -12,6 +12,7 @@ from deltal_openrlhf.data.templates import Messages
 from deltal_openrlhf.rewards.scoring import check_label
 
 COLUMNS = ("input", "label", "datasource")
+IMAGES = "images"
 FILES = "evaluation files are .jsonl or .parquet"
 
 
@@ -76,6 +77,10 @@ def _checked(row: Any, where: str) -> tuple[str | Messages, str, str]:
     missing = [name for name in COLUMNS if name not in row]
     if missing:
         raise ValueError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, row)) or 'none'}")
+    if row.get(IMAGES):
+        raise ValueError(
+            f"{where}: it has {IMAGES}, and deltal eval reads text alone; a run evaluates such rows, with --eval.dataset"
+        )
     prompt, label, name = (row[column] for column in COLUMNS)
     if not (isinstance(prompt, str) and prompt.strip()) and not _is_chat(prompt):
         raise ValueError(

@@ -20,6 +20,7 @@ from deltal_openrlhf.host import remote_code
 from deltal_openrlhf.models import checkpoint
 from deltal_openrlhf.models.remote_code import ALLOWS, check
 from deltal_openrlhf.rewards.scoring import answer_of, submit
+from deltal_openrlhf.runs import run_settings
 from deltal_openrlhf.runs.console import output_to
 from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.files import write_atomically
@@ -70,6 +71,8 @@ def evaluate(request: Request) -> dict[str, Any]:
     folder = checkpoint.locate(request.model)
     if not remote_code.is_trusted():
         check(str(folder), ALLOWS, flag="--model")
+    if note := _single_responses(folder):
+        print(f"{PROG}: {note}", flush=True)
     prompts = tokenize(folder, problems)
     max_model_len = check_lengths(folder, problems, prompts, request.how.max_new_tokens)
     settings = {
@@ -107,6 +110,18 @@ def evaluate(request: Request) -> dict[str, Any]:
         tables = _write(request, found, report.samples(problems, prompts, store.records, request.how.seed))
     print(f"\n{tables}\n\nin {request.out}: {FILE}, {REPORT}, {SAMPLES}, responses.jsonl", flush=True)
     return found
+
+
+def _single_responses(folder: Path) -> str | None:
+    """What to know of a model that was trained in episodes with an agent. None for any other."""
+    settings = run_settings.read(folder)
+    agent = settings and settings.flags.get("train.agent_func_path")
+    if not agent:
+        return None
+    return (
+        f"{folder} was trained with the agent {agent}; these are single responses without it. A run evaluates its episodes, with "
+        "--eval.dataset"
+    )
 
 
 def _write(request: Request, found: dict[str, Any], samples: str) -> str:

@@ -45,6 +45,10 @@ def _saves(args: Arguments) -> bool:
     return args.ckpt.save_steps > 0 or args.eval.steps > 0
 
 
+def _sees_images(args: Arguments) -> bool:
+    return args.data.max_images_per_prompt > 0
+
+
 def _has_credentials(args: Arguments) -> bool:
     address = args.reward.remote_url or ""
     return bool(args.logger.wandb.key) or redacted(address) != address
@@ -121,6 +125,12 @@ FAULTS = (
     ),
     Fault(
         LOSS,
+        "`--train.dynamic_batch_enable` packs prompts with images, which OpenRLHF refuses where it is asked to.",
+        "The start refuses it.",
+        "tests/train/test_image_rows.py",
+    ),
+    Fault(
+        LOSS,
         "With dynamic batches the logged `critic_loss` is smaller by the number of micro batches.",
         "It is left as it is: the critic's trainer is the host's, and nothing depends on the number.",
     ),
@@ -163,6 +173,21 @@ FAULTS = (
         lambda args: args.reward.overlong_buffer_len is not None,
         "The host looks at lengths only. It measures an agent's episodes by `--rollout.max_new_tokens`, which does not bound them; now "
         "`--data.max_len` counts.",
+    ),
+    Fault(
+        RESPONSES,
+        "A model that samples the token of an image ends the run (`Image features and image tokens do not match`).",
+        "vLLM never draws such a token.",
+        "tests/host/test_images.py",
+        _sees_images,
+        "Other trainers have it too: R1-V#91, EasyR1#110, verl#3469.",
+    ),
+    Fault(
+        RESPONSES,
+        "The query that a reward gets repeats an image's token, so it does not start with its prompt.",
+        "It is the prompt with the response behind it.",
+        "tests/host/test_images.py",
+        lambda args: _sees_images(args) and bool(args.reward.remote_url),
     ),
     Fault(
         DATA,
@@ -214,6 +239,21 @@ FAULTS = (
         "The start refuses the row and names its line.",
         "tests/train/test_data_rows.py",
         more="[data.md](data.md)",
+    ),
+    Fault(
+        DATA,
+        "An image that cannot be read is left out, and the prompt keeps its place.",
+        "The start opens the images of every row, and refuses the row.",
+        "tests/train/test_image_rows.py",
+        _sees_images,
+        "Images behind a URL are not fetched.",
+    ),
+    Fault(
+        RESUME,
+        "A model of images is exported without its processor, and the export does not load.",
+        "The processor is exported with it.",
+        "tests/end_to_end/test_image_run.py",
+        _sees_images,
     ),
     Fault(
         RESUME,

@@ -49,6 +49,7 @@ FEATURES = (
     Feature("EMA", EXACT, GRADIENT_TEST, "--train.enable_ema"),
     Feature("multi-turn masks with holes", EXACT, GRADIENT_TEST, "--train.agent_func_path"),
     Feature("short last rollout, static batches", EXACT, GRADIENT_TEST),
+    Feature("VLM", EXACT, "tests/parity/test_image_gradients.py", "--data.max_images_per_prompt"),
     Feature("colocate_all", EXACT, "tests/end_to_end", "--train.colocate_all"),
     Feature("asynchronous training, partial rollout", EXACT, "tests/end_to_end", "--train.async_enable"),
     Feature(
@@ -90,12 +91,6 @@ FEATURES = (
         UNTOUCHED,
         "the host leaves out responses that do not fill an optimizer step. A warning says how many",
         "--train.dynamic_batch_enable",
-    ),
-    Feature(
-        "VLM",
-        UNTOUCHED,
-        "image tokens are not action tokens, so the masks are the same",
-        "--data.max_images_per_prompt",
     ),
     Feature(
         "gae with critic", UNTOUCHED, "the loss takes the advantages as given. The critic's loss is the host's", "gae"

@@ -23,14 +23,15 @@ import ray
 from openrlhf.trainer.ray import vllm_engine
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
+from deltal_openrlhf.agents import named as agents
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import remote_code
+from deltal_openrlhf.host.images import ImageRolloutActor, WithPrompt
 from deltal_openrlhf.host.length_penalties import punishes_cut_off
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.responses import CheckedExecutor
 from deltal_openrlhf.host.reward_source import reward_wait, services
 from deltal_openrlhf.host.reward_wait import RewardWait, in_thread
-from deltal_openrlhf.host.sampling import SeededRolloutActor
 from deltal_openrlhf.rewards import named
 from deltal_openrlhf.rewards.client import RewardClient, RewardError
 from deltal_openrlhf.rewards.reward_file import checked_rewards
@@ -71,6 +72,8 @@ class RewardedExecutor(SingleTurnAgentExecutor):
         self.client = RewardClient(self.reward_endpoints, source.wait, source.token)
 
     async def execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if kwargs.get("images"):
+            kwargs["hf_tokenizer"] = WithPrompt(kwargs["hf_tokenizer"], kwargs["prompt"])
         output = await super().execute(*args, **kwargs)
         logs = output["extra_logs"]
         failure = logs.get(_FAILURE) if isinstance(logs, dict) else None
@@ -101,17 +104,17 @@ class RewardedExecutor(SingleTurnAgentExecutor):
             return [{"extra_logs": {_FAILURE: f"no reward from {self.reward_endpoints[0]}: {with_kind(error)}"}}]
 
 
-class DeltaLRolloutRayActor(SeededRolloutActor):
+class DeltaLRolloutRayActor(ImageRolloutActor):
     """The rollout actor. Workers unpickle this class from this package."""
 
     executor: Any
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
         kwargs["trust_remote_code"] = remote_code.is_trusted()
+        agent, source = kwargs.pop("agent_func_path"), kwargs["remote_rm_url"]
         with rebound(vllm_engine, "SingleTurnAgentExecutor", RewardedExecutor):
-            await super().__init__(*args, **kwargs)
-        source: RewardSource = kwargs["remote_rm_url"]
-        given_by = kwargs["agent_func_path"] or (redacted(source.endpoints[0]) if source.endpoints else None)
+            await super().__init__(*args, agent_func_path=agent and agents.located(agent), **kwargs)
+        given_by = agent or (redacted(source.endpoints[0]) if source.endpoints else None)
         self.executor = CheckedExecutor(self.executor, given_by, needs_truncated=source.needs_truncated)
 
 

@@ -14,7 +14,7 @@ FLAGS = (
     *("actor.model_name_or_path", "actor.adam.lr", "actor.max_norm", "actor.eps_clip_low_high"),
     *("data.prompt_dataset", "eval.dataset", "algo.advantage.estimator", "algo.kl.init_coef"),
     *("rollout.batch_size", "rollout.n_samples_per_prompt", "rollout.temperature", "rollout.max_new_tokens"),
-    *("train.batch_size", "train.max_epochs", "train.seed"),
+    *("train.batch_size", "train.max_epochs", "train.seed", "train.agent_func_path"),
 )
 """None of them holds a credential."""
 

@@ -3,6 +3,7 @@
 A name is looked up where the file is loaded: the nodes of a cluster may have the package in different folders.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from deltal_openrlhf.grading.process import MATH as MATH_SCORER
@@ -25,19 +26,22 @@ def is_name(source: str) -> bool:
     return source.startswith(PREFIX)
 
 
-def located(source: str) -> str:
-    """The path of the file that a name stands for; any other source as it is. Raises ValueError, in one line, for an unknown name."""
+def located(source: str, files: Mapping[str, Path] = FILES, kind: str = "a reward") -> str:
+    """The path of the file that a name stands for; any other source as it is. Raises ValueError, in one line, for an unknown name.
+
+    files: by name. kind: what they are, for the message.
+    """
     if not is_name(source):
         return source
-    if source not in FILES:
-        hint = nearest(source, FILES)
-        raise ValueError(f"{source} is not a reward of this package; {hint or 'known are ' + ' and '.join(FILES)}")
-    return str(FILES[source])
+    if source not in files:
+        hint = nearest(source, files)
+        raise ValueError(f"{source} is not {kind} of this package; {hint or 'known: ' + ', '.join(files)}")
+    return str(files[source])
 
 
-def known(source: str | None) -> str | None:
+def known(source: str | None, files: Mapping[str, Path] = FILES) -> str | None:
     """The name of the file of ours that a source is, given by its name or its path. None for any other source."""
     if not source or is_name(source):
-        return source if source in FILES else None
+        return source if source in files else None
     path = Path(source).resolve()
-    return next((name for name, file in FILES.items() if file == path), None)
+    return next((name for name, file in files.items() if file == path), None)

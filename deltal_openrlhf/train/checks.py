@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deltal_openrlhf import backends, cpu
+from deltal_openrlhf.agents import named as agents
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.backends import Backend, Layout
 from deltal_openrlhf.host.worker_groups import worker_groups
@@ -147,15 +148,17 @@ def _check_equal_sizes(args: Arguments, one: str, other: str) -> None:
 
 
 def check_label_key(args: Arguments, *, has_our_service: bool = False) -> None:
-    """Raise ValueError if a reward of ours, which grades by labels, would get none. A user's own reward may need none.
+    """Raise ValueError if a reward or an agent of ours, which grade by labels, would get none. A user's own may need none.
 
     has_our_service: whether `deltal serve-rewards` gives the rewards.
     """
-    is_ours = has_our_service or (named.known(args.reward.remote_url) and not args.train.agent_func_path)
+    agent, reward = args.train.agent_func_path, args.reward.remote_url
+    is_ours = has_our_service or (agents.known(agent) if agent else named.known(reward))
     if is_ours and args.data.label_key is None:
+        given_by = f"--train.agent_func_path {agent}" if agent else f"--reward.remote_url {reward}"
         raise ValueError(
-            f"--data.label_key is not given, but --reward.remote_url {args.reward.remote_url} grades by labels; allowed is the name of "
-            "their column, as in --data.label_key label"
+            f"--data.label_key is not given, but {given_by} grades by labels; allowed is the name of their column, as in "
+            "--data.label_key label"
         )
 
 

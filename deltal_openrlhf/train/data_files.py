@@ -3,6 +3,7 @@
 import glob
 from pathlib import Path
 
+from deltal_openrlhf.agents import named as agents
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.worker_groups import models_of_run
 from deltal_openrlhf.rewards import named
@@ -15,6 +16,7 @@ DATA_COMMANDS = {
     "countdown": "countdown --source Jiayi-Pan/Countdown-Tasks-3to4 --train 327680 --test 1024",
     "math": "math",
     "gsm8k": "gsm8k --holdout 256",  # the set that the recipe evaluates
+    "shapes": "shapes",
 }
 
 
@@ -65,8 +67,9 @@ def missing_files(args: Arguments, *, of_workers: bool = True) -> list[str]:
     lines = missing_flags(args)
     for flag, names, endings in flags:
         files = [name.split("@")[0].strip() for name in (names or "").split(",")]
+        located = agents.located if flag == "train.agent_func_path" else named.located
         try:
-            files = [named.located(name) if endings == CODE_ENDINGS else name for name in files]
+            files = [located(name) if endings == CODE_ENDINGS else name for name in files]
         except ValueError as error:
             lines.append(f"--{flag}: {error}")
             continue
@@ -89,6 +92,8 @@ def _remedy(name: str, args: Arguments) -> str:
     if folder.name not in DATA_COMMANDS:
         return ""
     command = f"deltal data {DATA_COMMANDS[folder.name]} --out {folder}"
+    if folder.name == "shapes":
+        return f"; make such files with {command}"
     if folder.name != "countdown" and args.data.apply_chat_template:
         command += " --template chat"
     if args.rollout.max_new_tokens:

@@ -26,6 +26,13 @@ def check_data_flags(args: Arguments) -> None:
                 f"{args.data.max_images_per_prompt}; allowed is 0"
             )
         )
+    if args.train.dynamic_batch_enable and args.data.max_images_per_prompt:
+        faults.add(  # the host refuses packing where it is asked for, and turns it on afterwards
+            ValueError(
+                f"--train.dynamic_batch_enable packs responses, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}, and "
+                "OpenRLHF cannot pack prompts with images; leave out --train.dynamic_batch_enable"
+            )
+        )
     faults.refuse()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deltal_openrlhf.agents import named as agents
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host.data_fingerprint import Digest
 from deltal_openrlhf.host.data_sets import BATCH, longest_prompt, rendered
@@ -20,6 +21,7 @@ from deltal_openrlhf.runs.errors import first_line
 from deltal_openrlhf.runs.progress import Progress
 from deltal_openrlhf.train.data_lines import kind
 from deltal_openrlhf.train.data_loading import Loaded
+from deltal_openrlhf.train.image_rows import image_problem
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,8 +30,9 @@ REWARD_CHECKS: dict[str, Callable[[str], Any]] = {
     named.MATH: scoring.check_label,
     named.COUNTDOWN: scoring.countdown_problem,
     named.REASONING_GYM: check_gym_label,
+    agents.COUNTDOWN_CALCULATOR: scoring.countdown_problem,
 }
-"""What our own reward files ask of a label. Other labels may be anything that is not null."""
+"""What our own rewards and agents ask of a label. Other labels may be anything that is not null."""
 Row = dict[str, Any]
 SHOWN = 20
 """Characters of a prompt in a message."""
@@ -67,10 +70,11 @@ class RowCheck:
         self.args, self.loaded, self.tokenizer = args, loaded, tokenizer
         self.limit = longest_prompt(args)
         self.check_label: Callable[[str], Any] | None = scoring.check_label if has_our_service else None
-        if not args.train.agent_func_path and (name := named.known(args.reward.remote_url)):
+        agent = args.train.agent_func_path
+        if name := agents.known(agent) if agent else named.known(args.reward.remote_url):
             self.check_label = REWARD_CHECKS[name]
-        # Our service and our files refuse a query that does not start with its prompt.
-        self.needs_prompt = self.check_label is not None
+        # Our service and our reward files refuse a query that does not start with its prompt.
+        self.needs_prompt = self.check_label is not None and not agent
         self.needs_json = "://" in (args.reward.remote_url or "") and not args.train.agent_func_path
 
     def run(self) -> Rows:
@@ -122,7 +126,7 @@ class RowCheck:
             raise ValueError(f"{self.loaded.where(number)}: not UTF-8 text ({error.reason})") from error
 
     def _columns(self) -> list[str]:
-        wanted = (self.args.data.input_key, self.args.data.label_key, "datasource")
+        wanted = (self.args.data.input_key, self.args.data.label_key, "datasource", self._image_key())
         return [name for name in dict.fromkeys(wanted) if name and name in self.loaded.rows.column_names]
 
     def _source(self, row: Row) -> Any:
@@ -133,11 +137,18 @@ class RowCheck:
 
     # ── Columns ──
 
+    def _image_key(self) -> str | None:
+        """The column of images, None in a run without images."""
+        return self.args.data.image_key if self.args.data.max_images_per_prompt else None
+
     def _check_row(self, number: int, row: Row) -> None:
         data = self.args.data
         problem = self._prompt_problem(row[data.input_key])
         if problem is None and data.label_key is not None:
             problem = self._label_problem(row[data.label_key])
+        if problem is None and (key := self._image_key()):
+            most, chat = data.max_images_per_prompt, data.apply_chat_template
+            problem = image_problem(row[data.input_key], row.get(key), key, most, chat=chat)
         if problem is not None:
             raise ValueError(f"{self.loaded.where(number)}: {problem}")
 
@@ -163,7 +174,11 @@ class RowCheck:
         try:
             self.check_label(label)
         except ValueError as error:
-            return f"{error} (--reward.remote_url {self.args.reward.remote_url})"
+            agent = self.args.train.agent_func_path
+            given_by = (
+                f"--train.agent_func_path {agent}" if agent else f"--reward.remote_url {self.args.reward.remote_url}"
+            )
+            return f"{error} ({given_by})"
         return None
 
     # ── Prompts ──

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 READ = (
     *DECIDE_ON_ROWS,
-    *"data.max_images_per_prompt data.disable_fast_tokenizer eval.dataset eval.split actor.model_name_or_path reward.remote_url".split(),
-    *"train.agent_func_path deltal.trust_remote_code dry_run".split(),
+    *"data.image_key data.max_images_per_prompt data.disable_fast_tokenizer eval.dataset eval.split actor.model_name_or_path".split(),
+    *"reward.remote_url train.agent_func_path deltal.trust_remote_code dry_run".split(),
 )
 """All flags that the check depends on; --train.seed only with --data.prompt_probs."""
 

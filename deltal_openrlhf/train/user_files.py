@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from deltal_openrlhf.agents import named as agents
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.rewards import named
 from deltal_openrlhf.runs.errors import with_kind
@@ -38,15 +39,17 @@ def check_user_files(args: Arguments, limit: float = IMPORT_LIMIT) -> None:
     """
     agent, reward = args.train.agent_func_path, args.reward.remote_url or ""
     if agent:
-        if not agent.endswith(".py"):
-            raise ValueError(f"--train.agent_func_path is {agent}, allowed is a .py file with AgentExecutor")
+        if not (agent.endswith(".py") or agents.known(agent)):
+            raise ValueError(
+                f"--train.agent_func_path is {agent}, allowed is a .py file with AgentExecutor, or {', '.join(agents.FILES)}"
+            )
         kind, flag, path = "agent", "--train.agent_func_path", Path(agent)
     elif reward.endswith(".py"):
         kind, flag, path = "reward", "--reward.remote_url", Path(reward)
         limit = max(limit, args.deltal.reward_wait or 0)
     else:
         return
-    if path.is_file() and not named.known(str(path)):
+    if path.is_file() and not (named.known(str(path)) or agents.known(str(path))):
         state = path.stat()
         fault = _fault(kind, str(path), limit, (state.st_mtime_ns, state.st_size))
         if fault:

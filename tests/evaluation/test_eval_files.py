@@ -264,3 +264,24 @@ def test_a_complete_evaluation_is_reported_without_vllm_and_refused_with_other_s
             cli.main([*command, *extra])
         assert stop.value.code == 2 and says in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_what_an_evaluation_leaves_to_runs_is_said_in_one_line(model, tmp_path, capsys, monkeypatch):
+    with pytest.raises(ValueError) as error:
+        read_problems([write(tmp_path / "pictures.jsonl", [row() | {"images": None}, row() | {"images": ["a.png"]}])])
+    assert str(error.value).endswith(
+        "line 2: it has images, and deltal eval reads text alone; a run evaluates such rows, with --eval.dataset"
+    )
+    trained = tmp_path / "trained"
+    shutil.copytree(model, trained)
+    loss = {"mode": "token-mean", "alpha": None, "scope": None, "max_length": 8}
+    flags = {"train.agent_func_path": "deltal:countdown-calculator"}
+    (trained / "run_settings.json").write_text(json.dumps({"version": "0", "loss": loss, "flags": flags}))
+    monkeypatch.setattr(sampling, "start", lambda *_: 1 / 0)
+    for folder, says in (
+        (trained, "was trained with the agent deltal:countdown-calculator; these are single"),
+        (model, ""),
+    ):
+        words = ["--model", str(folder), "--data", str(write(tmp_path / "a.jsonl", [row()])), "--max_new_tokens", "4"]
+        assert cli.main(["eval", *words, "--out", str(tmp_path / folder.name)]) == 1  # where vLLM would start
+        assert ("agent" in (said := capsys.readouterr().out)) == bool(says) and says in said

@@ -158,7 +158,8 @@ def test_what_needs_no_process(tmp_path, monkeypatch):
     check_user_files(arguments())
     check_user_files(arguments(tmp_path / "missing.py"))
     with pytest.raises(
-        ValueError, match="^--train.agent_func_path is agent.txt, allowed is a .py file with AgentExecutor$"
+        ValueError,
+        match="^--train.agent_func_path is agent.txt, allowed is a .py file with AgentExecutor, or deltal:countdown-calculator$",
     ):
         check_user_files(arguments(agent="agent.txt"))
     assert "reward_func" not in sys.modules
