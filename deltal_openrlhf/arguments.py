@@ -197,7 +197,8 @@ class Checkpoints(Protocol):
 class Deltal(Protocol):
     """The flags of this package: train/flags.py says what they mean."""
 
-    alpha: float | None
+    alpha: float | str | None
+    alpha_window: int | None
     scope: str | None
     max_length: float | None
     overlong_filtering: bool

@@ -10,6 +10,8 @@ PROMPT_MODES = ("prompt-mean", "balanced")
 """Their weights need to know which responses belong to one prompt."""
 MODES_WITH_M = ("seq-mean-token-sum-norm", "deltal")
 """Their weights are divided by M."""
+AUTO = "auto"
+"""An --alpha that follows the responses (statistics/adaptive_alpha.py)."""
 PAPERS_NAMES = {
     "dapo": "token-mean",
     "grpo": "seq-mean-token-mean",
@@ -31,6 +33,11 @@ def mode(name: str) -> str:
     if name not in MODES and (meant := PAPERS_NAMES.get(re.sub(r"[-_. ]|norm$", "", name.lower()))):
         raise argparse.ArgumentTypeError(f"{name} is called {meant} here")
     return name
+
+
+def alpha(text: str) -> float | str:
+    """A value of --alpha, for argparse: a number, or AUTO. settings.py checks the number."""
+    return text if text == AUTO else float(text)
 
 
 def check_alpha(alpha: float | None) -> float:

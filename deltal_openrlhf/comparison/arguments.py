@@ -35,7 +35,7 @@ FOLLOWED = READ | set(
     actor.adam.betas actor.adam.eps actor.adam.lr actor.adam.weight_decay
     actor.dual_clip actor.entropy_coef actor.eps_clip actor.eps_clip_low_high actor.max_norm
     actor.lr_scheduler actor.lr_warmup_ratio actor.min_lr_ratio
-    {flags.MODE_FLAG} deltal.alpha deltal.max_length deltal.overlong_filtering deltal.scope deltal.sgd
+    {flags.MODE_FLAG} deltal.alpha deltal.alpha_window deltal.max_length deltal.overlong_filtering deltal.scope deltal.sgd
     algo.advantage.estimator algo.kl.init_coef
     reward.clip_range reward.overlong_buffer_len reward.overlong_penalty_factor reward.remote_url reward.stop_properly_penalty_coef
     rollout.n_samples_per_prompt rollout.temperature

@@ -78,6 +78,7 @@ class Run:
         ends = self.model.generation_config.eos_token_id
         self.eos = ends if isinstance(ends, list) else [self.inputs.tokenizer.eos_token_id if ends is None else ends]
         responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+        self.maker = _Advantages(args)
         self.updater = PolicyUpdater(
             self.model, args, settings, responses // args.train.batch_size * args.train.max_epochs * self.steps
         )
@@ -141,6 +142,7 @@ class Run:
             "rollout/num_samples": float(len(lengths)),
             "entropy_loss": math.fsum(response.entropy for response in graded.responses) / lengths.sum().item(),
             **length_metrics(lengths, rollout.lengths, spread),
+            **self.maker.logs,
             **status,
         }
 
@@ -158,7 +160,11 @@ class Run:
             index=list(range(len(lengths))),
             prompts=[prompt.text for prompt in graded.prompts],
         )
-        _Advantages(self.args).compute_advantages_and_returns([experience])
+        # Spread evenly over the tokens of a response: only their sum is asked for.
+        energies = torch.tensor([response.energy for response in graded.responses])
+        self.maker.energies = [mask * (energies / lengths)[:, None]]
+        self.updater.settings = self.maker.settings_in_force
+        self.maker.compute_advantages_and_returns([experience])
         trained = torch.where(truncated, 0, lengths) if self.settings.overlong_filtering else lengths
         rollout = Rollout(
             sequences=[p.token_ids + r.tokens for p, r in zip(graded.prompts, graded.responses, strict=True)],

@@ -41,6 +41,9 @@ from deltal_openrlhf.runs.metrics_file import EVALS, SILENT_STEPS, MetricsFile, 
 
 logger = init_logger(__name__)
 
+ADAPTIVE_ALPHA = "adaptive_alpha"
+"""Key of AdaptiveAlpha.state in the states of a checkpoint."""
+
 
 class ControllerMixin(StoppableMixin):
     """A mixin in front of the host's controller, which is a BasePPOTrainer."""
@@ -78,6 +81,8 @@ class ControllerMixin(StoppableMixin):
         if not step:
             finished.forget(self.args)
         adaptive_kl.restore(states, self.kl_ctl, self.args)
+        if self.settings.alpha_window is not None and ADAPTIVE_ALPHA in states:
+            self.experience_maker.adaptive.restore(states[ADAPTIVE_ALPHA])
         run_settings.write(self.args, self.settings)
         self.metrics_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step)
         self.evals_file = MetricsFile(self.args.ckpt.output_dir, resumed_step=step, name=EVALS)
@@ -123,6 +128,8 @@ class ControllerMixin(StoppableMixin):
         status, global_step = super().train_step(rollout_samples, global_step)
         self.trained.add(status)
         status.update(logs)
+        if self.settings.alpha_window is not None:
+            status.update(self.experience_maker.logs)
         if "deltal/weight_sum_x_M" not in status and global_step - 1 > self.args.critic.freezing_steps:
             raise RuntimeError(
                 "the policy was trained without this package's trainer: the host changed; nothing was logged by it"
@@ -155,6 +162,8 @@ class ControllerMixin(StoppableMixin):
             logger.warning(note)
         if client_states:
             adaptive_kl.remember(client_states, self.kl_ctl, self.args)
+            if self.settings.alpha_window is not None:
+                client_states[ADAPTIVE_ALPHA] = self.experience_maker.adaptive.state()
             # The host counts what was drawn, and draws what waited for its step again after a resume.
             client_states["total_consumed_prompts"] = used_prompts(client_states["data_loader_state_dict"])
         self.metrics_file.append({"step": global_step, "total_steps": self.total_steps, "time": time.time(), **numbers})

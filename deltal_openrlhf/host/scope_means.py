@@ -8,8 +8,9 @@ from torch import Tensor
 
 from deltal_openrlhf.host.settings import LossSettings
 
-# Per-response value in Experience.info.
+# Per-response values in Experience.info.
 SCOPE_MEAN_KEY = "deltal_scope_mean"
+ALPHA_KEY = "deltal_alpha"  # the one in force, of a run with --alpha auto
 
 
 def trained_lengths(action_mask: Tensor, truncated: Tensor | None, settings: LossSettings) -> Tensor:
@@ -25,10 +26,14 @@ def attach_scope_means(experiences: Sequence[Experience], settings: LossSettings
 
     experiences: with advantages, of one or more responses each, in any order. The group_size responses to a prompt have successive numbers
         in `index`, as the host gives them.
+    settings: those in force, which differ from the run's in an alpha that adapts.
 
     Raises RuntimeError if responses to different prompts have those numbers, or if `balanced` meets a response with advantages of both
     signs.
     """
+    if settings.alpha is not None and settings.alpha_window is not None:
+        for experience in experiences:
+            experience.info[ALPHA_KEY] = torch.full((len(experience.index),), settings.alpha, dtype=torch.float64)
     if not settings.aggregation.spans_steps:
         return
     groups = torch.tensor([number for e in experiences for number in e.index]) // group_size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deltal_openrlhf import __version__
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.modes import MODES, MODES_WITH_M, SCOPES, check_alpha, check_max_length
+from deltal_openrlhf.modes import AUTO, MODES, MODES_WITH_M, SCOPES, check_alpha, check_max_length
 
 if TYPE_CHECKING:
     from deltal_openrlhf.aggregation import Aggregation
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 HOST_MODES = ("token-mean", "seq-mean-token-mean")
 BASELINES = {"opo": ("dr_grpo", "group_norm"), "otb": ("dr_grpo",)}
 """Each with the host's estimators, which subtract the mean reward of the prompt's responses, whose mean it may replace."""
-ADDED_LATER = {"sgd": False, "baseline": None}
+ADDED_LATER = {"sgd": False, "baseline": None, "alpha_window": None}
 """Fields that older checkpoints do not have, with what those were trained with."""
 DEFAULT_ALPHA = 0.75
+DEFAULT_WINDOW = 10
 
 
 class OtherMode(ValueError):
@@ -36,6 +37,7 @@ class LossSettings:
     overlong_filtering: responses cut off by the length limit take no part in the policy loss.
     sgd: plain SGD in place of the host's optimizer.
     baseline: one of BASELINES, what is subtracted from the rewards in place of the host's mean; None is the host's.
+    alpha_window: rollouts after which an alpha that adapts may move; alpha is where it starts. None for an alpha that stays.
     """
 
     mode: str
@@ -45,6 +47,7 @@ class LossSettings:
     overlong_filtering: bool
     sgd: bool = False
     baseline: str | None = None
+    alpha_window: int | None = None
 
     @classmethod
     def from_args(cls, args: Arguments) -> "LossSettings":
@@ -64,7 +67,8 @@ class LossSettings:
             scope = given.scope or "step"
             if scope not in SCOPES:
                 raise ValueError(f"--deltal.scope is {scope!r}, allowed are {', '.join(SCOPES)}")
-            alpha = _flag("--alpha", check_alpha, DEFAULT_ALPHA if given.alpha is None else given.alpha)
+            number = DEFAULT_ALPHA if given.alpha is None or isinstance(given.alpha, str) else given.alpha
+            alpha = _flag("--alpha", check_alpha, number)
             if scope == "group" and args.rollout.n_samples_per_prompt < 2:
                 raise ValueError(
                     f"--deltal.scope group needs groups, but --rollout.n_samples_per_prompt is {args.rollout.n_samples_per_prompt}; "
@@ -79,6 +83,7 @@ class LossSettings:
             overlong_filtering=bool(given.overlong_filtering),
             sgd=_sgd(args),
             baseline=given.baseline,
+            alpha_window=_alpha_window(args),
         )
 
     @property
@@ -91,7 +96,7 @@ class LossSettings:
     @property
     def needs_energies(self) -> bool:
         """Whether the policy's workers have to report token_energies.py's numbers."""
-        return self.baseline == "otb"
+        return self.baseline == "otb" or self.alpha_window is not None
 
     @property
     def weighted(self) -> bool:
@@ -101,7 +106,10 @@ class LossSettings:
     def describe(self) -> str:
         """One line for logs: "∆L is active: alpha 0.75, scope step, M 1024"."""
         if self.mode == "deltal":
-            line = f"∆L is active: alpha {self.alpha:g}, scope {self.scope}, M {self.max_length:g}"
+            alpha = f"{self.alpha:g}"
+            if self.alpha_window is not None:
+                alpha = f"{AUTO} (from {self.alpha:g}, every {self.alpha_window} rollouts)"
+            line = f"∆L is active: alpha {alpha}, scope {self.scope}, M {self.max_length:g}"
         elif self.mode in MODES_WITH_M:
             line = f"loss aggregation {self.mode}, M {self.max_length:g}"
         else:
@@ -174,6 +182,16 @@ def _check_baseline(args: Arguments, baseline: str) -> None:
         raise ValueError(
             "--deltal.baseline is otb, which gives each token an advantage; --loss_agg balanced needs one for a response"
         )
+
+
+def _alpha_window(args: Arguments) -> int | None:
+    """None unless --alpha is auto. Raises ValueError for a window without it."""
+    window = args.deltal.alpha_window
+    if args.deltal.alpha == AUTO:
+        return DEFAULT_WINDOW if window is None else window
+    if window is not None:
+        raise ValueError(f"--deltal.alpha_window is {window}, but --alpha is not {AUTO}; it is allowed with that only")
+    return None
 
 
 def longest_response(args: Arguments) -> int:

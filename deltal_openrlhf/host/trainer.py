@@ -7,7 +7,8 @@ However the step is cut, the weights are the same.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -26,7 +27,7 @@ from deltal_openrlhf.host.lora import merged_parameters
 from deltal_openrlhf.host.metrics import make_averageable
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.rebind import rebound
-from deltal_openrlhf.host.scope_means import SCOPE_MEAN_KEY, trained_lengths
+from deltal_openrlhf.host.scope_means import ALPHA_KEY, SCOPE_MEAN_KEY, trained_lengths
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.strategy import DeltaLStrategy, StepContext
 from deltal_openrlhf.host.weight_buckets import BucketedTrainer
@@ -87,7 +88,8 @@ class DeltaLActorTrainer(BucketedTrainer):
     ) -> dict:
         if self.args.train.dynamic_batch_enable and (step == 0 or self.replay_buffer.dynamic_optimizer_step[step - 1]):
             self._begin_dynamic_step(step)
-        experience.info.pop(SCOPE_MEAN_KEY, None)
+        for key in (SCOPE_MEAN_KEY, ALPHA_KEY):
+            experience.info.pop(key, None)
         weights = self._weights.popleft().to(experience.action_mask.device) if self._weights else None
         if weights is None or len(weights) != len(experience.action_mask):
             raise RuntimeError(
@@ -156,7 +158,7 @@ class DeltaLActorTrainer(BucketedTrainer):
         return experience
 
     def _begin_step(self, window: list[Experience]) -> None:
-        self._set_weights([self._rows(e.action_mask, e.truncated, e.info.get(SCOPE_MEAN_KEY)) for e in window])
+        self._set_weights([self._rows(e.action_mask, e.truncated, e.info) for e in window])
 
     def _begin_dynamic_step(self, step: int) -> None:
         buffer = self.replay_buffer
@@ -166,28 +168,38 @@ class DeltaLActorTrainer(BucketedTrainer):
             rows = []
             for item in (buffer.items[i] for i in indices):
                 truncated = None if item.truncated is None else item.truncated.reshape(1)
-                mean = item.info.get(SCOPE_MEAN_KEY)
-                rows.append(self._rows(item.action_mask[None], truncated, None if mean is None else [mean]))
+                rows.append(self._rows(item.action_mask[None], truncated, item.info))
             micro_batches.append(torch.cat(rows, dim=1))
         # An optimizer step without one trained token would be 0 / 0 in the host's KL and entropy means.
         for counts in (buffer.dynamic_batch_num_tokens, buffer.dynamic_global_batch_size):
             counts[step : end + 1] = [max(n, 1.0) for n in counts[step : end + 1]]
         self._set_weights(micro_batches)
 
-    def _rows(self, action_mask: Tensor, truncated: Tensor | None, scope_mean: Tensor | list | None) -> Tensor:
-        """What the weights depend on, float64 [3, num_responses] on the CPU: L_i, mean of w over the scope, tokens before filtering."""
-        tokens = action_mask.sum(-1)
-        mean = torch.zeros(len(tokens)) if scope_mean is None else torch.as_tensor(scope_mean)
-        lengths = trained_lengths(action_mask, truncated, self.settings)
-        return torch.stack([lengths.double().cpu(), mean.double().cpu(), tokens.double().cpu()])
+    def _rows(self, action_mask: Tensor, truncated: Tensor | None, info: Mapping[str, Any]) -> Tensor:
+        """What the weights depend on, float64 [4, num_responses] on the CPU: L_i, tokens before filtering, scope mean, alpha in force.
+
+        info: of these responses; a value that the driver did not send is 0 here.
+        """
+        tokens, lengths = action_mask.sum(-1), trained_lengths(action_mask, truncated, self.settings)
+        sent = [
+            torch.as_tensor(info.get(key, 0.0)).reshape(-1).expand(len(tokens)) for key in (SCOPE_MEAN_KEY, ALPHA_KEY)
+        ]
+        return torch.stack([values.double().cpu() for values in (lengths, tokens, *sent)])
 
     def _set_weights(self, micro_batches: list[Tensor]) -> None:
         """From the rows of every local micro batch: gather the other ranks', compute all weights once, keep ours."""
         local, group = torch.cat(micro_batches, dim=1), self.strategy.ds_device_mesh["dp"].get_group()
         everywhere = everyones(local, group)
         first = sum(rows.shape[1] for rows in everywhere[: dist.get_rank(group)])
-        lengths, means, tokens = torch.cat(everywhere, dim=1)
-        aggregation = self.settings.aggregation
+        lengths, tokens, means, alphas = torch.cat(everywhere, dim=1)
+        settings = self.settings
+        if settings.alpha_window is not None:
+            if bool((alphas != alphas[0]).any()):
+                raise RuntimeError(
+                    f"one optimizer step has responses with the alphas {alphas.unique().tolist()}, allowed is one"
+                )
+            settings = replace(settings, alpha=alphas[0].item())
+        aggregation = settings.aggregation
         weights = aggregation.weights(lengths, scope_means=means if aggregation.spans_steps else None)
         self.context.statistics.add_weights(weights, self.settings.max_length)
         self.context.statistics.add_counts(tokens, lengths)

@@ -20,11 +20,16 @@ KEPT = 0.75
 
 
 class Response(NamedTuple):
-    """tokens: ids with the end token. finished: ended by itself. entropy: sum over its tokens of their distribution's entropy, nats."""
+    """A sampled response.
+
+    tokens: ids with the end token. finished: ended by itself. entropy: sum over its tokens of their distribution's entropy, nats.
+    energy: sum over its tokens y of |e_y - p|^2, the squared gradient of log p_y in the logits.
+    """
 
     tokens: list[int]
     finished: bool
     entropy: float
+    energy: float
 
 
 @torch.no_grad()
@@ -54,7 +59,7 @@ def sample(
     ends = torch.tensor(sorted(eos), device=device)
     responses: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
-    entropies = torch.zeros(len(prompts), device=device)
+    entropies, energies = torch.zeros(2, len(prompts), device=device)
     alive = torch.arange(len(prompts), device=device)
     cache = growing_cache(model, fed.shape[1] + max_new_tokens)
     for step in range(max_new_tokens):
@@ -71,6 +76,7 @@ def sample(
         # Where a chance is 0 its logit may be -inf.
         entropies[alive] += logits.logsumexp(-1) - torch.where(chances > 0, chances * logits, 0.0).sum(-1)
         tokens = torch.multinomial(chances, 1, generator=generator)
+        energies[alive] += 1 - 2 * chances.gather(1, tokens)[:, 0] + chances.square().sum(-1)
         ended = torch.isin(tokens[:, 0], ends)
         for row, token, end in torch.stack([alive, tokens[:, 0], ended]).T.tolist():  # one wait for the device
             responses[row].append(token)
@@ -91,7 +97,7 @@ def sample(
         if mask is not None and positions is not None:
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             positions = positions[:, -1:] + 1
-    return [Response(*parts) for parts in zip(responses, finished, entropies.tolist(), strict=True)]
+    return [Response(*parts) for parts in zip(responses, finished, entropies.tolist(), energies.tolist(), strict=True)]
 
 
 def sample_all(

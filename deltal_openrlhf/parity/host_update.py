@@ -159,6 +159,7 @@ def arguments(case: Case) -> SimpleNamespace:
         local_rank=-1,
         deltal=space(
             alpha=case.alpha,
+            alpha_window=None,
             scope=case.scope,
             max_length=BIG_M if case.mode in MODES_WITH_M else None,
             overlong_filtering=case.filtering,

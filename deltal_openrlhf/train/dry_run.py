@@ -56,7 +56,8 @@ def differences(args: Arguments, settings: LossSettings, recipe: str, given: Giv
     """List (what, ours, the authors') for everything in which this run differs from the authors'."""
     experiment = EXPERIMENTS[Path(recipe).stem]
     ours = {flag: cpu.lookup(args, flag) for flag in experiment.flags()}
-    ours |= {"deltal.alpha": settings.alpha, "deltal.scope": settings.scope, "deltal.max_length": settings.max_length}
+    alpha = settings.alpha if settings.alpha_window is None else args.deltal.alpha
+    ours |= {"deltal.alpha": alpha, "deltal.scope": settings.scope, "deltal.max_length": settings.max_length}
     rows = [
         (f"--{flag}", _text(ours[flag]), _text(theirs))
         for flag, theirs in experiment.flags().items()

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from deltal_openrlhf import backends
 from deltal_openrlhf.grading.reading.extract import FALLBACK_HELP, FALLBACKS
-from deltal_openrlhf.host.settings import BASELINES, DEFAULT_ALPHA
-from deltal_openrlhf.modes import MODES, SCOPES, mode
+from deltal_openrlhf.host.settings import BASELINES, DEFAULT_ALPHA, DEFAULT_WINDOW
+from deltal_openrlhf.modes import MODES, SCOPES, alpha, mode
 from deltal_openrlhf.runs.command import Paragraphs, flags_of, with_nearest_flag
 from deltal_openrlhf.runs.redaction import redacted
 from deltal_openrlhf.train import credentials
@@ -90,9 +90,16 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         "--alpha",
         "--deltal.alpha",
         dest="deltal.alpha",
-        type=float,
+        type=alpha,
         metavar="X",
-        help=f"exponent of deltal, from 0 (Dr. GRPO norm) to 1 (least variance, GRPO norm's direction); default {DEFAULT_ALPHA}",
+        help=f"exponent of deltal, from 0 (Dr. GRPO norm) to 1 (least variance, GRPO norm's direction); default {DEFAULT_ALPHA}. With "
+        "auto it follows the responses, an experiment",
+    )
+    group.add_argument(
+        "--deltal.alpha_window",
+        type=int,
+        metavar="ROLLOUTS",
+        help=f"with --alpha auto: how many rollouts decide about the alpha of the following ones (default {DEFAULT_WINDOW})",
     )
     group.add_argument(
         "--deltal.scope",

@@ -127,6 +127,7 @@ RANGES: dict[str, Range] = {
     "ckpt.max_num": SIZE,
     "ckpt.max_mem": Range(lambda gib: gib > 0, "more than 0"),
     "logger.logging_steps": SIZE,
+    "deltal.alpha_window": _or_none(SIZE),
     "deltal.grace": NOT_NEGATIVE._replace(allowed="seconds from 0 on"),
     "deltal.stall_timeout": NOT_NEGATIVE._replace(allowed="seconds above 0, or 0 for none"),
 }

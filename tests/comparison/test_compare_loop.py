@@ -195,13 +195,36 @@ def test_advantages_are_those_of_the_host(task_flags):
 
     run = loop.Run(*check_loop_flags(task_flags))
     prompts = [prompt for prompt in run.inputs.prompts[:2] for _ in range(4)]
-    responses = [Response([5] * length, finished=length < 8, entropy=0.0) for length in (1, 2, 3, 4, 5, 6, 7, 8)]
+    responses = [
+        Response([5] * length, finished=length < 8, entropy=0.0, energy=1.0) for length in (1, 2, 3, 4, 5, 6, 7, 8)
+    ]
     rewards = torch.tensor([1.0, 0, 0, 1, 1, 1, 1, 1])
     rollout, spread = run.rollout(loop.Graded(prompts, responses, rewards))
     a = 0.5 / 0.57735
     assert rollout.advantages.tolist() == pytest.approx([a, -a, -a, a, 0, 0, 0, 0], rel=1e-4)
     assert rollout.lengths.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert spread.tolist() == pytest.approx([0.57735] * 4 + [0] * 4, rel=1e-4)
+
+
+def test_an_alpha_that_follows_the_responses(task_flags):
+    """Two rollouts of 8 prompts, in which the energies of responses do not grow with length, so that alpha 0 has the least noise."""
+    from deltal_openrlhf.comparison import loop
+    from deltal_openrlhf.comparison.arguments import check_loop_flags
+    from deltal_openrlhf.models.sampling import Response
+
+    flags = task_flags | {"loss_agg": "deltal", "alpha": "auto", "deltal.alpha_window": 2}
+    run = loop.Run(*check_loop_flags(flags))
+    prompts = [prompt for prompt in run.inputs.prompts for _ in range(4)]
+    rewards, cuts = torch.tensor([1.0, 0, 0, 1]).repeat(8), torch.Generator().manual_seed(0)
+    rows = []
+    for first in (1, 2):
+        lengths = [(first + 3 * i) % 8 + 1 for i in range(len(prompts))]
+        responses = [Response([5] * length, finished=True, entropy=0.0, energy=1.0) for length in lengths]
+        rows.append(run.learn(loop.Graded(prompts, responses, rewards), cuts))
+    assert [row["deltal/alpha"] for row in rows] == [0.75, 0.75]
+    assert "deltal/alpha_best" not in rows[0] and rows[1]["deltal/alpha_best"] <= 0.1
+    run.learn(loop.Graded(prompts, responses, rewards), cuts)
+    assert run.updater.settings.alpha == run.maker.adaptive.alpha == rows[1]["deltal/alpha_best"]
 
 
 def test_what_a_run_reads_depends_on_the_flags_that_say_so_only(task_flags):

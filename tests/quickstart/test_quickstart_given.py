@@ -97,7 +97,7 @@ def test_evaluation_asks_and_grades_as_training_does(kind, models, monkeypatch):
         responses = [
             tokenizer(f" {answers[i // 3]}", add_special_tokens=False)["input_ids"] for i in range(len(prompt_ids))
         ]
-        return [Response([*response, tokenizer.eos_token_id], True, 0.0) for response in responses]
+        return [Response([*response, tokenizer.eos_token_id], True, 0.0, 1.0) for response in responses]
 
     monkeypatch.setattr("deltal_openrlhf.models.sampling.sample", sample)
     result = evaluate.evaluate(models / kind, problems, replace(KINDS[kind], evaluated=3, max_new_tokens=9))

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import ray
@@ -23,6 +23,8 @@ from support.killable import SAMPLES, Disk, Engine, Killed, Waiting, Workers, Wo
 from deltal_openrlhf.host import controller
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.sampling import SeededRolloutActor
+from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.statistics.adaptive_alpha import AdaptiveAlpha
 
 
 def recording(controller_class: type, world: World) -> type:
@@ -75,6 +77,28 @@ def arguments(*flags: str) -> Any:
     return args
 
 
+class Maker:
+    """Makes nothing of a rollout batch, but shows an adaptive alpha responses that follow from the number of the rollout.
+
+    alphas: those in force, of all rollouts.
+    """
+
+    alphas: ClassVar[list[float]] = []
+
+    def __init__(self, *args: Any) -> None:
+        self.logs, settings = {}, LossSettings.from_args(args[-2].args)
+        if settings.alpha is not None and settings.alpha_window is not None:
+            self.adaptive = AdaptiveAlpha(settings.alpha, settings.alpha_window, seed=1)
+
+    def make_experience_batch(self, samples: list) -> list:
+        if hasattr(self, "adaptive"):
+            self.alphas.append(self.adaptive.alpha)
+            rng = random.Random(self.adaptive.rollouts)
+            lengths, grows = [rng.randint(1, 99) for _ in range(200)], rng.random()
+            self.adaptive.add(lengths, [n**grows for n in lengths], [i // 10 for i in range(200)])
+        return list(samples)
+
+
 @contextmanager
 def simulated(world: World, prompts: int) -> Iterator[None]:
     """Ray, data files, tokenizer and the run folder's files for as long as the block runs."""
@@ -87,9 +111,6 @@ def simulated(world: World, prompts: int) -> Iterator[None]:
 
     tokenizer = SimpleNamespace(decode=lambda tokens, **given: ["text"], pad_token_id=0)
 
-    def make_nothing(*args: Any) -> SimpleNamespace:
-        return SimpleNamespace(make_experience_batch=list)
-
     quiet = SimpleNamespace(append=lambda row: None, save_if_due=lambda samples, step: None)
     with ExitStack() as stack:
         # Both halves of an asynchronous run put theirs in its place, and in one process do not take it back in turn.
@@ -100,8 +121,8 @@ def simulated(world: World, prompts: int) -> Iterator[None]:
             (ppo_trainer, "blending_datasets", lambda *args, **given: rows),
             (ppo_trainer, "get_tokenizer", lambda *args, **given: tokenizer),
             (ppo_trainer_async, "get_tokenizer", lambda *args, **given: tokenizer),
-            (ppo_trainer, "RemoteExperienceMaker", make_nothing),
-            (controller, "DeltaLExperienceMaker", make_nothing),
+            (ppo_trainer, "RemoteExperienceMaker", Maker),
+            (controller, "DeltaLExperienceMaker", Maker),
             (controller, "MetricsFile", lambda *args, **given: quiet),
             (controller, "RolloutFiles", lambda *args, **given: quiet),
             (controller.run_settings, "write", lambda *args: None),
