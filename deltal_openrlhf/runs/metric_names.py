@@ -33,10 +33,6 @@ AGGREGATION = {
     ),
     "deltal/weight_sum_x_M_min": Metric("", "smallest of these sums over the optimizer steps of the PPO step"),
     "deltal/weight_sum_x_M_max": Metric("", "largest of these sums"),
-    "deltal/alpha": Metric("", "alpha in force, with --alpha auto"),
-    "deltal/alpha_best": Metric("", "with --alpha auto, after the last rollout of a window: the alpha with the most signal to noise"),
-    "deltal/alpha_low": Metric("", "lower end of the 95 % interval of that alpha"),
-    "deltal/alpha_high": Metric("", "upper end of it"),
     "deltal/ess": Metric("responses", "effective sample size of an optimizer step, (sum x_i)^2 / sum x_i^2"),
     "deltal/grad_norm": Metric("", "norm of the policy's gradient before clipping"),
     "deltal/clip_share": Metric("share", "optimizer steps whose gradient norm was above --actor.max_norm"),
@@ -45,6 +41,13 @@ AGGREGATION = {
         "optimizer steps",
         "steps without an update: no response is left to learn from, or fp16 overflows",
     ),
+}
+
+ADAPTIVE_ALPHA = {
+    "deltal/alpha": Metric("", "alpha in force"),
+    "deltal/alpha_best": Metric("", "the alpha with the most signal to noise"),
+    "deltal/alpha_low": Metric("", "lower end of the 95 % interval of that alpha"),
+    "deltal/alpha_high": Metric("", "upper end of it"),
 }
 
 RESPONSES = {
@@ -133,6 +136,9 @@ GROUPS = {
     "Aggregation": Group(
         "They describe the weights and updates of a PPO step, as means over its optimizer steps unless the meaning says otherwise.",
         AGGREGATION,
+    ),
+    "An adaptive alpha": Group(
+        "Only with --alpha auto. The last three are there after the last rollout of a window.", ADAPTIVE_ALPHA
     ),
     "Responses": Group("They describe the rollout batch, before it is cut into micro batches.", RESPONSES),
     "Training": Group(
