@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import trl_runs
+from adapter_environment import make_environment
 from trl_runs import LONGEST, MODELS, RESPONSES, SIDES, Bench, Cell
 
 from deltal_openrlhf import cpu
@@ -47,24 +48,6 @@ def requirements() -> list[list[str]]:
         [f"torch=={torch}"],
         [f"torch=={torch}", TRL if torch.endswith("+cpu") else TRL.replace("trl", "trl[vllm]")],
     ]
-
-
-def make_environment(folder: Path) -> None:
-    """Make it, or keep the one that is there. Raises RuntimeError, in one line, if pip fails."""
-    calls, made, log = requirements(), folder / "requirements.json", folder.with_name("venv.log")
-    if made.is_file() and json.loads(made.read_text(encoding="utf-8")) == calls:
-        print(f"{folder}: TRL's environment is there", flush=True)
-        return
-    print(f"{folder}: installing {' '.join(calls[-1])} and what they need; pip's output is in {log}", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    index = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]  # PyPI's torch brings gigabytes of CUDA
-    with open(log, "w", encoding="utf-8") as output:
-        for words in calls:
-            tries = [[], index] if calls[0][0].endswith("+cpu") else [[]]
-            if all(subprocess.run([*pip, *more, *words], stdout=output, stderr=output).returncode for more in tries):
-                raise RuntimeError(f"pip cannot install {' '.join(words)}; its output is in {log}")
-    write_atomically(made, json.dumps(calls) + "\n")
 
 
 # ── Cells and table ──
@@ -185,7 +168,7 @@ def bench_cells(
     bench: Bench, models: Sequence[str], lengths: Sequence[int], rounds: int, same: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """These cells, and those that OUT/trl.json has besides. The files of results are written after each."""
-    make_environment(bench.out / "venv")
+    make_environment(bench.out / "venv", requirements())
     file = bench.out / "trl.json"
     there = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.is_file() else []
     cells = {Cell(cell["model"], cell["length"]): cell for cell in there}

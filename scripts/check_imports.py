@@ -13,6 +13,8 @@ from importlib.metadata import version
 from deltal_openrlhf.host.process import prepare
 
 OURS = ("deltal_openrlhf", "megatron_ext")
+ELSEWHERE = tuple(f"deltal_openrlhf.adapters.{name}" for name in ("skyrl", "slime", "trl", "verl"))
+"""They import a trainer that is no part of this environment."""
 HOSTS = (
     "openrlhf.cli.train_ppo_ray",
     "openrlhf.trainer.ppo_trainer_async",
@@ -37,7 +39,7 @@ def main() -> int:
         names += [
             module.name
             for module in pkgutil.walk_packages(path, f"{package}.")
-            if not module.name.endswith(".__main__")
+            if not module.name.endswith(".__main__") and module.name not in ELSEWHERE
         ]
     failed = 0
     for name in names:

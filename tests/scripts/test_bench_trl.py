@@ -180,7 +180,7 @@ def measure(side, bench, cell, log):
 
 trl_runs.measure = measure
 trl_runs.make_model = lambda name, folder: folder.mkdir(parents=True)
-bench_trl.make_environment = lambda folder: None
+bench_trl.make_environment = lambda folder, calls: None
 bench_trl.parameters = lambda folder: 187_000
 result = []
 for run in data["runs"]:
