@@ -9,6 +9,7 @@
     sharded.py     the Megatron backend against one process
     logprob.py     log-probabilities in chunks against full logits and liger-kernel
     overhead.py    what ∆L and its guards cost: the stock host's trainer next to ours
+    trainer.py     a trainer of the user's: one cut into micro batches against another; it is no part, and needs torch alone
 
 Every part works in processes of its own (parity/spawn.py). It needs neither Ray nor vLLM nor flash-attn.
 """
