@@ -6,6 +6,7 @@ state.py                           the folder of a run: settings, result, progre
 checks.py                          every set of flags, checked before anything starts
 schedule.py, pool.py, worker.py    the next run and its learning rate; the processes that run them
 loop.py, updates.py, inputs.py     engine: one process
+graded.py, filtering.py            its responses; how a rollout is filled, with dynamic sampling
 arguments.py                       the flags that it follows
 pipeline.py                        engine: deltal train
 curves.py, paired.py, summary.py   numbers with intervals -> comparison.json

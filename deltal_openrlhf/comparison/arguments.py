@@ -36,7 +36,7 @@ FOLLOWED = READ | set(
     actor.dual_clip actor.entropy_coef actor.eps_clip actor.eps_clip_low_high actor.max_norm
     actor.lr_scheduler actor.lr_warmup_ratio actor.min_lr_ratio
     {flags.MODE_FLAG} deltal.alpha deltal.alpha_window deltal.max_length deltal.overlong_filtering deltal.scope deltal.sgd
-    algo.advantage.estimator algo.kl.init_coef
+    algo.advantage.estimator algo.dynamic_filtering_enable algo.dynamic_filtering_range algo.kl.init_coef
     reward.clip_range reward.overlong_buffer_len reward.overlong_penalty_factor reward.remote_url reward.stop_properly_penalty_coef
     rollout.n_samples_per_prompt rollout.temperature
     train.batch_size train.max_epochs train.num_episodes train.seed
@@ -52,7 +52,8 @@ ONE_PROCESS = set(
     vllm.enable_sleep vllm.enforce_eager vllm.gpu_memory_utilization vllm.num_engines vllm.sync_backend vllm.tensor_parallel_size
     """.split()
 )
-"""These say where the pipeline computes, and in which pieces. The update does not depend on them. The loop computes in float32."""
+"""These say where the pipeline computes, and in which pieces. The update does not depend on them, but for train.micro_batch_size in a short
+rollout. The loop computes in float32."""
 
 ALLOWED: dict[str, tuple[str | int | None, ...]] = {
     "actor.optim": ("adam",),
@@ -142,6 +143,17 @@ def check_loop_flags(given: Mapping[str, Any]) -> tuple[Arguments, LossSettings]
             f"--reward.remote_url is {source}, allowed in the single-process loop are {', '.join(named.FILES)} and a .py file with "
             "reward_func"
         )
+    if args.algo.dynamic_filtering_enable:
+        low, high = args.algo.dynamic_filtering_range
+        if not low < high:
+            raise ValueError(
+                f"--algo.dynamic_filtering_range is {low:g} {high:g}, allowed is a lower end below the upper"
+            )
+        if args.rollout.n_samples_per_prompt < 2:
+            raise ValueError(
+                f"--rollout.n_samples_per_prompt is {args.rollout.n_samples_per_prompt}, allowed with "
+                "--algo.dynamic_filtering_enable is 2 or more"
+            )
     responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
     if responses % args.train.batch_size:
         raise ValueError(

@@ -2,7 +2,8 @@
 
 Rollouts come from transformers, rewards from the reward file, and updates from updates.py in float32. The run takes the flags of `deltal
 train` (arguments.py says which) and writes metrics.jsonl and evals.jsonl under the host's names. With one seed, every method sees the same
-prompts in the same order and draws with the same random numbers.
+prompts in the same order and draws with the same random numbers. With dynamic sampling (filtering.py) methods drop different prompts, so
+only the order is the same.
 
 Two metrics differ slightly from the host's. entropy_loss is that of all tokens as they were sampled. ppo_clip_ratio and ppo_kl leave out
 responses of advantage 0, which have no gradient.
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
@@ -22,30 +23,21 @@ from transformers import AutoModelForCausalLM
 
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.comparison.arguments import check_loop_flags
+from deltal_openrlhf.comparison.filtering import draw_rollout
+from deltal_openrlhf.comparison.graded import Graded
 from deltal_openrlhf.comparison.inputs import ATTENTION, Inputs, Prompt, check_architecture
 from deltal_openrlhf.comparison.updates import PolicyUpdater, Rollout
 from deltal_openrlhf.host.experience_maker import DeltaLExperienceMaker
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
-from deltal_openrlhf.models.sampling import Response, sample_all
-from deltal_openrlhf.rewards.reward_file import checked_rewards, load_reward_function
+from deltal_openrlhf.host.trained import Trained
+from deltal_openrlhf.models.sampling import sample_all
+from deltal_openrlhf.rewards.reward_file import checked_numbers, checked_rewards, load_reward_function
 from deltal_openrlhf.runs.metrics_file import EVALS, MetricsFile
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
 
 SAMPLES_AT_ONCE = 1024
 """The most responses in one batch, where memory allows."""
-
-
-class Graded(NamedTuple):
-    """The responses to some prompts, each with its prompt and reward. Those to one prompt follow one another."""
-
-    prompts: list[Prompt]
-    responses: list[Response]
-    rewards: torch.Tensor
-
-    def lengths(self) -> torch.Tensor:
-        """[N], the tokens of each response, the end token included."""
-        return torch.tensor([len(response.tokens) for response in self.responses])
 
 
 def run(
@@ -77,10 +69,10 @@ class Run:
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         ends = self.model.generation_config.eos_token_id
         self.eos = ends if isinstance(ends, list) else [self.inputs.tokenizer.eos_token_id if ends is None else ends]
-        responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
+        self.responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.maker = _Advantages(args)
         self.updater = PolicyUpdater(
-            self.model, args, settings, responses // args.train.batch_size * args.train.max_epochs * self.steps
+            self.model, args, settings, self.responses // args.train.batch_size * args.train.max_epochs * self.steps
         )
 
     def train(self, folder: Path, progress: Callable[[int, int], None]) -> dict:
@@ -89,21 +81,29 @@ class Run:
         shuffled = random.Random(args.train.seed)
         draws = torch.Generator(self.model.device).manual_seed(args.train.seed)
         cuts = torch.Generator().manual_seed(args.train.seed)
-        step = 0
+        step, trained = 0, Trained()
         for _ in range(args.train.num_episodes):
-            order = shuffled.sample(self.inputs.prompts, len(self.inputs.prompts))
-            for first in range(0, len(order), args.rollout.batch_size):
-                begun = time.monotonic()
+            prompts = iter(shuffled.sample(self.inputs.prompts, len(self.inputs.prompts)))
+            begun = time.monotonic()
+            while drawn := draw_rollout(prompts, args, lambda batch: self.explore(batch, draws)):
                 step += 1
-                prompts = order[first : first + args.rollout.batch_size]
-                graded = self.respond(prompts, args.rollout.n_samples_per_prompt, args.rollout.temperature, draws)
-                row = self.learn(graded, cuts)
+                row = self.learn(drawn.graded, cuts)
+                if args.algo.dynamic_filtering_enable:
+                    row["dynamic_filtering_pass_rate"] = drawn.pass_rate
+                trained.add(row)
                 row["timing/step_total"] = time.monotonic() - begun
                 metrics.append({"step": step, "total_steps": self.steps, "time": time.time(), **row})
                 if self.inputs.held_out and args.eval.steps > 0 and step % args.eval.steps == 0:
                     evals.append({"step": step, **self.evaluate(step)})
                 progress(step, self.steps)
+                begun = time.monotonic()
+        trained.check(args)
         return {"steps": step}
+
+    def explore(self, prompts: Sequence[Prompt], generator: torch.Generator) -> Graded:
+        """The responses of a rollout to these prompts."""
+        how = self.args.rollout
+        return self.respond(prompts, how.n_samples_per_prompt, how.temperature, generator)
 
     def respond(self, prompts: Sequence[Prompt], n: int, temperature: float, generator: torch.Generator) -> Graded:
         """Sample n responses to each prompt and grade them."""
@@ -123,7 +123,11 @@ class Run:
         )
         found = self.reward_func(queries, [row.text for row in rows], [row.label for row in rows])
         try:
-            return Graded(rows, responses, checked_rewards(found, len(rows)))
+            rewards = checked_rewards(found, len(rows))
+            scores = found.get("scores")  # without any, rewards are the scores
+            return Graded(
+                rows, responses, rewards, rewards if scores is None else checked_numbers("score", scores, len(rows))
+            )
         except (ValueError, TypeError, RuntimeError) as error:  # torch raises all three for what is no numbers
             raise RuntimeError(f"{self.args.reward.remote_url}: {error}") from error
 
@@ -131,10 +135,14 @@ class Run:
         """Make one PPO step: advantages and optimizer steps. Returns its metrics."""
         rollout, spread = self.rollout(graded)
         lengths = graded.lengths().double()
-        epochs = range(self.args.train.max_epochs)
-        status = self.updater.update(
-            rollout, [torch.randperm(len(lengths), generator=generator).tolist() for _ in epochs]
-        )
+        # A short rollout: the host leaves out what fills no micro batch, whose responses are others in each epoch.
+        left_out = len(lengths) % self.args.train.micro_batch_size if len(lengths) < self.responses else 0
+        taken = len(lengths) - left_out
+        orders = [
+            torch.randperm(len(lengths), generator=generator)[:taken].tolist()
+            for _ in range(self.args.train.max_epochs)
+        ]
+        status = self.updater.update(rollout, orders)
         return {
             "rollout/reward_mean": graded.rewards.mean().item(),
             "rollout/response_length_mean": lengths.mean().item(),

@@ -27,6 +27,9 @@ CASES = [
     (Case(mode="seq-mean-token-sum-norm", adamw=True, filtering=True), 0.0),
     (Case(mode="deltal", alpha=1.0, steps=4), 0.0),
     (Case(mode="seq-mean-token-sum-norm", steps=4), 0.2),
+    # The end of an episode with dynamic sampling: 12 of 16 responses, of which micro batches of 8 leave out 4.
+    (Case(mode="deltal", alpha=1.0, steps=2, short=True, adamw=True), 0.0),
+    (Case(mode="token-mean", micro=8, short=True, adamw=True), 0.0),
 ]
 CONTROLS = [
     (Case(mode="deltal", alpha=1.0, micro=2, steps=4, adamw=True, wrong="micro-batch"), 0.0),
@@ -74,7 +77,7 @@ def _differences(case: Case, max_norm: float, silent: int) -> dict:
     from deltal_openrlhf.comparison.updates import PolicyUpdater
     from deltal_openrlhf.host.scope_means import attach_scope_means
     from deltal_openrlhf.parity import host_update
-    from deltal_openrlhf.parity.cases import GROUP_SIZE, make_batch, make_model
+    from deltal_openrlhf.parity.cases import GROUP_SIZE, NUM_SHORT, make_batch, make_model
 
     host_update.learning_rate = lambda case: SGD_RATE
     trainer = host_update.build_trainer(case, max_norm=max_norm, eps=EPS)
@@ -83,7 +86,7 @@ def _differences(case: Case, max_norm: float, silent: int) -> dict:
     updater = PolicyUpdater(model, _loop_arguments(case, max_norm, trainer.args), trainer.settings, total_steps=10)
     norms, trainer_norms, clipped = [], [], []
     for seed in range(ROLLOUTS):
-        rows = make_batch(holes=False, seed=seed)
+        rows = make_batch(holes=False, seed=seed)[: NUM_SHORT if case.short else None]
         if seed < silent:
             rows = [row | {"advantage": 0.0} for row in rows]
         _set_old_log_probs(rows, host_update.parameters(trainer.actor))
@@ -143,7 +146,8 @@ def _for_the_loop(case: Case, rows: list[dict], trained_on: list[list[int]]) -> 
         advantages=torch.tensor([row["advantage"] for row in rows]),
     )
     flat = [row for step in trained_on for row in step]
-    return rollout, [flat[i : i + len(rows)] for i in range(0, len(flat), len(rows))]
+    taken = len(flat) // case.epochs
+    return rollout, [flat[i : i + taken] for i in range(0, len(flat), taken)]
 
 
 # ── Whole runs ──
@@ -199,7 +203,7 @@ def test_advantages_are_those_of_the_host(task_flags):
         Response([5] * length, finished=length < 8, entropy=0.0, energy=1.0) for length in (1, 2, 3, 4, 5, 6, 7, 8)
     ]
     rewards = torch.tensor([1.0, 0, 0, 1, 1, 1, 1, 1])
-    rollout, spread = run.rollout(loop.Graded(prompts, responses, rewards))
+    rollout, spread = run.rollout(loop.Graded(prompts, responses, rewards, rewards))
     a = 0.5 / 0.57735
     assert rollout.advantages.tolist() == pytest.approx([a, -a, -a, a, 0, 0, 0, 0], rel=1e-4)
     assert rollout.lengths.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -220,10 +224,10 @@ def test_an_alpha_that_follows_the_responses(task_flags):
     for first in (1, 2):
         lengths = [(first + 3 * i) % 8 + 1 for i in range(len(prompts))]
         responses = [Response([5] * length, finished=True, entropy=0.0, energy=1.0) for length in lengths]
-        rows.append(run.learn(loop.Graded(prompts, responses, rewards), cuts))
+        rows.append(run.learn(loop.Graded(prompts, responses, rewards, rewards), cuts))
     assert [row["deltal/alpha"] for row in rows] == [0.75, 0.75]
     assert "deltal/alpha_best" not in rows[0] and rows[1]["deltal/alpha_best"] <= 0.1
-    run.learn(loop.Graded(prompts, responses, rewards), cuts)
+    run.learn(loop.Graded(prompts, responses, rewards, rewards), cuts)
     assert run.updater.settings.alpha == run.maker.adaptive.alpha == rows[1]["deltal/alpha_best"]
 
 
