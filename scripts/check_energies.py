@@ -18,7 +18,6 @@ from scipy.stats import spearmanr
 from deltal_openrlhf.diagnostics.folder import GRAM, ROLLOUTS
 from deltal_openrlhf.diagnostics.gradients import load_model
 from deltal_openrlhf.diagnostics.gram import load_grams
-from deltal_openrlhf.host.token_energies import sum_of_squares, token_energies
 from deltal_openrlhf.runs import rollouts
 from deltal_openrlhf.runs.command import OneLineParser, run_command
 from deltal_openrlhf.runs.rollouts import Rollout
@@ -27,12 +26,9 @@ from deltal_openrlhf.runs.rollouts import Rollout
 @torch.no_grad()
 def energy(model: torch.nn.Module, rollout: Rollout, temperature: float) -> float:
     ids = torch.tensor(rollout.token_ids)
-    logits = model(ids[None], use_cache=False).logits[0, :-1].float()[torch.tensor(rollout.action_mask).bool()]
-    chosen = ids[1:][torch.tensor(rollout.action_mask).bool()]
-    log_probs = (logits / temperature).log_softmax(-1)
-    return (
-        token_energies(log_probs.gather(-1, chosen[:, None])[:, 0], sum_of_squares(logits / temperature)).sum().item()
-    )
+    trained = torch.tensor(rollout.action_mask).bool()
+    chances = (model(ids[None], use_cache=False).logits[0, :-1][trained].float() / temperature).softmax(-1)
+    return (1 - 2 * chances.gather(-1, ids[1:][trained, None])[:, 0] + chances.square().sum(-1)).sum().item()
 
 
 def exponent(lengths: np.ndarray, values: np.ndarray) -> float:
