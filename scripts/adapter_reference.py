@@ -79,10 +79,10 @@ def sign(number: float) -> int:
 
 
 def token_losses(kind: str, new: torch.Tensor, old: torch.Tensor, advantage: float) -> torch.Tensor:
-    """kind: ppo, dual clip (3), gspo or cispo, clipped to [0.8, 1.2]."""
+    """kind: ppo, dual clip (3), gspo, cispo, or cispo from above, which clips to 1.2. The others clip to [0.8, 1.2]."""
     ratio = (new - old).exp()
-    if kind == "cispo":
-        return -ratio.detach().clamp(0.8, 1.2) * advantage * new
+    if kind.startswith("cispo"):
+        return -ratio.detach().clamp(0.8 if kind == "cispo" else 0, 1.2) * advantage * new
     if kind == "gspo":
         ratio = (new - new.detach() + (new - old).mean().detach()).exp()
     loss = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)

@@ -124,7 +124,7 @@ def run(aggregation: dict[str, Any], micro: int, wrong: bool, loss_type: str, **
             loss_type=loss_type,
             epsilon_high=1.2 if loss_type == "cispo" else 0.2,
             scale_rewards="none",
-            learning_rate=3.0,
+            learning_rate=1.0,
             optim="sgd",
             max_grad_norm=0.0,
             lr_scheduler_type="constant",
@@ -147,7 +147,7 @@ def run(aggregation: dict[str, Any], micro: int, wrong: bool, loss_type: str, **
             processing_class=tokenizer(),
             aggregation=Aggregation(**aggregation),
         )
-        compared = Compared(trainer, aggregation, "cispo" if loss_type == "cispo" else "ppo")
+        compared = Compared(trainer, aggregation, "cispo from above" if loss_type == "cispo" else "ppo")
         trainer.train()
     assert len(compared.differences) == STEPS and compared.off_policy > 0.2, compared.off_policy
     return {"relative_difference": max(compared.differences), "furthest_ratio": 1 + compared.off_policy}

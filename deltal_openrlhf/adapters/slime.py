@@ -63,8 +63,10 @@ def converter(aggregation: Aggregation) -> Callable[[Namespace, list[Any]], dict
         )
         divisors = torch.where(x > 0, 1 / (x * size), 1.0)
         if (least := float(divisors.min())) < 1:
-            factor = f"{1 / least:.3g} times that or more, since slime divides by no less than 1"
-            raise ValueError(f"max_length (M) is {aggregation.max_length}, allowed is {factor}")
+            said = f"a divisor would be {least:.3g}, and slime divides by no less than 1"
+            if aggregation.max_length is not None:
+                said += f"; max_length (M) is {aggregation.max_length}, allowed is {aggregation.max_length / least:.4g} or more"
+            raise ValueError(said)
         data["rollout_mask_sums"] = divisors[ids].tolist()
         return data
 

@@ -392,12 +392,21 @@ def test_slime_gets_divisors_that_make_the_weights_of_rollouts(slime):
     assert data["rollout_mask_sums"] == pytest.approx(wanted) and data["other"].global_batch_size == 2
 
 
-def test_slime_says_when_a_divisor_would_be_below_one(slime):
-    small = Aggregation("deltal", alpha=1.0, max_length=1)
-    with pytest.raises(
-        ValueError, match=r"^max_length \(M\) is 1, allowed is 1.88 times that or more, since slime divides by no less"
-    ):
-        slime.converter(small)(slime_settings(), [Sample(0, 0, 1), Sample(0, 1, 15)])
+@pytest.mark.parametrize(
+    ("aggregation", "end"),
+    [
+        (Aggregation("deltal", alpha=1.0, max_length=1), "; max_length (M) is 1, allowed is 1.875 or more"),
+        (Aggregation("token-mean"), ""),
+    ],
+)
+def test_slime_says_when_a_divisor_would_be_below_one(slime, aggregation, end):
+    lengths = (1, 15) if end else (1, 0)
+    with pytest.raises(ValueError) as raised:
+        slime.converter(aggregation)(
+            slime_settings(), [Sample(0, number, length) for number, length in enumerate(lengths)]
+        )
+    least = "0.533" if end else "0.5"
+    assert str(raised.value) == f"a divisor would be {least}, and slime divides by no less than 1{end}"
 
 
 def test_slime_keeps_the_rewards_function_of_the_user(slime):

@@ -39,12 +39,15 @@ TESTED = {
     "deltal eval": "tests/evaluation/test_eval_run.py::test_killed_interrupted_and_resumed_is_as_if_uninterrupted",
     "deltal enable": "tests/cli/test_enable.py::test_enable_and_disable_say_what_they_did_and_can_be_repeated",
     "deltal disable": "tests/cli/test_enable.py::test_after_disable_the_stock_command_is_the_hosts",
+    "pip install --no-deps .": "tests/test_wheel.py::test_what_is_imported_is_the_wheel",
     "python -m openrlhf.cli.train_ppo_ray": "tests/cli/test_enable.py::test_the_stock_command_is_ours",
 }
 """How a statement begins -> the test of it, where it needs a GPU, a hub, a cluster or minutes."""
 NO_TEST = {
     "git clone": "the address is a placeholder",
     "source .venv/bin/activate": "it changes the reader's shell only, and is Python's own script",
+    "python -m verl.trainer.main_ppo": "it needs GPUs; scripts/adapter_check.py --trainer verl makes verl's configuration from these lines",
+    "python train.py": "slime's own command, which needs GPUs",
     "export CUDA_DEVICE_MAX_CONNECTIONS=1": "only CUDA reads it",
 }
 """How a statement begins -> why no test runs it."""

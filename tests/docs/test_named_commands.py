@@ -22,6 +22,10 @@ OF_OTHERS = {
     "--signal",
     "--requeue",
     "--no-deps",  # pip
+    "--global-batch-size",  # slime
+    "--custom-convert-samples-to-train-data-path",
+    "--advantage-estimator",
+    "--calculate-per-token-loss",
     "--flash-attn",  # scripts/setup.sh
     "--transformer-engine",
 }

@@ -28,7 +28,7 @@ def trainer(loss):
         return batch.log_probs.grad
     return gradient
 
-def mean_of_each(part, batch, micro_batches):  # TRL#3021, open-instruct#1161
+def mean_of_each(part, batch, micro_batches):  # TRL#3021
     return token_losses(part).sum() / part.mask.sum() / len(micro_batches)
 
 def padded_width(part, batch, micro_batches):  # verl's seq-mean-token-sum-norm without loss_scale_factor
