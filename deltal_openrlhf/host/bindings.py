@@ -121,6 +121,11 @@ SIGNATURES: dict[str, str] = {
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.generate_responses": "self, prompt, label, sampling_params, max_length, "
     "hf_tokenizer, num_samples, images",
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.generate": "self, prompt_token_ids, sampling_params, multi_modal_data",
+    # What images.py asks and overrides.
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.update_weight_cuda_ipc": "self, name, dtype, shape, ipc_handles, empty_cache",
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.get_num_unfinished_requests": "self",
+    "openrlhf.utils:get_tokenizer": "pretrain, model, padding_side, strategy, use_fast",
+    "vllm.v1.engine.async_llm:AsyncLLM.reset_encoder_cache": "self",
     # What weight_buckets.py stands for.
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.update_weight": "self, name, dtype, shape, empty_cache",
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.reset_prefix_cache": "self",

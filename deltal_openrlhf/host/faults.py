@@ -184,6 +184,14 @@ FAULTS = (
     ),
     Fault(
         RESPONSES,
+        "vLLM reads an image again by what the vision tower's old weights made of it.",
+        "It forgets the images of earlier steps after each weight sync.",
+        "tests/host/test_images.py",
+        lambda args: _sees_images(args) and not args.vllm.enable_sleep,
+        "With `--actor.freeze_visual_encoder`, nothing changes in the tower.",
+    ),
+    Fault(
+        RESPONSES,
         "The query that a reward gets repeats an image's token, so it does not start with its prompt.",
         "It is the prompt with the response behind it.",
         "tests/host/test_images.py",

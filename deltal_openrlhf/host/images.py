@@ -4,10 +4,14 @@ A policy may sample the token that stands for a part of an image. The host's mod
 parts, and the run ends in the middle ("Image features and image tokens do not match"). Here the engine never draws such a token. What the
 trainer computes for the others is unchanged: a trained model gives these tokens no chance that would matter.
 
+vLLM keeps what its vision tower made of an image, and takes it for the next request with that image, also after it got other weights. Here
+it forgets all images with the first request after a weight sync. (Where vLLM sleeps or pauses for a sync, it does so by itself.)
+
 The host's query of a reward repeats that token for every part of an image, so it does not start with its prompt, in which the token stands
 once. Here it does.
 """
 
+import asyncio
 from typing import Any
 
 from deltal_openrlhf.host.sampling import SeededRolloutActor
@@ -26,10 +30,31 @@ class ImageRolloutActor(SeededRolloutActor):
         if "limit_mm_per_prompt" in kwargs:
             # A run has no videos, for which vLLM would set memory aside.
             kwargs["limit_mm_per_prompt"] = {**kwargs["limit_mm_per_prompt"], "video": 0}
+        self._has_new_weights, self._forgetting = False, asyncio.Lock()
         await super().__init__(*args, **kwargs)
+
+    async def update_weight(self, *args: Any, **kwargs: Any) -> Any:
+        self._has_new_weights = True
+        return await super().update_weight(*args, **kwargs)
+
+    async def update_weight_cuda_ipc(self, *args: Any, **kwargs: Any) -> Any:
+        self._has_new_weights = True
+        return await super().update_weight_cuda_ipc(*args, **kwargs)
+
+    async def update_weights(self, *args: Any, **kwargs: Any) -> None:
+        self._has_new_weights = True
+        await super().update_weights(*args, **kwargs)
+
+    async def _forget_images(self) -> None:
+        async with self._forgetting:
+            # A request that was paused for the sync may need what it has; pausing has cleared the rest.
+            if self._has_new_weights and not self.get_num_unfinished_requests():
+                await self.llm.reset_encoder_cache()
+            self._has_new_weights = False
 
     async def generate(self, prompt_token_ids: list[int], sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
         if self._mm_pad_token_ids:
+            await self._forget_images()
             sampling_params = sampling_params.clone()
             sampling_params.logit_bias = dict.fromkeys(self._mm_pad_token_ids, NEVER)
         return await super().generate(prompt_token_ids, sampling_params, *args, **kwargs)

@@ -33,6 +33,7 @@ TESTED = {
     "deltal parity": "tests/megatron_ext/test_parity.py::test_command_says_that_they_agree",
     "deltal data countdown": "tests/data/test_countdown_data.py::test_command_line",
     "deltal data math": "tests/cli/test_data_command.py::test_math",
+    "deltal data shapes": "tests/data/test_shapes.py::test_command",
     "deltal diagnose": "tests/cli/diagnose/test_diagnose_rollouts.py::test_what_comes_out",
     "deltal compare": "tests/comparison/test_compare_runs.py::test_a_whole_comparison",
     "deltal report": "tests/training_report/test_training_report.py::test_the_page_needs_nothing_but_itself",

@@ -70,6 +70,46 @@ def test_a_sampled_image_token_ends_the_hosts_run(model, processor):
             assert fails and "do not match" in str(error)
 
 
+def engine_of(media, said, unfinished=0) -> ImageRolloutActor:
+    """An engine without vLLM. said: gets what vLLM is told."""
+
+    async def reset():
+        said.append("forget")
+        await asyncio.sleep(0.01)
+        said.append("forgotten")
+
+    engine = ImageRolloutActor.__new__(ImageRolloutActor)
+    engine._mm_pad_token_ids, engine._has_new_weights, engine._forgetting = media, False, asyncio.Lock()
+    engine.llm = SimpleNamespace(
+        reset_encoder_cache=reset,
+        output_processor=SimpleNamespace(get_num_unfinished_requests=lambda: unfinished),
+        collective_rpc=lambda name, args: asyncio.sleep(0),
+    )
+    return engine
+
+
+@pytest.mark.parametrize("update", ["update_weight", "update_weight_cuda_ipc", "update_weights"])
+@pytest.mark.parametrize(("media", "unfinished"), [(MEDIA, 0), (MEDIA, 3), (set(), 0)])
+def test_an_engine_forgets_its_images_before_the_first_request_with_new_weights(update, media, unfinished, monkeypatch):
+    said = []
+
+    async def generate(self, *args, **kwargs):
+        said.append("generate")
+
+    async def run():
+        engine = engine_of(media, said, unfinished)
+        given = {"update_weight": ("w", torch.float32, (1,)), "update_weight_cuda_ipc": ("w", torch.float32, (1,), {})}
+        for _ in range(2):
+            await getattr(engine, update)(*given.get(update, (torch.float32, [("w", (1,))])))
+            await asyncio.gather(*(engine.generate([1], SamplingParams()) for _ in range(3)))
+            await engine.generate([1], SamplingParams())
+
+    monkeypatch.setattr(sampling.SeededRolloutActor, "generate", generate)
+    asyncio.run(run())
+    step = ["forget", "forgotten"] if media and not unfinished else []
+    assert said == [*step, *["generate"] * 4] * 2
+
+
 @pytest.mark.parametrize("media", [MEDIA, set()])
 def test_the_engine_never_draws_one(media, monkeypatch):
     asked = []
@@ -78,8 +118,7 @@ def test_the_engine_never_draws_one(media, monkeypatch):
         asked.append(params)
 
     monkeypatch.setattr(sampling.SeededRolloutActor, "generate", generate)
-    engine = ImageRolloutActor.__new__(ImageRolloutActor)
-    engine._mm_pad_token_ids = media
+    engine = engine_of(media, [])
     params = SamplingParams(seed=3, max_tokens=4)
     asyncio.run(engine.generate([1, 2], params))
     assert asked[0].logit_bias == ({token: NEVER for token in media} or None)

@@ -11,8 +11,9 @@ PROMPTS = 4
 
 
 def errors(rank: int, folder: str, cases: list[Case], blank: bool = False) -> list[float]:
-    """The relative error of the update in each case. folder: of the model. blank: train the first response with a grey image, the mistake
-    of a negative control.
+    """The relative error of the update in each case, the larger one of the two towers.
+
+    folder: of the model. blank: train the first response with a grey image, the mistake of a negative control.
     """
     return [_error(folder, case, blank) for case in cases]
 
@@ -49,10 +50,16 @@ def _error(folder: str, case: Case, blank: bool) -> float:
         for p in plain.parameters():
             if p.grad is not None:
                 p -= p.grad
-    changes = [
-        torch.cat([(changed[name] - value).flatten() for name, value in before.items()]).double()
-        for changed in (after, dict(plain.named_parameters()))
-    ]
+    wanted = dict(plain.named_parameters())
+    towers = [[name for name in before if ("visual" in name) == seen] for seen in (True, False)]
+    return max(_relative(after, wanted, before, names) for names in towers)
+
+
+def _relative(after: dict[str, Any], wanted: dict[str, Any], before: dict[str, Any], names: list[str]) -> float:
+    """Of the change of these parameters."""
+    import torch
+
+    changes = [torch.cat([(to[name] - before[name]).flatten() for name in names]).double() for to in (after, wanted)]
     return ((changes[0] - changes[1]).norm() / changes[1].norm()).item()
 
 
