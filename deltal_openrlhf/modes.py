@@ -37,7 +37,10 @@ def mode(name: str) -> str:
 
 def alpha(text: str) -> float | str:
     """A value of --alpha, for argparse: a number, or AUTO. settings.py checks the number."""
-    return text if text == AUTO else float(text)
+    try:
+        return text if text == AUTO else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it is {text!r}, allowed are a number from 0 to 1, and {AUTO}") from None
 
 
 def check_alpha(alpha: float | None) -> float:

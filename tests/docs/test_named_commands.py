@@ -219,7 +219,7 @@ deltal train ... --alpha 1 <every other flag>
         "no --worker",
         "required: FILE",
         "recipe countdown-deltla",
-        "invalid float value: 'one'",
+        "argument --alpha/--deltal.alpha: it is 'one', allowed are a number from 0 to 1, and auto",
         "recipe models/qwen",
     ]
     wanted += ["no command traim", "no --alhpa", "no --dryrun", "no scripts/nothing.py", "no --chek"]
