@@ -9,7 +9,8 @@ loop.py, updates.py, inputs.py     engine: one process
 graded.py, filtering.py            its responses; how a rollout is filled, with dynamic sampling
 arguments.py                       the flags that it follows
 pipeline.py                        engine: deltal train
-curves.py, paired.py, summary.py   numbers with intervals -> comparison.json
+curves.py, paired.py,              numbers with intervals -> comparison.json
+interactions.py, summary.py
 page.py, plots.py, answer.py       the report
 run.py                             all of it
 """

@@ -21,6 +21,33 @@ def differences(arm: Arm) -> list[tuple[str, list[str]]]:
     return [_of_metric(arm, metric, spelled_out=metric == HEADLINES[0]) for metric in HEADLINES]
 
 
+def interactions(comparison: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """For each metric a sentence and a list of the resolved interactions. Empty if none were asked for."""
+    found = []
+    for metric in HEADLINES:
+        entries = [entry for entry in comparison["interactions"] if entry["metric"] == metric and entry["n"] > 0]
+        if entries:
+            listed = [_interaction(entry, comparison) for entry in entries if entry["difference"]["resolved"]]
+            said = f"{_name(metric)}: of {count(len(entries), 'interaction')} {_resolved(entries)}. {_sizes(entries)}"
+            found.append((said, _shortened(listed)))
+    return found
+
+
+def _interaction(entry: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    here, there = (estimate_text(entry[key], "+") for key in ("in_arm", "in_reference"))
+    return f"{entry['arm']}: {_line(entry)}; {here} in this arm, {there} in {comparison['spec']['interactions_with']}"
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - LISTED
+    return [*lines[:LISTED], f"{more} more in the table"] if more > 0 else lines
+
+
+def _name(metric: str) -> str:
+    name = METRICS.get(metric, metric)
+    return f"{name[0].upper()}{name[1:]}"
+
+
 def _of_metric(arm: Arm, metric: str, spelled_out: bool) -> tuple[str, list[str]]:
     families, pairs = (
         [pair for pair in arm[key] if pair["metric"] == metric and pair["n"] > 0] for key in ("families", "pairs")
@@ -30,17 +57,12 @@ def _of_metric(arm: Arm, metric: str, spelled_out: bool) -> tuple[str, list[str]
         for kind, found in (("families", families), ("methods", pairs))
         if found
     ]
-    name = METRICS.get(metric, metric)
-    name = f"{name[0].upper()}{name[1:]}"
     if not parts:
-        return f"{name}: no two methods have runs with the same starting point and seed.", []
+        return f"{_name(metric)}: no two methods have runs with the same starting point and seed.", []
     listed = [_line(pair, "family ") for pair in families]
     if spelled_out:
-        resolved = [_line(pair) for pair in pairs if pair["difference"]["resolved"]]
-        listed += resolved[:LISTED]
-        if len(resolved) > LISTED:
-            listed.append(f"{len(resolved) - LISTED} more in the table")
-    return f"{name}: {'; '.join(parts)}. {_sizes([*families, *pairs])}", listed
+        listed += _shortened([_line(pair) for pair in pairs if pair["difference"]["resolved"]])
+    return f"{_name(metric)}: {'; '.join(parts)}. {_sizes([*families, *pairs])}", listed
 
 
 def _resolved(pairs: Sequence[Mapping[str, Any]]) -> str:

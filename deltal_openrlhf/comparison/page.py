@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deltal_openrlhf.comparison.answer import differences, unfinished
+from deltal_openrlhf.comparison.answer import differences, interactions, unfinished
 from deltal_openrlhf.comparison.plots import METRICS, plots
 from deltal_openrlhf.comparison.spec import shared_flags
 from deltal_openrlhf.reports import html
@@ -65,6 +65,12 @@ Difference
     mean over the starting points.
 Over starting points
     Mean and t interval over the means of the starting points. This interval speaks for other starting points.
+Interaction
+    X − Y in an arm minus X − Y in the arm that the file names for this, in pairs of runs with the same starting point and seed. If it is
+    resolved, the arm's conditions change the lead of X over Y.
+Dynamic sampling
+    Accuracy on the training prompts is that of the prompts that were kept. It cannot be compared with that of another arm; held-out
+    accuracy can.
 Intervals
     95 % t intervals, over runs for values and over seeds for differences. They speak for new seeds, not for other starting points. They
     are not corrected for their number: of 20 differences that are zero, one is resolved on average.
@@ -85,6 +91,7 @@ def write_report(comparison: dict, folder: Path) -> None:
     parts += [html.paragraph(what_was_measured(comparison)), _answer(comparison)]
     for arm, of_arm in zip(comparison["arms"], found, strict=True):
         parts += _arm(arm, of_arm, common)
+    parts += _interactions(comparison)
     parts += [
         html.heading("How it was computed"),
         html.definitions(DEFINITIONS),
@@ -116,9 +123,12 @@ def what_was_measured(comparison: Mapping[str, Any]) -> str:
 
 def _answer(comparison: Mapping[str, Any]) -> Markup:
     parts: list[Markup] = []
-    for arm in comparison["arms"]:
-        parts.append(html.heading(f"Arm {arm['name']}", 3))
-        for sentence, listed in differences(arm):
+    said = [(f"Arm {arm['name']}", differences(arm)) for arm in comparison["arms"]]
+    if found := interactions(comparison):
+        said.append((_with(comparison), found))
+    for heading, sentences in said:
+        parts.append(html.heading(heading, 3))
+        for sentence, listed in sentences:
             parts.append(html.paragraph(sentence))
             if listed:
                 parts.append(html.bullets(listed))
@@ -189,6 +199,39 @@ def _pairs(arm: Arm, metric: str) -> Markup:
                 rows.append([name, pair["difference"], over_starts, pair["n"], wins, pair["p"], pair.get("p_holm")])
     header = ["X − Y", "difference", "over starting points", "pairs", "X higher in", "p", "p (Holm)"]
     return html.table(f"Paired differences in {METRICS.get(metric, metric)}, arm {arm['name']}", header, rows)
+
+
+def _with(comparison: Mapping[str, Any]) -> str:
+    return f"Interactions with arm {comparison['spec']['interactions_with']}"
+
+
+def _interactions(comparison: Mapping[str, Any]) -> list[Markup]:
+    """Whether differences of methods depend on the arm, a table for each metric."""
+    entries = comparison["interactions"]
+    if not entries:
+        return []
+    reference = comparison["spec"]["interactions_with"]
+    steps = {arm["name"]: arm["final_step"] or arm["steps"] for arm in comparison["arms"]}
+    warnings = []
+    if len(set(steps.values())) > 1:
+        after = ", ".join(f"{name} {step}" for name, step in steps.items())
+        warnings.append(f"The arms' final accuracies are after different numbers of PPO steps: {after}.")
+    header = ["arm: X − Y", "in the arm", f"in {reference}", "interaction", "over starting points", "pairs"]
+    header += ["X − Y higher in", "p", "p (Holm)"]
+    tables = []
+    for metric in dict.fromkeys(entry["metric"] for entry in entries):
+        rows = [
+            [
+                f"{entry['arm']}: {entry['b']} − {entry['a']}",
+                *(entry[key] for key in ("in_arm", "in_reference", "difference")),
+                *(entry.get("difference_over_starts"), entry["n"], f"{entry['wins']} of {entry['n']}"),
+                *(entry["p"], entry["p_holm"]),
+            ]
+            for entry in entries
+            if entry["metric"] == metric
+        ]
+        tables.append(html.table(f"Interactions with arm {reference} in {METRICS.get(metric, metric)}", header, rows))
+    return [html.heading(_with(comparison)), *html.warnings(warnings), *tables]
 
 
 def _learning_rates(arm: Arm) -> list[Markup]:

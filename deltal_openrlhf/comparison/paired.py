@@ -7,7 +7,7 @@ interval, over the means of the starts. It speaks for other starts, and it is wi
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,30 +23,41 @@ METRICS = ("final", "auc", "largest_drop", "monotonicity")
 LEAST_STARTS = 3
 
 
-def compare(a: Values, b: Values) -> dict[str, Any]:
-    """b minus a over their common pairs, as an entry of comparison.json without its names."""
-    differences = {}
+def differences(a: Values, b: Values) -> dict[Key, float]:
+    """b minus a for the pairs that both have."""
+    found = {}
     for key, before in a.items():
         after = b.get(key)
         if before is not None and after is not None:
-            differences[key] = after - before
-    over_seeds, over_starts = _means(differences, 1), _means(differences, 0)
+            found[key] = after - before
+    return found
+
+
+def compare(a: Values, b: Values) -> dict[str, Any]:
+    """b minus a over their common pairs, as an entry of comparison.json without its names."""
+    found = differences(a, b)
+    of_seeds, of_starts = _means(found, 1), _means(found, 0)
     entry = {
-        "difference": _difference(over_seeds),
-        "n": len(differences),
-        "seeds": len(over_seeds),
-        "wins": sum(value > 0 for value in differences.values()),
-        "p": sign_flip_p(over_seeds),
+        "difference": _difference(of_seeds),
+        "n": len(found),
+        "seeds": len(of_seeds),
+        "wins": sum(value > 0 for value in found.values()),
+        "p": sign_flip_p(of_seeds),
     }
-    if len(over_starts) >= LEAST_STARTS:
-        entry["difference_over_starts"] = _difference(over_starts)
+    if len(of_starts) >= LEAST_STARTS:
+        entry["difference_over_starts"] = _difference(of_starts)
     return entry
 
 
-def _means(differences: Mapping[Key, float], part: int) -> list[float]:
+def over_seeds(found: Mapping[Key, float]) -> dict[str, Any]:
+    """The mean over seeds of their means over starts, with its interval, as in comparison.json."""
+    return _difference(_means(found, 1))
+
+
+def _means(found: Mapping[Key, float], part: int) -> list[float]:
     """The mean of the pairs of each start (part 0) or of each seed (part 1)."""
     groups: dict[Any, list[float]] = {}
-    for key, value in differences.items():
+    for key, value in found.items():
         groups.setdefault(key[part], []).append(value)
     return [float(np.mean(values)) for values in groups.values()]
 
@@ -63,13 +74,18 @@ def all_pairs(names: Sequence[str], values: Callable[[str, str], Values]) -> lis
     """
     entries = []
     for metric in METRICS:
-        found = [
+        entries += adjusted(
             {"a": a, "b": b, "metric": metric, **compare(values(a, metric), values(b, metric))}
             for a, b in itertools.combinations(names, 2)
-        ]
-        for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
-            entries.append({**entry, "p_holm": p, "comparisons": len(found)})
+        )
     return entries
+
+
+def adjusted(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries with p_holm, which is p adjusted for all of them, and comparisons, their number."""
+    found = list(entries)
+    ps = holm([entry["p"] for entry in found])
+    return [{**entry, "p_holm": p, "comparisons": len(found)} for entry, p in zip(found, ps, strict=True)]
 
 
 def mean_over(members: Sequence[Values]) -> dict[Key, float | None]:

@@ -134,10 +134,21 @@ def overview(comparison: dict[str, Any]) -> str:
             crashed = f", {len(method['crashed'])} crashed" if method["crashed"] else ""
             numbers = "  ".join(f"{name} {estimate_text(method[name])}" for name in ("final", "auc"))
             lines.append(f"  {method['name']:<{width}}  {numbers}  ({count(method['runs'], 'run')}{crashed})")
-        for pair in [*arm["families"], *arm["pairs"]]:
-            if pair["metric"] == "final" and pair["difference"]["value"] is not None:
-                unresolved = "" if pair["difference"]["resolved"] else ", not resolved"
-                said = f"{pair['b']} - {pair['a']}: {estimate_text(pair['difference'])}, {count(pair['n'], 'pair')}{unresolved}"
-                lines.append(f"  final, {said}")
+        lines += [f"  final, {said}" for said in _differences([*arm["families"], *arm["pairs"]])]
         lines += [f"  {warning}" for warning in arm["warnings"]]
+    if comparison["interactions"]:
+        lines.append(f"interactions with {comparison['spec']['interactions_with']}")
+        for arm in comparison["arms"]:
+            found = [entry for entry in comparison["interactions"] if entry["arm"] == arm["name"]]
+            lines += [f"  {arm['name']}, final, {said}" for said in _differences(found)]
     return "\n".join(lines)
+
+
+def _differences(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Those in final accuracy, as text."""
+    return [
+        f"{entry['b']} - {entry['a']}: {estimate_text(entry['difference'])}, {count(entry['n'], 'pair')}"
+        + ("" if entry["difference"]["resolved"] else ", not resolved")
+        for entry in entries
+        if entry["metric"] == "final" and entry["difference"]["value"] is not None
+    ]

@@ -15,7 +15,7 @@ from deltal_openrlhf.runs.yaml_values import read_yaml
 
 ENGINES = ("loop", "pipeline")
 SCORES = ("auc", "final")
-KEYS = ("engine", "starts", "seeds", "flags", "methods", "families", "learning_rate", "arms")
+KEYS = ("engine", "starts", "seeds", "flags", "methods", "families", "learning_rate", "arms", "interactions_with")
 ARM_KEYS = ("flags", "methods", "families", "learning_rate", "starts", "seeds")
 RATE_KEYS = ("flag", "choices", "seeds", "starts", "by")
 ALIASES = {"loss_agg": "actor.loss_agg_mode", "alpha": "deltal.alpha"}
@@ -68,8 +68,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class Spec:
+    """interactions_with: the arm from which the differences of the others are told apart, if that is asked for."""
+
     engine: str
     arms: tuple[Arm, ...]
+    interactions_with: Arm | None = None
 
     def chosen_arms(self, names: Sequence[str] | None) -> tuple[Arm, ...]:
         """The arms of these names, all for None. Raises ValueError for an unknown name."""
@@ -121,7 +124,21 @@ def _spec(given: dict[str, Any], engine: str | None, starts: Sequence[str] | Non
     rate = given.get("learning_rate")
     arms = _mapping("arms", given.get("arms"), "is `name: ...`") or {ONLY_ARM: {}}
     forced = {key for key, value in (("starts", starts), ("seeds", seeds)) if value}
-    return Spec(engine, tuple(_arm(name, own or {}, whole, rate, forced) for name, own in arms.items()))
+    found = {name: _arm(name, own or {}, whole, rate, forced) for name, own in arms.items()}
+    return Spec(engine, tuple(found.values()), _reference(given.get("interactions_with"), found))
+
+
+def _reference(name: Any, arms: Mapping[str, Arm]) -> Arm | None:
+    """The arm of interactions_with. Raises ValueError unless an interaction with it exists."""
+    if name is None:
+        return None
+    _known("interactions_with: arm", str(name), arms)
+    reference = arms[str(name)]
+    if not any(
+        arm is not reference and len(arm.methods.keys() & reference.methods.keys()) > 1 for arm in arms.values()
+    ):
+        raise ValueError(f"interactions_with: no other arm has two methods of arm {reference.name!r}")
+    return reference
 
 
 def _arm(name: str, own: Any, whole: Arm, rate: Any, forced: set[str]) -> Arm:

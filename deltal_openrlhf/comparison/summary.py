@@ -5,9 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from deltal_openrlhf.comparison import curves, paired
-from deltal_openrlhf.comparison.grid import Job, start_names
+from deltal_openrlhf.comparison.grid import start_names
+from deltal_openrlhf.comparison.interactions import interactions
 from deltal_openrlhf.comparison.schedule import Schedule
 from deltal_openrlhf.comparison.spec import Arm
+from deltal_openrlhf.reports.numbers import count
 from deltal_openrlhf.statistics import student
 
 FORMAT = 1
@@ -17,59 +19,114 @@ CURVES = ("accuracy", "length", "entropy", "grad_norm")
 
 def summarize(schedule: Schedule) -> dict[str, Any]:
     """comparison.json, without NaN and inf. An arm without a finished run is left out; its runs are listed as unfinished."""
-    arms = [_arm(schedule, arm) for arm in schedule.spec.arms]
-    jobs = [job for arm in schedule.spec.arms for job in schedule.of(arm)]
+    spec = schedule.spec
+    runs = {arm.name: _Runs(schedule, arm) for arm in spec.arms}
+    arms = [_arm(schedule, arm, runs[arm.name]) for arm in spec.arms]
+    jobs = [job for arm in spec.arms for job in schedule.of(arm)]
+    reference = spec.interactions_with
+
+    def values(arm: Arm, method: str, metric: str) -> paired.Values:
+        """Held-out accuracy in one arm and mean reward in the other make no interaction."""
+        alike = reference is None or runs[arm.name].is_held_out == runs[reference.name].is_held_out
+        return runs[arm.name].values(method, metric) if alike or metric != "final" else {}
+
     return {
         "format": FORMAT,
-        "engine": schedule.spec.engine,
-        "spec": {"engine": schedule.spec.engine, "arms": [asdict(arm) for arm in schedule.spec.arms]},
+        "engine": spec.engine,
+        "spec": {
+            "engine": spec.engine,
+            "arms": [asdict(arm) for arm in spec.arms],
+            "interactions_with": reference.name if reference else None,
+        },
         "seconds": sum(result["seconds"] for result in schedule.results.values()),
         "cpu_seconds": sum(result["cpu_seconds"] for result in schedule.results.values()),
         "unfinished": [job.name for job in jobs if job.name not in schedule.results],
-        "starts": list(start_names(schedule.spec).values()),
+        "starts": list(start_names(spec).values()),
         "arms": [arm for arm in arms if arm is not None],
+        "interactions": interactions(spec.arms, reference, values),
     }
 
 
 class _Run:
-    """A finished run of the comparison."""
+    """A finished run of the comparison, as far as all runs of its arm came."""
 
-    def __init__(self, schedule: Schedule, job: Job, start: str) -> None:
-        rows, evals = curves.read_run(schedule.out / job.name)
-        self.key: paired.Key = (start, job.seed)
+    def __init__(self, key: paired.Key, rows: curves.Rows, evals: curves.Rows) -> None:
+        self.key = key
         self.measures = curves.measures(rows, evals)
-        self.steps = rows[-1]["step"]
         self.held_out = curves.held_out(evals)
         self.series = {name: curves.series(rows, curves.METRICS[name]) for name in CURVES}
 
 
-def _arm(schedule: Schedule, arm: Arm) -> dict[str, Any] | None:
-    names = start_names(schedule.spec)
+class _Runs:
+    """The finished runs of an arm.
+
+    With dynamic sampling a run ends when its prompts are used up, so runs differ in their steps. All numbers are then of the steps, and of
+    the evaluations, that all of them have. A run that ended before its first evaluation has no final accuracy if others have one.
+    """
+
+    def __init__(self, schedule: Schedule, arm: Arm) -> None:
+        names = start_names(schedule.spec)
+        jobs = [
+            job
+            for job in schedule.of(arm)
+            if not job.trial and "crashed" not in schedule.results.get(job.name, {"crashed": ""})
+        ]
+        read = [curves.read_run(schedule.out / job.name) for job in jobs]
+        steps = [rows[-1]["step"] for rows, _ in read]
+        evaluated = [max(found) for _, evals in read if (found := curves.held_out(evals))]
+        self.steps, self.final_step = min(steps, default=0), min(evaluated, default=None)
+        self.of: dict[str, list[_Run]] = {method: [] for method in arm.methods}
+        for job, (rows, evals) in zip(jobs, read, strict=True):
+            run = _Run((names[job.start], job.seed), _until(self.steps, rows), _until(self.final_step, evals))
+            if evaluated and not run.held_out:
+                run.measures["final"] = None
+            self.of[job.method].append(run)
+        self.warnings = []
+        if self.steps < max(steps, default=0):
+            self.warnings.append(
+                f"runs have {self.steps} to {max(steps)} PPO steps, because dynamic sampling used up their prompts; all numbers and curves "
+                f"are of the first {self.steps}"
+            )
+        if missing := len(evaluated) and len(jobs) - len(evaluated):
+            self.warnings.append(
+                f"{count(missing, 'run')} ended before the first evaluation, without a final accuracy; a larger --data.max_samples gives "
+                "more steps"
+            )
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether final accuracy is that of the held-out prompts."""
+        return self.final_step is not None
+
+    def values(self, method: str, metric: str) -> paired.Values:
+        return {run.key: run.measures[metric] for run in self.of[method]}
+
+
+def _until(step: int | None, rows: curves.Rows) -> curves.Rows:
+    return [row for row in rows if step is not None and row["step"] <= step]
+
+
+def _arm(schedule: Schedule, arm: Arm, runs: _Runs) -> dict[str, Any] | None:
     ended = [(job, schedule.results[job.name]) for job in schedule.of(arm) if job.name in schedule.results]
     if not ended:
         return None
-    runs: dict[str, list[_Run]] = {method: [] for method in arm.methods}
     crashed: dict[str, list[dict[str, str]]] = {method: [] for method in arm.methods}
     for job, result in ended:
         if "crashed" in result and not job.trial:
             crashed[job.method].append({"run": job.name, "reason": result["crashed"]})
-        elif not job.trial:
-            runs[job.method].append(_Run(schedule, job, names[job.start]))
-    there = [run for group in runs.values() for run in group]
     choices = [schedule.chosen[arm.name, family] for family in arm.families if (arm.name, family) in schedule.chosen]
-    last = max((max(run.held_out) for run in there if run.held_out), default=None)
     return {
         "name": arm.name,
         "flags": arm.flags,
-        "steps": max((run.steps for run in there), default=0),
-        "final_from": "reward" if last is None else "held_out",
-        "final_step": last,
+        "steps": runs.steps,
+        "final_from": "held_out" if runs.is_held_out else "reward",
+        "final_step": runs.final_step,
         "seconds": sum(result["seconds"] for _, result in ended),
         "cpu_seconds": sum(result["cpu_seconds"] for _, result in ended),
         "cpu_seconds_of_rates": sum(result["cpu_seconds"] for job, result in ended if job.trial),
-        "warnings": [choice.warning for choice in choices if choice.warning],
+        "warnings": [*(choice.warning for choice in choices if choice.warning), *runs.warnings],
         "learning_rates": [row for choice in choices for row in choice.table],
-        "methods": [_method(schedule, arm, method, runs[method], crashed[method]) for method in arm.methods],
+        "methods": [_method(schedule, arm, method, runs.of[method], crashed[method]) for method in arm.methods],
         **_comparisons(arm, runs),
     }
 
@@ -97,17 +154,14 @@ def _method(
     }
 
 
-def _comparisons(arm: Arm, runs: dict[str, list[_Run]]) -> dict[str, Any]:
+def _comparisons(arm: Arm, runs: _Runs) -> dict[str, Any]:
     """Pairs of methods, and of families where at least one has several methods."""
 
-    def of_method(method: str, metric: str) -> paired.Values:
-        return {run.key: run.measures[metric] for run in runs[method]}
-
     def of_family(family: str, metric: str) -> paired.Values:
-        return paired.mean_over([of_method(method, metric) for method in arm.families[family]])
+        return paired.mean_over([runs.values(method, metric) for method in arm.families[family]])
 
     several = any(len(members) > 1 for members in arm.families.values())
     return {
-        "pairs": paired.all_pairs(list(arm.methods), of_method),
+        "pairs": paired.all_pairs(list(arm.methods), runs.values),
         "families": paired.all_pairs(list(arm.families), of_family) if several else [],
     }

@@ -51,7 +51,7 @@ def complete(tmp_path_factory):
         (["train", "--loss_agg", "del"], ["deltal"]),
         (["train", "--config", "math-del"], ["math-deltal"]),
         (["train", "--config", "math-deltal", "--config", "overlays/8"], ["overlays/8gpu"]),
-        (["compare", "compare/countdown-"], ["compare/countdown-gpu"]),
+        (["compare", "compare/countdown-"], ["compare/countdown-gpu", "compare/countdown-interactions"]),
         (["nothing-of-the-kind"], []),
     ],
 )

@@ -141,6 +141,7 @@ def comparison(seed=0):
     spec = {
         "engine": "loop",
         "arms": [{"name": one["name"], "flags": one["flags"], "seeds": [0, 1, 2, 3, 4]} for one in arms],
+        "interactions_with": None,
     }
     return {
         "format": 1,
@@ -151,6 +152,7 @@ def comparison(seed=0):
         "unfinished": [],
         "starts": ["start0", "start1", "start2"],
         "arms": arms,
+        "interactions": [],
     }
 
 
