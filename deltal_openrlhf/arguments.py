@@ -57,6 +57,7 @@ class Actor(WorkerGroup, Protocol):
     lr_warmup_ratio: float
     min_lr_ratio: float
     max_norm: float
+    freeze_visual_encoder: bool
 
 
 class Critic(WorkerGroup, Protocol):

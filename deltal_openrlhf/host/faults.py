@@ -260,7 +260,7 @@ FAULTS = (
         RESUME,
         "A model of images is exported without its processor, and the export does not load.",
         "The processor is exported with it.",
-        "tests/end_to_end/test_image_run.py",
+        "tests/end_to_end/test_agent_with_images.py",
         _sees_images,
     ),
     Fault(

@@ -139,9 +139,9 @@ def _check_lora(args: Arguments) -> None:
         raise ValueError(
             f"{rank} with --train.enable_ema: the host averages an EMA model without adapters; leave out --train.enable_ema"
         )
-    if args.data.max_images_per_prompt > 0:
+    if args.data.max_images_per_prompt > 0 and args.actor.freeze_visual_encoder:
         raise ValueError(
-            f"{rank} with --data.max_images_per_prompt {args.data.max_images_per_prompt}: LoRA weights of a VLM are untested"
+            f"{rank} with --actor.freeze_visual_encoder: OpenRLHF gives the frozen vision tower adapters, and trains them; leave it out"
         )
 
 

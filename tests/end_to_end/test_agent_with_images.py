@@ -1,20 +1,25 @@
-"""Countdown with a calculator over several turns, with LoRA, in the real pipeline: what was sampled is what is trained on."""
+"""Countdown with a calculator over several turns, on prompts with pictures, with LoRA, in the real pipeline.
 
-import dataclasses
+What vLLM sampled is what is trained on, and the adapters of both towers are exported and load again.
+"""
+
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.metric_names import nameless
 
-from deltal_openrlhf.quickstart import supervised, task
-from deltal_openrlhf.quickstart.model import build_tokenizer, save
-from deltal_openrlhf.quickstart.sizes import CPU
+from deltal_openrlhf.data import countdown, shapes
+from deltal_openrlhf.models.tiny_vision import IMAGE, SPECIAL, VIDEO, write_tiny_vision_model
 from deltal_openrlhf.runs import rollouts
 
 pytestmark = [pytest.mark.timeout(500), pytest.mark.gpus(2)]
-ALPHA, LONGEST, GROUP = 0.75, 80, 4
+ALPHA, LONGEST = 0.75, 128
+MEDIA = {SPECIAL.index(IMAGE), SPECIAL.index(VIDEO)}
+LIKED = {"=": 2.0, "+": 1.0, "<|im_end|>": 1.0} | dict.fromkeys("123456789", 1.0)
+"""How often the model says something, in proportion. Everything else is rare."""
 # Ours, with a record of what vLLM was asked and what it sampled. A result of the calculator pays: hits are rare in this model.
 RECORDED = """
 import json
@@ -45,23 +50,40 @@ class AgentExecutor(Ours):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A model of the quick start that has seen enough traces to write equations, problems, and the agent."""
+def folder(tmp_path_factory) -> Path:
+    """A model that writes sums, problems with pictures, and the agent."""
     folder = tmp_path_factory.mktemp("agent")
-    few = dataclasses.replace(CPU, steps=40, batch=32, micro_batch=32, warmup=10)
-    tokenizer = build_tokenizer(few)
-    save(supervised.train(tokenizer, few, seed=0), tokenizer, folder / "model", few)
+    write_tiny_vision_model(folder / "model")
+    like(folder / "model")
     rng = random.Random(0)
-    for split, n in (("train", 20), ("test", 6)):
-        problems = [few.task.draw(rng, split) for _ in range(n)]
-        labels = [json.dumps({"numbers": list(numbers), "target": target}) for numbers, target in problems]
+    for split, n in (("train", 20), ("test", 4)):
+        problems = countdown.generate(n, num_numbers=(3, 3), high=9, max_target=30, split=split)
         rows = [
-            {"input": task.prompt(*problem), "label": label, "datasource": "countdown"}
-            for problem, label in zip(problems, labels, strict=True)
+            {
+                "input": [{"role": "user", "content": f"<image>{target} of {' '.join(map(str, numbers))}"}],
+                "label": countdown.label(numbers, target),
+                "datasource": split,
+                "images": [shapes.draw(rng).uri],
+            }
+            for numbers, target in problems
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "agent.py").write_text(RECORDED)
     return folder
+
+
+def like(model: Path) -> None:
+    """Let the model draw tokens by LIKED: one number of the hidden state is the same for all tokens of text, and the head reads it."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    read = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32)
+    ids = AutoTokenizer.from_pretrained(model).convert_tokens_to_ids(list(LIKED))
+    with torch.no_grad():
+        read.model.language_model.embed_tokens.weight[:, 0] = 1.0  # 8 behind the last norm: the others are small
+        read.lm_head.weight[:, 0] = -0.75
+        read.lm_head.weight[ids, 0] = torch.tensor(list(LIKED.values())).log() / 8
+    read.to(torch.bfloat16).save_pretrained(model)
 
 
 def sampled(record: dict) -> list[int]:
@@ -83,9 +105,9 @@ def test_episodes_are_trained_on_where_they_were_sampled_and_the_export_loads(st
     flags = (
         f"--loss_agg deltal --alpha {ALPHA} --actor.model_name_or_path {folder}/model --train.agent_func_path {folder}/agent.py "
         f"--data.prompt_dataset {folder}/train.jsonl --data.max_samples 20 --data.max_len {LONGEST} --rollout.max_new_tokens 64 "
+        "--data.apply_chat_template --data.max_images_per_prompt 1 --train.batch_size 16 "
         f"--eval.dataset {folder}/test.jsonl --eval.steps 5 --eval.n_samples_per_prompt 2 --deltal.save_rollouts 1 "
-        "--algo.advantage.is_correction_level token --actor.entropy_coef 0 --train.batch_size 16 "
-        "--ds.lora.rank 4 --ds.lora.alpha 8 --actor.adam.lr 1e-2"
+        "--algo.advantage.is_correction_level token --ds.lora.rank 4 --ds.lora.alpha 8 --actor.adam.lr 1e-2"
     ).split()
     with start(*flags) as run:
         assert run.wait() == 0, run.text() + run.log()
@@ -97,7 +119,7 @@ def test_episodes_are_trained_on_where_they_were_sampled_and_the_export_loads(st
     assert [row["step"] for row in metrics] == [1, 2, 3, 4, 5]
     filled = 0
     for row in metrics:
-        _, episodes = rollouts.read(rollouts.path_of(run.out / "hf", row["step"]))
+        _, episodes = rollouts.read(rollouts.path_of(run.out / "hf", row["step"]), images=True)
         assert len(episodes) == 16
         lengths = []
         for episode in episodes:
@@ -105,6 +127,9 @@ def test_episodes_are_trained_on_where_they_were_sampled_and_the_export_loads(st
             mask = sampled(record)
             assert [0, *episode.action_mask] == mask
             assert episode.reward == record["reward"]
+            # A picture is four tokens of the prompt; nobody samples one.
+            media = [place for place, token in enumerate(episode.token_ids) if token in MEDIA]
+            assert len(media) == 4 and max(media) < mask.index(1)
             lengths.append(sum(mask))
             filled += len(list(holes(mask)))
         # ∆L's lengths are the sampled tokens: its weights by hand, from the records alone.
@@ -116,27 +141,32 @@ def test_episodes_are_trained_on_where_they_were_sampled_and_the_export_loads(st
         assert row["rollout/response_length_mean"] > row["deltal/response_length_mean"] + 0.1
         # The engine has the weights with their adapters, and log-probabilities stand at their tokens.
         assert abs(row["vllm_kl"]) < 0.02
+        assert row["actor_grad_norm"] > 0
         assert nameless(set(row) - {"answered", "calculator/results"}) == []
     assert filled > 50
 
     (evaluation,) = [json.loads(line) for line in (run.out / "hf" / "evals.jsonl").read_text().splitlines()]
-    tested = {json.loads(line)["input"] for line in (folder / "test.jsonl").read_text().splitlines()}
-    rewards = [record["reward"] for record in records if record["prompt"] in tested]
-    assert len(rewards) == 12 == evaluation["eval_num_samples"]
-    assert evaluation["eval_countdown_pass1"] == pytest.approx(sum(rewards) / 12)
+    tested = [json.loads(line)["input"][0]["content"].removeprefix("<image>") for line in open(folder / "test.jsonl")]
+    rewards = [record["reward"] for record in records if any(text in record["prompt"] for text in tested)]
+    assert len(rewards) == 8 == evaluation["eval_num_samples"]
+    assert evaluation["eval_test_pass1"] == pytest.approx(sum(rewards) / 8)
     check_export(run.out / "hf", folder / "model")
 
 
-def check_export(exported, start) -> None:
-    """The adapters are there, have moved, and give another model than the one that the run started from."""
+def check_export(exported: Path, start: Path) -> None:
+    """Processor and adapters are there, those of both towers have moved, and they make another model."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    tokens = AutoTokenizer.from_pretrained(exported)("3 4 5 make [35] :", return_tensors="pt")["input_ids"]
-    base = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
+    prompt = f"<|vision_start|>{IMAGE}<|vision_end|>How many?"
+    image = Image.new("RGB", (64, 64), "red")
+    given = AutoProcessor.from_pretrained(exported)(text=[prompt], images=[image], return_tensors="pt")
+    base = AutoModelForImageTextToText.from_pretrained(start, dtype=torch.float32)
     with torch.no_grad():
-        before = base(tokens).logits
+        before = base(**given).logits
         trained = PeftModel.from_pretrained(base, exported)
-        assert all(p.any() for name, p in trained.named_parameters() if "lora_B" in name)
-        assert (trained(tokens).logits - before).abs().max() > 1e-3
+        moved = {name for name, p in trained.named_parameters() if "lora_B" in name and p.any()}
+        assert any("visual" in name for name in moved) and any("language_model" in name for name in moved)
+        assert (trained(**given).logits - before).abs().max() > 1e-3
