@@ -147,6 +147,7 @@ def _for_the_loop(case: Case, rows: list[dict], trained_on: list[list[int]]) -> 
     )
     flat = [row for step in trained_on for row in step]
     taken = len(flat) // case.epochs
+    assert taken == len(rows) - len(rows) % case.micro
     return rollout, [flat[i : i + taken] for i in range(0, len(flat), taken)]
 
 
