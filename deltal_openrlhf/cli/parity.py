@@ -67,7 +67,7 @@ def parser() -> OneLineParser:
         help="responses of a micro batch (default 3)",
     )
     add("--max_tokens", type=int, metavar="N", help="tokens of a micro batch, in place of --micro_batch_size")
-    add("--mode", type=mode, choices=MODES, default="deltal", help="loss aggregation (default deltal)")
+    add("--mode", type=mode, choices=MODES, default="deltal", metavar="MODE", help="a --loss_agg (default deltal)")
     add("--alpha", type=float, metavar="X", help="exponent of deltal (default 0.75)")
     add("--scope", choices=SCOPES, help="responses over which deltal normalises (default step)")
     add("--kl", action="store_true", help="add the k3 KL loss")

@@ -41,7 +41,12 @@ Everything goes into --out. After an interruption the same command resumes. A st
 def parser() -> OneLineParser:
     made = OneLineParser(prog=PROG, usage="deltal quickstart [options]", description=DESCRIPTION, epilog=EPILOG)
     made.add_argument(
-        "--loss_agg", type=mode, choices=MODES, default="deltal", help="loss aggregation (default deltal)"
+        "--loss_agg",
+        type=mode,
+        choices=MODES,
+        default="deltal",
+        metavar="MODE",
+        help=f"loss aggregation: {', '.join(MODES)} (default deltal)",
     )
     made.add_argument("--alpha", type=float, default=1.0, metavar="X", help="exponent of ∆L, 0 to 1 (default 1)")
     made.add_argument("--steps", type=int, metavar="N", help="PPO steps (default 30)")
