@@ -84,7 +84,7 @@ def prompt_means(
     subsets = prompts = _ids("groups", groups, exact)
     if advantages is not None:
         signs = torch.as_tensor(advantages, device=exact.device).sign()
-        subsets = 3 * prompts + 1 + _ids("advantages", signs, exact)
+        subsets = 3 * prompts + _ids("advantages", signs, exact)
     responses = _sums(valid, prompts).clamp(min=1)
     num_prompts = (valid / responses).sum().round()
     tokens, share = _sums(exact, subsets), _sums(valid, subsets) / responses

@@ -71,11 +71,13 @@ class Reward(WorkerGroup, Protocol):
     model_name_or_path: str | None
     remote_url: str | None
     overlong_buffer_len: float | None
+    clip_range: Sequence[float] | None
     stop_properly_penalty_coef: float | None
 
 
 class Advantage(Protocol):
     estimator: str
+    gamma: float
     is_correction_level: str
     is_correction_mode: str
     is_correction_gating: str

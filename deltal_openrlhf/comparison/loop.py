@@ -171,8 +171,8 @@ class Run:
         # Spread evenly over the tokens of a response: only their sum is asked for.
         energies = torch.tensor([response.energy for response in graded.responses])
         self.maker.energies = [mask * (energies / lengths)[:, None]]
-        self.updater.settings = self.maker.settings_in_force
         self.maker.compute_advantages_and_returns([experience])
+        self.updater.settings = self.maker.used
         trained = torch.where(truncated, 0, lengths) if self.settings.overlong_filtering else lengths
         rollout = Rollout(
             sequences=[p.token_ids + r.tokens for p, r in zip(graded.prompts, graded.responses, strict=True)],

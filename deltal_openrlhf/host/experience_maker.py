@@ -8,7 +8,7 @@ from openrlhf.trainer.ppo_utils import experience_maker
 from openrlhf.trainer.ppo_utils.experience import Experience
 from torch import Tensor
 
-from deltal_openrlhf.host.baselines import subtract_length_weighted_mean, subtract_optimal_token_baseline
+from deltal_openrlhf.host.baselines import set_advantages
 from deltal_openrlhf.host.length_penalties import apply_length_penalties
 from deltal_openrlhf.host.rebind import rebound
 from deltal_openrlhf.host.scope_means import attach_scope_means, trained_lengths
@@ -26,6 +26,8 @@ class DeltaLExperienceMaker(experience_maker.RemoteExperienceMaker):
         if self.settings.alpha is not None and self.settings.alpha_window is not None:
             self.adaptive = AdaptiveAlpha(self.settings.alpha, self.settings.alpha_window, self.args.train.seed)
         self.logs: dict[str, float] = {}
+        self.used = self.settings
+        """The settings of the last rollout: with --alpha auto, the alpha that was in force."""
 
     def _flatten_results(self, refs: list, duplicate_factor: int) -> list:
         """As the host; a policy worker may return Scored, of which the host gets the log-probabilities."""
@@ -39,21 +41,16 @@ class DeltaLExperienceMaker(experience_maker.RemoteExperienceMaker):
         group_size = self.args.rollout.n_samples_per_prompt
         with rebound(experience_maker, "apply_length_penalties", apply_length_penalties):
             experiences = super().compute_advantages_and_returns(experiences)
-        if self.settings.baseline == "opo":
-            subtract_length_weighted_mean(experiences, group_size)
-        elif self.settings.baseline == "otb":
-            subtract_optimal_token_baseline(experiences, self.energies, group_size)
-        attach_scope_means(experiences, self.settings_in_force, group_size)
+        if self.settings.baseline is not None:
+            set_advantages(experiences, self.energies, self.settings.baseline, self.args)
+        if self.adaptive is not None:
+            self.used = replace(self.settings, alpha=self.adaptive.alpha)
+        attach_scope_means(experiences, self.used, group_size)
         if self.adaptive is not None:
             self.logs = {"deltal/alpha": self.adaptive.alpha}
             found = self.adaptive.add(*self._evidence(experiences)) or {}
             self.logs |= {f"deltal/alpha_{name}": value for name, value in found.items()}
         return experiences
-
-    @property
-    def settings_in_force(self) -> LossSettings:
-        """The settings of the next rollout, with the alpha of an adaptive one."""
-        return self.settings if self.adaptive is None else replace(self.settings, alpha=self.adaptive.alpha)
 
     def _evidence(self, experiences: Sequence[Experience]) -> tuple[list[float], list[float], list[int]]:
         """What AdaptiveAlpha.add takes of a rollout: lengths, A_i^2 E_i, prompts. With one advantage a token it is the sum of A^2 w."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HOST_MODES = ("token-mean", "seq-mean-token-mean")
 BASELINES = {"opo": ("dr_grpo", "group_norm"), "otb": ("dr_grpo",)}
-"""Each with the host's estimators, which subtract the mean reward of the prompt's responses, whose mean it may replace."""
+"""Each with the host's estimators whose mean over the prompt's responses it may replace."""
 ADDED_LATER = {"sgd": False, "baseline": None, "alpha_window": None}
 """Fields that older checkpoints do not have, with what those were trained with."""
 DEFAULT_ALPHA = 0.75
@@ -162,6 +162,10 @@ def _check_one_advantage(args: Arguments, asking: str) -> None:
     if args.algo.advantage.estimator == "gae":
         raise ValueError(
             f"--algo.advantage.estimator is gae, which gives each token an advantage; allowed with {asking} is any without a critic"
+        )
+    if args.algo.advantage.estimator == "reinforce" and args.algo.advantage.gamma != 1:
+        raise ValueError(
+            f"--algo.advantage.gamma is {args.algo.advantage.gamma:g}, which gives each token an advantage; allowed with {asking} is 1"
         )
     if args.algo.kl.init_coef and not args.algo.kl.use_loss:
         raise ValueError(

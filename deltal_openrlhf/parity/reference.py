@@ -89,8 +89,12 @@ def _of_the_rollout(case: Case, batch: list[dict], length: Callable[[int], int],
     prompt = [j for j in responses if j // GROUP_SIZE == i // GROUP_SIZE]
     part = prompt
     if case.mode == "balanced":
-        part = [j for j in prompt if (batch[j]["advantage"] > 0) == (batch[i]["advantage"] > 0)]
+        part = [j for j in prompt if _sign(batch[j]["advantage"]) == _sign(batch[i]["advantage"])]
     return len(part) / len(prompt) / sum(map(length, part)) / len(prompts)
+
+
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)
 
 
 def reference_loss(case: Case, model: torch.nn.Module, row: dict, x: float, tokens: int) -> torch.Tensor:

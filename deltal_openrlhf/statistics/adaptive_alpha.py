@@ -33,7 +33,8 @@ LEAST_PROMPTS = 10
 @dataclass
 class AdaptiveAlpha:
     """The alpha in force. After every `window` rollouts it moves to the largest R on GRID over their responses, if R there is larger than R
-    in force with a 95 % interval, by a bootstrap over prompts; else it stays.
+    in force with a 95 % interval, by a bootstrap over prompts; else it stays. The interval is that of two given alphas. It does not know
+    that one was chosen on the same responses, so alpha moves without cause in more than 2.5 % of the decisions.
 
     alpha: in [0, 1]. window: 1 or more. seed: of the bootstrap. responses: those since the last decision, rows (prompt, length, v).
     """
@@ -87,7 +88,8 @@ class AdaptiveAlpha:
         rng = np.random.default_rng(seed_of(self.seed, "alpha", self.rollouts))
         num = of_prompts.shape[1]
         drawn = rng.multinomial(num, np.full(num, 1 / num), size=RESAMPLES)
-        ratios = _log_ratio(np.einsum("rp,kpg->krg", drawn, of_prompts))
+        sums = np.einsum("rp,kpg->krg", drawn, of_prompts)
+        ratios = _log_ratio(sums[:, sums[1, :, 0] > 0])  # the others drew no prompt that has a gradient
         best = int(_log_ratio(of_prompts.sum(axis=1)).argmax())
         in_force = int(np.abs(GRID - self.alpha).argmin())
         low, _ = interval(ratios[:, best] - ratios[:, in_force])

@@ -1,6 +1,7 @@
 """OPO and the optimal token baseline against loops written out, and the energies of tokens against gradients."""
 
 import random
+import statistics
 from types import SimpleNamespace
 
 import pytest
@@ -60,22 +61,27 @@ def prompts_of(responses):
     return [[responses[first + i] for i in range(GROUP)] for first in range(0, GROUP * PROMPTS, GROUP)]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_opo_subtracts_the_mean_reward_weighted_by_length(seed):
-    experiences, energies, responses = rollout(seed)
+@pytest.mark.parametrize("clip", [10.0, 0.2])
+@pytest.mark.parametrize("estimator", ["dr_grpo", "group_norm"])
+def test_opo_subtracts_the_mean_reward_weighted_by_length(estimator, clip):
+    experiences, energies, responses = rollout(seed=1)
     wanted = []
     for prompt in prompts_of(responses):
         baseline = sum(len(w) * r for r, w in prompt) / sum(len(w) for _, w in prompt)
-        wanted += [[r - baseline] * len(w) for r, w in prompt]
-    found = advantages(experiences, energies, "--deltal.baseline opo --algo.advantage.estimator dr_grpo")
+        scale = statistics.stdev(r for r, _ in prompt) if estimator == "group_norm" else 1.0
+        wanted += [[min(max((r - baseline) / scale, -clip), clip)] * len(w) for r, w in prompt]
+    flags = f"--algo.advantage.estimator {estimator} --reward.clip_range -{clip} {clip}"
+    found = advantages(experiences, energies, f"--deltal.baseline opo {flags}")
     for number, of_tokens in enumerate(wanted):
         assert found[number] == pytest.approx(of_tokens, abs=1e-6)
-    hosts = advantages(rollout(seed)[0], energies, "--algo.advantage.estimator dr_grpo")
+    assert any(abs(a) == clip for of_tokens in wanted for a in of_tokens) == (clip < 1)
+    hosts = advantages(rollout(seed=1)[0], energies, flags)
     assert any(abs(a[0] - hosts[n][0]) > 1e-3 for n, a in found.items() if a)  # negative control: another baseline
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_otb_has_a_baseline_for_every_token(seed):
+    clip = (10.0, 0.2, 10.0)[seed]
     experiences, energies, responses = rollout(seed)
     wanted = []
     for prompt in prompts_of(responses):
@@ -84,16 +90,14 @@ def test_otb_has_a_baseline_for_every_token(seed):
             for t in range(len(w)):
                 active = [(r, sum(other[: t + 1])) for r, other in prompt if len(other) > t]
                 mean = sum(r * summed for r, summed in active) / sum(summed for _, summed in active)
-                of_tokens.append(reward - (mean if len(active) > 1 else 0.0))
+                advantage = reward - (mean if len(active) > 1 else 0.0)
+                of_tokens.append(min(max(advantage, -clip), clip))
             wanted.append(of_tokens)
-    found = advantages(experiences, energies, "--deltal.baseline otb --algo.advantage.estimator dr_grpo")
+    flags = f"--deltal.baseline otb --algo.advantage.estimator dr_grpo --reward.clip_range -{clip} {clip}"
+    found = advantages(experiences, energies, flags)
     for number, of_tokens in enumerate(wanted):
         assert found[number] == pytest.approx(of_tokens, abs=1e-6)
-    equal = advantages(
-        rollout(seed)[0],
-        [e.bool().float() for e in energies],
-        "--deltal.baseline otb --algo.advantage.estimator dr_grpo",
-    )
+    equal = advantages(rollout(seed)[0], [e.bool().float() for e in energies], flags)
     assert any(max(map(abs, torch.tensor(a) - torch.tensor(equal[n]))) > 1e-3 for n, a in found.items() if a)
 
 

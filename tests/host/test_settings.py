@@ -83,6 +83,10 @@ def test_defaults():
             "--loss_agg balanced --algo.kl.init_coef 0.1 --algo.advantage.estimator rloo",
             "--algo.kl.init_coef is 0.1, which changes the reward of each token; allowed with --loss_agg balanced is 0, or",
         ),
+        (
+            "--loss_agg balanced --algo.kl.init_coef 0 --algo.advantage.estimator reinforce --algo.advantage.gamma 0.9",
+            "--algo.advantage.gamma is 0.9, which gives each token an advantage; allowed with --loss_agg balanced is 1",
+        ),
         ("--loss_agg prompt-mean --deltal.max_length 9", "--deltal.max_length is 9.0, but --loss_agg is prompt-mean"),
         (
             "--deltal.baseline opo --algo.advantage.estimator rloo",

@@ -73,6 +73,12 @@ def test_nothing_to_decide_on():
     assert adaptive.add([5] * 80, [0.0] * 80, [i // N for i in range(80)]) is None  # no signal
     few = [1.0 * (i < 72) for i in range(160)]  # 9 of 20 prompts have a gradient
     assert adaptive.add(range(1, 161), few, [i // N for i in range(160)]) is None
+    # 10 of 400 prompts have a gradient. With this seed, one of the resamples holds none of them.
+    sparse = AdaptiveAlpha(alpha=0.0, window=1, seed=3)
+    grows = [float(i % 97 + 1) if i < 10 * N else 0.0 for i in range(400 * N)]
+    with np.errstate(all="raise"):
+        found = sparse.add([i % 97 + 1 for i in range(400 * N)], grows, [i // N for i in range(400 * N)])
+    assert 0 <= found["low"] <= found["best"] <= found["high"] <= 1
     enough = [1.0 * (i < 80) for i in range(160)]
     assert adaptive.add(range(1, 161), enough, [i // N for i in range(160)]) is not None
     filtered = AdaptiveAlpha(alpha=0.75, window=2, seed=0)
