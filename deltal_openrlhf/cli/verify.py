@@ -109,7 +109,10 @@ def check_trainer(command: OneLineParser, args: argparse.Namespace) -> int:
     try:
         aggregation = None
         if args.loss_agg is not None:
-            aggregation = Aggregation(args.loss_agg, alpha=args.alpha, max_length=args.max_length)
+            try:
+                aggregation = Aggregation(args.loss_agg, alpha=args.alpha, max_length=args.max_length)
+            except ValueError as error:  # it begins with the name of a field, which is that of its flag
+                raise ValueError(f"--{error}") from error
         elif args.alpha is not None or args.max_length is not None:
             raise ValueError("--alpha and --max_length are given without --loss_agg, which they belong to")
         gradient = trainer.load(args.trainer)

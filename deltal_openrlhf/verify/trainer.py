@@ -10,11 +10,12 @@ optimizer would get:
             (loss / len(micro_batches)).backward()  # or whatever your trainer makes of it
         return batch.log_probs.grad
 
-It is called once for each cut, each time with an equal batch of its own. The answer may be a tensor, or tensors in a sequence or mapping: a
-function may also train a model of its own on responses of these lengths, masks and advantages. It should be that of one rank.
+It is called once for each cut, each time with an equal batch of its own. The answer may be a tensor, or tensors in a list, tuple or
+mapping: a function may also train a model of its own on responses of these lengths, masks and advantages. It should be that of one rank.
 
 With a mode, the update of one micro batch is also compared with brute force. Old and new log-probabilities are equal, so that nothing is
-clipped, and the gradient of x_i S_i with respect to the log-probability of a trained token is -x_i A_i. This needs batch.log_probs.grad.
+clipped, and the gradient of x_i S_i with respect to the log-probability of a trained token is -x_i A_i. This needs batch.log_probs.grad:
+leave out --loss_agg for the gradient of another model.
 """
 
 import importlib
@@ -136,7 +137,9 @@ def outcomes(gradient: Gradient, aggregation: Aggregation | None) -> Iterator[Ou
 
 def _compare(answer: Any, wanted: Tensor, outcome: Outcome) -> None:
     if not isinstance(answer, Tensor) or answer.shape != wanted.shape:
-        raise ValueError("brute force is the gradient of batch.log_probs; the function gave another")
+        raise ValueError(
+            "brute force is the gradient of batch.log_probs, and the function gave another; then leave out --loss_agg"
+        )
     got = answer.detach().double()
     difference = float((got - wanted).norm() / wanted.norm())
     factor = float((got * wanted).sum() / wanted.square().sum())
@@ -157,8 +160,8 @@ def flat(answer: Any) -> Tensor:
     """All values of an answer in a row, as float64. Raises ValueError for what is no gradient."""
     if isinstance(answer, Tensor):
         return answer.detach().double().flatten().cpu()
-    values = answer.values() if isinstance(answer, Mapping) else answer
-    if not isinstance(values, Sequence | type({}.values())) or isinstance(values, str) or not len(values):
+    values = list(answer.values()) if isinstance(answer, Mapping) else answer
+    if not isinstance(values, list | tuple) or not values:
         raise ValueError(f"the function gave a {type(answer).__name__}, allowed are tensors")
     return torch.cat([flat(value) for value in values])
 

@@ -74,6 +74,12 @@ def zero(batch, micro_batches):
 def raises(batch, micro_batches):
     raise RuntimeError("the loss needs token ids\\nand more")
 
+def text(batch, micro_batches):
+    return "a gradient"
+
+def empty(batch, micro_batches):
+    return {}
+
 def other_size(batch, micro_batches):
     return torch.ones(len(micro_batches))
 
@@ -137,6 +143,8 @@ def test_another_mode_is_noticed_without_a_factor(capsys):
         ("nothing", "ValueError: the function gave a NoneType, allowed are tensors"),
         ("zero", "ValueError: the gradient has the norm 0.0, allowed is a finite one above 0"),
         ("raises", "RuntimeError: and more"),
+        ("text", "ValueError: the function gave a str, allowed are tensors"),
+        ("empty", "ValueError: the function gave a dict, allowed are tensors"),
     ],
 )
 def test_what_is_no_gradient_fails_at_once(name, message, capsys):
@@ -149,7 +157,10 @@ def test_gradients_of_other_sizes_and_of_other_things_fail(capsys):
     assert verify("other_size") == 1
     assert "the gradient has 2 values, with one micro batch 1" in capsys.readouterr().out
     assert verify("of_a_model", "--loss_agg", "token-mean") == 1
-    assert "brute force is the gradient of batch.log_probs; the function gave another" in capsys.readouterr().out
+    assert (
+        "brute force is the gradient of batch.log_probs, and the function gave another; then leave out --loss_agg"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +181,12 @@ def test_gradients_of_other_sizes_and_of_other_things_fail(capsys):
         (["--loss_agg", "token-mean"], "--loss_agg is given without --trainer"),
         (["--max_length", "3"], "--max_length is given without --trainer"),
         (["--trainer", "x:y", "--alpha", "1"], "--alpha and --max_length are given without --loss_agg"),
-        (["--trainer", "x:y", "--loss_agg", "deltal"], "alpha is None, allowed is a number from 0 to 1"),
+        (["--trainer", "x:y", "--loss_agg", "deltal"], "--alpha is None, allowed is a number from 0 to 1"),
+        (
+            ["--trainer", "x:y", "--loss_agg", "deltal", "--alpha", "0.5"],
+            "--max_length (M) is None, allowed is a finite number above 0",
+        ),
+        (["--trainer", "x:y", "--loss_agg", "token-mean", "--alpha", "1"], "--alpha is 1.0, but mode is token-mean"),
         (["--trainer", "x:y", "--loss_agg", "grpo"], "grpo is called seq-mean-token-mean here"),
         (["--trainer", "x:y", "--json", "/nowhere/found.jsonl"], "there is no folder /nowhere"),
     ],
