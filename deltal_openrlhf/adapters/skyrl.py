@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from deltal_openrlhf.adapters.checks import allow, require
-from deltal_openrlhf.adapters.weights import numbered, rollout_weights
+from deltal_openrlhf.adapters.weights import numbered, response_signs, rollout_weights
 from deltal_openrlhf.aggregation import Aggregation
 
 HOST = "skyrl.train.trainer:RayPPOTrainer"
@@ -57,7 +57,7 @@ class AggregationTrainer(RayPPOTrainer):
             mask.sum(-1),
             [torch.arange(start, end) for start, end in mini_batch_boundaries],
             groups=numbered(uids + [None] * (len(mask) - len(uids))),  # rows that pad the batch have no token
-            advantages=(advantages * mask).sum(-1),
+            advantages=response_signs(advantages, mask),
         )
         for start, end in mini_batch_boundaries:
             x[start:end] *= (end - start) * self.cfg.trainer.algorithm.max_seq_len

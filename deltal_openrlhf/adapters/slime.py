@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from deltal_openrlhf.adapters.checks import allow, require, resolve
-from deltal_openrlhf.adapters.weights import numbered, rollout_weights
+from deltal_openrlhf.adapters.weights import numbered, response_signs, rollout_weights
 from deltal_openrlhf.aggregation import Aggregation
+from deltal_openrlhf.modes import PROMPT_MODES
 
 require(
     "slime",
@@ -45,6 +46,15 @@ def converter(aggregation: Aggregation) -> Callable[[Namespace, list[Any]], dict
             raise ValueError("--advantage-estimator is ppo, allowed is one without a critic")
         allow("--calculate-per-token-loss", args.calculate_per_token_loss, False)
         allow("--custom-pg-loss-reducer-function-path", args.custom_pg_loss_reducer_function_path, None)
+        if aggregation.mode == "balanced":  # what is known here are rewards: advantages must have their signs
+            allow("with balanced, --advantage-estimator", args.advantage_estimator, "grpo", "gspo", "cispo")
+            allow("with balanced, --normalize-advantages", args.normalize_advantages, False)
+            allow("with balanced, --use-opd", args.use_opd, False)
+            allow("with balanced, --custom-advantage-function-path", args.custom_advantage_function_path, None)
+        by_prompt = aggregation.mode in PROMPT_MODES or aggregation.scope == "group"
+        if by_prompt and any(sample.group_index is None for sample in samples):
+            what = f"the scope {aggregation.scope}" if aggregation.scope else aggregation.mode
+            raise ValueError(f"Sample.group_index is None, allowed with {what} is the number of the prompt")
         path = args.custom_reward_post_process_path
         host = SimpleNamespace(args=args, custom_convert_samples_to_train_data_func=None)
         host.custom_reward_post_process_func = load_function(path) if path else None
@@ -54,12 +64,13 @@ def converter(aggregation: Aggregation) -> Callable[[Namespace, list[Any]], dict
         ids = numbered(data["rollout_ids"])  # slime takes rollouts into its steps in this order
         first = [data["rollout_ids"].index(name) for name in dict.fromkeys(data["rollout_ids"])]
         size = args.global_batch_size
+        members, rewards = ids == torch.arange(len(first))[:, None], torch.tensor(data["rewards"])
         x = rollout_weights(
             aggregation,
             torch.tensor(data["rollout_mask_sums"], dtype=torch.float64)[first],
             [part for part in torch.arange(len(first)).split(size) if len(part) == size],  # slime drops the rest
             groups=numbered([samples[row].group_index for row in first]),
-            advantages=torch.tensor(data["rewards"])[first],
+            advantages=response_signs(rewards.expand(members.shape), members),
         )
         divisors = torch.where(x > 0, 1 / (x * size), 1.0)
         if (least := float(divisors.min())) < 1:

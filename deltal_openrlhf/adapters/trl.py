@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from deltal_openrlhf.adapters.checks import allow, require
-from deltal_openrlhf.adapters.weights import rollout_weights
+from deltal_openrlhf.adapters.weights import response_signs, rollout_weights
 from deltal_openrlhf.aggregation import Aggregation
 
 HOST = "trl.trainer.grpo_trainer:GRPOTrainer"
-SETTINGS = "gradient_accumulation_steps, max_completion_length, steps_per_generation, loss_type, top_entropy_quantile"
+SETTINGS = "gradient_accumulation_steps, max_completion_length, steps_per_generation, loss_type, top_entropy_quantile, use_liger_kernel"
 require(
     "trl",
     "1.16.0",
@@ -36,9 +36,11 @@ class AggregationTrainer(GRPOTrainer):
         args: Any = inspect.signature(GRPOTrainer).bind(*arguments, **named).arguments.get("args")
         allow("loss_type", args and args.loss_type, "dr_grpo", "cispo")  # they sum the token losses
         allow("top_entropy_quantile", args.top_entropy_quantile, 1.0)  # the threshold of others is one of a micro batch
+        allow("use_liger_kernel", args.use_liger_kernel, False)  # its kernels were never compared
         # Otherwise an optimizer step has responses of two generation batches.
-        remainder = args.steps_per_generation % args.gradient_accumulation_steps
-        allow("the remainder of steps_per_generation / gradient_accumulation_steps", remainder, 0)
+        if args.steps_per_generation % args.gradient_accumulation_steps:
+            allowed = f"a multiple of gradient_accumulation_steps, {args.gradient_accumulation_steps}"
+            raise ValueError(f"steps_per_generation is {args.steps_per_generation}, allowed is {allowed}")
         self.aggregation = aggregation
         super().__init__(*arguments, **named)
 
@@ -73,7 +75,7 @@ class AggregationTrainer(GRPOTrainer):
 
 
 def _rows(batch: dict[str, Any]) -> torch.Tensor:
-    """[3, num_responses]: tokens, prompt, and sum of the advantages."""
+    """[3, num_responses]: tokens, prompt, and sign of the advantages."""
     mask, advantages = batch["completion_mask"] * batch.get("tool_mask", 1), batch["advantages"]
-    sums = advantages if advantages.dim() == 1 else (advantages * mask).sum(1)
-    return torch.stack([mask.sum(1).double(), batch["group"].double(), sums.double()])
+    signs = advantages if advantages.dim() == 1 else response_signs(advantages, mask)
+    return torch.stack([mask.sum(1).double(), batch["group"].double(), signs.double()])

@@ -12,7 +12,7 @@ there in time. An entry point in verl.plugins would be too, but verl goes on wit
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import distributed as dist
@@ -40,6 +40,8 @@ class AggregationActorConfig(FSDPActorConfig):
     """The host's configuration with an aggregation of ours. Raises ValueError for settings that would make it another."""
 
     aggregation: Aggregation | None = None
+    made: ClassVar[bool] = False
+    """Whether this process has one. Its engine then trains with no other."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,6 +53,7 @@ class AggregationActorConfig(FSDPActorConfig):
         allow("actor.policy_loss.loss_mode", mode, "vanilla", "gspo", "gpg", "cispo")
         if self.aggregation is None or self.aggregation.spans_steps:
             raise ValueError(f"actor.aggregation is {self.aggregation}, allowed is one of a single optimizer step")
+        AggregationActorConfig.made = True
 
 
 class StepWeights:
@@ -61,6 +64,10 @@ class StepWeights:
         if isinstance(config, AggregationActorConfig):
             allow("the loss function of the actor", loss_function.func, ppo_loss)
             data = _weighed(data, config.aggregation, self.get_data_parallel_group())  # type: ignore[attr-defined]
+        elif AggregationActorConfig.made:  # the step would be plain token-sum
+            raise RuntimeError(
+                f"the loss function of the actor has no AggregationActorConfig as its config: {loss_function}"
+            )
         return super().train_batch(data, loss_function)  # type: ignore[misc]
 
 

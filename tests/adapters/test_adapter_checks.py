@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deltal_openrlhf.adapters.checks import allow, require
-from deltal_openrlhf.adapters.weights import numbered, rollout_weights
+from deltal_openrlhf.adapters.weights import numbered, response_signs, rollout_weights
 from deltal_openrlhf.aggregation import Aggregation
 
 HOST = """
@@ -112,6 +112,27 @@ def test_weights_of_each_step_and_of_the_whole_rollout():
     # Two prompts with 5 and 20 tokens; 4 responses, of which a step has 2 and 1.
     assert weights(mode="prompt-mean") == pytest.approx([4 / 2 / 10, 4 / 10, 0, 4 / 2 / 40, 0])
     assert weights(mode="balanced") == pytest.approx([4 / 2 / 2 / 2 / 4, 4 / 2 / 2 / 1, 0, 4 / 2 / 40, 0])
+
+
+def test_responses_have_the_sign_that_their_trained_tokens_share():
+    advantages = torch.tensor([[2.0, 1.0, -1.0], [-3.0, -1.0, 5.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 0], [1, 1, 0], [0, 0, 0]])
+    assert response_signs(advantages, mask).tolist() == [1, -1, 0, 0]
+    mixed = torch.tensor([[2.0, -1.0], [0.0, 1.0], [0.0, -1.0], [1.0, torch.nan], [1.0, 1.0]])
+    signs = response_signs(mixed, torch.ones(5, 2))
+    assert signs.isnan().tolist() == [True] * 4 + [False]
+
+    def weights(mode):
+        groups = torch.zeros(5, dtype=torch.long)
+        return rollout_weights(
+            Aggregation(mode), torch.full((5,), 2), [torch.arange(5)], groups=groups, advantages=signs
+        )
+
+    with pytest.raises(
+        ValueError, match=r"^the tokens of a response have advantages of different signs, or NaN; balanced"
+    ):
+        weights("balanced")
+    assert weights("prompt-mean").tolist() == pytest.approx([0.1] * 5)
 
 
 def test_names_are_numbered_in_their_order():

@@ -69,6 +69,7 @@ class GRPOConfig:
     max_completion_length: int = 16
     steps_per_generation: int = 4
     top_entropy_quantile: float = 1.0
+    use_liger_kernel: bool = False
 
 
 class GRPOTrainer:
@@ -96,13 +97,14 @@ def trl(imported):
         (GRPOConfig(loss_type="dapo"), "loss_type is dapo, allowed is dr_grpo, cispo"),
         (
             GRPOConfig(steps_per_generation=3),
-            "the remainder of steps_per_generation / gradient_accumulation_steps is 1, allowed is 0",
+            "steps_per_generation is 3, allowed is a multiple of gradient_accumulation_steps, 2",
         ),
         (
             GRPOConfig(steps_per_generation=1),
-            "the remainder of steps_per_generation / gradient_accumulation_steps is 1, allowed is 0",
+            "steps_per_generation is 1, allowed is a multiple of gradient_accumulation_steps, 2",
         ),
         (GRPOConfig(top_entropy_quantile=0.2), "top_entropy_quantile is 0.2, allowed is 1.0"),
+        (GRPOConfig(use_liger_kernel=True), "use_liger_kernel is True, allowed is False"),
     ],
 )
 def test_trl_refuses_settings_before_it_loads_a_model(trl, monkeypatch, args, message):
@@ -119,6 +121,33 @@ def test_trl_takes_the_arguments_of_the_host(trl):
         trl.AggregationTrainer("model", aggregation=DELTAL)
     with pytest.raises(TypeError, match="unexpected keyword argument 'reward_functions'"):
         trl.AggregationTrainer("model", reward_functions=[], args=GRPOConfig(), aggregation=DELTAL)
+
+
+def trl_batches(*advantages):
+    """One micro batch of one response for each row of per-token advantages. The last token is not trained."""
+    mask = torch.tensor([[1, 1, 1, 0]])
+    return [
+        {"completion_mask": mask, "tool_mask": mask, "advantages": torch.tensor([row]), "group": torch.tensor([0])}
+        for row in advantages
+    ]
+
+
+@pytest.mark.parametrize("mode", ["balanced", "prompt-mean"])
+def test_trl_takes_advantages_of_tokens_and_balanced_refuses_those_of_both_signs(trl, mode):
+    trainer = trl.AggregationTrainer("model", args=GRPOConfig(), aggregation=Aggregation(mode))
+    trainer.accelerator = SimpleNamespace(gather=lambda tensor: tensor, process_index=0)
+    trainer.max_completion_length, trainer.loss_type = 16, "dr_grpo"
+    batches = trl_batches([1.0, 2.0, 3.0, -9.0], [-1.0, -1.0, -1.0, 0.0])
+    trainer._weigh(batches)
+    # x is 1/6 in both modes, and D is 2 responses times 16.
+    assert torch.allclose(batches[0]["advantages"][0, :3], torch.tensor([1.0, 2.0, 3.0]) / 6 * 32)
+    mixed = trl_batches([1.0, 2.0, -1.0, 0.0], [-1.0, -1.0, -1.0, 0.0])
+    if mode == "balanced":
+        with pytest.raises(ValueError, match="advantages of different signs"):
+            trainer._weigh(mixed)
+    else:
+        trainer._weigh(mixed)
+        assert torch.allclose(mixed[0]["advantages"][0, :3], torch.tensor([1.0, 2.0, -1.0]) / 6 * 32)
 
 
 def test_a_trl_that_changed_is_named(imported, monkeypatch):
@@ -203,6 +232,9 @@ def test_verl_scales_the_advantages_of_a_step_for_the_actor_alone(verl):
     assert engines["megatron"]["cuda"] is BaseEngine
     engine = engines["fsdp2"]["cuda"]()
     assert isinstance(engine, FSDPEngine) and type(engine).__name__ == "FSDPEngine"
+    plain = functools.partial(ppo_loss, config=FSDPActorConfig())
+    untouched = Data()  # before there is an actor with an aggregation
+    assert engine.train_batch(untouched, plain) is untouched and engine.train_batch(untouched, print) is untouched
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         mask = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0]])
@@ -212,8 +244,10 @@ def test_verl_scales_the_advantages_of_a_step_for_the_actor_alone(verl):
         weighed = engine.train_batch(data, functools.partial(ppo_loss, config=config))
         assert torch.allclose(weighed["advantages"][:, 0], torch.tensor([1 / 3, 2 / 3, 0]) / 10)
         assert torch.equal(data["advantages"], torch.ones(3, 3))  # what the next epoch gets
-        plain = functools.partial(ppo_loss, config=FSDPActorConfig())
-        assert engine.train_batch(data, plain) is data and engine.train_batch(data, print) is data
+        for other in (plain, print, functools.partial(ppo_loss, config), lambda **_: None):
+            with pytest.raises(RuntimeError, match=r"^the loss function of the actor has no AggregationActorConfig"):
+                engine.train_batch(data, other)
+        assert engines["megatron"]["cuda"]().train_batch(data, plain) is data  # an engine of another kind
         with pytest.raises(ValueError, match="the loss function of the actor is .*distillation_loss"):
             engine.train_batch(data, functools.partial(distillation_loss, config=config))
     finally:
@@ -301,6 +335,25 @@ def test_skyrl_scales_the_advantages_of_each_step_and_rows_that_pad_take_no_part
     assert torch.allclose(scaled, torch.tensor([1 / 2 / mean / 20, 1 / mean / 20, 1 / 4 / mean / 10, 0]))
 
 
+@pytest.mark.parametrize("mode", ["balanced", "prompt-mean"])
+def test_skyrl_with_balanced_refuses_advantages_of_both_signs(skyrl, mode):
+    trainer = skyrl.AggregationTrainer(cfg=skyrl_settings(), aggregation=Aggregation(mode))
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+
+    def scaled(*advantages):
+        data = Data(advantages=torch.tensor(advantages), loss_mask=mask)
+        data.metadata = {"uids": ["a", "a"]}
+        return trainer._normalize_advantages(data, [(0, 2)])["advantages"]
+
+    taken = scaled([3.0, 1.0, -9.0], [2.0, 2.0, 2.0])  # the -9 is of a token that is not trained
+    assert torch.allclose(taken[:, :2], torch.tensor([[3.0, 1.0], [2.0, 2.0]]) / 5)
+    if mode == "balanced":
+        with pytest.raises(ValueError, match="advantages of different signs"):
+            scaled([3.0, -1.0, 0.0], [2.0, 2.0, 2.0])  # their sum has one
+    else:
+        assert torch.allclose(scaled([3.0, -1.0, 0.0], [2.0, 2.0, 2.0])[0, :2], torch.tensor([3.0, -1.0]) / 5)
+
+
 # ── slime ──
 
 
@@ -359,6 +412,10 @@ def slime_settings(**changed):
         "calculate_per_token_loss": False,
         "custom_pg_loss_reducer_function_path": None,
         "custom_reward_post_process_path": None,
+        "advantage_estimator": "grpo",
+        "normalize_advantages": False,
+        "use_opd": False,
+        "custom_advantage_function_path": None,
         "global_batch_size": 2,
     }
     return SimpleNamespace(**settings | changed)
@@ -380,6 +437,57 @@ def test_slime_refuses_settings_at_the_first_conversion(slime, changed, message)
     with pytest.raises(ValueError) as raised:
         slime.converter(DELTAL)(slime_settings(**changed), [Sample()])
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"advantage_estimator": "reinforce_plus_plus"},
+            "--advantage-estimator is reinforce_plus_plus, allowed is grpo, gspo, cispo",
+        ),
+        (
+            {"advantage_estimator": "reinforce_plus_plus_baseline"},
+            "--advantage-estimator is reinforce_plus_plus_baseline, allowed is grpo, gspo, cispo",
+        ),
+        ({"normalize_advantages": True}, "--normalize-advantages is True, allowed is False"),
+        ({"use_opd": True}, "--use-opd is True, allowed is False"),
+        ({"custom_advantage_function_path": "a.b"}, "--custom-advantage-function-path is a.b, allowed is None"),
+    ],
+)
+def test_slime_with_balanced_refuses_advantages_of_other_signs_than_rewards(slime, changed, message):
+    samples = [Sample(0, 0, 3, 1.0), Sample(0, 1, 5, -1.0)]
+    with pytest.raises(ValueError) as raised:
+        slime.converter(Aggregation("balanced"))(slime_settings(**changed), samples)
+    assert str(raised.value) == f"with balanced, {message}"
+    taken = slime.converter(Aggregation("prompt-mean"))(slime_settings(**changed), samples)
+    assert taken["rollout_mask_sums"] == pytest.approx([4, 4])  # x is 1 / 8
+
+
+def test_slime_with_balanced_takes_the_signs_of_rewards(slime):
+    convert = slime.converter(Aggregation("balanced"))
+    samples = [Sample(0, 0, 3, 1.0), Sample(0, 1, 5, -1.0), Sample(0, 1, 1, -2.0)]
+    # x is 1/2 / 3 and 1/2 / 6, and G is 2.
+    assert convert(slime_settings(), samples)["rollout_mask_sums"] == pytest.approx([3, 6, 6])
+    samples[2].reward = 2.0  # of the same rollout as the one before
+    with pytest.raises(ValueError, match="advantages of different signs"):
+        convert(slime_settings(), samples)
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "what"),
+    [
+        (Aggregation("prompt-mean"), "prompt-mean"),
+        (Aggregation("balanced"), "balanced"),
+        (Aggregation("deltal", alpha=1.0, max_length=10, scope="group"), "the scope group"),
+    ],
+)
+def test_slime_refuses_samples_without_a_prompt_where_the_prompt_matters(slime, aggregation, what):
+    samples = [Sample(0, 0, 3), Sample(None, 1, 3)]
+    with pytest.raises(ValueError) as raised:
+        slime.converter(aggregation)(slime_settings(), samples)
+    assert str(raised.value) == f"Sample.group_index is None, allowed with {what} is the number of the prompt"
+    assert slime.converter(ROLLOUT)(slime_settings(), samples)["rollout_mask_sums"] == pytest.approx([10, 10])
 
 
 def test_slime_gets_divisors_that_make_the_weights_of_rollouts(slime):
