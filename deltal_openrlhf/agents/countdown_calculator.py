@@ -9,8 +9,9 @@
     policy       * 5 = ...
 
 A turn ends at an equals sign. The calculator writes the value behind it, and the policy goes on from there. What the calculator writes is
-not trained on, and it does not count for a response's length. A turn that ends otherwise, by the end token or by the length limit, ends
-the episode. The host loads this file by its path, and the labels are those of the countdown reward.
+not trained on, and it does not count for a response's length. A turn that ends otherwise ends the episode: by the end token, by the length
+limit, or by a token such as "=(", which goes on behind the sign. The host loads this file by its path, and the labels are those of the
+countdown reward.
 """
 
 from typing import Any
@@ -58,13 +59,39 @@ class Episode(AgentInstanceBase):
 
 
 class AgentExecutor(MultiTurnAgentExecutor):
-    """The host's loop over turns, each of which vLLM stops at an equals sign."""
+    """The host's loop over turns. vLLM stops each at an equals sign, and the episode sees the text of the tokens that are trained on."""
 
     def __init__(self) -> None:
         super().__init__(Episode)
 
-    async def execute(self, *args: Any, sampling_params: Any, **kwargs: Any) -> dict[str, Any]:
+    async def execute(
+        self, *args: Any, sampling_params: Any, hf_tokenizer: Any, llm_engine: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         """One episode, as the host's."""
         stopping = sampling_params.clone()
         stopping.stop, stopping.include_stop_str_in_output = [calculator.CALL], True
-        return await super().execute(*args, sampling_params=stopping, **kwargs)
+        engine = _AsTrained(llm_engine, hf_tokenizer)
+        return await super().execute(
+            *args, sampling_params=stopping, hf_tokenizer=hf_tokenizer, llm_engine=engine, **kwargs
+        )
+
+
+class _AsTrained:
+    """An engine whose text is that of its tokens. vLLM cuts the text behind the stop string, but keeps all of the last token."""
+
+    def __init__(self, engine: Any, tokenizer: Any) -> None:
+        self.engine, self.tokenizer = engine, tokenizer
+
+    async def generate(self, tokens: list[int], params: Any, **kwargs: Any) -> Any:
+        """As the host's engine."""
+        output = await self.engine.generate(tokens, params, **kwargs)
+        said = output.outputs[0]
+        # Decoded with what stands in front: some decoders drop the space at the beginning of a text.
+        before, whole = (
+            self.tokenizer.decode(
+                ids, skip_special_tokens=params.skip_special_tokens, clean_up_tokenization_spaces=False
+            )
+            for ids in (tokens, [*tokens, *said.token_ids])
+        )
+        said.text = whole[len(before) :]
+        return output

@@ -9,7 +9,10 @@ import torch
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf.trainer.ray import vllm_engine
 from support.host_arguments import host_arguments
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 from vllm import SamplingParams
+from vllm.v1.engine.detokenizer import check_stop_strings
 
 from deltal_openrlhf.agents import calculator, named
 from deltal_openrlhf.host.responses import CheckedExecutor
@@ -56,6 +59,9 @@ class Engine:
     def __call__(self, text, **_):
         return {"input_ids": torch.tensor([[ord(letter) for letter in text]])}
 
+    def decode(self, tokens, **_):
+        return "".join(map(chr, tokens))
+
     async def generate(self, tokens, params, multi_modal_data=None):
         self.asked.append(("".join(map(chr, tokens)), params))
         text = self.turns.pop(0)
@@ -65,8 +71,37 @@ class Engine:
         )
 
 
-def episode(turns, max_length=400, label=LABEL):
-    engine = Engine(turns)
+class StoppedEngine:
+    """Says its turns in the tokens of a tokenizer, and stops as vLLM does: behind a whole token, with the text cut."""
+
+    def __init__(self, turns, tokenizer):
+        self.turns, self.tokenizer = list(turns), tokenizer
+
+    async def generate(self, tokens, params, multi_modal_data=None):
+        said, text = [], ""
+        for token in self.tokenizer(self.turns.pop(0))["input_ids"]:
+            said.append(token)
+            new = self.tokenizer.convert_ids_to_tokens(token).replace("▁", " ")
+            text += new
+            if stopped := check_stop_strings(text, len(new), params.stop, params.include_stop_str_in_output):
+                text = text[: stopped[1]] if stopped[1] != -1 else text
+                break
+        outputs = [SimpleNamespace(token_ids=said, text=text, finish_reason="stop", logprobs=None)]
+        return SimpleNamespace(outputs=outputs)
+
+
+def spaced_tokenizer(*merges):
+    """A token is a character, or one of the merged pairs. As with sentencepiece, a text's first space is lost in decoding."""
+    letters = [chr(number) for number in range(33, 127)] + ["▁"]
+    vocabulary = {token: i for i, token in enumerate([*letters, *("".join(pair) for pair in merges)])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def episode(turns, max_length=400, label=LABEL, tokenizer=None):
+    engine = StoppedEngine(turns, tokenizer) if tokenizer else Engine(turns)
     executor = vllm_engine._load_agent_executor(named.located("deltal:countdown-calculator"))  # as the host loads it
     response = asyncio.run(
         CheckedExecutor(executor, "it", needs_truncated=True).execute(
@@ -74,7 +109,7 @@ def episode(turns, max_length=400, label=LABEL):
             label=label,
             sampling_params=SamplingParams(max_tokens=None),
             max_length=max_length,
-            hf_tokenizer=engine,
+            hf_tokenizer=tokenizer or engine,
             llm_engine=engine,
             images=None,
         )
@@ -129,6 +164,34 @@ def test_how_episodes_end(turns, max_length, reward, cut, results):
 def test_an_answer_that_was_right_and_is_taken_back_pays_nothing():
     response, _ = episode(["<answer> (3+4)*5 </answer> no =", " <answer> 3 </answer> <eos>"])
     assert response["reward"] == response["scores"] == 0.0
+
+
+def test_a_token_that_goes_on_behind_the_equals_sign_ends_the_episode():
+    """The policy's token "=(" is trained on, so the calculator does not write its result behind "=", and the answer is not a right one."""
+    turns = ["<answer> (3+4)*5 =( </answer>", " </answer>"]
+    for merges, text, reward, results in (
+        ([], "p:<answer> (3+4)*5 = 35 </answer>", 1.0, 1.0),
+        ([("=", "(")], "p:<answer> (3+4)*5 =(", 0.0, 0.0),
+    ):
+        tokenizer = spaced_tokenizer(*merges)
+        response, _ = episode(turns, tokenizer=tokenizer)
+        assert tokenizer.decode(response["observation_tokens"]) == text
+        assert (response["reward"], response["scores"]) == (reward, reward)
+        assert response["extra_logs"]["calculator/results"] == results
+
+
+def test_two_equals_signs_in_a_token_call_for_no_value():
+    response, _ = episode(["5 * 3 ==", " 4 =", " no"], tokenizer=spaced_tokenizer(("=", "=")))
+    assert response["extra_logs"]["calculator/results"] == 1.0  # that of 4
+
+
+def test_the_space_at_the_beginning_of_a_turn_is_kept():
+    """Without it, 15 and 3 would be 153."""
+    tokenizer = spaced_tokenizer()
+    assert tokenizer.decode(tokenizer(" 3 =")["input_ids"]) == "3 ="
+    response, _ = episode(["5 * 3 =", " 3 =", " no"], tokenizer=tokenizer)
+    assert tokenizer.decode(response["observation_tokens"]) == "p:5 * 3 = 15 3 = no"
+    assert response["extra_logs"]["calculator/results"] == 1.0
 
 
 def test_a_broken_label_stops_the_run():
