@@ -8,6 +8,8 @@ from deltal_openrlhf.runs.faults import Faults
 
 FLAGS = {"data.prompt_dataset": "data.prompt_split", "eval.dataset": "eval.split"}
 """The flag that names data sets, and that of their split."""
+IMAGE_KEY = "images"
+"""The host's default of --data.image_key."""
 
 
 def check_data_flags(args: Arguments) -> None:
@@ -29,8 +31,14 @@ def check_data_flags(args: Arguments) -> None:
     if args.train.dynamic_batch_enable and args.data.max_images_per_prompt:
         faults.add(  # the host refuses packing where it is asked for, and turns it on afterwards
             ValueError(
-                f"--train.dynamic_batch_enable packs responses, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}, and "
-                "OpenRLHF cannot pack prompts with images; leave out --train.dynamic_batch_enable"
+                f"--train.dynamic_batch_enable packs responses, but --data.max_images_per_prompt is {args.data.max_images_per_prompt}; "
+                "OpenRLHF packs only text, so leave the former out"
+            )
+        )
+    if args.data.image_key != IMAGE_KEY and not args.data.max_images_per_prompt:
+        faults.add(
+            ValueError(
+                f"--data.image_key is {args.data.image_key}, but --data.max_images_per_prompt is 0; allowed with images is 1 or more"
             )
         )
     faults.refuse()

@@ -79,6 +79,7 @@ class RowCheck:
 
     def run(self) -> Rows:
         """Check all rows. Raises ValueError, in one line, for the first row that would stop the run."""
+        self._check_image_key()
         found = Rows(self.loaded.flag, Digest(self._rendering()))
         measured = self.tokenizer is not None and self.args.data.max_images_per_prompt == 0
         if not measured:
@@ -140,6 +141,15 @@ class RowCheck:
     def _image_key(self) -> str | None:
         """The column of images, None in a run without images."""
         return self.args.data.image_key if self.args.data.max_images_per_prompt else None
+
+    def _check_image_key(self) -> None:
+        """Raise ValueError if no training row can have an image. A set for evaluation may be of text only."""
+        key, columns = self._image_key(), self.loaded.rows.column_names
+        if key is not None and key not in columns and self.loaded.flag == "data.prompt_dataset":
+            raise ValueError(
+                f"--data.image_key is {key}, but --{self.loaded.flag} {','.join(self.loaded.names)} has the columns {', '.join(columns)}; "
+                "a run without images leaves out --data.max_images_per_prompt"
+            )
 
     def _check_row(self, number: int, row: Row) -> None:
         data = self.args.data

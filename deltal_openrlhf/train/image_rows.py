@@ -1,7 +1,6 @@
-"""Checks the images of a row before Ray starts. The host leaves out an image that it cannot read, and the prompt then has one too many."""
+"""Checks the images of a row before Ray starts. The host leaves out an image that it cannot open, and the prompt then has one too many."""
 
 import base64
-import binascii
 import io
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,9 @@ def image_problem(prompt: Any, images: Any, key: str, most: int, *, chat: bool) 
         return f"{key} is not a list of texts, each the path of an image, its URL or a data URI"
     if len(images) > most:
         return f"{key} has {len(images)} images, allowed are {most} (--data.max_images_per_prompt)"
+    parts = [] if isinstance(prompt, str) else _parts(prompt)
+    if wrong := [part for part in parts if not isinstance(part, dict)]:
+        return f"the prompt has the content part {str(wrong[0])[:60]!r}, allowed is an object with a type"
     tags = _tags(prompt)
     if chat and tags != len(images):
         return f"the prompt has {tags} {TAG}, and {key} has {len(images)} image{'s' if len(images) != 1 else ''}"
@@ -35,23 +37,28 @@ def _tags(messages: Any) -> int:
     """In a text, or in messages, whose content may be a list of parts."""
     if isinstance(messages, str):
         return messages.count(TAG)
-    contents = [message.get("content") for message in messages if isinstance(message, dict)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return sum(c.count(TAG) for c in contents if isinstance(c, str)) + sum(p.get("type") == "image" for p in parts)
+    contents = [message.get("content") for message in messages]
+    pictures = [part for part in _parts(messages) if part.get("type") == "image"]
+    return sum(content.count(TAG) for content in contents if isinstance(content, str)) + len(pictures)
+
+
+def _parts(messages: Any) -> list[Any]:
+    contents = [message.get("content") for message in messages]
+    return [part for content in contents if isinstance(content, list) for part in content]
 
 
 def _unreadable(image: str, key: str) -> str | None:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if image.startswith(URLS):
         return None
     try:
-        if not image.startswith("data:"):
-            with Image.open(Path(image)):
-                return None
-        with Image.open(io.BytesIO(base64.b64decode(image.partition(",")[2], validate=True))):
-            return None
+        is_data = image.startswith("data:")
+        file = io.BytesIO(base64.b64decode(image.partition(",")[2], validate=True)) if is_data else Path(image)
+        with Image.open(file) as picture:
+            picture.load()  # open() reads the header only
     except FileNotFoundError:
         return f"{key}: not there: {image}"
-    except (OSError, UnidentifiedImageError, binascii.Error, ValueError):
+    except Exception:  # noqa: BLE001 - of base64, the system and Pillow's readers, each of which raises its own kinds
         return f"{key}: {image[:60]} is not an image that Pillow reads"
+    return None
