@@ -197,6 +197,7 @@ def arguments(case: Case) -> SimpleNamespace:
         algo=space(
             advantage=space(
                 estimator="reinforce",
+                gamma=1.0,
                 is_correction_level=case.correction,
                 is_correction_mode="mask",
                 is_correction_gating="ratio",
