@@ -52,8 +52,9 @@ ONE_PROCESS = set(
     vllm.enable_sleep vllm.enforce_eager vllm.gpu_memory_utilization vllm.num_engines vllm.sync_backend vllm.tensor_parallel_size
     """.split()
 )
-"""These say where the pipeline computes, and in which pieces. The update does not depend on them, but for train.micro_batch_size in a short
-rollout. The loop computes in float32."""
+"""These say where the pipeline computes, and in which pieces. The update does not depend on them, but for a short rollout: the pipeline
+splits it over actor.num_nodes x actor.num_gpus_per_node ranks, and each leaves out what fills no train.micro_batch_size. The loop computes
+in float32."""
 
 ALLOWED: dict[str, tuple[str | int | None, ...]] = {
     "actor.optim": ("adam",),
@@ -125,6 +126,7 @@ def check_loop_flags(given: Mapping[str, Any]) -> tuple[Arguments, LossSettings]
         value = cpu.lookup(args, flag)
         if value not in allowed:
             said = ", ".join(str(one) for one in allowed if one is not None)
+            said += " or to leave it out" if None in allowed else ""
             raise ValueError(f"--{flag} is {value}, allowed in the single-process loop is {said}")
     if not args.rollout.temperature > 0:
         raise ValueError(f"--rollout.temperature is {args.rollout.temperature}, allowed is above 0")

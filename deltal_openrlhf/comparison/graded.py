@@ -33,5 +33,6 @@ class Graded(NamedTuple):
 
     @classmethod
     def join(cls, parts: Iterable["Graded"]) -> "Graded":
+        """All responses of the parts, one part after the other. Raises ValueError without any part."""
         prompts, responses, rewards, scores = zip(*parts, strict=True)
         return cls(sum(prompts, []), sum(responses, []), torch.cat(rewards), torch.cat(scores))

@@ -22,7 +22,7 @@ def interactions(arms: Sequence[Arm], reference: Arm | None, values: ValuesOf) -
     """The entries of every other arm and every pair of methods that both arms have, for every metric. None without a reference arm.
 
     in_reference, in_arm: the difference b - a in each arm, over the pairs (start, seed) that all four have. difference: the latter minus
-    the former. p_holm is adjusted for all entries of a metric; comparisons is their number.
+    the former. p_holm is adjusted for all entries of a metric; comparisons is their number. An entry without such pairs has n = 0.
     """
     entries: list[dict[str, Any]] = []
     if reference is None:

@@ -26,9 +26,9 @@ def summarize(schedule: Schedule) -> dict[str, Any]:
     reference = spec.interactions_with
 
     def values(arm: Arm, method: str, metric: str) -> paired.Values:
-        """Held-out accuracy in one arm and mean reward in the other make no interaction."""
-        alike = reference is None or runs[arm.name].is_held_out == runs[reference.name].is_held_out
-        return runs[arm.name].values(method, metric) if alike or metric != "final" else {}
+        """Accuracies of different kinds make no interaction: on held-out prompts, on all that were drawn, on those that were kept."""
+        alike = reference is None or runs[arm.name].kind(method, metric) == runs[reference.name].kind(method, metric)
+        return runs[arm.name].values(method, metric) if alike else {}
 
     return {
         "format": FORMAT,
@@ -65,6 +65,7 @@ class _Runs:
     """
 
     def __init__(self, schedule: Schedule, arm: Arm) -> None:
+        self.arm = arm
         names = start_names(schedule.spec)
         jobs = [
             job
@@ -97,6 +98,13 @@ class _Runs:
     def is_held_out(self) -> bool:
         """Whether final accuracy is that of the held-out prompts."""
         return self.final_step is not None
+
+    def kind(self, method: str, metric: str) -> str:
+        """The prompts that an accuracy is of."""
+        if metric == "final" and self.is_held_out:
+            return "held out"
+        is_filtered = (self.arm.flags | self.arm.methods[method]).get("algo.dynamic_filtering_enable")
+        return "drawn and kept" if is_filtered else "drawn"
 
     def values(self, method: str, metric: str) -> paired.Values:
         return {run.key: run.measures[metric] for run in self.of[method]}

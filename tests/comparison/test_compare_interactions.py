@@ -161,9 +161,24 @@ def test_runs_of_unequal_length_are_compared_over_the_steps_that_all_have(spec, 
     pair = next(pair for pair in sampling["pairs"] if pair["metric"] == "final")
     assert (pair["n"], pair["seeds"]) == (12, 4)
     pairs = {(entry["arm"], entry["metric"]): entry["n"] for entry in found["interactions"]}
-    # Its final accuracy would be that of the rewards.
-    assert pairs == {("sampling", "final"): 12, ("sampling", "auc"): 15, ("two", "final"): 0, ("two", "auc"): 6}
+    # The final accuracy of arm two would be that of the rewards. In arm sampling, only kept prompts have rewards.
+    assert pairs == {("sampling", "final"): 12, ("sampling", "auc"): 0, ("two", "final"): 0, ("two", "auc"): 6}
     assert found["spec"]["interactions_with"] == "plain"
+
+
+def test_rewards_of_kept_prompts_are_compared_with_their_like_only(spec, tmp_path):
+    """Without evaluations every accuracy is one of the training prompts."""
+    one_arm = SPEC.replace("  two:", "  off: {flags: {algo.dynamic_filtering_enable: false}}\n  two:")
+    most_arms = "flags: {algo.dynamic_filtering_enable: true}\n" + one_arm
+    one_method = SPEC.replace("GRPO: {}", "GRPO: {algo.dynamic_filtering_enable: true}").replace(
+        "sampling: {flags: {algo.dynamic_filtering_enable: true}}", "sampling: {}"
+    )
+    cases = (one_arm, {"off", "two"}), (most_arms, {"sampling", "two"}), (one_method, {"sampling", "two"})
+    for number, (text, compared) in enumerate(cases):
+        made = made_up_schedule(spec(text), tmp_path / str(number), lambda arm, seed: 5, lambda arm, seed: [])
+        entries = summary.summarize(made)["interactions"]
+        for metric in METRICS:
+            assert {e["arm"] for e in entries if e["metric"] == metric and e["n"]} == compared, (number, metric)
 
 
 def with_interactions():

@@ -270,6 +270,7 @@ def test_max_samples_is_of_training_prompts_and_empty_lines_are_no_rows(task_fla
             {"algo.advantage.estimator": "gae"},
             "--algo.advantage.estimator is gae, allowed in the single-process loop is",
         ),
+        ({"actor.entropy_coef": 0.1}, "allowed in the single-process loop is 0 or to leave it out"),
         ({"critic.adam.lr": 1e-5}, "--critic.adam.lr is not followed by the single-process loop"),
         ({"train.batch_size": 7}, "--train.batch_size is 7, allowed is a divisor of the 16 responses"),
         ({"eval.dataset": "nowhere.jsonl"}, "--eval.dataset is nowhere.jsonl, allowed"),
