@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from openrlhf.trainer.ppo_utils import experience_maker
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf.utils.agent import AgentExecutorBase, AgentInstanceBase, MultiTurnAgentExecutor
@@ -13,11 +12,10 @@ from support.host_arguments import host_arguments
 from support.reward_service import Service
 
 from deltal_openrlhf.host import responses, sampling
-from deltal_openrlhf.host.controller import ControllerMixin
+from deltal_openrlhf.host.experience_maker import DeltaLExperienceMaker
 from deltal_openrlhf.host.extra_logs import take_uneven
 from deltal_openrlhf.host.responses import CheckedExecutor
 from deltal_openrlhf.host.reward import DeltaLRolloutRayActor, RewardedExecutor, RewardSource
-from deltal_openrlhf.host.settings import LossSettings
 
 NAN = float("nan")
 
@@ -249,35 +247,24 @@ def test_logs_that_only_some_responses_have_are_means_over_those():
     ],
 )
 def test_a_response_that_was_cut_off_is_punished_as_the_longest(flags, wanted):
-    """In the step of a controller whose host shapes rewards as RemoteExperienceMaker does."""
-
-    class Host:
-        def train_step(self, rollout_samples, global_step):
-            experience_maker.apply_length_penalties(rollout_samples, self.args)
-            return {"deltal/weight_sum_x_M": 1.0}, global_step + 1
-
-    class Controller(ControllerMixin, Host):
-        pass
-
-    def sample(length, truncated):
-        tokens = torch.ones(1, 5, dtype=torch.long)
+    def sample(number, length, truncated):
         mask = (torch.arange(4) < length).long()[None]
         return Experience(
-            sequences=tokens,
             action_mask=mask,
             rewards=torch.ones(1),
+            kl=torch.zeros(mask.shape),
             response_length=torch.tensor([length]),
             truncated=torch.tensor([truncated]),
+            index=[number],
             info={"reward": torch.ones(1)},
         )
 
-    controller = Controller.__new__(Controller)
-    controller.args = host_arguments("--algo.advantage.estimator", "group_norm", *flags.split())
-    controller.args.critic.model_name_or_path = None
-    controller.settings = LossSettings.from_args(controller.args)
-    controller.rollout_files = SimpleNamespace(save_if_due=lambda *_: None)
-    samples = [sample(2, False), sample(3, False), sample(4, False), sample(1, True)]
-    controller.train_step(samples, 0)
+    sizes = "--algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 4"
+    args = host_arguments(*sizes.split(), *flags.split())
+    strategy, constant = SimpleNamespace(args=args), SimpleNamespace(value=0.0)
+    lengths = [(2, False), (3, False), (4, False), (1, True)]
+    samples = [sample(number, *how) for number, how in enumerate(lengths)]
+    DeltaLExperienceMaker(None, None, None, None, constant, strategy, None).compute_advantages_and_returns(samples)
     assert [s.rewards.item() for s in samples] == wanted
     assert [s.info["reward"].item() for s in samples] == wanted
     assert [s.response_length.item() for s in samples] == [2, 3, 4, 1]
