@@ -99,7 +99,8 @@ def test_bad_fields_are_named(fields, message):
 def test_means_that_the_scope_does_not_use_are_refused():
     for aggregation in (Aggregation("deltal", alpha=1, max_length=8), Aggregation("token-mean")):
         with pytest.raises(
-            ValueError, match="scope_means was given with mode .* and scope None, which take only the step's own lengths"
+            ValueError,
+            match="scope_means was given with mode .* and scope None, which take only the step's own lengths",
         ):
             aggregation.weights(LENGTHS, scope_means=torch.ones(6))
 

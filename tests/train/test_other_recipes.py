@@ -100,7 +100,10 @@ def test_with_a_model_and_data_a_start_would_begin_on_this_machine(name, real):
     ("name", "says"),
     [
         ("images, two for one", "--data.prompt_dataset two.jsonl: line 1: images has 2 images, allowed are 1"),
-        ("images, LoRA", "--ds.lora.rank is 4 with --actor.freeze_visual_encoder: OpenRLHF gives the frozen vision tower adapters"),
+        (
+            "images, LoRA",
+            "--ds.lora.rank is 4 with --actor.freeze_visual_encoder: OpenRLHF gives the frozen vision tower adapters",
+        ),
         ("images, packed", "VLM training does not support --packing_samples"),
         ("agent, labels of math", "a countdown label is {'numbers': [...], 'target': n} as JSON text, not '5'"),
         (
