@@ -66,7 +66,7 @@ def test_the_findings_and_the_report_are_written(folders):
 
 
 def test_beta_and_cv_of_sketched_gradients(folders):
-    """Beta within 0.1 and CV within 5 % of those of full gradients, for every layer type and every estimator."""
+    """Beta within 0.1 and CV within 5 % of those of full gradients, for every layer type and every estimator whose CV they resolve."""
     responses = rollouts.read(folders[0] / ROLLOUTS)[1]
     settings = Settings(max_length=M, batch_prompts=8)
     full = analyse(sample_of(folders[0], responses), settings)
@@ -78,10 +78,10 @@ def test_beta_and_cv_of_sketched_gradients(folders):
     compared = 0
     for a, b in zip(full["estimators"], sketched["estimators"], strict=True):
         assert a["key"] == b["key"]
-        if a["cv"]["value"] is not None:
+        if a["cv"]["resolved"]:
             assert b["cv"]["value"] == pytest.approx(a["cv"]["value"], rel=0.05), a["key"]
             compared += 1
-    assert compared > 10
+    assert compared > 20
 
 
 def test_the_sketch_is_noisy_where_it_should_be(folders):

@@ -26,6 +26,9 @@ OF_OTHERS = {
     "--custom-convert-samples-to-train-data-path",
     "--advantage-estimator",
     "--calculate-per-token-loss",
+    "--normalize-advantages",
+    "--use-opd",
+    "--custom-advantage-function-path",
     "--flash-attn",  # scripts/setup.sh
     "--transformer-engine",
 }

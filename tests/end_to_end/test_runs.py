@@ -41,6 +41,8 @@ def test_two_ranks_colocated_dynamic_zero3_then_a_worker_is_killed(start):
         assert run.wait() == 1
         last = run.text().splitlines()[-1]
         assert last.startswith("deltal train: stopped: ")
-        assert re.search(rf"PolicyModelActor \(pid {workers[1].pid}, rank [01]\) died: ", last)
+        # Ray's word comes first, or that of the other worker, which waits for this one.
+        by_ray = rf"PolicyModelActor \(pid {workers[1].pid}, rank [01]\) died: "
+        assert re.search(rf"{by_ray}|the process that PolicyModelActor\.\w+ exchanges tensors with died: ", last)
         assert str(run.out / "hf/logs/train.log") in last
         assert run.survivors() == []
