@@ -24,6 +24,8 @@ SOURCES = f"A SOURCE is a local file or a data set on the hub; {FORMS}."
 EVAL_SETS = "\n".join(f"  {name:<10} {source}" for name, source in math_problems.EVAL.items())
 EVAL_NAME = re.compile(r"[A-Za-z0-9_-]+")
 RESERVED = ("train", "holdout")
+AddTask = Callable[..., argparse.ArgumentParser]
+"""add_parser of argparse's subparsers."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,8 +54,13 @@ def parser() -> OneLineParser:
         epilog="deltal data math --help shows the flags of a task.\n\n  deltal data countdown --out data/countdown",
     )
     tasks = made.add_subparsers(prog=made.prog, dest="task", required=True, title="tasks", metavar="TASK")
+    for add in (_add_countdown, _add_math, _add_gsm8k, _add_gym, _add_shapes):
+        add(tasks.add_parser)
+    return made
 
-    task = tasks.add_parser(
+
+def _add_countdown(add_task: AddTask) -> None:
+    task = add_task(
         "countdown",
         help="make a target from given numbers",
         usage="deltal data countdown --out DIR [options]",
@@ -70,7 +77,9 @@ def parser() -> OneLineParser:
     task.add_argument("--max_target", type=int, metavar="N", help="largest target (default 100)")
     _add_common(task)
 
-    task = tasks.add_parser(
+
+def _add_math(add_task: AddTask) -> None:
+    task = add_task(
         "math",
         help="competition problems: train, and one eval file for each set",
         usage="deltal data math --out DIR [options]",
@@ -87,7 +96,9 @@ def parser() -> OneLineParser:
     _add_holdout(task)
     _add_common(task)
 
-    task = tasks.add_parser(
+
+def _add_gsm8k(add_task: AddTask) -> None:
+    task = add_task(
         "gsm8k",
         help="grade school problems: train and test",
         usage="deltal data gsm8k --out DIR [options]",
@@ -104,7 +115,9 @@ def parser() -> OneLineParser:
     _add_holdout(task)
     _add_common(task)
 
-    task = tasks.add_parser(
+
+def _add_gym(add_task: AddTask) -> None:
+    task = add_task(
         "reasoning-gym",
         help="generated problems of the library reasoning-gym, such as chain_sum",
         usage="deltal data reasoning-gym --task TASK[,TASK...] --out DIR [options]",
@@ -124,7 +137,9 @@ def parser() -> OneLineParser:
     _add_numbers(task, train=4000, test=256)
     _add_common(task, source=False)
 
-    task = tasks.add_parser(
+
+def _add_shapes(add_task: AddTask) -> None:
+    task = add_task(
         "shapes",
         help="pictures, and the question how many shapes of a kind they show",
         usage="deltal data shapes --out DIR [options]",
@@ -136,7 +151,6 @@ def parser() -> OneLineParser:
     )
     _add_numbers(task, train=4000, test=256)
     _add_out(task)
-    return made
 
 
 def _add_numbers(task: argparse.ArgumentParser, train: int, test: int) -> None:

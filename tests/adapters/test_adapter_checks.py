@@ -56,6 +56,7 @@ def required(exactly=(), among=()):
 def test_a_host_that_is_as_wanted_passes(host):
     required({"a_trainer:Trainer.prepare": "self, batch, train"}, {"a_trainer:Trainer": "args"})
     required({"a_trainer:Wrapped.prepare": "self, batch, train"})  # Ray's wrapper is looked through
+    assert "a_trainer" in sys.modules  # it was looked at
 
 
 @pytest.mark.parametrize(

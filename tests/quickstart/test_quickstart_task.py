@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.arithmetic import OPERATIONS
 from torch.distributions import Categorical
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -56,8 +57,8 @@ def test_traces():
         for i, tape in enumerate(tapes):
             a, first, b, _, between, second, c, _, value = tape.split()
             assert sorted(map(int, (a, b, c))) == sorted(problem.numbers)
-            assert eval(f"{a} {first} {b}") == int(between)  # noqa: S307 - our own trace
-            assert eval(f"{between} {second} {c}") == int(value)  # noqa: S307
+            assert OPERATIONS[first](int(a), int(b)) == int(between)
+            assert OPERATIONS[second](int(between), int(c)) == int(value)
             assert (int(value) == problem.target) == (has_answer and i == len(tapes) - 1)
         if has_answer:
             assert response.endswith(f"<answer> ( {a} {first} {b} ) {second} {c} </answer>")
@@ -81,13 +82,13 @@ def test_longest_trace_fits():
 
 
 def test_attempts_against_brute_force():
-    """All values of (a o b) o c by Python's own arithmetic."""
+    """All values of (a o b) o c."""
     values = set()
     for a, b, c in ((2, 3, 7), (2, 7, 3), (3, 2, 7), (3, 7, 2), (7, 2, 3), (7, 3, 2)):
         for first in "+-*/":
             for second in "+-*/":
-                between = eval(f"{a} {first} {b}")  # noqa: S307
-                value = eval(f"{between} {second} {c}")  # noqa: S307
+                between = OPERATIONS[first](a, b)
+                value = OPERATIONS[second](between, c)
                 if all(0 <= x <= 42 and x == int(x) for x in (between, value)):
                     values.add(int(value))
     assert set(TASK.attempts((2, 3, 7))) == values
