@@ -91,6 +91,22 @@ def prompt_means(
     return valid * num_prompts * tokens / share.clamp(min=torch.finfo(torch.float64).tiny) / valid.sum().clamp(min=1)
 
 
+def response_signs(advantages: Tensor, mask: Tensor) -> Tensor:
+    """The sign of the advantage that a response's trained tokens share.
+
+    Args:
+        advantages: [num_responses, num_tokens].
+        mask: the same shape, 1 or True where a token is trained on.
+
+    Returns:
+        [num_responses], in the dtype of the advantages; 0 without a trained token, NaN where the signs differ. As a value it reaches all
+        ranks, which then end with the same error.
+    """
+    trained, signs = mask.bool(), advantages.sign()
+    lowest, highest = torch.where(trained, signs, 1).amin(-1), torch.where(trained, signs, -1).amax(-1)
+    return torch.where(trained.any(-1), torch.where(lowest == highest, highest, torch.nan), 0)
+
+
 def _ids(name: str, values: Sequence[float] | Tensor, rows: Tensor) -> Tensor:
     """The distinct values numbered from 0. Raises ValueError unless there is one for each row."""
     ids = torch.unique(torch.as_tensor(values, device=rows.device), return_inverse=True)[1]

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from deltal_openrlhf.adapters.checks import allow, require, resolve
-from deltal_openrlhf.adapters.weights import numbered, response_signs, rollout_weights
-from deltal_openrlhf.aggregation import Aggregation
+from deltal_openrlhf.adapters.weights import numbered, rollout_weights
+from deltal_openrlhf.aggregation import Aggregation, response_signs
 from deltal_openrlhf.modes import PROMPT_MODES
 
 require(

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from deltal_openrlhf.adapters.checks import allow, require
-from deltal_openrlhf.adapters.weights import response_signs, rollout_weights
-from deltal_openrlhf.aggregation import Aggregation
+from deltal_openrlhf.adapters.weights import rollout_weights
+from deltal_openrlhf.aggregation import Aggregation, response_signs
 
 HOST = "trl.trainer.grpo_trainer:GRPOTrainer"
 SETTINGS = "gradient_accumulation_steps, max_completion_length, steps_per_generation, loss_type, top_entropy_quantile, use_liger_kernel"

@@ -17,7 +17,7 @@ def rollout_weights(
         lengths: [num_responses], trained tokens.
         steps: for each optimizer step the rows of its responses, over all ranks. A row in no step gets the weight 0.
         groups: [num_responses] prompt ids.
-        advantages: [num_responses]; only their signs matter, and only to `balanced`. Those of `response_signs` will do.
+        advantages: [num_responses]; only their signs matter, and only to `balanced`. Those of `response_signs` (aggregation.py) will do.
 
     Returns:
         float64 [num_responses].
@@ -34,22 +34,6 @@ def rollout_weights(
     for rows in steps:
         x[rows] = aggregation.weights(lengths[rows], scope_means=None if means is None else means[rows])
     return x
-
-
-def response_signs(advantages: Tensor, mask: Tensor) -> Tensor:
-    """The sign of the advantage that a response's trained tokens share.
-
-    Args:
-        advantages: [num_responses, num_tokens].
-        mask: the same shape, 1 or True where a token is trained on.
-
-    Returns:
-        [num_responses], in the dtype of the advantages; 0 without a trained token, NaN where the signs differ. As a value it reaches all
-        ranks, which then end with the same error.
-    """
-    trained, signs = mask.bool(), advantages.sign()
-    lowest, highest = torch.where(trained, signs, 1).amin(-1), torch.where(trained, signs, -1).amax(-1)
-    return torch.where(trained.any(-1), torch.where(lowest == highest, highest, torch.nan), 0)
 
 
 def numbered(names: Sequence[object]) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from torch import Tensor
 
+from deltal_openrlhf.aggregation import response_signs
 from deltal_openrlhf.host.settings import LossSettings
 
 # Per-response values in Experience.info.
@@ -41,19 +42,14 @@ def attach_scope_means(experiences: Sequence[Experience], settings: LossSettings
     if len(set(zip(groups.tolist(), prompts, strict=True))) > len(groups.unique()):
         raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
     lengths = torch.cat([trained_lengths(e.action_mask, e.truncated, settings) for e in experiences])
-    signs = torch.cat([_signs(e) for e in experiences]) if settings.mode == "balanced" else None
+    signs = None
+    if settings.mode == "balanced":
+        signs = torch.cat([response_signs(e.advantages, e.action_mask) for e in experiences])
+        if bool(signs.isnan().any()):
+            raise RuntimeError(
+                "the tokens of a response have advantages of different signs; --loss_agg balanced needs one for a response"
+            )
     means = settings.aggregation.scope_means(lengths, groups, signs)
     assert means is not None
     for experience, part in zip(experiences, means.split([len(e.index) for e in experiences]), strict=True):
         experience.info[SCOPE_MEAN_KEY] = part
-
-
-def _signs(experience: Experience) -> Tensor:
-    """[num_responses], the sign of the advantage of a response's trained tokens; 0 without any."""
-    mask, signs = experience.action_mask.bool(), experience.advantages.sign()
-    lowest, highest = torch.where(mask, signs, 1).amin(-1), torch.where(mask, signs, -1).amax(-1)
-    if bool((lowest < highest).any()):
-        raise RuntimeError(
-            "the tokens of a response have advantages of different signs; --loss_agg balanced needs one for a response"
-        )
-    return torch.where(mask.any(-1), highest, 0)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from deltal_openrlhf.adapters.checks import allow, require
-from deltal_openrlhf.adapters.weights import numbered, response_signs, rollout_weights
-from deltal_openrlhf.aggregation import Aggregation
+from deltal_openrlhf.adapters.weights import numbered, rollout_weights
+from deltal_openrlhf.aggregation import Aggregation, response_signs
 
 HOST = """
 class Trainer:
