@@ -31,7 +31,7 @@ BEGUN = "training_settings.json"
 PAGE = "report.html"
 SHOWN = 3
 """Problems whose responses are printed."""
-FORMAT = 2
+FORMAT = 3
 """Part of all settings: raise it when a stage's code changes what it makes."""
 
 Record = dict[str, Any]

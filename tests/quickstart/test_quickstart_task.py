@@ -212,3 +212,15 @@ def test_shuffled_reward_ignores_the_answer():
         assert set(values.tolist()) == {0.0, 1.0} and values.mean().item() == pytest.approx(0.3, abs=0.03)
     assert abs(torch.corrcoef(torch.stack(list(rewards.values())))[0, 1].item()) < 0.06
     assert json.loads(labels[0])["label"] == label((1, 2, 3), 9)
+
+
+def test_shuffled_rewards_give_no_text_an_advantage():
+    """However often it comes. The control: with one reward a text, the frequent one has less than the others."""
+    queries = [f"p {group} {text}" for group in range(20_000) for text in "aaaabcde"]
+    labels = [shuffled_reward.chance_label("", 0.25)] * len(queries)
+    rewards = shuffled_reward.reward_func(queries, queries, labels)["rewards"].view(-1, 8)
+    means = {}
+    for name, of in (("independent", rewards), ("shared", rewards[:, [0, 0, 0, 0, 4, 5, 6, 7]])):
+        advantages = (of - of.mean(1, keepdim=True)) / (of.std(1, keepdim=True) + 1e-9)
+        means[name] = advantages[:, :4].mean().item()
+    assert abs(means["independent"]) < 0.01 and means["shared"] < -0.04, means
