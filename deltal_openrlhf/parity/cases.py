@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 NUM_RESPONSES, GROUP_SIZE, LONGEST, VOCABULARY = 16, 4, 24, 64
-EMPTY, TRUNCATED = 5, (2, 9, 10)
+EMPTY, NEUTRAL, TRUNCATED = 5, 13, (2, 9, 10)  # without a trained token, with an advantage of 0, cut off
 BIG_M = 3.0  # small, so that the largest change of a parameter is well above rounding
 NUM_SHORT = 12  # responses of a rollout that fell short
 TINY = {
@@ -82,7 +82,7 @@ def make_batch(holes: bool, seed: int = 0) -> list[dict]:
             {
                 "ids": integers(4, VOCABULARY, tokens),
                 "mask": mask,
-                "advantage": float(torch.randn(1, generator=generator)),
+                "advantage": float(torch.randn(1, generator=generator)) * (i != NEUTRAL),
                 "old": -4.2 + noise[0] * mask,
                 "base": -4.2 + noise[1] * mask,
                 "rollout": -4.2 + 3 * noise[2] * mask,
