@@ -70,7 +70,7 @@ def first_step(start: Path, folder: Path) -> float:
         steps=1,
         seed=0,
     )
-    training.write_prompts(run, chance=None)
+    training.write_prompts(run)
     metrics, began = folder / "checkpoint" / "metrics.jsonl", time.perf_counter()
     with open(folder / "console.log", "w") as console:
         process = subprocess.Popen(training.command(run), stdout=console, stderr=subprocess.STDOUT)

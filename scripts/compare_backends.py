@@ -121,7 +121,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     if not (args.out / "start").exists():
         make_start(args.out / "start", args.supervised_steps)
-    training.write_prompts(training_of(args.out, args.out, args.steps), chance=None)
+    training.write_prompts(training_of(args.out, args.out, args.steps))
     runs = {name: train(name, args.out, args.steps) for name in BACKENDS}
     print("\n" + report(runs))
     for name in BACKENDS:

@@ -87,9 +87,8 @@ class QuickStart:
         print(f"deltal quickstart: {self._promise()}all of it in {self.out}", flush=True)
         records = [stage.run(self._supervised_start) for stage in self.started]
         before = self.before.run(lambda: self._evaluation(self.training.start))
-        accuracy = self._accuracy(before)
-        print(f"  held-out accuracy {accuracy.value:.3f}", flush=True)
-        trained = self.trained.run(lambda: self._train(accuracy))
+        print(f"  held-out accuracy {self._accuracy(before).value:.3f}", flush=True)
+        trained = self.trained.run(self._train)
         after = self.after.run(lambda: self._evaluation(self.checkpoint))
         self._report([*records, before, trained, after])
 
@@ -121,9 +120,9 @@ class QuickStart:
         how = self.training.kind, self.training.device
         return stages.in_child(evaluate.evaluate, folder, self.problems, *how)
 
-    def _train(self, before: Estimate) -> dict:
+    def _train(self) -> dict:
         _set_aside_other_settings(self.out, self.trained.settings)
-        training.write_prompts(self.training, chance=before.value if self.training.control else None)
+        training.write_prompts(self.training)
         training.train(training.command(self.training))
         return {}
 

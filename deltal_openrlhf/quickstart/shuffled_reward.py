@@ -1,13 +1,14 @@
-"""The control of the quick start: a reward that has nothing to do with the answer, for --shuffle_rewards.
+"""The control of the quick start: a fair coin for every response, for --shuffle_rewards.
 
-Same host interface as rewards/countdown_reward.py. A response is rewarded with the chance that its label names, so that
-the mean is that of the true reward at the start. Equal responses to a prompt are rewarded independently. If they shared
-one reward, advantages that are divided by their standard deviation would have a mean below 0 for a frequent text and
-above 0 for a rare one.
+Same host interface as rewards/countdown_reward.py. Advantages and their negatives are then equally likely. Two other
+rewards that know nothing of the answer do move a model:
+
+- One reward for equal responses to a prompt. After the division by the standard deviation, a frequent text has a mean
+  advantage below 0, and a rare one above.
+- A chance other than one half. Advantages of the rarer reward are larger, and Adam shrinks what is large and rare.
 """
 
 import hashlib
-import json
 import threading
 from collections import Counter
 
@@ -18,27 +19,14 @@ _seen: Counter[str] = Counter()
 _lock = threading.Lock()  # the host asks from several threads
 
 
-def chance_label(label: str, chance: float) -> str:
-    """A problem's label with the chance of a reward, 0 to 1."""
-    return json.dumps({"label": label, "chance": chance})
-
-
 def reward_func(queries: list[str], prompts: list[str], labels: list[str], **_: object) -> dict:
-    """Rewards of n responses, float32 [n]: 1 with the label's chance, else 0, anew each time that a query comes."""
-    chances = [json.loads(text)["chance"] for text in labels]
-    rewards = torch.tensor(
-        [float(_uniform(query, _times(query)) < c) for query, c in zip(queries, chances, strict=True)]
-    )
+    """Rewards of n responses, float32 [n]: 1 or 0, anew each time that a query comes. They are the same in every process."""
+    rewards = torch.tensor([_coin(query) for query in queries])
     return {"rewards": rewards, "scores": rewards, "extra_logs": {}}
 
 
-def _times(query: str) -> int:
-    """How often the query was asked for before."""
+def _coin(query: str) -> float:
     with _lock:
+        earlier = _seen[query]
         _seen[query] += 1
-        return _seen[query] - 1
-
-
-def _uniform(text: str, times: int) -> float:
-    """A number from 0 to 1 that depends on both alone."""
-    return int.from_bytes(hashlib.sha256(text.encode() + bytes(times)).digest()[:8], "big") / 2**64
+    return float(hashlib.sha256(query.encode() + bytes(earlier)).digest()[0] < 128)

@@ -70,15 +70,13 @@ class Training:
     while vLLM samples, and weights go from one to the other by CUDA IPC."""
 
 
-def write_prompts(training: Training, chance: float | None) -> None:
-    """One row a prompt of every step, as --data.prompt_dataset takes them. chance: of a reward in the control run, else None."""
+def write_prompts(training: Training) -> None:
+    """One row a prompt of every step, as --data.prompt_dataset takes them."""
     rng = random.Random(f"prompts {training.seed}")  # another stream than the supervised traces'
     kind, rows = training.kind, []
     for _ in range(training.steps * kind.prompts):
         problem = kind.draw(rng, "train")
-        label = kind.label(*problem)
-        answer = label if chance is None else shuffled_reward.chance_label(label, chance)
-        rows.append({"input": kind.prompt(*problem), "label": answer, "datasource": kind.title.lower()})
+        rows.append({"input": kind.prompt(*problem), "label": kind.label(*problem), "datasource": kind.title.lower()})
     write_atomically(training.prompts, "".join(json.dumps(row) + "\n" for row in rows))
 
 

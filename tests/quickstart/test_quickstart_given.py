@@ -224,7 +224,7 @@ def command(models: Path, out: Path, name: str | None, device: str) -> list[str]
     of = training.Training(
         models / (name or "words"), out, out / "train.jsonl", loss, steps=2, seed=0, device=device, **how
     )
-    training.write_prompts(of, chance=None)
+    training.write_prompts(of)
     return training.command(of)[3:]
 
 

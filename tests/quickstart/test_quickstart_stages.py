@@ -95,15 +95,16 @@ def test_stages_are_skipped_repeated_and_resumed(tmp_path, capsys):
 
 
 def test_prompts_of_a_training(tmp_path):
-    for name, chance in (("a", None), ("b", 0.25)):
-        training.write_prompts(training.Training(tmp_path, tmp_path, tmp_path / f"{name}.jsonl", [], 3, 1), chance)
-    a, b = ([json.loads(x) for x in (tmp_path / f"{n}.jsonl").read_text().splitlines()] for n in "ab")
-    assert len(a) == 48 and [r["input"] for r in a] == [r["input"] for r in b]
-    for true, control in zip(a, b, strict=True):
-        problem = json.loads(true["label"])
+    for control in (False, True):
+        prompts = tmp_path / f"{control}.jsonl"
+        training.write_prompts(training.Training(tmp_path, tmp_path, prompts, [], 3, 1, control))
+    real, control = ((tmp_path / f"{name}.jsonl").read_text() for name in (False, True))
+    rows = [json.loads(line) for line in real.splitlines()]
+    assert len(rows) == 48 and control == real
+    for row in rows:
+        problem = json.loads(row["label"])
         assert split_of(problem["numbers"], problem["target"]) == "train"
-        assert true["input"] == task.prompt(problem["numbers"], problem["target"])
-        assert json.loads(control["label"]) == {"label": true["label"], "chance": 0.25}
+        assert row["input"] == task.prompt(problem["numbers"], problem["target"])
 
 
 def test_training_command_is_one_that_openrlhf_knows(tmp_path):

@@ -1,6 +1,5 @@
 """The quick start's parts: task, tokenizer from a saved folder, supervised batches, sampling, evaluation, the control's reward."""
 
-import json
 import random
 from dataclasses import replace
 
@@ -200,27 +199,27 @@ def test_evaluation_of_an_untrained_model(folder):
     assert evaluate.evaluate(folder, task.held_out(TASK.draw, 6), kind) == result
 
 
-def test_shuffled_reward_ignores_the_answer():
-    labels = [shuffled_reward.chance_label(label((1, 2, 3), 9), 0.3)] * 4000
-    right = [f"p {i} <answer> ( 1 + 2 ) * 3 </answer>" for i in range(4000)]
-    wrong = [f"p {i} <answer> 1 </answer>" for i in range(4000)]
-    rewards = {
-        name: shuffled_reward.reward_func(q, ["p"] * 4000, labels)["rewards"]
-        for name, q in (("r", right), ("w", wrong))
-    }
-    for values in rewards.values():
-        assert set(values.tolist()) == {0.0, 1.0} and values.mean().item() == pytest.approx(0.3, abs=0.03)
-    assert abs(torch.corrcoef(torch.stack(list(rewards.values())))[0, 1].item()) < 0.06
-    assert json.loads(labels[0])["label"] == label((1, 2, 3), 9)
+def test_shuffled_rewards_ignore_the_answer():
+    def rewards(queries):
+        return shuffled_reward.reward_func(queries, queries, [label((1, 2, 3), 9)] * len(queries))["rewards"]
+
+    right = rewards([f"p {i} <answer> ( 1 + 2 ) * 3 </answer>" for i in range(4000)])
+    wrong = rewards([f"p {i} <answer> 1 </answer>" for i in range(4000)])
+    for values in (right, wrong):
+        assert set(values.tolist()) == {0.0, 1.0} and values.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert abs(torch.corrcoef(torch.stack([right, wrong]))[0, 1].item()) < 0.06
 
 
-def test_shuffled_rewards_give_no_text_an_advantage():
-    """However often it comes. The control: with one reward a text, the frequent one has less than the others."""
-    queries = [f"p {group} {text}" for group in range(20_000) for text in "aaaabcde"]
-    labels = [shuffled_reward.chance_label("", 0.25)] * len(queries)
-    rewards = shuffled_reward.reward_func(queries, queries, labels)["rewards"].view(-1, 8)
-    means = {}
-    for name, of in (("independent", rewards), ("shared", rewards[:, [0, 0, 0, 0, 4, 5, 6, 7]])):
-        advantages = (of - of.mean(1, keepdim=True)) / (of.std(1, keepdim=True) + 1e-9)
-        means[name] = advantages[:, :4].mean().item()
-    assert abs(means["independent"]) < 0.01 and means["shared"] < -0.04, means
+def test_shuffled_rewards_of_equal_responses_are_independent():
+    """So no text has an advantage, however often it comes. The same calls in another order give the same rewards."""
+    queries = [f"q {group} {text}" for group in range(5000) for text in "aaaabcde"]
+    rewards = shuffled_reward.reward_func(queries, queries, queries)["rewards"].view(-1, 8)
+    correlations = torch.corrcoef(rewards.T).fill_diagonal_(0)
+    assert correlations.abs().max() < 0.06
+    shuffled_reward._seen.clear()
+    order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(0)).tolist()
+    shuffled = [queries[i] for i in order]
+    again = torch.empty(len(queries))
+    again[order] = shuffled_reward.reward_func(shuffled, shuffled, shuffled)["rewards"]
+    assert torch.equal(again.view(-1, 8)[:, :4].sum(1), rewards[:, :4].sum(1))
+    assert torch.equal(again.view(-1, 8)[:, 4:], rewards[:, 4:])
