@@ -17,6 +17,7 @@ from deltal_openrlhf.data.prepare import Files, Options, math_files
 from deltal_openrlhf.data.prompt_tokens import load_tokenizer
 from deltal_openrlhf.data.sources import FORMS, Skipped, folder_problem
 from deltal_openrlhf.models import remote_code
+from deltal_openrlhf.rewards import named
 from deltal_openrlhf.runs.command import OneLineParser, interrupted, nearest, terminable
 
 DESCRIPTION = "Write train and eval files for OpenRLHF. Each row has input (the prompt), label (what the reward reads) and datasource."
@@ -24,6 +25,14 @@ SOURCES = f"A SOURCE is a local file or a data set on the hub; {FORMS}."
 EVAL_SETS = "\n".join(f"  {name:<10} {source}" for name, source in math_problems.EVAL.items())
 EVAL_NAME = re.compile(r"[A-Za-z0-9_-]+")
 RESERVED = ("train", "holdout")
+REWARDS = {
+    "countdown": named.COUNTDOWN,
+    "math": named.MATH,
+    "gsm8k": named.MATH,
+    "reasoning-gym": named.REASONING_GYM,
+    "shapes": named.MATH,
+}
+"""By task."""
 AddTask = Callable[..., argparse.ArgumentParser]
 """add_parser of argparse's subparsers."""
 
@@ -120,17 +129,19 @@ def _add_gym(add_task: AddTask) -> None:
     task = add_task(
         "reasoning-gym",
         help="generated problems of the library reasoning-gym, such as chain_sum",
-        usage="deltal data reasoning-gym --task TASK[,TASK...] --out DIR [options]",
+        usage="deltal data reasoning-gym --task TASK [TASK ...] --out DIR [options]",
         description=DESCRIPTION,
-        epilog="  deltal data reasoning-gym --task chain_sum,gcd --config max_terms=3 \\\n      --demos 4 --out data/sums",
+        epilog="  deltal data reasoning-gym --task chain_sum gcd --config max_terms=3 \\\n      --demos 4 --out data/sums",
     )
     task.set_defaults(files=_gym_files, holdout=0, skip_bad=False)
     task.add_argument(
         "--task",
         dest="tasks",
+        nargs="+",
+        action="extend",
         required=True,
-        metavar="TASK[,TASK...]",
-        help="tasks of the library; each has the same share of the problems",
+        metavar="TASK",
+        help="tasks of the library, also with commas between them; each has the same share of the problems",
     )
     fields = "fields of the configurations: NAME=VALUE for every task that has the field, TASK.NAME=VALUE for one (default: the library's)"
     task.add_argument("--config", nargs="+", action="extend", metavar="NAME=VALUE", help=fields)
@@ -286,7 +297,7 @@ def _report(args: argparse.Namespace, files: Files, written: Sequence[Written]) 
     evals = ",".join(str(file.path) for file in written if file.path.stem != "train")
     flags = [f"--data.prompt_dataset {file.path}" for file in written if file.path.stem == "train"]
     flags += [f"--eval.dataset {evals}"] if evals else []
-    flags += ["--data.input_key input", "--data.label_key label"]
+    flags += [f"--reward.remote_url {REWARDS[args.task]}", "--data.input_key input", "--data.label_key label"]
     flags += ["--data.apply_chat_template"] if args.template == "chat" else []
     flags += ["--data.max_images_per_prompt 1"] if args.task == "shapes" else []
     print(f"\nfor deltal train: {' '.join(flags)}")

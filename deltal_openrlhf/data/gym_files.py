@@ -1,6 +1,6 @@
 """The files of reasoning-gym tasks: which tasks, in which configuration, how many problems of each.
 
-deltal data reasoning-gym --task chain_sum,gcd --config chain_sum.max_terms=3 --out data/sums
+deltal data reasoning-gym --task chain_sum gcd --config chain_sum.max_terms=3 --out data/sums
 deltal train --data.prompt_dataset data/sums/train.jsonl --reward.remote_url deltal:reasoning-gym ...
 """
 
@@ -26,16 +26,16 @@ from deltal_openrlhf.runs.progress import Progress
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
-def tasks_of(text: str) -> list[str]:
-    """The tasks of A,B,C. Raises ValueError for an unknown one, and for one that is named twice."""
-    tasks = text.split(",")
+def tasks_of(words: Sequence[str]) -> list[str]:
+    """The tasks of words like "A" and "A,B". Raises ValueError for an unknown one, and for one that is named twice."""
+    tasks = [task.strip() for word in words for task in word.split(",")]
     for task in tasks:
         try:
             gym_library.check_task(task)
         except ValueError as error:
-            raise ValueError(f"--task {text}: {error}") from error
+            raise ValueError(f"--task {' '.join(words)}: {error}") from error
         if tasks.count(task) > 1:
-            raise ValueError(f"--task {text}: {task} is named twice")
+            raise ValueError(f"--task {' '.join(words)}: {task} is named twice")
     return tasks
 
 

@@ -41,6 +41,11 @@ def base_conversation(task: str, demos: Iterable[Demo] = ()) -> str:
     return "\n".join([_OPENING, *(f"User: {asked}\nAssistant: {said}" for asked, said in turns)])
 
 
+def opens_the_answer(prompt: object) -> bool:
+    """Whether a prompt is a base_conversation, in which the assistant has begun to answer."""
+    return isinstance(prompt, str) and prompt.startswith(_OPENING)
+
+
 def chat(task: str, replies: Iterable[tuple[str, str]] = (), system: str | None = None) -> Messages:
     """Messages that end in the user's task, after (task, reply) of each demo. They have a system message only if one is given, because
     not every chat template has that role.

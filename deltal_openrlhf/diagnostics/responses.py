@@ -4,6 +4,7 @@ batch.
 
 import sys
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,10 @@ def sample_missing(
     path = folder.path / ROLLOUTS
     done, size = _whole_batches(path, len(tasks), how) if path.exists() else (0, 0)
     progress = Progress(f"{PROG}: sampling", "prompts", len(tasks), done=done, stream=sys.stdout)
+
+    def sampled(before: int, ended: int) -> None:
+        progress.update(before + ended // how.n)
+
     with open(path, "ab") as file, progress:
         file.truncate(size)
         if not size:
@@ -82,6 +87,7 @@ def sample_missing(
                     eos=eos,
                     generator=generator,
                     temperature=how.temperature,
+                    progress=partial(sampled, start),
                 )
                 lines = []
                 for i, task in enumerate(batch):

@@ -108,7 +108,7 @@ class QuickStart:
         """What it will take, where that was measured."""
         if self.size is not sizes.CPU or (minutes := self.kind.minutes) is None:
             return ""
-        return f"about {minutes} minutes on 2 cores, up to {self.kind.gigabytes} GB of memory, "
+        return f"about {minutes} minutes on 2 idle cores, up to {self.kind.gigabytes} GB of memory, "
 
     def _supervised_start(self) -> dict:
         if self.given:

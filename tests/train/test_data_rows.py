@@ -13,6 +13,7 @@ from support.run_data import REWARDS, arguments, save_processor, save_tokenizer,
 from tokenizers import normalizers
 from transformers import AutoTokenizer
 
+from deltal_openrlhf.data.templates import base_math
 from deltal_openrlhf.host.data_sets import BATCH
 from deltal_openrlhf.train import data_rows, run_data
 
@@ -273,6 +274,17 @@ def test_what_the_tokenizer_does_not_give_back(read, tmp_path):
     data = read(*rows, tokenizer=lower)
     assert train(data).altered == 1
     assert any("does not give 1 of 2 prompts back, the first is " in line and "line 2" in line for line in data.lines())
+
+
+def test_prompts_that_open_the_answer_do_not_belong_into_a_chat_template(read):
+    rows = {"input": base_math("1 + 1?"), "label": "2"}, {"input": "1 + 2?", "label": "3"}
+    with_template = ["--data.apply_chat_template", "--data.max_len", "1024"]
+    assert any(
+        "in 1 of 2 prompts the assistant has begun to answer" in line
+        for line in read(*rows, flags=with_template).lines()
+    )
+    assert not any("begun" in line for line in read(*rows, flags=with_template[1:]).lines())
+    assert not any("begun" in line for line in read(rows[1], flags=with_template).lines())
 
 
 def test_a_long_check_says_how_far_it_is_and_how_fast(read, monkeypatch, capsys):
