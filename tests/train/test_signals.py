@@ -38,6 +38,13 @@ def work():
                 time.sleep(60)
             except KeyboardInterrupt:
                 print("lost", flush=True)
+    if phase == "turns it into an error":
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt as stop:
+            raise ValueError("no validator") from stop
+    if phase == "saves":
+        asked.wait()
     if phase == "saves":
         asked.wait()
         raise stop.Stopped("checkpoint global_step3 is saved in ckpt")
@@ -117,6 +124,7 @@ LATE = "SIGTERM: not ended within 0.5 s (--deltal.grace); "
         ("waits", LOST, [TERM, USR1], 1, f"{SECOND}step 3 was the last; no checkpoint was saved"),
         ("waits", NONE, [INT], 130, "interrupted"),
         ("loses", NONE, [INT], 130, "interrupted"),
+        ("turns it into an error", NONE, [INT], 130, "interrupted"),
         ("ends", OWN, [TERM], 0, None),
     ],
 )
