@@ -41,10 +41,8 @@ def work():
     if phase == "turns it into an error":
         try:
             time.sleep(60)
-        except KeyboardInterrupt as stop:
-            raise ValueError("no validator") from stop
-    if phase == "saves":
-        asked.wait()
+        except KeyboardInterrupt as interrupt:
+            raise ValueError("no validator") from interrupt
     if phase == "saves":
         asked.wait()
         raise stop.Stopped("checkpoint global_step3 is saved in ckpt")
