@@ -82,6 +82,9 @@ chooses decides most of its accuracy.""",
         f"""## What goes against the method
 
 {_SAME_DIRECTION}
+- **At the start, ∆L 1 is noisier than Dr. GRPO norm.** The best alpha is the exponent with which the variance grows with length, β. The
+  paper takes it for 1, and here it is far below. The layers of attention come near to 1. The embedding, which is the head too, has most of
+  the variance of a short response, and its part does not grow with length.
 {_UNBIASED}""",
     ),
 }
