@@ -5,28 +5,12 @@ SkyRL itself runs in scripts/adapter_check.py.
 
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
+from support.adapters import DELTAL, ROLLOUT, Data
 
 from deltal_openrlhf.aggregation import Aggregation
-
-DELTAL = Aggregation("deltal", alpha=1.0, max_length=10)
-ROLLOUT = Aggregation("deltal", alpha=1.0, max_length=10, scope="rollout")
-
-
-class Data(dict):
-    """A trainer's batch."""
-
-    metadata: Any
-
-    def copy(self):
-        return Data(self)
-
-    def update(self, values):
-        super().update(values)
-        return self
 
 
 @dataclass

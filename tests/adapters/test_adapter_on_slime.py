@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+from support.adapters import DELTAL, ROLLOUT
 
 from deltal_openrlhf.aggregation import Aggregation
-
-DELTAL = Aggregation("deltal", alpha=1.0, max_length=10)
-ROLLOUT = Aggregation("deltal", alpha=1.0, max_length=10, scope="rollout")
 
 
 @dataclass

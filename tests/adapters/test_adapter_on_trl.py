@@ -8,10 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support.adapters import DELTAL
 
 from deltal_openrlhf.aggregation import Aggregation
-
-DELTAL = Aggregation("deltal", alpha=1.0, max_length=10)
 
 
 @dataclass

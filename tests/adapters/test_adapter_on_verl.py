@@ -11,25 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-
-from deltal_openrlhf.aggregation import Aggregation
-
-DELTAL = Aggregation("deltal", alpha=1.0, max_length=10)
-ROLLOUT = Aggregation("deltal", alpha=1.0, max_length=10, scope="rollout")
-
-
-class Data(dict):
-    """A trainer's batch."""
-
-    metadata: Any
-
-    def copy(self):
-        return Data(self)
-
-    def update(self, values):
-        super().update(values)
-        return self
-
+from support.adapters import DELTAL, ROLLOUT, Data
 
 OF_ONE_STEP = "one of a single optimizer step"
 
