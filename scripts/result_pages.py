@@ -78,13 +78,14 @@ python scripts/make_results.py --bench smollm2 --diagnose "start=runs/start" "af
 ```""",
         """\
 135M parameters and short answers are still small. The task has two kinds of response, at once and in steps, and which kind a model
-chooses decides most of its accuracy.""",
+chooses decides most of its accuracy. There is one start. Its diagnosis was begun with 64 prompts, which resolved no comparison of the
+methods, and continued to the number that it asked for.""",
         f"""## What goes against the method
 
 {_SAME_DIRECTION}
-- **At the start, ∆L 1 is noisier than Dr. GRPO norm.** The best alpha is the exponent with which the variance grows with length, β. The
-  paper takes it for 1, and here it is far below. The layers of attention come near to 1. The embedding, which is the head too, has most of
-  the variance of a short response, and its part does not grow with length.
+- **At the start, ∆L 1 is noisier than Dr. GRPO norm.** If responses are independent and equal in the mean, the best alpha is the exponent
+  with which the variance grows with length, β. The paper takes it for 1, and here it is far below. The layers of attention come near
+  to 1. The embedding, which is the head too, has most of the variance of a short response, and its part does not grow with length.
 {_UNBIASED}""",
     ),
 }

@@ -1,11 +1,8 @@
 """The control of the quick start: a fair coin for every response, for --shuffle_rewards.
 
-Same host interface as rewards/countdown_reward.py. Advantages and their negatives are then equally likely. Two other
-rewards that know nothing of the answer do move a model:
-
-- One reward for equal responses to a prompt. After the division by the standard deviation, a frequent text has a mean
-  advantage below 0, and a rare one above.
-- A chance other than one half. Advantages of the rarer reward are larger, and Adam shrinks what is large and rare.
+Same host interface as rewards/countdown_reward.py. Every response gets a coin of its own. If equal responses shared one,
+with a chance other than one half, a frequent text would have another mean advantage than a rare one, after the division
+by the standard deviation. The coin is fair, so that advantages and their negatives are equally likely.
 """
 
 import hashlib
