@@ -29,7 +29,7 @@ forbidden = {"may not save": lambda: "the folder is taken", "disk hangs": for_ev
 last_save = SimpleNamespace(forbidden=forbidden.get(phase, lambda: None))
 
 def work():
-    if phase != "begins":
+    if not phase.startswith("begins"):
         run.signals.watch(0.5 if "hangs" in phase else 60, lambda line: print(line, flush=True), last_save)
     print("ready", flush=True)
     if phase == "loses":
@@ -38,7 +38,7 @@ def work():
                 time.sleep(60)
             except KeyboardInterrupt:
                 print("lost", flush=True)
-    if phase == "turns it into an error":
+    if phase.endswith("turns it into an error"):
         try:
             time.sleep(60)
         except KeyboardInterrupt as interrupt:
@@ -95,6 +95,7 @@ STOPPED, SECOND = "deltal train: stopped: ", "a second signal (SIGUSR1): ended w
 
 OWN, EARLIER, LOST, NONE, RESUMED = (0, 3, 3), (0, 3, 2), (0, 3, 0), (0, 0, 0), (2, 2, 2)
 """What the controllers have said: the step that the run began from, the last one finished, and the last one saved."""
+ERROR = "turns it into an error"
 LATE = "SIGTERM: not ended within 0.5 s (--deltal.grace); "
 
 
@@ -122,7 +123,15 @@ LATE = "SIGTERM: not ended within 0.5 s (--deltal.grace); "
         ("waits", LOST, [TERM, USR1], 1, f"{SECOND}step 3 was the last; no checkpoint was saved"),
         ("waits", NONE, [INT], 130, "interrupted"),
         ("loses", NONE, [INT], 130, "interrupted"),
-        ("turns it into an error", NONE, [INT], 130, "interrupted"),
+        (ERROR, NONE, [INT], 130, "interrupted"),
+        (ERROR, EARLIER, [TERM, USR1], 143, f"{SECOND}step 3 was the last; the last checkpoint is of step 2"),
+        (
+            f"begins, {ERROR}",
+            None,
+            [TERM],
+            143,
+            "SIGTERM in the start; no step was finished, so nothing was saved",
+        ),
         ("ends", OWN, [TERM], 0, None),
     ],
 )
@@ -131,9 +140,9 @@ def test_what_a_signal_does(phase, steps, sent, code, last):
         returned, out, error = ended(process, *sent)
     assert (returned, error) == (code, STOPPED + last if last else "")
     told = f"asked: {sent[0].name}" + " the folder is taken" * (phase == "may not save")
-    is_told = phase not in ("begins", "loads", "disk hangs", "Ray hangs") and INT not in sent
+    is_told = not phase.startswith("begins") and phase not in ("loads", "disk hangs", "Ray hangs") and INT not in sent
     assert [line for line in out if line.startswith("asked")] == [told] * is_told
-    assert (SAYS in out) is (TERM in sent and phase in ("saves", "dies", "waits", "ends"))
+    assert (SAYS in out) is (TERM in sent and phase in ("saves", "dies", "waits", "ends", ERROR))
     assert any("ends without a save (the folder is taken)" in line for line in out) is (phase == "may not save")
 
 
