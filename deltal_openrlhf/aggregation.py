@@ -78,13 +78,20 @@ def prompt_means(
 
     Returns:
         float64 [num_responses]; 0 for a response without a trained token.
+
+    Raises:
+        ValueError: an advantage is NaN, as `response_signs` gives it for tokens of different signs.
     """
     exact = torch.as_tensor(lengths).to(torch.float64)
     valid = (exact > 0).to(torch.float64)
     subsets = prompts = _ids("groups", groups, exact)
     if advantages is not None:
-        signs = torch.as_tensor(advantages, device=exact.device).sign()
-        subsets = 3 * prompts + _ids("advantages", signs, exact)
+        advantages = torch.as_tensor(advantages, device=exact.device)
+        if bool(advantages.isnan().any()):
+            raise ValueError(
+                "the tokens of a response have advantages of different signs, or NaN; balanced needs one sign for a response"
+            )
+        subsets = 3 * prompts + _ids("advantages", advantages.sign(), exact)
     responses = _sums(valid, prompts).clamp(min=1)
     num_prompts = (valid / responses).sum().round()
     tokens, share = _sums(exact, subsets), _sums(valid, subsets) / responses
@@ -99,8 +106,7 @@ def response_signs(advantages: Tensor, mask: Tensor) -> Tensor:
         mask: the same shape, 1 or True where a token is trained on.
 
     Returns:
-        [num_responses], in the dtype of the advantages; 0 without a trained token, NaN where the signs differ. As a value it reaches all
-        ranks, which then end with the same error.
+        [num_responses], in the dtype of the advantages; 0 without a trained token, NaN where the signs differ.
     """
     trained, signs = mask.bool(), advantages.sign()
     lowest, highest = torch.where(trained, signs, 1).amin(-1), torch.where(trained, signs, -1).amax(-1)

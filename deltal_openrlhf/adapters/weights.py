@@ -17,7 +17,8 @@ def rollout_weights(
         lengths: [num_responses], trained tokens.
         steps: for each optimizer step the rows of its responses, over all ranks. A row in no step gets the weight 0.
         groups: [num_responses] prompt ids.
-        advantages: [num_responses]; only their signs matter, and only to `balanced`. Those of `response_signs` (aggregation.py) will do.
+        advantages: [num_responses]; only their signs matter, and only to `balanced`. Those of `response_signs` (aggregation.py) will do:
+            its NaN for different signs reaches all ranks as a value, and all of them end with the same error.
 
     Returns:
         float64 [num_responses].
@@ -25,10 +26,6 @@ def rollout_weights(
     Raises:
         ValueError: `balanced` and an advantage that is NaN.
     """
-    if aggregation.mode == "balanced" and bool(advantages.isnan().any()):
-        raise ValueError(
-            "the tokens of a response have advantages of different signs, or NaN; balanced needs one sign for a response"
-        )
     means = aggregation.scope_means(lengths, groups, advantages)
     x = torch.zeros(lengths.shape, dtype=torch.float64, device=lengths.device)
     for rows in steps:

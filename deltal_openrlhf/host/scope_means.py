@@ -29,8 +29,8 @@ def attach_scope_means(experiences: Sequence[Experience], settings: LossSettings
         in `index`, as the host gives them.
     settings: those in force, which differ from the run's in an alpha that adapts.
 
-    Raises RuntimeError if responses to different prompts have those numbers, or if `balanced` meets a response with advantages of both
-    signs.
+    Raises RuntimeError if responses to different prompts have those numbers, and ValueError if `balanced` meets a response with
+    advantages of both signs.
     """
     if settings.alpha is not None and settings.alpha_window is not None:
         for experience in experiences:
@@ -42,13 +42,8 @@ def attach_scope_means(experiences: Sequence[Experience], settings: LossSettings
     if len(set(zip(groups.tolist(), prompts, strict=True))) > len(groups.unique()):
         raise RuntimeError("the responses to a prompt are not together in the rollout batch: the host changed")
     lengths = torch.cat([trained_lengths(e.action_mask, e.truncated, settings) for e in experiences])
-    signs = None
-    if settings.mode == "balanced":
-        signs = torch.cat([response_signs(e.advantages, e.action_mask) for e in experiences])
-        if bool(signs.isnan().any()):
-            raise RuntimeError(
-                "the tokens of a response have advantages of different signs; --loss_agg balanced needs one for a response"
-            )
+    is_balanced = settings.mode == "balanced"
+    signs = torch.cat([response_signs(e.advantages, e.action_mask) for e in experiences]) if is_balanced else None
     means = settings.aggregation.scope_means(lengths, groups, signs)
     assert means is not None
     for experience, part in zip(experiences, means.split([len(e.index) for e in experiences]), strict=True):

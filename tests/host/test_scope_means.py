@@ -53,7 +53,7 @@ def test_what_is_refused():
     mixed = batch([0, 1, 2])
     mixed.advantages[2, 1] = -0.5
     attach_scope_means([mixed, batch([3, 4, 5])], settings("prompt-mean"), GROUP)  # which has no use for signs
-    with pytest.raises(RuntimeError, match="advantages of different signs; --loss_agg balanced needs one"):
+    with pytest.raises(ValueError, match="advantages of different signs, or NaN; balanced needs one"):
         attach_scope_means([mixed, batch([3, 4, 5])], settings("balanced"), GROUP)
     mixed.advantages[2, 1], mixed.advantages[2, 4] = 0.5, -0.5  # behind its end
     attach_scope_means([mixed, batch([3, 4, 5])], settings("balanced"), GROUP)
