@@ -27,8 +27,10 @@ _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 def tasks_of(words: Sequence[str]) -> list[str]:
-    """The tasks of words like "A" and "A,B". Raises ValueError for an unknown one, and for one that is named twice."""
-    tasks = [task.strip() for word in words for task in word.split(",")]
+    """The tasks of words like "A" and "A,B". Raises ValueError for none, for an unknown one, and for one that is named twice."""
+    tasks = " ".join(words).replace(",", " ").split()
+    if not tasks:
+        raise ValueError("--task names no task")
     for task in tasks:
         try:
             gym_library.check_task(task)

@@ -121,8 +121,9 @@ def _demos(train: list[Problem], options: Options) -> tuple[list[Problem], list[
         return [], train
     usable = [problem for problem in train if problem.solution is not None]
     if len(usable) < options.demos:
+        found = f"only {len(usable):,}" if usable else "no"
         raise ValueError(
-            f"--demos {options.demos}: only {len(usable):,} train problems come with a worked solution that marks no other answer than "
+            f"--demos {options.demos}: {found} train problems come with a worked solution that marks no other answer than "
             "theirs; it has to stand in a column solution, in GSM8K's answer or in an assistant's message"
         )
     shown = random.Random(f"demos {options.seed}").sample(usable, options.demos)

@@ -25,8 +25,8 @@ def load_tokenizer(name: str, *, chat: bool, trust_remote_code: bool | None = No
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     # Missing file, broken JSON, unreachable hub, unknown class: each raises its own kind.
     except Exception as error:
-        where = "" if Path(name).is_dir() else "no such folder here, and "
-        raise ValueError(f"{name}: {where}the tokenizer cannot be loaded: {first_line(error)}") from error
+        where = "" if Path(name).is_dir() else ", neither as a folder here nor from the hub"
+        raise ValueError(f"{name}: the tokenizer cannot be loaded{where}: {first_line(error)}") from error
     if chat and not tokenizer.chat_template:
         raise ValueError(f"{name}: the tokenizer has no chat template; --template base needs none")
     return tokenizer

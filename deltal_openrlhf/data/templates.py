@@ -41,7 +41,7 @@ def base_conversation(task: str, demos: Iterable[Demo] = ()) -> str:
     return "\n".join([_OPENING, *(f"User: {asked}\nAssistant: {said}" for asked, said in turns)])
 
 
-def opens_the_answer(prompt: object) -> bool:
+def is_base_conversation(prompt: object) -> bool:
     """Whether a prompt is a base_conversation, in which the assistant has begun to answer."""
     return isinstance(prompt, str) and prompt.startswith(_OPENING)
 

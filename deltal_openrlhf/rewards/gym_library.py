@@ -93,7 +93,7 @@ def check_task(name: str) -> None:
     tasks = load()
     if name not in tasks:
         if name == COMPOSITE:
-            raise ValueError(f"{name} is a mixture of other tasks: name these, separated by commas")
+            raise ValueError(f"{name} is a mixture of other tasks: name these")
         hint = nearest(name, tasks) or f"known are {', '.join(tasks)}"
         raise ValueError(f"{name!r} is no task of reasoning-gym; {hint}")
 

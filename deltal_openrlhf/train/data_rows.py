@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deltal_openrlhf.agents import named as agents
 from deltal_openrlhf.arguments import Arguments
-from deltal_openrlhf.data.templates import opens_the_answer
+from deltal_openrlhf.data.templates import is_base_conversation
 from deltal_openrlhf.host.data_fingerprint import Digest
 from deltal_openrlhf.host.data_sets import BATCH, longest_prompt, rendered
 from deltal_openrlhf.rewards import named, scoring
@@ -47,7 +47,7 @@ class Rows:
 
     total: rows, without those that --deltal.skip_long_prompts leaves out. speed: rows per second, None for a short check. long: prompts
     that are cut. altered: prompts that the tokenizer does not give back. Both are None if they were not measured. first_long,
-    first_altered: the place of the first one. longest: tokens. opened: prompts in which the assistant has begun to answer. digest: of the
+    first_altered: the place of the first one. longest: tokens. base_prompts: those of deltal data --template base. digest: of the
     rows that remain.
     """
 
@@ -58,7 +58,7 @@ class Rows:
     long: int | None = 0
     first_long: str = ""
     longest: int = 0
-    opened: int = 0
+    base_prompts: int = 0
     altered: int = 0
     first_altered: str = ""
 
@@ -105,7 +105,7 @@ class RowCheck:
             prompt = self.args.data.input_key
             found.digest.add((self._source(rows[i]), rows[i][prompt], self._label(rows[i])) for i in kept)
         found.total += len(kept)
-        found.opened += sum(opens_the_answer(rows[i][self.args.data.input_key]) for i in kept)
+        found.base_prompts += sum(is_base_conversation(rows[i][self.args.data.input_key]) for i in kept)
 
     def _rendering(self) -> list[Any]:
         data = self.args.data

@@ -49,7 +49,7 @@ class RunData:
             longest = f", the longest of {rows.longest:,} tokens" if rows.long is not None else ""
             speed = f", checked at {rows.speed:,.0f} rows a second" if rows.speed else ""
             lines.append(f"--{flag}: {rows.total:,} prompt{'s' if rows.total != 1 else ''}{longest}{speed}")
-            lines += [line for line in (self._long(rows), self._altered(rows), self._opened(rows)) if line]
+            lines += [line for line in (self._long(rows), self._altered(rows), self._base_prompts(rows)) if line]
         if self.sets and self.args.data.apply_chat_template and self.args.data.input_template:
             lines.append("--data.input_template takes no part: OpenRLHF leaves it out with --data.apply_chat_template")
         return lines
@@ -74,11 +74,11 @@ class RunData:
             "--deltal.skip_long_prompts leaves them out"
         )
 
-    def _opened(self, rows: "Rows") -> str | None:
-        if not rows.opened or not self.args.data.apply_chat_template:
+    def _base_prompts(self, rows: "Rows") -> str | None:
+        if not rows.base_prompts or not self.args.data.apply_chat_template:
             return None
         return (
-            f"--{rows.flag}: in {rows.opened:,} of {rows.total:,} prompts the assistant has begun to answer, and "
+            f"--{rows.flag}: in {rows.base_prompts:,} of {rows.total:,} prompts the assistant has begun to answer, and "
             "--data.apply_chat_template puts that into the user's turn; deltal data --template chat makes messages"
         )
 

@@ -31,7 +31,7 @@ BAD = [
     (["--eval", "a={t}"], "train: no problem is left to write"),
     (["--holdout", "10", "--eval"], "--holdout 10: train has only 10 problems"),
     (["--max_prompt_tokens", "5", "--eval"], "--max_prompt_tokens counts tokens and needs --tokenizer"),
-    (["--tokenizer", "{missing}", "--eval"], "missing.jsonl: no such folder here, and the tokenizer cannot be loaded: "),
+    (["--tokenizer", "{missing}", "--eval"], "missing.jsonl: the tokenizer cannot be loaded, neither as a folder here nor from the hub: "),
     (["--tokenizer", "{plain}", "--template", "chat", "--eval"], "plain: the tokenizer has no chat template"),
     (["--tokenizer", "{plain}", "--max_prompt_tokens", "3", "--eval"], "train: no problem is left to write"),
     (["--format", "csv", "--eval"], "invalid choice: 'csv'"),

@@ -95,12 +95,11 @@ def test_stages_are_skipped_repeated_and_resumed(tmp_path, capsys):
 
 
 def test_prompts_of_a_training(tmp_path):
-    for control in (False, True):
-        prompts = tmp_path / f"{control}.jsonl"
-        training.write_prompts(training.Training(tmp_path, tmp_path, prompts, [], 3, 1, control))
-    real, control = ((tmp_path / f"{name}.jsonl").read_text() for name in (False, True))
-    rows = [json.loads(line) for line in real.splitlines()]
-    assert len(rows) == 48 and control == real
+    of_run, of_control = tmp_path / "run.jsonl", tmp_path / "control.jsonl"
+    for prompts, is_control in ((of_run, False), (of_control, True)):
+        training.write_prompts(training.Training(tmp_path, tmp_path, prompts, [], 3, 1, is_control))
+    rows = [json.loads(line) for line in of_run.read_text().splitlines()]
+    assert len(rows) == 48 and of_control.read_bytes() == of_run.read_bytes()
     for row in rows:
         problem = json.loads(row["label"])
         assert split_of(problem["numbers"], problem["target"]) == "train"

@@ -50,7 +50,7 @@ def test_both_sides_are_given_the_same(gpu):
         assert theirs["generation_kwargs"]["min_new_tokens"] == 128
     for text in given["prompts"].values():
         rows = [json.loads(line) for line in text.splitlines()]
-        assert len(rows) == 6 * 4 and all(row["label"] for row in rows)
+        assert len(rows) == 6 * 4
         assert len({row["input"] for row in rows}) > 20
 
 

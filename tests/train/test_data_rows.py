@@ -276,14 +276,15 @@ def test_what_the_tokenizer_does_not_give_back(read, tmp_path):
     assert any("does not give 1 of 2 prompts back, the first is " in line and "line 2" in line for line in data.lines())
 
 
-def test_prompts_that_open_the_answer_do_not_belong_into_a_chat_template(read):
+def test_prompts_that_open_the_answer_do_not_belong_in_a_chat_template(read):
     rows = {"input": base_math("1 + 1?"), "label": "2"}, {"input": "1 + 2?", "label": "3"}
-    with_template = ["--data.apply_chat_template", "--data.max_len", "1024"]
+    without_template = ["--data.max_len", "1024"]
+    with_template = ["--data.apply_chat_template", *without_template]
     assert any(
         "in 1 of 2 prompts the assistant has begun to answer" in line
         for line in read(*rows, flags=with_template).lines()
     )
-    assert not any("begun" in line for line in read(*rows, flags=with_template[1:]).lines())
+    assert not any("begun" in line for line in read(*rows, flags=without_template).lines())
     assert not any("begun" in line for line in read(rows[1], flags=with_template).lines())
 
 
