@@ -57,8 +57,9 @@ def listing() -> Iterator[str]:
 
 
 def _about(path: Path) -> str:
-    """From the first line of a file: the first sentence, or what follows it in a recipe, where it says the task. JSON says nothing."""
+    """The first line of a recipe, the first sentence of another file. JSON says nothing."""
     line = path.read_text(encoding="utf-8").partition("\n")[0]
-    first, _, rest = line.removeprefix("# ").partition(". ")
     is_recipe = path.parent == shipped.folder()
-    return (rest if is_recipe else first).rstrip(".") if line.startswith("# ") else ""
+    return (
+        (line if is_recipe else line.partition(". ")[0]).removeprefix("# ").rstrip(".") if line.startswith("# ") else ""
+    )

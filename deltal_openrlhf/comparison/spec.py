@@ -247,7 +247,10 @@ def _flatten(given: dict[str, Any], above: tuple[str, ...]) -> Iterable[tuple[st
 def _check_starts(what: str, starts: Iterable[str]) -> None:
     for start in starts:
         if not (Path(start) / "config.json").is_file():
-            raise ValueError(f"{what}: start {start} is not a folder with a config.json")
+            raise ValueError(
+                f"{what}: start {start} is not a folder with a config.json; a shipped experiment says in its first lines what makes "
+                "its starts (deltal recipes NAME), and --start takes other folders"
+            )
 
 
 def _mapping(what: str, given: Any, wanted: str) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def differences(args: Arguments, settings: LossSettings, recipe: str, given: Giv
 def report(start: Start, given: Given) -> str:
     """The text that --dry_run prints."""
     lines = [*_flags(start, given), *_layout(start)]
-    lines += ["", f"GPUs: {gpus.total(start.args)}"]
+    here = ", of which this machine has none: without GPUs each is a process" if start.on_cpu else ""
+    lines += ["", f"GPUs: {gpus.total(start.args)}{here}"]
     lines += _table([(", ".join(part.models), str(part.gpus), part.flags) for part in gpus.requests(start.args)])
     lines += _memory(start)
     lines += _sizes(start)
