@@ -81,6 +81,11 @@ def equal_to(value: float, widest: float) -> Verdict:
     return verdict
 
 
+def direction(estimate: Estimate) -> str:
+    """Of a difference: larger or smaller, if its interval is on one side of 0."""
+    return {HOLDS: "larger", FAILS: "smaller", OPEN: OPEN}[above(0)(estimate)]
+
+
 class Diagnosis:
     """The claims about one update. samples: their findings, by name."""
 
@@ -220,6 +225,11 @@ CLAIMS = (
     Claim("∆L 1 ends higher than GRPO norm", "pairs", "GRPO norm", "∆L 1", "final", above(0)),
     Claim("∆L 0.75 ends higher than GRPO norm", "pairs", "GRPO norm", "∆L 0.75", "final", above(0)),
     Claim("∆L 1 ends higher than ∆L 0.75", "pairs", "∆L 0.75", "∆L 1", "final", above(0)),
+    *(
+        Claim(f"∆L auto {says} ∆L {alpha}", "pairs", f"∆L {alpha}", "∆L auto", metric, above(0))
+        for metric, says in (("final", "ends higher than"), ("auc", "has a higher accuracy over the whole run than"))
+        for alpha in ("0", "0.5", "0.75", "1")
+    ),
 )
 
 

@@ -1,12 +1,13 @@
-"""Makes docs/evidence/results from the output of `deltal diagnose` and `deltal compare`: one line per claim, with interval and verdict. No
-measurement is typed by hand.
+"""Makes the pages of docs/evidence that come from `deltal diagnose` and `deltal compare`: one line per claim, with interval and verdict.
+No number is typed by hand.
 
-    python scripts/make_results.py --diagnose "starting model=runs/diagnose/start" "after 20 steps=runs/diagnose/mid" \
-        --compare runs/compare
-    python scripts/make_results.py --bench smollm2 --diagnose "start=runs/diagnose/start"
+    python scripts/make_results.py --bench countdown --compare runs/compare \
+        --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid"
+    python scripts/make_results.py --bench alpha-auto --compare runs/compare-alpha
 
 The page and its plots are made from the part of the numbers that they show, which is kept next to the page. That part can be given in
-place of the folders, and gives the same page and the same plots: --diagnose "start=docs/evidence/results/diagnose_start.json".
+place of the folders, and gives the same page and the same plots: --diagnose "start=docs/evidence/results/diagnose_start.json". The words
+around the numbers are in result_pages.py.
 """
 
 import argparse
@@ -17,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from claims import CLAIMS, MEASURED, OVER_STARTS, Diagnosis, text, training_rows
-from result_pages import PAGES, VERDICTS
+from claims import CLAIMS, MEASURED, OVER_STARTS, REFERENCE, Diagnosis, direction, text, training_rows
+from result_pages import EQUALITIES, PAGES, VERDICTS
 
-from deltal_openrlhf.comparison.plots import plots
+from deltal_openrlhf.comparison.plots import HEADLINES, METRICS, plots
 from deltal_openrlhf.diagnostics.method_plots import CV_RATIO, by_alpha
 from deltal_openrlhf.diagnostics.plots import variance
 from deltal_openrlhf.reports.figures import NoPlot, Plot, draw
@@ -30,7 +31,7 @@ ARM_PLOTS = ("accuracy", "difference_final")
 """They are shown for every arm."""
 CHANGED = ("train.batch_size", "deltal.sgd", "actor.max_norm")
 """Flags in which arms differ."""
-LAYERS = "β by layer type, without the advantage. Where it is 0, the variance of a response's gradient does not depend on its length:"
+LAYERS = "β by layer type, without and with the advantage. A β near 0 means that the variance does not grow with length on the whole:"
 COLUMNS = ("final", "auc", "largest_drop", "monotonicity", "length", "entropy", "grad_norm", "clip_share")
 
 
@@ -58,7 +59,7 @@ def sample_text(name: str, findings: Mapping[str, Any]) -> str:
     lengths = sample["lengths"]
     return (
         f"- **{name}**: `{source['command']}`, {source['seconds']:.0f} s. {sample['responses']} responses to {sample['prompts']} prompts, "
-        f"{source['parameters']:,} parameters, accuracy {sample['reward_mean']:.3f}, lengths p5 {lengths['p5']:.0f}, median "
+        f"{source['parameters']:,} parameters, accuracy on them {sample['reward_mean']:.3f}, lengths p5 {lengths['p5']:.0f}, median "
         f"{lengths['p50']:.0f}, p95 {lengths['p95']:.0f}, max {lengths['max']:.0f}, {sample['truncated']:.1%} cut off, "
         f"{sample['prompts_without_signal']:.1%} of the prompts without signal. Which alpha: {findings['recommendation']['text']}"
     )
@@ -96,35 +97,48 @@ def pictures(plots: Sequence[Plot]) -> str:
     )
 
 
-def ratios(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Name of each method of scope step, and of each comparison -> its cv_ratio in every sample."""
-    rows: dict[str, list[str]] = {}
-    for findings in samples.values():
-        for entry in findings["estimators"]:
-            if entry["scope"] in (None, "step"):
-                rows.setdefault(entry["name"], []).append(text(entry["cv_ratio"]))
-    return rows
+def ratios(samples: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Name of each method of scope step, and of each comparison, and its cv_ratio in every sample."""
+    found = [
+        {
+            entry["name"]: "1" if entry["key"] == REFERENCE else text(entry["cv_ratio"])
+            for entry in findings["estimators"]
+            if entry["scope"] in (None, "step")
+        }
+        for findings in samples.values()
+    ]
+    return beside(found)
 
 
-def betas(samples: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Layer type -> its β without the advantage in every sample."""
-    rows: dict[str, list[str]] = {}
-    for findings in samples.values():
-        for layers, fit in findings["variance"]["without_advantage"].items():
-            rows.setdefault(layers, []).append(text(fit["beta"]))
-    return rows
+def betas(samples: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Layer type, and in every sample its β without the advantage and with it."""
+    return beside(
+        [
+            {layers: text(fit["beta"]) for layers, fit in findings["variance"][f"{advantage}_advantage"].items()}
+            for findings in samples.values()
+            for advantage in ("without", "with")
+        ]
+    )
+
+
+def beside(columns: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Rows of a table: each name and its cell in every column."""
+    return [
+        [name, *(column.get(name, "not measured") for column in columns)] for name in {n: 0 for c in columns for n in c}
+    ]
 
 
 def one_update(samples: Mapping[str, Mapping[str, Any]], plots: Sequence[Plot]) -> str:
-    layers = [[name, *cells] for name, cells in betas(samples).items()]
+    layers = betas(samples)
+    of_layers = [f"{name}, {advantage}" for name in samples for advantage in ("without", "with")]
     return "\n\n".join(
         [
             "## One update: `deltal diagnose`",
             "\n".join(sample_text(name, findings) for name, findings in samples.items()),
             table(["claim", *samples], [row.cells() for row in Diagnosis(samples).rows()]),
             "Coefficient of variation of one batch's gradient, as a ratio to that of Dr. GRPO norm:",
-            table(["method", *samples], [[name, *cells] for name, cells in ratios(samples).items()]),
-            *([LAYERS, table(["layers", *samples], layers)] if len(layers) > 1 else []),
+            table(["method", *samples], ratios(samples)),
+            *([LAYERS, table(["layers", *of_layers], layers)] if len(layers) > 1 else []),
             pictures(plots),
         ]
     )
@@ -136,11 +150,36 @@ def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Plot]]) -> 
     said = f"`{comparison['command']}`, {len(comparison['starts'])} starting points."
     if comparison["unfinished"]:
         said += f" **Not finished: {len(comparison['unfinished'])} runs are missing.**"
-    said += (
-        " Intervals are over seeds, and over starting points if there are three. The learning rates are those with which each family's "
-        "first method did best on two other seeds. So a difference between families is also one of the chosen rates."
-    )
-    return "\n\n".join(["## Training: `deltal compare`", said, *parts])
+    said += " Intervals are over seeds, and over starting points if there are three."
+    if any(arm["cpu_seconds_of_rates"] for arm in comparison["arms"]):
+        said += (
+            " The learning rates are those with which each family's first method did best in runs with other seeds. So a difference "
+            "between families is also one of the chosen rates."
+        )
+    return "\n\n".join(["## Training: `deltal compare`", said, *interactions(comparison), *parts])
+
+
+def interactions(comparison: Mapping[str, Any]) -> list[str]:
+    """Whether the differences of the reference arm are others in the other arms, a table for each metric."""
+    entries = comparison.get("interactions")
+    if not entries:
+        return []
+    reference = comparison["spec"]["interactions_with"]
+    header = ["arm: X − Y", "in the arm", f"in {reference}", "interaction", "p (Holm)", "difference of the differences"]
+    tables = []
+    for metric in HEADLINES:
+        rows = [
+            [
+                f"{entry['arm']}: {entry['b']} − {entry['a']}",
+                *(text(entry[key], "+") for key in ("in_arm", "in_reference", "difference")),
+                "" if entry["p_holm"] is None else f"{entry['p_holm']:.2g}",
+                f"**{direction(entry['difference'])}**",
+            ]
+            for entry in entries
+            if entry["metric"] == metric
+        ]
+        tables += [f"In {METRICS[metric]}:", table(header, rows)]
+    return [f"### Interactions with arm {reference}", *tables]
 
 
 # ── What is kept ──
@@ -172,7 +211,12 @@ def kept_variance(by_type: Mapping[str, Any]) -> dict[str, Any]:
 
 def kept_comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     """The part of comparison.json that the page and its plots show."""
-    return {**only(comparison, ["command", "starts", "unfinished"]), "arms": [*map(kept_arm, comparison["arms"])]}
+    kept = only(comparison, ["command", "starts", "unfinished"])
+    if comparison.get("interactions"):
+        entry = ("arm", "a", "b", "metric", "in_arm", "in_reference", "difference", "p_holm")
+        kept["spec"] = only(comparison["spec"], ["interactions_with"])
+        kept["interactions"] = [only(found, entry) for found in comparison["interactions"]]
+    return {**kept, "arms": [*map(kept_arm, comparison["arms"])]}
 
 
 def kept_arm(arm: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,23 +245,28 @@ def shown(found: Iterable[Plot | NoPlot], names: Iterable[str] = ("",)) -> list[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--diagnose", nargs="+", required=True, metavar="NAME=DIR", help="results of deltal diagnose")
-    parser.add_argument("--bench", choices=PAGES, default="countdown", help="what was run, for the words of the page")
+    parser.add_argument("--diagnose", nargs="+", default=[], metavar="NAME=DIR", help="results of deltal diagnose")
+    parser.add_argument("--bench", choices=PAGES, required=True, help="what was run, for the words of the page")
     parser.add_argument("--compare", type=Path, metavar="DIR", help="result of deltal compare")
     parser.add_argument("--out", type=Path, metavar="DIR", help="(default: where the page stands in docs)")
     args = parser.parse_args()
+    if not (args.diagnose or args.compare):
+        parser.error("give --diagnose, --compare or both")
 
     def read(path: Path, name: str) -> dict[str, Any]:
         return json.loads((path / name if path.is_dir() else path).read_text(encoding="utf-8"))
 
     given = {name: Path(path) for name, _, path in (entry.partition("=") for entry in args.diagnose)}
     samples = {name: kept_findings(read(path, "findings.json")) for name, path in given.items()}
-    first = next(iter(samples.values()))
-    drawn = shown(draw([partial(variance, first), partial(by_alpha, first, plot=CV_RATIO)]))
     files = {f"diagnose_{name.replace(' ', '_')}.json": records(found, 2) for name, found in samples.items()}
     page = PAGES[args.bench]
     out = args.out or Path(page.folder)
-    parts = [page.opening, VERDICTS, page.limits, one_update(samples, drawn)]
+    drawn, parts = [], [page.opening, VERDICTS, page.limits]
+    if samples:
+        first = next(iter(samples.values()))
+        drawn += shown(draw([partial(variance, first), partial(by_alpha, first, plot=CV_RATIO)]))
+        parts[2:2] = [EQUALITIES]
+        parts.append(one_update(samples, drawn))
     if args.compare:
         comparison = kept_comparison(read(args.compare, "comparison.json"))
         of_arms = [shown(of_arm, ARM_PLOTS) for of_arm in plots(comparison)]

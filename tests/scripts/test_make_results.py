@@ -61,8 +61,10 @@ def comparison() -> dict:
     return found
 
 
-def make(folder: Path, samples: list[str], compared: Path) -> Path:
-    words = [sys.executable, "scripts/make_results.py", "--out", folder, "--diagnose", *samples, "--compare", compared]
+def make(folder: Path, samples: list[str], compared: Path | None, bench: str = "countdown") -> Path:
+    words = [sys.executable, "scripts/make_results.py", "--bench", bench, "--out", folder]
+    words += ["--diagnose", *samples] if samples else []
+    words += ["--compare", compared] if compared else []
     done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     return folder
@@ -103,8 +105,10 @@ def test_verdicts(page):
 
 
 def test_layer_types_are_told_apart(page):
-    (of_q,) = {cell for cell in cells(page, "q")}
-    assert re.fullmatch(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", of_q) and of_q not in cells(page, "all")
+    variance = examples.findings(types=("q",))["variance"]
+    expected = [f"{variance[f'{which}_advantage']['q']['beta']['value']:.3f}" for which in ("without", "with")]
+    assert [cell.split(" [")[0] for cell in cells(page, "q")] == expected * len(SAMPLES)
+    assert expected[0] != expected[1] and not set(cells(page, "q")) & set(cells(page, "all"))
 
 
 def test_an_interval_without_an_end_and_an_unknown_power_are_said(page):
@@ -153,18 +157,52 @@ def test_what_is_kept_makes_the_same_page_and_is_one_line_a_record(results, tmp_
     again = make(tmp_path / "again", [f"{n}={results}/diagnose_{n}.json" for n in SAMPLES], results / "comparison.json")
     assert same_bytes(results, again)
     arm = json.loads((results / "comparison.json").read_text(encoding="utf-8"))["arms"][0]
-    assert set(arm["methods"][0]["curves"]) == {"accuracy"} and {pair["metric"] for pair in arm["pairs"]} == {"final"}
+    assert set(arm["methods"][0]["curves"]) == {"accuracy"} and {pair["metric"] for pair in arm["pairs"]} == {
+        "final",
+        "auc",
+    }
     lines = (results / "comparison.json").read_text(encoding="utf-8").splitlines()
     assert sum('"name": "GRPO norm"' in line and '"curves"' in line for line in lines) == 2 + 2 * len(DIFFERENCES)
 
 
-def test_the_committed_page_is_made_of_the_committed_numbers(tmp_path):
-    folder = ROOT / "docs" / "evidence" / "results"
-    samples = [
-        "start=docs/evidence/results/diagnose_start.json",
-        "after 20 PPO steps=docs/evidence/results/diagnose_after_20_PPO_steps.json",
+INTERACTIONS = {"dynamic sampling": ((0.05, 0.01), "larger"), "punishment": ((-0.05, 0.01), "smaller")}
+INTERACTIONS["filtering"] = ((0.05, 0.06), "not resolved")
+
+
+def test_interactions_stand_before_the_arms_with_what_they_show(tmp_path):
+    found = comparison() | {"spec": {"interactions_with": "one step", "arms": []}}
+    for arm in found["arms"]:
+        arm["cpu_seconds_of_rates"] = 0
+    found["interactions"] = [
+        {"arm": arm, "a": "GRPO norm", "b": "∆L 1", "metric": metric, "n": 10, "wins": 5, "p": 0.3, "p_holm": 0.6}
+        | {"in_arm": e(0.1, 0.1), "in_reference": e(0.2, 0.1), "difference": e(*difference)}
+        for metric in ("final", "auc")
+        for arm, (difference, _) in INTERACTIONS.items()
     ]
-    made = make(tmp_path / "results", samples, folder / "comparison.json")
+    (tmp_path / "comparison.json").write_text(json.dumps(found))
+    made = make(tmp_path / "docs", [], tmp_path, "interactions")
+    page = (made / "README.md").read_text(encoding="utf-8")
+    table = page.split("### Interactions with arm one step\n")[1].split("### one step")[0]
+    for arm, ((value, _), said) in INTERACTIONS.items():
+        rows = re.findall(rf"^\| {arm}: ∆L 1 − GRPO norm \| (.*) \|$", table, re.MULTILINE)
+        assert len(rows) == 2 and all(f"{value:+.3f}" in row and row.endswith(f"| 0.6 | **{said}**") for row in rows)
+    assert "learning rates are those" not in page and "One update" not in page
+    assert same_bytes(made, make(tmp_path / "again", [], made / "comparison.json", "interactions"))
+
+
+COMMITTED = {
+    "countdown": ("results", {"start": "start", "after 20 PPO steps": "after_20_PPO_steps"}),
+    "smollm2": ("results-smollm2", {"start": "start", "after 30 PPO steps": "after_30_PPO_steps"}),
+}
+
+
+@pytest.mark.parametrize("bench", COMMITTED)
+def test_the_committed_page_is_made_of_the_committed_numbers(bench, tmp_path):
+    name, kept = COMMITTED[bench]
+    folder = ROOT / "docs" / "evidence" / name
+    samples = [f"{sample}={folder}/diagnose_{file}.json" for sample, file in kept.items()]
+    compared = folder / "comparison.json"
+    made = make(tmp_path / "results", samples, compared if compared.exists() else None, bench)
     for path in (path for path in made.rglob("*") if path.suffix in (".md", ".json")):
         assert path.read_bytes() == (folder / path.relative_to(made)).read_bytes()
     assert {path.name for path in made.rglob("*.png")} == {path.name for path in folder.rglob("*.png")}
