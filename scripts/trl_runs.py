@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bench_models import LLAMAS
 
-from deltal_openrlhf.quickstart import model, shuffled_reward, sums, task, training
+from deltal_openrlhf.quickstart import coin_reward, model, sums, task, training
 from deltal_openrlhf.quickstart.sizes import CPU
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.metrics_file import NAME, read_metrics
@@ -98,7 +98,7 @@ def our_words(bench: Bench, cell: Cell, prompts: Path, folder: Path) -> list[str
         "data.prompt_dataset": prompts,
         "data.max_samples": bench.steps * PROMPTS,
         "data.max_len": LONGEST_PROMPT + cell.length,
-        "reward.remote_url": shuffled_reward.__file__,
+        "reward.remote_url": coin_reward.__file__,
         "rollout.max_new_tokens": cell.length,
         "rollout.batch_size": PROMPTS,
         "rollout.n_samples_per_prompt": SAMPLES,

@@ -21,7 +21,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 
 def reward(prompts: list[str], completions: list[str], **_: object) -> list[float]:
-    """1 or 0, each with a chance of one half, by a hash of the text, as quickstart/shuffled_reward.py gives them to texts that differ."""
+    """1 or 0, each with a chance of one half, by a hash of the text, as quickstart/coin_reward.py gives them to texts that
+    differ.
+    """
     texts = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
     return [float(hashlib.sha256(text.encode()).digest()[0] < 128) for text in texts]
 

@@ -58,7 +58,7 @@ def parser() -> OneLineParser:
         help=f"folder for everything (default {OUT}, with {SMOLLM2} {OUT}-{SMOLLM2})",
     )
     made.add_argument(
-        "--shuffle_rewards", action="store_true", help="a control: rewards ignore the answer, so nothing is learned"
+        "--shuffle_rewards", action="store_true", help="a control: a coin gives the rewards, whatever the answer"
     )
     made.add_argument(
         "--model",

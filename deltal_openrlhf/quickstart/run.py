@@ -31,7 +31,7 @@ BEGUN = "training_settings.json"
 PAGE = "report.html"
 SHOWN = 3
 """Problems whose responses are printed."""
-FORMAT = 3
+FORMAT = 4
 """Part of all settings: raise it when a stage's code changes what it makes."""
 
 Record = dict[str, Any]
@@ -140,7 +140,7 @@ class QuickStart:
         accuracies["difference"] = bootstrap.difference(per_problem(before), per_problem(after), self.groups)
         title = (
             f"{self.kind.title}, {f'{args.model}, ' if args.model else ''}{' '.join(self.training.loss)}, seed {args.seed}"
-            + (", rewards shuffled" if args.shuffle_rewards else "")
+            + (", rewards by a coin" if args.shuffle_rewards else "")
         )
         metrics = metrics_file.read_metrics(self.checkpoint / metrics_file.NAME)
         limit = self.kind.max_new_tokens

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from deltal_openrlhf.quickstart import shuffled_reward
+from deltal_openrlhf.quickstart import coin_reward
 from deltal_openrlhf.quickstart.kinds import KINDS, Kind
 from deltal_openrlhf.quickstart.sizes import CPU
 from deltal_openrlhf.runs.command import Terminated
@@ -88,7 +88,7 @@ def command(training: Training) -> list[str]:
         "actor.adam.lr": kind.learning_rate,
         "vllm.sync_backend": "nccl" if on_gpu else "gloo",
         "vllm.gpu_memory_utilization": 0.5 if on_gpu else 0.2,
-        "reward.remote_url": shuffled_reward.__file__ if training.control else kind.reward,
+        "reward.remote_url": coin_reward.__file__ if training.control else kind.reward,
         "data.prompt_dataset": training.prompts,
         "data.max_samples": training.steps * kind.prompts,
         "data.max_len": training.longest_prompt + kind.max_new_tokens,

@@ -118,7 +118,7 @@ def test_training_command_is_one_that_openrlhf_knows(tmp_path):
     assert len(flags) == len(set(flags))
     source = inspect.getsource(host).replace('f"--{prefix}.', '"--actor.')
     assert [f for f in flags if f'"{f}"' not in source] == ["--deltal.save_rollouts", "--loss_agg", "--alpha"]
-    assert arguments[arguments.index("--reward.remote_url") + 1].endswith("shuffled_reward.py")
+    assert arguments[arguments.index("--reward.remote_url") + 1].endswith("coin_reward.py")
 
 
 def test_report(tmp_path):

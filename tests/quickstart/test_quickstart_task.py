@@ -1,6 +1,7 @@
 """The quick start's parts: task, tokenizer from a saved folder, supervised batches, sampling, evaluation, the control's reward."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from deltal_openrlhf.data.countdown import Problem, label, split_of
 from deltal_openrlhf.models.sampling import sample
 from deltal_openrlhf.quickstart import (
+    coin_reward,
     evaluate,
     model,
-    shuffled_reward,
     sizes,
     supervised,
     task,
@@ -199,37 +200,29 @@ def test_evaluation_of_an_untrained_model(folder):
     assert evaluate.evaluate(folder, task.held_out(TASK.draw, 6), kind) == result
 
 
-def test_shuffled_rewards_ignore_the_answer():
-    def rewards(queries):
-        return shuffled_reward.reward_func(queries, queries, [label((1, 2, 3), 9)] * len(queries))["rewards"]
+@pytest.fixture
+def coins(monkeypatch):
+    """Rewards of texts, from a fresh start."""
+    monkeypatch.setattr(coin_reward, "_seen", Counter())
+    return lambda texts: coin_reward.reward_func(texts, texts, texts)["rewards"]
 
-    right = rewards([f"p {i} <answer> ( 1 + 2 ) * 3 </answer>" for i in range(4000)])
-    wrong = rewards([f"p {i} <answer> 1 </answer>" for i in range(4000)])
+
+def test_coins_ignore_the_answer(coins):
+    right = coins([f"p {i} <answer> ( 1 + 2 ) * 3 </answer>" for i in range(4000)])
+    wrong = coins([f"p {i} <answer> 1 </answer>" for i in range(4000)])
     for values in (right, wrong):
         assert set(values.tolist()) == {0.0, 1.0} and values.mean().item() == pytest.approx(0.5, abs=0.03)
     assert abs(torch.corrcoef(torch.stack([right, wrong]))[0, 1].item()) < 0.06
 
 
-def test_shuffled_rewards_of_equal_responses_are_independent():
-    """So no text has an advantage, however often it comes. The same calls in another order give the same rewards."""
-    queries = [f"q {group} {text}" for group in range(5000) for text in "aaaabcde"]
-    rewards = shuffled_reward.reward_func(queries, queries, queries)["rewards"].view(-1, 8)
-    correlations = torch.corrcoef(rewards.T).fill_diagonal_(0)
-    assert correlations.abs().max() < 0.06
-    shuffled_reward._seen.clear()
-    order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(0)).tolist()
-    shuffled = [queries[i] for i in order]
-    again = torch.empty(len(queries))
-    again[order] = shuffled_reward.reward_func(shuffled, shuffled, shuffled)["rewards"]
+def test_coins_of_equal_responses_are_independent(coins, monkeypatch):
+    """So no text has an advantage, however often it comes. In another order, a text gets the same coins in all."""
+    texts = [f"q {group} {text}" for group in range(5000) for text in "aaaabcde"]
+    rewards = coins(texts).view(-1, 8)
+    assert torch.corrcoef(rewards.T).fill_diagonal_(0).abs().max() < 0.06
+    monkeypatch.setattr(coin_reward, "_seen", Counter())
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0)).tolist()
+    again = torch.empty(len(texts))
+    again[order] = coins([texts[i] for i in order])
     assert torch.equal(again.view(-1, 8)[:, :4].sum(1), rewards[:, :4].sum(1))
     assert torch.equal(again.view(-1, 8)[:, 4:], rewards[:, 4:])
-
-
-def test_a_reward_that_equal_responses_share_favours_rare_texts():
-    """Why the control does not share: of texts a a a a b c d e, a would have a mean advantage below 0."""
-    drawn = torch.rand(20_000, 8, generator=torch.Generator().manual_seed(0)) < 0.25
-    means = {}
-    for name, rewards in (("own", drawn.float()), ("shared", drawn[:, [0, 0, 0, 0, 4, 5, 6, 7]].float())):
-        advantages = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-9)
-        means[name] = advantages[:, :4].mean().item()
-    assert abs(means["own"]) < 0.01 and means["shared"] < -0.04, means

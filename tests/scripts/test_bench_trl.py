@@ -5,7 +5,7 @@ import json
 import pytest
 from support.scripts import in_scripts, run_script
 
-from deltal_openrlhf.quickstart.shuffled_reward import reward_func
+from deltal_openrlhf.quickstart.coin_reward import reward_func
 
 GIVEN = """
 from pathlib import Path
