@@ -66,7 +66,9 @@ def test_the_findings_and_the_report_are_written(folders):
 
 
 def test_beta_and_cv_of_sketched_gradients(folders):
-    """Beta within 0.1 and CV within 5 % of those of full gradients, for every layer type and every estimator whose CV they resolve."""
+    """Beta within 0.1 and CV within 5 % of those of full gradients, for every layer type, and for every estimator whose CV the
+    full gradients resolve.
+    """
     responses = rollouts.read(folders[0] / ROLLOUTS)[1]
     settings = Settings(max_length=M, batch_prompts=8)
     full = analyse(sample_of(folders[0], responses), settings)
