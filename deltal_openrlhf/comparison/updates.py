@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from openrlhf.models import PolicyLoss
-from openrlhf.models.utils import log_probs_from_logits
 from openrlhf.utils.deepspeed.deepspeed_utils import get_optimizer_grouped_parameters
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -20,6 +19,7 @@ from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.schedule import learning_rate_schedule
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models import memory
+from deltal_openrlhf.models.response_log_probs import response_log_probs
 
 MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}
 """The most padded tokens of a forward pass, where memory allows. The update does not depend on it. On a CPU small passes are fastest, for
@@ -111,30 +111,21 @@ class PolicyUpdater:
         return rows * longest <= MOST_TOKENS[self.model.device.type] and self._pass.bytes(rows, longest) <= self._budget
 
     def _log_probs(self, rollout: Rollout, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the tokens after the first, and where they are a response's: [rows, T - 1] each."""
-        longest = max(len(rollout.sequences[row]) for row in rows)
-        padded = [rollout.sequences[row] + [0] * (longest - len(rollout.sequences[row])) for row in rows]
-        tokens = torch.tensor(padded, device=self.model.device)
-        places = torch.arange(1, longest)
-        first = torch.tensor([rollout.prompt_lengths[row] for row in rows])[:, None]
-        end = torch.tensor([len(rollout.sequences[row]) for row in rows])[:, None]
-        mask = ((places >= first) & (places < end)).to(tokens.device)
-        # Right padding needs no attention mask: attention is causal.
-        # The head is a large part of a small model, and no token of the shortest prompt needs it but the last.
-        kept = longest - int(first.min()) + 1
-        logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()
-        found = log_probs_from_logits(logits, tokens[:, 1 - kept :], temperature=self.args.rollout.temperature)
-        return torch.nn.functional.pad(found, (longest - kept, 0)), mask
+        """Log-probabilities of the responses' tokens, and where there are any: [rows, R] each."""
+        cuts = [rollout.prompt_lengths[row] for row in rows]
+        prompts = [rollout.sequences[row][:cut] for row, cut in zip(rows, cuts, strict=True)]
+        responses = [rollout.sequences[row][cut:] for row, cut in zip(rows, cuts, strict=True)]
+        found = response_log_probs(self.model, prompts, responses, self.args.rollout.temperature)
+        lengths = torch.tensor([len(response) for response in responses], device=found.device)
+        return found, torch.arange(found.shape[1], device=found.device) < lengths[:, None]
 
     @torch.no_grad()
     def _old_log_probs(self, rollout: Rollout, silent: set[int]) -> dict[int, Tensor]:
         rows = [row for row in range(len(rollout.sequences)) if row not in silent]
         found = {}
         for part in self._micro_batches(rollout, rows):
-            log_probs, _ = self._log_probs(rollout, part)
-            found.update(
-                {row: values[: len(rollout.sequences[row]) - 1] for row, values in zip(part, log_probs, strict=True)}
-            )
+            log_probs, mask = self._log_probs(rollout, part)
+            found.update({row: log_probs[i][mask[i]] for i, row in enumerate(part)})
         return found
 
     def _backward(
