@@ -1,11 +1,11 @@
-"""`deltal train` and TRL's GRPOTrainer side by side: response tokens trained per second of a whole GRPO step.
+"""`deltal train`, the loop of `deltal compare` and TRL's GRPOTrainer: response tokens trained per second of a whole GRPO step.
 
     python scripts/bench_trl.py --out runs/trl [--lengths 32 128 512] [--models tiny 10M 135M] [--rounds 3] [--steps 6]
 
-Both sides get the same model folder, prompts, number of responses, response length, micro batch, dtype and threads. A step has 4 prompts
-with 8 responses each and is one optimizer step. No response can end before its length, because the folders name no end token. The reward is
-a hash of the text, and there is no reference model. A step is sampling, rewards, update and weight sync; the first step of a run is not
-counted. The sides take turns: ours, TRL's, ours, TRL's.
+All three get the same model folder, prompts, number of responses, response length and threads. `deltal train` and TRL get the same micro
+batch and bfloat16; the loop chooses its own passes, in float32. A step has 4 prompts with 8 responses each and is one optimizer step. No
+response can end before its length, because the folders name no end token. The reward is a hash of the text, and there is no reference
+model. A step is sampling, rewards, update and weight sync; the first step of a run is not counted. They take turns in rounds.
 
 TRL gets an environment of its own in OUT/venv. Without a GPU it samples with transformers, its default, and with one it samples with vLLM.
 Prints a table, and writes it to OUT/trl.md and all figures to OUT/trl.json. Runs that are done are kept: the same command resumes. Run it
@@ -26,7 +26,7 @@ from typing import Any
 
 import trl_runs
 from adapter_environment import make_environment
-from trl_runs import LONGEST, MODELS, RESPONSES, SIDES, Bench, Cell
+from trl_runs import LONGEST, MODELS, OURS, RESPONSES, SIDES, Bench, Cell
 
 from deltal_openrlhf import cpu
 from deltal_openrlhf.host.checkpoint_size import parameters
@@ -75,8 +75,8 @@ def summary(cell: Cell, runs: Mapping[str, Sequence[Mapping[str, Any]]], size: i
     def median(side: str, value: str) -> float:
         return statistics.median(one[value] for one in runs[side])
 
-    speeds = [[one["tokens_per_second"] for one in runs[side]] for side in SIDES]
-    ratios = [ours / theirs for ours, theirs in zip(*speeds, strict=True)]
+    speeds = {side: [one["tokens_per_second"] for one in runs[side]] for side in SIDES}
+    ratios = {side: [a / b for a, b in zip(speeds[side], speeds["trl"], strict=True)] for side in OURS}
     parts = {
         side: {part: statistics.median(one["parts"][part] for one in runs[side]) for part in runs[side][0]["parts"]}
         for side in SIDES
@@ -84,24 +84,29 @@ def summary(cell: Cell, runs: Mapping[str, Sequence[Mapping[str, Any]]], size: i
     return {
         **cell._asdict(),
         "parameters": size,
-        "rounds": len(ratios),
+        "rounds": len(speeds["trl"]),
         "tokens_per_second": {side: median(side, "tokens_per_second") for side in SIDES},
         "step_seconds": {side: median(side, "step_seconds") for side in SIDES},
         "parts": parts,
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
+        "ratio": {side: statistics.median(found) for side, found in ratios.items()},
+        "ratio_range": {side: [min(found), max(found)] for side, found in ratios.items()},
         "highest_load_before": max(one["load_before"] for side in SIDES for one in runs[side]),
     }
 
 
 def table(cells: Sequence[Mapping[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| model | parameters | response | deltal train | TRL | ratio, range |", "|---|---|---|---|---|---|"]
+    names = ["model", "parameters", "tokens of a response", "tokens/s of deltal train", "of the loop", "of TRL"]
+    names += ["deltal train / TRL", "loop / TRL"]
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for cell in cells:
-        ours, theirs = (f"{cell['tokens_per_second'][side]:,.4g} tokens/s" for side in SIDES)
-        ratio = f"{cell['ratio']:.2f}, {cell['ratio_range'][0]:.2f} to {cell['ratio_range'][1]:.2f}"
-        size = f"{cell['parameters'] / 1e6:.3g}M"
-        lines.append(f"| {cell['model']} | {size} | {cell['length']} tokens | {ours} | {theirs} | {ratio} |")
+        speeds = [f"{cell['tokens_per_second'][side]:,.4g}" for side in SIDES]
+        ratios = [
+            f"{cell['ratio'][side]:.2f}, {cell['ratio_range'][side][0]:.2f} to {cell['ratio_range'][side][1]:.2f}"
+            for side in OURS
+        ]
+        row = [cell["model"], f"{cell['parameters'] / 1e6:.3g}M", str(cell["length"]), *speeds, *ratios]
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,9 @@ from deltal_openrlhf.quickstart.sizes import CPU
 from deltal_openrlhf.runs.files import write_atomically
 from deltal_openrlhf.runs.metrics_file import NAME, read_metrics
 
-SIDES = ("deltal", "trl")
+OURS = ("deltal", "loop")
+"""`deltal train`, and the loop in one process that `deltal compare` trains with, which computes in float32."""
+SIDES = (*OURS, "trl")
 PROMPTS, SAMPLES, MICRO_BATCH = 4, 8, 8
 RESPONSES = PROMPTS * SAMPLES
 LONGEST_PROMPT, LONGEST = 64, 2048
@@ -89,10 +91,10 @@ def prompts_of(name: str, steps: int) -> str:
 # ── The two sides ──
 
 
-def our_words(bench: Bench, cell: Cell, prompts: Path, folder: Path) -> list[str]:
-    """The command of `deltal train`. folder: for what it writes."""
+def our_flags(bench: Bench, cell: Cell, prompts: Path, folder: Path) -> dict[str, Any]:
+    """Flags of `deltal train`. folder: for what it writes."""
     saving = ("ckpt.save_steps", "deltal.save_rollouts")
-    flags = {name: value for name, value in training.FLAGS.items() if name not in saving} | {
+    return {name: value for name, value in training.FLAGS.items() if name not in saving} | {
         "actor.model_name_or_path": bench.out / "models" / cell.model,
         "actor.adam.lr": RATE,
         "data.prompt_dataset": prompts,
@@ -111,6 +113,11 @@ def our_words(bench: Bench, cell: Cell, prompts: Path, folder: Path) -> list[str
         "ckpt.path": folder / "ckpt",
         "loss_agg": "deltal",
     }
+
+
+def our_words(bench: Bench, cell: Cell, prompts: Path, folder: Path) -> list[str]:
+    """The command of `deltal train`."""
+    flags = our_flags(bench, cell, prompts, folder)
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     words += (
         ["--train.colocate_all", "--vllm.enable_sleep", "--ds.enable_sleep"] if bench.gpu else ["--vllm.enforce_eager"]
@@ -161,6 +168,12 @@ def measure(side: str, bench: Bench, cell: Cell, log: Path) -> dict[str, Any]:
         if side == "deltal":
             run(our_words(bench, cell, prompts, folder), bench, log)
             return our_result(read_metrics(folder / "hf" / NAME), cell.length)
+        if side == "loop":
+            flags = {name: str(value) for name, value in our_flags(bench, cell, prompts, folder).items()}
+            words = ["-m", "deltal_openrlhf.comparison.worker", "deltal_openrlhf.comparison.loop:run", "--in_process"]
+            job = json.dumps({"flags": flags, "folder": str(folder)})
+            run([sys.executable, *words], bench, log, job + "\n")
+            return loop_result(read_metrics(folder / NAME), cell.length)
         result = folder / "result.json"
         given = {
             "model": str(bench.out / "models" / cell.model),
@@ -174,21 +187,29 @@ def measure(side: str, bench: Bench, cell: Cell, log: Path) -> dict[str, Any]:
         return trl_result(json.loads(result.read_text(encoding="utf-8")), cell.length)
 
 
-def run(words: Sequence[str], bench: Bench, log: Path) -> None:
+def run(words: Sequence[str], bench: Bench, log: Path, asked: str = "") -> None:
+    """asked: for its standard input."""
     quiet = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     environment = os.environ | quiet | {"OMP_NUM_THREADS": str(bench.threads)}
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as console:
-        ended = subprocess.run(words, env=environment, stdout=console, stderr=subprocess.STDOUT)
+        ended = subprocess.run(words, env=environment, input=asked, text=True, stdout=console, stderr=subprocess.STDOUT)
     if ended.returncode:
         raise RuntimeError(f"the run ended with {ended.returncode}; its console is in {log}")
 
 
 def our_result(rows: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]:
     """rows: of metrics.jsonl, one for each step."""
-    lengths = {row[f"deltal/response_length_{of}"] for row in rows for of in ("mean", "max")}
     parts = {part: statistics.mean(row[f"timing/{part}"] for row in rows[1:]) for part in PARTS}
-    return timed([row["time"] for row in rows], lengths, length, parts)
+    return loop_result(rows, length) | {"parts": parts}
+
+
+def loop_result(rows: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]:
+    """The same without the parts of a step, which the loop does not log."""
+    if not rows:
+        raise RuntimeError("the loop made no step; the last line of its console says why")
+    lengths = {row[f"deltal/response_length_{of}"] for row in rows for of in ("mean", "max")}
+    return timed([row["time"] for row in rows], lengths, length, {})
 
 
 def trl_result(found: Mapping[str, Any], length: int) -> dict[str, Any]:

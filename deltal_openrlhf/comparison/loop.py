@@ -68,7 +68,8 @@ class Run:
         ).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         ends = self.model.generation_config.eos_token_id
-        self.eos = ends if isinstance(ends, list) else [self.inputs.tokenizer.eos_token_id if ends is None else ends]
+        ends = self.inputs.tokenizer.eos_token_id if ends is None else ends
+        self.eos = ends if isinstance(ends, list) else [] if ends is None else [ends]
         self.responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.maker = _Advantages(args)
         self.updater = PolicyUpdater(

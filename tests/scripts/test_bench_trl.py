@@ -199,26 +199,29 @@ def test_runs_take_turns_are_kept_and_make_the_table(tmp_path):
     tiny = ["--models", "tiny", "--lengths", "32"]
     two = ["--models", "10M", "tiny", "--lengths", "32", "--rounds", "1"]
     runs = [
-        {"words": tiny, "deltal": [100, 300], "trl": [50], "fails_at": 4},
-        {"words": tiny, "deltal": [90], "trl": [100, 30]},
-        {"words": two, "deltal": [7], "trl": [14]},
+        {"words": tiny, "deltal": [100, 300], "loop": [25, 400], "trl": [50], "fails_at": 6},
+        {"words": tiny, "deltal": [90], "loop": [15], "trl": [100, 30]},
+        {"words": two, "deltal": [7], "loop": [21], "trl": [14]},
         {"words": tiny},
         {"words": [*tiny, "--steps", "7"]},
     ]
     failed, resumed, other, again, refused = in_scripts(BENCH, {"out": str(tmp_path), "runs": runs})
     assert failed[0] == 1 and failed[3] == "bench_trl: the run ended with 1\n"
-    assert failed[1] == ["deltal tiny 32", "trl tiny 32"] * 2
-    assert resumed[:2] == [0, ["trl tiny 32", "deltal tiny 32", "trl tiny 32"]]
-    assert other[:2] == [0, ["deltal 10M 32", "trl 10M 32"]]
-    assert "| 10M | 0.187M | 32 tokens | 7 tokens/s | 14 tokens/s | 0.50, 0.50 to 0.50 |" in other[2]
+    assert failed[1] == ["deltal tiny 32", "loop tiny 32", "trl tiny 32"] * 2
+    assert resumed[:2] == [0, ["trl tiny 32", "deltal tiny 32", "loop tiny 32", "trl tiny 32"]]
+    assert other[:2] == [0, ["deltal 10M 32", "loop 10M 32", "trl 10M 32"]]
+    assert "| 10M | 0.187M | 32 | 7 | 21 | 14 | 0.50, 0.50 to 0.50 | 1.50, 1.50 to 1.50 |" in other[2]
 
-    # By hand: the ratios are 100/50, 300/100 and 90/30. Their median is 3; that of the medians, 100 and 50, would be 2.
-    row = "| tiny | 0.187M | 32 tokens | 100 tokens/s | 50 tokens/s | 3.00, 2.00 to 3.00 |"
+    # By hand: the ratios are 100/50, 300/100 and 90/30. Their median is 3; that of the medians, 100 and 50, would be 2. The loop's: 25/50,
+    # 400/100 and 15/30.
+    row = "| tiny | 0.187M | 32 | 100 | 25 | 50 | 3.00, 2.00 to 3.00 | 0.50, 0.50 to 4.00 |"
     assert again[:2] == [0, []] and [line.split()[1] for line in again[2].splitlines()[2:4]] == ["tiny", "10M"]
     assert row in again[2] and row in (tmp_path / "trl.md").read_text()
     cell, _ = json.loads((tmp_path / "trl.json").read_text())["cells"]
-    assert (cell["rounds"], cell["ratio"], cell["ratio_range"]) == (3, 3, [2, 3])
-    assert cell["tokens_per_second"] == {"deltal": 100, "trl": 50} and cell["parts"]["trl"] == {"generation": 1.5}
+    assert (cell["rounds"], cell["ratio"]["deltal"], cell["ratio_range"]["deltal"]) == (3, 3, [2, 3])
+    assert cell["tokens_per_second"] == {"deltal": 100, "loop": 25, "trl": 50} and cell["parts"]["trl"] == {
+        "generation": 1.5
+    }
 
     assert refused[:2] == [2, []] and len(refused[3].splitlines()) == 1 and "steps 6 (now 7)" in refused[3]
 
@@ -237,3 +240,18 @@ def test_bad_arguments_are_refused_in_a_line(words, names, tmp_path):
     ended = run_script("bench_trl.py", "--out", tmp_path / "out", *words)
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1 and names in ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+LOOP = """
+import bench_models, trl_runs
+from pathlib import Path
+folder = Path(data)
+bench = trl_runs.Bench(folder, steps=3, threads=1, gpu=False)
+trl_runs.make_model("tiny", folder / "models" / "tiny")
+result = trl_runs.measure("loop", bench, trl_runs.Cell("tiny", 4), folder / "log.txt")
+"""
+
+
+def test_the_loop_takes_our_flags_and_a_folder_without_an_end_token(tmp_path):
+    found = in_scripts(LOOP, str(tmp_path))
+    assert found["tokens_per_second"] == pytest.approx(32 * 4 / found["step_seconds"]) and found["parts"] == {}
