@@ -46,6 +46,13 @@ def exit_status(steps: Steps | None) -> int:
     return FAILED if steps is None or steps.all_lost else TERMINATED
 
 
+def is_stop(error: BaseException) -> bool:
+    """Whether an error says that the controllers have ended the run as they were told to."""
+    from deltal_openrlhf.host.stop import Stopped
+
+    return isinstance(getattr(error, "cause", error), Stopped)  # Ray wraps it
+
+
 class Signals:
     """The handlers of one run, from its first moment to its last. They are made in the main thread, which they interrupt."""
 
@@ -108,11 +115,8 @@ class Signals:
 
         error: how the run ended. This is either what the controllers say, or another error with its reason.
         """
-        from deltal_openrlhf.host.stop import Stopped
-
-        cause = getattr(error, "cause", error)  # what Ray wraps
-        if isinstance(cause, Stopped):
-            return f"{self._name()}: {cause}", exit_status(self._steps())
+        if is_stop(error):
+            return f"{self._name()}: {getattr(error, 'cause', error)}", exit_status(self._steps())
         return self._with_steps(f"{self._name()}: {reason}")
 
     @property
