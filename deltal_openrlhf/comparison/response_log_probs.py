@@ -17,13 +17,12 @@ def response_log_probs(
 ) -> Tensor:
     """Log-probabilities of the responses' tokens, float32 [B, R] for R tokens of the longest one, with gradients.
 
-    prompts, responses: token ids of B rows; none is empty. What stands behind the end of a response has no meaning. Prompts that are equal
-    go through the model once, if that saves enough and all layers keep keys and values of every token.
+    model: an attention model (inputs.check_architecture). prompts, responses: token ids of B rows; none is empty. Values after a response's
+    end are undefined. Equal prompts go through the model once, if that saves enough and no layer has a window.
     """
     distinct = list(dict.fromkeys(map(tuple, prompts)))
-    longest = max(map(len, responses))
-    whole = len(prompts) * (max(map(len, prompts)) + longest)
-    shared = len(distinct) * max(map(len, distinct)) + len(prompts) * longest
+    whole = len(prompts) * max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
+    shared = len(distinct) * max(map(len, distinct)) + len(prompts) * (max(map(len, responses)) - 1)
     cache = DynamicCache(config=model.config)
     if shared < SHARED_BELOW * whole and all(type(layer) is DynamicLayer for layer in cache.layers):
         return _after_shared_prompts(model, cache, distinct, prompts, responses, temperature)
@@ -33,7 +32,7 @@ def response_log_probs(
 def _of_whole_rows(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], temperature: float
 ) -> Tensor:
-    """Padding on the right needs no attention mask: attention is causal."""
+    """The log-probabilities by one pass of prompts with responses. Padding on the right needs no attention mask: attention is causal."""
     tokens = _padded([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)], model)
     # The head is a large part of a small model, and no token of the shortest prompt needs it but the last.
     skipped = min(map(len, prompts)) - 1
@@ -52,7 +51,7 @@ def _after_shared_prompts(
     responses: Sequence[Sequence[int]],
     temperature: float,
 ) -> Tensor:
-    """The same by a pass of the distinct prompts and one of the responses. Gradients flow through the cache."""
+    """The log-probabilities by a pass of the distinct prompts and one of the responses. Gradients flow through the cache."""
     number = {prompt: i for i, prompt in enumerate(map(tuple, distinct))}
     owners = torch.tensor([number[tuple(prompt)] for prompt in prompts], device=model.device)
     lengths = torch.tensor(list(map(len, distinct)), device=model.device)
@@ -64,11 +63,13 @@ def _after_shared_prompts(
     if tokens.shape[1] > 1:
         cache.batch_select_indices(owners)
         present = torch.arange(asked.shape[1], device=model.device) < lengths[owners, None]
+        ends = torch.tensor([len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)])
+        places = lengths[owners, None] + torch.arange(tokens.shape[1] - 1, device=model.device)
         logits = model(
             input_ids=tokens[:, :-1],
             past_key_values=cache,
             attention_mask=torch.cat([present, torch.ones_like(tokens[:, 1:], dtype=torch.bool)], 1),
-            position_ids=lengths[owners, None] + torch.arange(tokens.shape[1] - 1, device=model.device),
+            position_ids=places.minimum(ends.to(places.device)[:, None] - 1),  # no place beyond any row's last one
             use_cache=True,
         ).logits
         found.append(log_probs_from_logits(logits.float(), tokens[:, 1:], temperature=temperature))

@@ -14,16 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from deltal_openrlhf.arguments import Arguments
+from deltal_openrlhf.comparison.response_log_probs import response_log_probs
 from deltal_openrlhf.host.metrics import StepStatistics
 from deltal_openrlhf.host.policy_loss import ResponseWeightedPolicyLoss
 from deltal_openrlhf.host.schedule import learning_rate_schedule
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.models import memory
-from deltal_openrlhf.models.response_log_probs import response_log_probs
 
 MOST_TOKENS = {"cpu": 1024, "cuda": 32_768}
-"""The most padded tokens of a forward pass, where memory allows. The update does not depend on it. On a CPU small passes are fastest, for
-they stay in the cache; on a GPU larger ones are no faster."""
+"""The most padded tokens of a forward pass of whole rows, where memory allows. The update does not depend on it. On a CPU small passes are
+fastest, for they stay in the cache; on a GPU larger ones are no faster."""
 
 
 @dataclass

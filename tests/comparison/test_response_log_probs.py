@@ -4,10 +4,10 @@ import random
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen3Config
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, MixtralConfig, Qwen3Config
 
-from deltal_openrlhf.models import response_log_probs as module
-from deltal_openrlhf.models.response_log_probs import response_log_probs
+from deltal_openrlhf.comparison import response_log_probs as module
+from deltal_openrlhf.comparison.response_log_probs import response_log_probs
 
 SIZE = dict(
     vocab_size=60,
@@ -21,18 +21,21 @@ SIZE = dict(
 MODELS = {
     "llama": LlamaConfig(**SIZE, tie_word_embeddings=True),
     "qwen3": Qwen3Config(**SIZE),
-    "gpt2": GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4),
+    # As many positions as the longest row has tokens: the longest prompt with the longest response would have one more.
+    "gpt2": GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, n_positions=20),
+    "mixtral": MixtralConfig(**SIZE, num_local_experts=4, num_experts_per_tok=2),
 }
 TEMPERATURE = 0.7
 RNG = random.Random(0)
 ASKED = [[RNG.randrange(3, 60) for _ in range(length)] for length in (9, 14, 11)]
 PROMPTS = [ASKED[i] for i in (1, 0, 1, 1, 2, 0, 2, 1)]
-RESPONSES = [[RNG.randrange(3, 60) for _ in range(length)] for length in (5, 1, 8, 3, 8, 2, 6, 4)]
+RESPONSES = [[RNG.randrange(3, 60) for _ in range(length)] for length in (5, 1, 6, 3, 8, 2, 9, 4)]
 
 
 def build(config) -> torch.nn.Module:
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").double().eval()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    return model if isinstance(config, MixtralConfig) else model.double()  # torch has no grouped product in double
 
 
 def one_by_one(model) -> list[torch.Tensor]:
@@ -56,7 +59,7 @@ def tokens_of_passes(monkeypatch, model, share: float) -> tuple[list[torch.Tenso
     seen = []
     with model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].numel())):
         found = response_log_probs(model, PROMPTS, RESPONSES, TEMPERATURE)
-    assert found.shape == (8, 8) and found.dtype == torch.float32
+    assert found.shape == (8, 9) and found.dtype == torch.float32
     return [row[: len(response)] for row, response in zip(found, RESPONSES, strict=True)], sum(seen)
 
 
@@ -67,7 +70,7 @@ def test_shared_prompts_change_nothing(name, monkeypatch):
     wanted_gradient = gradient(model, wanted)
     whole, tokens_whole = tokens_of_passes(monkeypatch, model, 0.0)
     shared, tokens_shared = tokens_of_passes(monkeypatch, model, 1.0)
-    assert (tokens_whole, tokens_shared) == (22 * 8, 3 * 14 + 8 * 7)
+    assert (tokens_whole, tokens_shared) == (8 * 20, 3 * 14 + 8 * 8)
     for found in (whole, shared):
         assert all(torch.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(found, wanted, strict=True))
         error = (gradient(model, found) - wanted_gradient).norm() / wanted_gradient.norm()
@@ -91,13 +94,15 @@ def test_prompts_are_shared_where_that_saves_enough():
         response_log_probs(model, [[5] * 30] * 4, [[8] * 3] * 4, 1.0)
         response_log_probs(model, [[5] * 30] * 4, [[8]] * 4, 1.0)
         response_log_probs(model, [[i] * 30 for i in range(4, 8)], [[8] * 3] * 4, 1.0)
-    assert seen == [(4, 33), (1, 30), (4, 2), (1, 30), (4, 33)]
+        # The long prompt has the short response: whole rows have 54 tokens, and sharing would take 2 x 50 + 8 x 49.
+        response_log_probs(model, [[5] * 50, *[[6] * 4] * 7], [[8] * 4, *[[9] * 50] * 7], 1.0)
+    assert seen == [(4, 33), (1, 30), (4, 2), (1, 30), (4, 33), (8, 54)]
 
 
 def test_layers_that_forget_tokens_get_whole_rows(monkeypatch):
     """A window of 6 tokens, which is shorter than the prompts."""
     model = build(MistralConfig(**SIZE, sliding_window=6))
     found, tokens = tokens_of_passes(monkeypatch, model, 1.0)
-    assert tokens == 8 * 22 and all(
+    assert tokens == 8 * 20 and all(
         torch.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(found, one_by_one(model), strict=True)
     )
