@@ -5,7 +5,8 @@
 All three get the same model folder, prompts, number of responses, response length and threads. `deltal train` and TRL get the same micro
 batch and bfloat16; the loop chooses its own passes, in float32. A step has 4 prompts with 8 responses each and is one optimizer step. No
 response can end before its length, because the folders name no end token. The reward is a hash of the text, and there is no reference
-model. A step is sampling, rewards, update and weight sync; the first step of a run is not counted. They take turns in rounds.
+model. A step is sampling, rewards, update and, where there is an engine, weight sync; the first step of a run is not counted. They take
+turns in rounds.
 
 TRL gets an environment of its own in OUT/venv. Without a GPU it samples with transformers, its default, and with one it samples with vLLM.
 Prints a table, and writes it to OUT/trl.md and all figures to OUT/trl.json. Runs that are done are kept: the same command resumes. Run it
@@ -96,7 +97,7 @@ def summary(cell: Cell, runs: Mapping[str, Sequence[Mapping[str, Any]]], size: i
 
 def table(cells: Sequence[Mapping[str, Any]]) -> str:
     """Markdown."""
-    names = ["model", "parameters", "tokens of a response", "tokens/s of deltal train", "of the loop", "of TRL"]
+    names = ["model", "parameters", "tokens of a response", "tokens/s of deltal train", "of the loop (fp32)", "of TRL"]
     names += ["deltal train / TRL", "loop / TRL"]
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for cell in cells:
@@ -145,6 +146,7 @@ def main() -> int:
     args = parser.parse_args()
     bench = Bench(args.out.absolute(), args.steps, len(os.sched_getaffinity(0)), gpu=not cpu.is_needed())
     same = {
+        "sides": list(SIDES),
         "steps": bench.steps,
         "threads": bench.threads,
         "processor": processor(),

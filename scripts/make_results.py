@@ -1,5 +1,5 @@
 """Makes the pages of docs/evidence that come from `deltal diagnose` and `deltal compare`: one line per claim, with interval and verdict.
-No number is typed by hand.
+No number of a table is typed by hand.
 
     python scripts/make_results.py --bench countdown --compare runs/compare \
         --diagnose "start=runs/diagnose/start" "after 20 PPO steps=runs/diagnose/mid"
@@ -107,12 +107,12 @@ def ratios(samples: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         }
         for findings in samples.values()
     ]
-    return beside(found)
+    return side_by_side(found)
 
 
 def betas(samples: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Layer type, and in every sample its β without the advantage and with it."""
-    return beside(
+    return side_by_side(
         [
             {layers: text(fit["beta"]) for layers, fit in findings["variance"][f"{advantage}_advantage"].items()}
             for findings in samples.values()
@@ -121,7 +121,7 @@ def betas(samples: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     )
 
 
-def beside(columns: Sequence[Mapping[str, str]]) -> list[list[str]]:
+def side_by_side(columns: Sequence[Mapping[str, str]]) -> list[list[str]]:
     """Rows of a table: each name and its cell in every column."""
     return [
         [name, *(column.get(name, "not measured") for column in columns)] for name in {n: 0 for c in columns for n in c}
@@ -165,21 +165,22 @@ def interactions(comparison: Mapping[str, Any]) -> list[str]:
     if not entries:
         return []
     reference = comparison["spec"]["interactions_with"]
-    header = ["arm: X − Y", "in the arm", f"in {reference}", "interaction", "p (Holm)", "difference of the differences"]
+    header = ["arm: X − Y", "in the arm", f"in {reference}", "interaction", "verdict", "p (Holm)"]
     tables = []
     for metric in HEADLINES:
         rows = [
             [
                 f"{entry['arm']}: {entry['b']} − {entry['a']}",
                 *(text(entry[key], "+") for key in ("in_arm", "in_reference", "difference")),
-                "" if entry["p_holm"] is None else f"{entry['p_holm']:.2g}",
                 f"**{direction(entry['difference'])}**",
+                "" if entry["p_holm"] is None else f"{entry['p_holm']:.2g}",
             ]
             for entry in entries
             if entry["metric"] == metric
         ]
         tables += [f"In {METRICS[metric]}:", table(header, rows)]
-    return [f"### Interactions with arm {reference}", *tables]
+    said = "The verdict depends on the interval alone; p is corrected for the number of rows."
+    return [f"### Interactions with arm {reference}", said, *tables]
 
 
 # ── What is kept ──

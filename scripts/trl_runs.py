@@ -48,7 +48,7 @@ class Bench(NamedTuple):
     gpu: bool
 
 
-# ── What both sides get ──
+# ── What all sides get ──
 
 
 def make_model(name: str, folder: Path) -> None:
@@ -88,7 +88,7 @@ def prompts_of(name: str, steps: int) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-# ── The two sides ──
+# ── The three sides ──
 
 
 def our_flags(bench: Bench, cell: Cell, prompts: Path, folder: Path) -> dict[str, Any]:
@@ -173,6 +173,9 @@ def measure(side: str, bench: Bench, cell: Cell, log: Path) -> dict[str, Any]:
             words = ["-m", "deltal_openrlhf.comparison.worker", "deltal_openrlhf.comparison.loop:run", "--in_process"]
             job = json.dumps({"flags": flags, "folder": str(folder)})
             run([sys.executable, *words], bench, log, job + "\n")
+            outcome = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+            if "crashed" in outcome:
+                raise RuntimeError(f"the loop ended with {outcome['crashed']}")
             return loop_result(read_metrics(folder / NAME), cell.length)
         result = folder / "result.json"
         given = {
@@ -206,8 +209,6 @@ def our_result(rows: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]
 
 def loop_result(rows: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]:
     """The same without the parts of a step, which the loop does not log."""
-    if not rows:
-        raise RuntimeError("the loop made no step; the last line of its console says why")
     lengths = {row[f"deltal/response_length_{of}"] for row in rows for of in ("mean", "max")}
     return timed([row["time"] for row in rows], lengths, length, {})
 

@@ -92,8 +92,8 @@ def _add_loss_flags(parser: argparse.ArgumentParser) -> None:
         dest="deltal.alpha",
         type=alpha,
         metavar="X",
-        help=f"exponent of deltal, from 0 (Dr. GRPO norm) to 1 (GRPO norm's direction, and the least variance if that grows in proportion "
-        f"to length); default {DEFAULT_ALPHA}. With auto it follows the responses, an experiment",
+        help=f"exponent of deltal, from 0 (Dr. GRPO norm) to 1 (GRPO norm's direction; the least variance if that of a response's gradient "
+        f"grows in proportion to its length); default {DEFAULT_ALPHA}. With auto it follows the responses, an experiment",
     )
     group.add_argument(
         "--deltal.alpha_window",

@@ -185,7 +185,7 @@ def test_interactions_stand_before_the_arms_with_what_they_show(tmp_path):
     table = page.split("### Interactions with arm one step\n")[1].split("### one step")[0]
     for arm, ((value, _), said) in INTERACTIONS.items():
         rows = re.findall(rf"^\| {arm}: ∆L 1 − GRPO norm \| (.*) \|$", table, re.MULTILINE)
-        assert len(rows) == 2 and all(f"{value:+.3f}" in row and row.endswith(f"| 0.6 | **{said}**") for row in rows)
+        assert len(rows) == 2 and all(f"{value:+.3f}" in row and row.endswith(f"| **{said}** | 0.6") for row in rows)
     assert "learning rates are those" not in page and "One update" not in page
     assert same_bytes(made, make(tmp_path / "again", [], made / "comparison.json", "interactions"))
 
