@@ -91,7 +91,7 @@ def test_recipes_are_listed_and_printed(tmp_path, monkeypatch, capsys):
     listed = capsys.readouterr().out
     for name in ("countdown-deltal ", "overlays/megatron/7b ", "compare/countdown ", "models/qwen2.5-7b"):
         assert f"\n  {name}" in listed
-    assert "math-deltal                        ∆L normalization with alpha 0.75\n" in listed
+    assert "math-deltal                        Math. ∆L normalization with alpha 0.75\n" in listed
     assert main(["recipes", "math-deltal"]) == 0
     printed = capsys.readouterr().out
     assert "\nreward.remote_url: deltal:math\n" in printed

@@ -273,7 +273,7 @@ def test_a_prompt_of_the_training_is_the_one_that_is_evaluated(models, tmp_path)
 
 
 def test_settings_of_runs_on_a_gpu_are_others(tmp_path, monkeypatch):
-    """A start that a CPU made is not taken on a GPU, and without a GPU the settings are those of all earlier runs."""
+    """A start that a CPU made is not taken on a GPU, and without a GPU the settings name no device."""
     seen = []
 
     def stop(stage, work):
@@ -285,6 +285,6 @@ def test_settings_of_runs_on_a_gpu_are_others(tmp_path, monkeypatch):
         monkeypatch.setattr(command_line, "_device", lambda device=device: device)
         assert command_line.main(["--out", str(tmp_path), "--seed", "3"]) == 130
     assert seen == [
-        {"format": 3, "seed": 3, "supervised_steps": 1200},
-        {"format": 3, "seed": 3, "supervised_steps": 1200, "device": "cuda"},
+        {"format": 4, "seed": 3, "supervised_steps": 1200},
+        {"format": 4, "seed": 3, "supervised_steps": 1200, "device": "cuda"},
     ]

@@ -58,7 +58,7 @@ class Engine:
 
     @property
     def _worker(self) -> SimpleNamespace:
-        model = SimpleNamespace(load_weights=self._load)
+        model = SimpleNamespace(load_weights=self._load, modules=lambda: [])
         config = SimpleNamespace(dtype=torch.bfloat16)
         runner = SimpleNamespace(model=model)
         return SimpleNamespace(_model_update_group=self._group.result(), model_config=config, model_runner=runner)

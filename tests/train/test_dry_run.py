@@ -155,7 +155,10 @@ def test_the_dry_run_of_a_recipe_is_green(name, real):
         ("math", "dapo"): "16,384",
     }
     assert f"in a micro batch {tokens[task, family]} forward and backward at once" in found
-    assert "GPUs: 4" in found and "actor, vllm 4 --actor.num_nodes x --actor.num_gpus_per_node" in found
+    assert (
+        "GPUs: 4, of which this machine has none: without GPUs each is a process" in found
+        and "actor, vllm 4 --actor.num_nodes x --actor.num_gpus_per_node" in found
+    )
     assert any(line.startswith(f"actor.adam.lr 1e-06 {CONFIGS / name}.yaml:") for line in found)
     assert f"Compared with the authors' {EXPERIMENTS[name].script} (" in out
     assert "--ckpt.save_steps" in found  # the one setting of ours that differs in all
