@@ -234,16 +234,18 @@ CLAIMS = (
 
 
 def training_rows(arm: Mapping[str, Any]) -> list[Row]:
-    """The claims about training that this arm has runs for."""
+    """The claims about training that this arm has runs for. With one seed, the interval over starting points decides."""
     rows = []
     for claim in CLAIMS:
         found = pair(arm, claim.kind, claim.a, claim.b, claim.metric)
         if found is None or not found["n"]:
             continue
-        measured = f"{text(found['difference'], '+')}, n = {found['n']}, {found['wins']} of them higher"
-        if OVER_STARTS in found:
+        is_over_seeds = found["difference"]["low"] is not None or OVER_STARTS not in found
+        decides = found["difference" if is_over_seeds else OVER_STARTS]
+        measured = f"{text(decides, '+')}, n = {found['n']}, {found['wins']} of them higher"
+        if is_over_seeds and OVER_STARTS in found:
             measured += f"; over starting points {text(found[OVER_STARTS], '+')}"
-        verdict = claim.verdict(found["difference"])
+        verdict = claim.verdict(decides)
         if verdict != OPEN and OVER_STARTS in found and claim.verdict(found[OVER_STARTS]) != verdict:
             verdict += " with these starting points; for others not resolved"
         rows.append(Row(claim.text, [measured], [verdict]))

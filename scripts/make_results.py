@@ -150,7 +150,7 @@ def training(comparison: Mapping[str, Any], plots: Sequence[Sequence[Plot]]) -> 
     said = f"`{comparison['command']}`, {len(comparison['starts'])} starting points."
     if comparison["unfinished"]:
         said += f" **Not finished: {len(comparison['unfinished'])} runs are missing.**"
-    said += " Intervals are over seeds, and over starting points if there are three."
+    said += " Intervals are over seeds, and over starting points if there are three. With one seed, they are over starting points."
     if any(arm["cpu_seconds_of_rates"] for arm in comparison["arms"]):
         said += (
             " The learning rates are those with which each family's first method did best in runs with other seeds. So a difference "

@@ -90,6 +90,9 @@ intervals do not account for the second look.""",
   with which the variance grows with length, β. The paper takes it for 1, and here it is far below. Without the advantage, q and k have a
   β near 1, and that of the embedding, which is the head too, is slightly negative. The responses to one prompt are not independent
   either.
+- **In training, ∆L 1 ended lower than DAPO norm and Dr. GRPO norm** from each of the three starts. Each had one seed and 20 steps. The rate
+  that was chosen for ∆L's family, 2e-5, is the highest of those tried and twice that of the other family, so a part of the difference may
+  be that of the rates. A difference in accuracy over the whole run is not resolved.
 {_UNBIASED}""",
     ),
     "alpha-auto": Page(

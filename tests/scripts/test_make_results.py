@@ -190,6 +190,16 @@ def test_interactions_stand_before_the_arms_with_what_they_show(tmp_path):
     assert same_bytes(made, make(tmp_path / "again", [], made / "comparison.json", "interactions"))
 
 
+def test_with_one_seed_the_interval_over_starting_points_decides(tmp_path):
+    found = comparison()
+    pair = next(arm for arm in found["arms"] if arm["name"] == "case 3")["pairs"][0]
+    pair["difference"] = e(-0.05) | {"low": None, "high": None}
+    (tmp_path / "comparison.json").write_text(json.dumps(found))
+    page = (make(tmp_path / "docs", [], tmp_path) / "README.md").read_text(encoding="utf-8")
+    (cell,) = cells(page.split("### case 3\n")[1], "∆L 1 ends higher than GRPO norm")
+    assert cell == "-0.050 [-0.070, -0.030], n = 15, 9 of them higher: **does not hold**"
+
+
 COMMITTED = {
     "countdown": ("results", {"start": "start", "after 20 PPO steps": "after_20_PPO_steps"}),
     "smollm2": ("results-smollm2", {"start": "start", "after 30 PPO steps": "after_30_PPO_steps"}),
