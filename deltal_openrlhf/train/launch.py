@@ -31,7 +31,7 @@ from deltal_openrlhf.train.console import QuietConsole
 from deltal_openrlhf.train.flags import add_flags, fail
 from deltal_openrlhf.train.processes import ProcessTracker
 from deltal_openrlhf.train.reasons import reason
-from deltal_openrlhf.train.signals import Signals, is_stop
+from deltal_openrlhf.train.signals import Signals
 from deltal_openrlhf.train.stall import StallWatch
 
 if TYPE_CHECKING:
@@ -227,10 +227,8 @@ class _Run:
             why, code = self.signals.verdict()
         except BaseException as error:  # noqa: BLE001 - reported below and turned into the exit code
             why, code = reason(error, self.console.log_path if self.console else None), FAILED
-            if self.signals.came and (is_stop(error) or not self.signals.interrupted):
+            if self.signals.came:
                 why, code = self.signals.stopped(error, why)
-            elif self.signals.interrupted:  # pydantic, for one, makes an error of its own of a KeyboardInterrupt
-                why, code = self.signals.verdict()
             elif reader_left(error):
                 why, code = "nobody reads its output any more" if self.ray_started else None, READER_LEFT
             elif isinstance(error, AssertionError) and hasattr(self, "start") and not self.ray_started:

@@ -46,13 +46,6 @@ def exit_status(steps: Steps | None) -> int:
     return FAILED if steps is None or steps.all_lost else TERMINATED
 
 
-def is_stop(error: BaseException) -> bool:
-    """Whether an error says that the controllers have ended the run as they were told to."""
-    from deltal_openrlhf.host.stop import Stopped
-
-    return isinstance(getattr(error, "cause", error), Stopped)  # Ray wraps it
-
-
 class Signals:
     """The handlers of one run, from its first moment to its last. They are made in the main thread, which they interrupt."""
 
@@ -111,23 +104,24 @@ class Signals:
         return self._with_steps(self._why) if self._code is None else (self._why, self._code)
 
     def stopped(self, error: BaseException, reason: str) -> tuple[str, int]:
-        """Why a run that was told to stop has ended, and its exit status. Needs Ray.
+        """Why a run that was told to stop or interrupted has ended in an error, and its exit status. Needs Ray, if the run has started it.
 
-        error: how the run ended. This is either what the controllers say, or another error with its reason.
+        error: how the run ended. This is what the controllers say, what a library made of a KeyboardInterrupt (pydantic does), or another
+        error with its reason.
         """
-        if is_stop(error):
-            return f"{self._name()}: {getattr(error, 'cause', error)}", exit_status(self._steps())
+        from deltal_openrlhf.host.stop import Stopped
+
+        cause = getattr(error, "cause", error)  # what Ray wraps
+        if isinstance(cause, Stopped):
+            return f"{self._name()}: {cause}", exit_status(self._steps())
+        if self._why is not None:
+            return self.verdict()
         return self._with_steps(f"{self._name()}: {reason}")
 
     @property
     def came(self) -> bool:
-        """Whether the run was told to stop."""
-        return self._first is not None
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether KeyboardInterrupt was raised, or is about to be."""
-        return self._why is not None
+        """Whether the run was told to stop, or interrupted."""
+        return self._first is not None or self._why is not None
 
     def _with_steps(self, why: str) -> tuple[str, int]:
         steps = self._steps()
