@@ -31,7 +31,7 @@ from deltal_openrlhf.host.experience_maker import DeltaLExperienceMaker
 from deltal_openrlhf.host.metrics import length_metrics
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.host.trained import Trained
-from deltal_openrlhf.models.sampling import sample_all
+from deltal_openrlhf.models.sampling import named_end_tokens, sample_all
 from deltal_openrlhf.rewards.reward_file import checked_numbers, checked_rewards, load_reward_function
 from deltal_openrlhf.runs.metrics_file import EVALS, MetricsFile
 from deltal_openrlhf.runs.metrics_file import NAME as METRICS
@@ -67,9 +67,7 @@ class Run:
             start, dtype=torch.float32, attn_implementation=ATTENTION
         ).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        ends = self.model.generation_config.eos_token_id
-        ends = self.inputs.tokenizer.eos_token_id if ends is None else ends
-        self.eos = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        self.eos = named_end_tokens(Path(start), self.inputs.tokenizer)
         self.responses = args.rollout.batch_size * args.rollout.n_samples_per_prompt
         self.maker = _Advantages(args)
         self.updater = PolicyUpdater(

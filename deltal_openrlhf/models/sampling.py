@@ -143,12 +143,17 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
 
 
 def end_tokens(folder: Path, tokenizer: Any) -> set[int]:
-    """Those that generation_config.json or config.json names and the tokenizer's. Raises ValueError if there are none."""
+    """As named_end_tokens. Raises ValueError if there are none."""
+    ends = named_end_tokens(folder, tokenizer)
+    if not ends:
+        raise ValueError(f"{folder}: neither the tokenizer nor generation_config.json names an end token")
+    return ends
+
+
+def named_end_tokens(folder: Path, tokenizer: Any) -> set[int]:
+    """Those that generation_config.json or config.json names and the tokenizer's: at these vLLM ends a response."""
     try:
         named = GenerationConfig.from_pretrained(folder).eos_token_id
     except OSError:  # older checkpoints have none: it is made of config.json
         named = GenerationConfig.from_pretrained(folder, config_file_name="config.json").eos_token_id
-    ends = {*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id} - {None}
-    if not ends:
-        raise ValueError(f"{folder}: neither the tokenizer nor generation_config.json names an end token")
-    return ends
+    return {*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id} - {None}

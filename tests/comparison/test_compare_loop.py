@@ -1,6 +1,7 @@
 """The single-process loop of `deltal compare`: its updates against the real trainer's, and whole runs."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -190,6 +191,26 @@ def test_metrics_are_those_of_the_responses(task_flags, tmp_path):
     assert held_out["eval_num_samples"] == 24
     assert {"eval_set0_pass1", "eval_set1_pass1", "eval_set0_pass3"} <= set(held_out)
     assert held_out["eval_set0_pass3"] >= held_out["eval_set0_pass1"]
+
+
+@pytest.mark.parametrize(
+    ("named", "of_tokenizer", "ends"), [([5, 7], True, {1, 5, 7}), (5, True, {1, 5}), (None, False, set())]
+)
+def test_a_response_ends_at_every_token_that_the_folder_names(named, of_tokenizer, ends, task_flags, tmp_path):
+    """As in vLLM: those of generation_config.json and the tokenizer's. Without any it runs to the limit."""
+    from deltal_openrlhf.comparison import loop
+    from deltal_openrlhf.comparison.arguments import check_loop_flags
+
+    start = tmp_path / "start"
+    shutil.copytree(task_flags["actor.model_name_or_path"], start)
+    files = {"generation_config.json": named, "config.json": named} | (
+        {} if of_tokenizer else {"tokenizer_config.json": None}
+    )
+    for name, value in files.items():
+        key = "eos_token" if name.startswith("tokenizer") else "eos_token_id"
+        (start / name).write_text(json.dumps(json.loads((start / name).read_text()) | {key: value}))
+    flags = task_flags | {"actor.model_name_or_path": str(start)}
+    assert set(loop.Run(*check_loop_flags(flags)).eos) == ends
 
 
 def test_advantages_are_those_of_the_host(task_flags):
