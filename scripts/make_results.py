@@ -12,6 +12,7 @@ around the numbers are in result_pages.py.
 
 import argparse
 import html
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -67,7 +68,7 @@ def sample_text(name: str, findings: Mapping[str, Any]) -> str:
 
 def arm_text(arm: Mapping[str, Any], plots: Sequence[Plot]) -> str:
     flags = ", ".join(f"`--{name} {arm['flags'][name]}`" for name in CHANGED if name in arm["flags"])
-    notes = [f"- {warning}" for warning in arm.get("warnings", [])]
+    notes = [f"- {warning}." for warning in arm.get("warnings", [])]
     return "\n\n".join(
         [
             f"### {arm['name']}",
@@ -123,9 +124,8 @@ def betas(samples: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 def side_by_side(columns: Sequence[Mapping[str, str]]) -> list[list[str]]:
     """Rows of a table: each name and its cell in every column."""
-    return [
-        [name, *(column.get(name, "not measured") for column in columns)] for name in {n: 0 for c in columns for n in c}
-    ]
+    names = dict.fromkeys(itertools.chain(*columns))
+    return [[name, *(column.get(name, "not measured") for column in columns)] for name in names]
 
 
 def one_update(samples: Mapping[str, Mapping[str, Any]], plots: Sequence[Plot]) -> str:
@@ -262,11 +262,10 @@ def main() -> None:
     files = {f"diagnose_{name.replace(' ', '_')}.json": records(found, 2) for name, found in samples.items()}
     page = PAGES[args.bench]
     out = args.out or Path(page.folder)
-    drawn, parts = [], [page.opening, VERDICTS, page.limits]
+    drawn, parts = [], [page.opening, VERDICTS, *([EQUALITIES] if samples else []), page.limits]
     if samples:
         first = next(iter(samples.values()))
         drawn += shown(draw([partial(variance, first), partial(by_alpha, first, plot=CV_RATIO)]))
-        parts[2:2] = [EQUALITIES]
         parts.append(one_update(samples, drawn))
     if args.compare:
         comparison = kept_comparison(read(args.compare, "comparison.json"))

@@ -59,7 +59,7 @@ def listing() -> Iterator[str]:
 def _about(path: Path) -> str:
     """The first line of a recipe, the first sentence of another file. JSON says nothing."""
     line = path.read_text(encoding="utf-8").partition("\n")[0]
-    is_recipe = path.parent == shipped.folder()
-    return (
-        (line if is_recipe else line.partition(". ")[0]).removeprefix("# ").rstrip(".") if line.startswith("# ") else ""
-    )
+    if not line.startswith("# "):
+        return ""
+    said = line if path.parent == shipped.folder() else line.partition(". ")[0]
+    return said.removeprefix("# ").rstrip(".")
