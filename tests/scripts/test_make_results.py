@@ -203,6 +203,7 @@ def test_with_one_seed_the_interval_over_starting_points_decides(tmp_path):
 COMMITTED = {
     "countdown": ("results", {"start": "start", "after 20 PPO steps": "after_20_PPO_steps"}),
     "smollm2": ("results-smollm2", {"start": "start", "after 30 PPO steps": "after_30_PPO_steps"}),
+    "alpha-auto": ("results-alpha-auto", {}),
 }
 
 
