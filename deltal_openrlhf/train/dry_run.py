@@ -10,7 +10,7 @@ from deltal_openrlhf import cpu
 from deltal_openrlhf.arguments import Arguments
 from deltal_openrlhf.host import planned_steps as steps
 from deltal_openrlhf.host.optimizer_flags import WITH_LEAST_RATE
-from deltal_openrlhf.host.settings import LossSettings
+from deltal_openrlhf.host.settings import LossSettings, longest_response
 from deltal_openrlhf.host.worker_groups import models_of_run
 from deltal_openrlhf.reports.numbers import count, rate
 from deltal_openrlhf.runs.redaction import shown
@@ -244,10 +244,10 @@ def _run_notes(start: Start) -> list[str]:
     args = start.args
     notes = [*start.warnings(), *start.data.lines()]
     notes += [f"resumes from checkpoint {start.resumed} in {args.ckpt.path}"] if start.resumed else []
-    given, longest = args.deltal.max_length, args.rollout.max_new_tokens
-    if given is not None and longest and given != longest:
+    given, longest = args.deltal.max_length, longest_response(args)
+    if given is not None and given != longest:
         notes.append(
-            f"--deltal.max_length is {given:g}, --rollout.max_new_tokens is {longest}: M is not the longest response"
+            f"--deltal.max_length is {given:g}, a response may have {longest} tokens: M is not the longest response"
         )
     return notes
 

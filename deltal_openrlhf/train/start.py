@@ -56,8 +56,13 @@ class Start:
         return threads.of_a_process(self.args)
 
     def warnings(self) -> list[str]:
-        """Earlier faults that the user has to see, on the console and in the log."""
-        return self.choice.warnings(Path(self.args.ckpt.path)) if self.choice else []
+        """What the user has to see, on the console and in the log."""
+        warnings = self.choice.warnings(Path(self.args.ckpt.path)) if self.choice else []
+        if (given := self.args.actor.loss_agg_mode) != self.settings.mode:
+            warnings.append(
+                f"--actor.policy_loss_type gspo is {self.settings.mode} in OpenRLHF; --loss_agg {given} has no effect"
+            )
+        return warnings
 
     def lines(self) -> list[str]:
         """The lines that the user sees before anything starts."""

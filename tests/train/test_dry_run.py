@@ -81,6 +81,7 @@ RUNS |= {
     "newest one damaged": [*MATH, "--dry_run", "--ckpt.path", "damaged", "--deltal.allow_changed_loss"],
     "all damaged": [*MATH, "--dry_run", "--ckpt.path", "ruined"],
     "another M": [*MATH, "--dry_run", "--deltal.max_length", "4096"],
+    "an agent with a turn's M": [*config("countdown-calculator-deltal"), "--dry_run", "--deltal.max_length", "4096"],
     "length": SHORT,
     "length, filtered": [
         *SHORT,
@@ -108,7 +109,7 @@ RUNS |= {
     "no reward": [word for word in SHORT if word not in ("--reward.remote_url", "http://127.0.0.1:1/")],
     "one GPU": """--dry_run --reward.remote_url http://127.0.0.1:1/ --data.prompt_dataset prompts.jsonl --algo.kl.init_coef 0
         --algo.advantage.estimator group_norm --rollout.n_samples_per_prompt 8
-        --actor.num_nodes 1 --actor.num_gpus_per_node 1 --vllm.num_engines 1""".split(),
+        --actor.policy_loss_type gspo --actor.num_nodes 1 --actor.num_gpus_per_node 1 --vllm.num_engines 1""".split(),
 }
 
 
@@ -416,11 +417,20 @@ def test_notes_name_the_checkpoint_and_another_m(real):
         assert code == 2 and err.count("\n") == 1
         assert err.startswith("deltal train: error: ") and says in err
     assert any(
-        line.startswith("--deltal.max_length is 4096, --rollout.max_new_") for line in lines(real["another M"][1])
+        line.startswith("--deltal.max_length is 4096, a response may have ") for line in lines(real["another M"][1])
+    )
+    # An episode is longer than a turn.
+    assert "--deltal.max_length is 4096, a response may have 4352 tokens: M is not the longest response" in lines(
+        real["an agent with a turn's M"][1]
     )
     plain = real["math-deltal"][1]
     assert "resumes from" not in plain
     assert "is not the longest response" not in plain
+
+
+def test_a_mode_that_gspo_replaces_is_said(real):
+    note = "--actor.policy_loss_type gspo is seq-mean-token-mean in OpenRLHF; --loss_agg token-mean has no effect"
+    assert note in lines(real["one GPU"][1]) and note not in lines(real["length"][1])
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken_not_a_later_one(real):
