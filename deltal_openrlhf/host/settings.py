@@ -192,6 +192,10 @@ def _alpha_window(args: Arguments) -> int | None:
     """None unless --alpha is auto. Raises ValueError for a window without it."""
     window = args.deltal.alpha_window
     if args.deltal.alpha == AUTO:
+        if args.deltal.scope == "group":
+            raise ValueError(
+                "--deltal.scope is group, allowed with --alpha auto is step or rollout: its rule has one sum of weights"
+            )
         return DEFAULT_WINDOW if window is None else window
     if window is not None:
         raise ValueError(f"--deltal.alpha_window is {window}, but --alpha is not {AUTO}; it is allowed with that only")

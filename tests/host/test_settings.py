@@ -72,6 +72,10 @@ def test_defaults():
             "--deltal.scope group needs groups",
         ),
         (
+            "--loss_agg deltal --alpha auto --deltal.scope group",
+            "--deltal.scope is group, allowed with --alpha auto is step or rollout",
+        ),
+        (
             "--actor.policy_loss_type gspo --alpha 0.5",
             "--alpha is 0.5, but --actor.policy_loss_type gspo is seq-mean-token-mean; it is allowed with --loss_agg deltal only",
         ),
