@@ -45,13 +45,13 @@ def alpha(text: str) -> float | str:
 
 def check_alpha(alpha: float | None) -> float:
     """Return alpha as a float, or raise ValueError unless 0 <= alpha <= 1."""
-    if alpha is None or not math.isfinite(alpha) or not 0 <= alpha <= 1:
+    if alpha is None or isinstance(alpha, str) or not math.isfinite(alpha) or not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}, allowed is a number from 0 to 1")
     return float(alpha)
 
 
 def check_max_length(max_length: float | None) -> float:
     """Return M as a float, or raise ValueError unless it is a finite number above 0."""
-    if max_length is None or not math.isfinite(max_length) or max_length <= 0:
+    if max_length is None or isinstance(max_length, str) or not math.isfinite(max_length) or max_length <= 0:
         raise ValueError(f"max_length (M) is {max_length}, allowed is a finite number above 0")
     return float(max_length)

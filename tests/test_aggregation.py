@@ -289,6 +289,8 @@ def test_parity_with_the_authors_formula(alpha):
         ({"mode": "deltal", "alpha": -0.1, "max_length": 10}, "alpha is -0.1"),
         ({"mode": "deltal", "alpha": math.nan, "max_length": 10}, "alpha is nan"),
         ({"mode": "deltal", "alpha": None, "max_length": 10}, "alpha is None"),
+        ({"mode": "deltal", "alpha": "auto", "max_length": 10}, "alpha is auto"),
+        ({"mode": "deltal", "alpha": 1, "max_length": "10"}, "max_length (M) is 10, allowed"),
         ({"mode": "deltal", "alpha": 0.5, "max_length": 0}, "M"),
         ({"mode": "deltal", "alpha": 0.5, "max_length": None}, "M"),
         ({"mode": "seq-mean-token-sum-norm", "max_length": math.inf}, "M"),

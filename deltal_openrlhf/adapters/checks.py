@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from deltal_openrlhf.aggregation import Aggregation
+
 
 def require(package: str, checked: str, exactly: Mapping[str, str], among: Mapping[str, str]) -> None:
     """Raise ImportError, in one line, unless the trainer is there as its adapter needs it.
@@ -44,6 +46,13 @@ def resolve(target: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
         value = value.__ray_metadata__.modified_class if hasattr(value, "__ray_metadata__") else value
+    return value
+
+
+def aggregation_of(value: object) -> Aggregation:
+    """The value. Raises ValueError, in one line, unless it is an Aggregation: a mode's name alone is not."""
+    if not isinstance(value, Aggregation):
+        raise ValueError(f"aggregation is {value!r}, allowed is an Aggregation of deltal_openrlhf")
     return value
 
 

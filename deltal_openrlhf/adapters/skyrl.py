@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from deltal_openrlhf.adapters.checks import allow, require
+from deltal_openrlhf.adapters.checks import aggregation_of, allow, require
 from deltal_openrlhf.adapters.weights import numbered, rollout_weights
 from deltal_openrlhf.aggregation import Aggregation, response_signs
 
@@ -43,7 +43,7 @@ class AggregationTrainer(RayPPOTrainer):
         allow("trainer.algorithm.policy_loss_type", algorithm.policy_loss_type, "regular", "dual_clip", "gspo", "cispo")
         # A trajectory would be several rows, each with a length of its own.
         allow("generator.step_wise_trajectories", cfg.generator.step_wise_trajectories, False)
-        self.aggregation = aggregation
+        self.aggregation = aggregation_of(aggregation)
         super().__init__(*arguments, **named)
 
     def _normalize_advantages(

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from deltal_openrlhf.adapters.checks import allow, require, resolve
+from deltal_openrlhf.adapters.checks import aggregation_of, allow, require, resolve
 from deltal_openrlhf.adapters.weights import numbered, rollout_weights
 from deltal_openrlhf.aggregation import Aggregation, response_signs
 from deltal_openrlhf.modes import PROMPT_MODES
@@ -39,6 +39,7 @@ MANAGER: Any = resolve("slime.ray.rollout:RolloutManager")
 
 def converter(aggregation: Aggregation) -> Callable[[Namespace, list[Any]], dict[str, Any]]:
     """The function for slime. It raises ValueError, before the first update, for settings that would make it another aggregation."""
+    aggregation_of(aggregation)
 
     def convert(args: Namespace, samples: list[Any]) -> dict[str, Any]:
         allow("--loss-type", args.loss_type, "policy_loss")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from deltal_openrlhf.adapters.checks import allow, require
+from deltal_openrlhf.adapters.checks import aggregation_of, allow, require
 from deltal_openrlhf.adapters.weights import rollout_weights
 from deltal_openrlhf.aggregation import Aggregation, response_signs
 
@@ -41,7 +41,7 @@ class AggregationTrainer(GRPOTrainer):
         if args.steps_per_generation % args.gradient_accumulation_steps:
             allowed = f"a multiple of gradient_accumulation_steps, {args.gradient_accumulation_steps}"
             raise ValueError(f"steps_per_generation is {args.steps_per_generation}, allowed is {allowed}")
-        self.aggregation = aggregation
+        self.aggregation = aggregation_of(aggregation)
         super().__init__(*arguments, **named)
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:

@@ -51,7 +51,7 @@ class AggregationActorConfig(FSDPActorConfig):
         allow("actor.use_kl_loss", self.use_kl_loss, False)
         mode = self.policy_loss.loss_mode  # homogeneous in the advantage, and summed by loss_agg_mode
         allow("actor.policy_loss.loss_mode", mode, "vanilla", "gspo", "gpg", "cispo")
-        if self.aggregation is None or self.aggregation.spans_steps:
+        if not isinstance(self.aggregation, Aggregation) or self.aggregation.spans_steps:
             raise ValueError(f"actor.aggregation is {self.aggregation}, allowed is one of a single optimizer step")
         AggregationActorConfig.made = True
 

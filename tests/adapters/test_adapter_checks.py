@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from deltal_openrlhf.adapters.checks import allow, require
+from deltal_openrlhf.adapters.checks import aggregation_of, allow, require
 from deltal_openrlhf.adapters.weights import numbered, rollout_weights
 from deltal_openrlhf.aggregation import Aggregation, response_signs
 
@@ -94,6 +94,15 @@ def test_a_setting_that_is_not_allowed_is_named():
     allow("loss_type", "dr_grpo", "dr_grpo", "cispo")
     with pytest.raises(ValueError, match=r"^loss_type is dapo, allowed is dr_grpo, cispo$"):
         allow("loss_type", "dapo", "dr_grpo", "cispo")
+
+
+def test_an_aggregation_is_no_name():
+    assert aggregation_of(Aggregation("token-mean")) == Aggregation("token-mean")
+    for other in ("deltal", None):
+        with pytest.raises(
+            ValueError, match=f"^aggregation is {other!r}, allowed is an Aggregation of deltal_openrlhf$"
+        ):
+            aggregation_of(other)
 
 
 def test_weights_of_each_step_and_of_the_whole_rollout():

@@ -70,6 +70,8 @@ def test_trl_takes_the_arguments_of_the_host(trl):
     assert trainer.aggregation is DELTAL and trainer.args == GRPOConfig()
     with pytest.raises(ValueError, match="loss_type is None"):
         trl.AggregationTrainer("model", aggregation=DELTAL)
+    with pytest.raises(ValueError, match="aggregation is 'deltal', allowed is an Aggregation"):
+        trl.AggregationTrainer("model", args=GRPOConfig(), aggregation="deltal")
     with pytest.raises(TypeError, match="unexpected keyword argument 'reward_functions'"):
         trl.AggregationTrainer("model", reward_functions=[], args=GRPOConfig(), aggregation=DELTAL)
 
