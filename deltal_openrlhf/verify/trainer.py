@@ -21,6 +21,7 @@ leave out --loss_agg for the gradient of another model.
 import importlib
 import random
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,10 @@ class Batch:
         width = int(self.mask[rows].any(0).nonzero().max()) + 1
         cut = {name: value[rows] if name == "groups" else value[rows, :width] for name, value in vars(self).items()}
         return Batch(**cut)
+
+
+class TrainerError(Exception):
+    """What the user's function raised, in one line."""
 
 
 Gradient = Callable[[Batch, list[list[int]]], Any]
@@ -111,7 +116,7 @@ def verify_trainer(gradient: Gradient, aggregation: Aggregation | None, json_pat
 def outcomes(gradient: Gradient, aggregation: Aggregation | None) -> Iterator[Outcome]:
     named = list(cuts(make_batch()).items())
     with measured(NAME, named[0][0]) as outcome:
-        answer = gradient(make_batch(), named[0][1])
+        answer = called(gradient, named[0][1])
         whole = flat(answer)
         norm = float(whole.norm())
         if not (0 < norm < float("inf")):
@@ -122,7 +127,7 @@ def outcomes(gradient: Gradient, aggregation: Aggregation | None) -> Iterator[Ou
         return
     for name, micro_batches in named[1:]:
         with measured(NAME, name) as outcome:
-            part = flat(gradient(make_batch(), micro_batches))
+            part = flat(called(gradient, micro_batches))
             if part.shape != whole.shape:
                 raise ValueError(f"the gradient has {len(part)} values, with one micro batch {len(whole)}")
             difference = float((part - whole).norm()) / norm
@@ -133,6 +138,17 @@ def outcomes(gradient: Gradient, aggregation: Aggregation | None) -> Iterator[Ou
         with measured(NAME, f"1 micro batch, {aggregation.mode} by brute force") as outcome:
             _compare(answer, brute_force(make_batch(), aggregation), outcome)
         yield outcome
+
+
+def called(gradient: Gradient, micro_batches: list[list[int]]) -> Any:
+    """The function's answer for a new batch. Raises TrainerError with the place in the user's files."""
+    try:
+        return gradient(make_batch(), micro_batches)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}: " if own else ""
+        raise TrainerError(f"{place}{with_kind(error)}") from error
 
 
 def _compare(answer: Any, wanted: Tensor, outcome: Outcome) -> None:
@@ -169,8 +185,10 @@ def flat(answer: Any) -> Tensor:
 def load(name: str) -> Gradient:
     """The function that MODULE:FUNCTION names; modules of the working directory come first. Raises ValueError in one line."""
     module, _, function = name.partition(":")
-    if not module or not function:
-        raise ValueError(f"--trainer is {name}, allowed is MODULE:FUNCTION")
+    if not module or not function or module.endswith(".py"):
+        raise ValueError(
+            f"--trainer is {name}, allowed is MODULE:FUNCTION, such as mytrainer:gradient for mytrainer.py"
+        )
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), function)

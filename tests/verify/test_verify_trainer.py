@@ -85,6 +85,7 @@ def other_size(batch, micro_batches):
 
 A_NUMBER = 3
 '''
+RAISED = next(n for n, line in enumerate(TRAINERS.splitlines(), 1) if "raise RuntimeError" in line)
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +143,7 @@ def test_another_mode_is_noticed_without_a_factor(capsys):
     [
         ("nothing", "ValueError: the function gave a NoneType, allowed are tensors"),
         ("zero", "ValueError: the gradient has the norm 0.0, allowed is a finite one above 0"),
-        ("raises", "RuntimeError: and more"),
+        ("raises", f"TrainerError: trainers_under_test.py:{RAISED}: RuntimeError: the loss needs token ids and more"),
         ("text", "ValueError: the function gave a str, allowed are tensors"),
         ("empty", "ValueError: the function gave a dict, allowed are tensors"),
     ],
@@ -167,6 +168,7 @@ def test_gradients_of_other_sizes_and_of_other_things_fail(capsys):
     ("words", "message"),
     [
         (["--trainer", "trainers_under_test"], "--trainer is trainers_under_test, allowed is MODULE:FUNCTION"),
+        (["--trainer", "mine.py:gradient"], "allowed is MODULE:FUNCTION, such as mytrainer:gradient for mytrainer.py"),
         (["--trainer", "trainers_under_test:absent"], "cannot be loaded: AttributeError: module"),
         (
             ["--trainer", "broken_trainer:f"],
