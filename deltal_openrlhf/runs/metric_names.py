@@ -46,7 +46,9 @@ AGGREGATION = {
 ADAPTIVE_ALPHA = {
     "deltal/alpha": Metric("", "alpha in force"),
     "deltal/alpha_best": Metric("", "the alpha with the most signal to noise"),
-    "deltal/alpha_low": Metric("", "lower end of the 95 % interval of that alpha"),
+    "deltal/alpha_low": Metric(
+        "", "lower end of a 95 % interval of that alpha, which does not decide whether alpha moves"
+    ),
     "deltal/alpha_high": Metric("", "upper end of it"),
 }
 
