@@ -32,6 +32,7 @@ TESTED = {
     "deltal verify": "tests/verify/test_verify.py::test_the_right_code_passes_and_needs_neither_ray_nor_vllm_nor_flash_attn",
     "deltal parity": "tests/megatron_ext/test_parity.py::test_command_says_that_they_agree",
     "deltal data countdown": "tests/data/test_countdown_data.py::test_command_line",
+    "deltal data gsm8k": "tests/data/test_demos.py::test_gsm8k",
     "deltal data math": "tests/cli/test_data_command.py::test_math",
     "deltal data shapes": "tests/data/test_shapes.py::test_command",
     "deltal diagnose": "tests/cli/diagnose/test_diagnose_rollouts.py::test_what_comes_out",
