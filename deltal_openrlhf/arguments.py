@@ -102,6 +102,7 @@ class Algorithm(Protocol):
 
 class Lora(Protocol):
     rank: int
+    target_modules: str | list[str]
 
 
 class DeepSpeed(Protocol):

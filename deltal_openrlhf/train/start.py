@@ -15,7 +15,18 @@ from deltal_openrlhf.host.saved_run import changed_length, check_resumed_run
 from deltal_openrlhf.host.settings import LossSettings
 from deltal_openrlhf.runs.faults import Faults
 from deltal_openrlhf.standins import flash_attn
-from deltal_openrlhf.train import checks, disk, elsewhere, gpus, least_memory, model_hub, numbers, run_data, threads
+from deltal_openrlhf.train import (
+    checks,
+    disk,
+    elsewhere,
+    gpus,
+    least_memory,
+    lora_targets,
+    model_hub,
+    numbers,
+    run_data,
+    threads,
+)
 from deltal_openrlhf.train.credentials import resolve_wandb_key
 from deltal_openrlhf.train.data_files import has_reward, missing_files, missing_flags, missing_models
 from deltal_openrlhf.train.data_flags import check_data_flags
@@ -196,6 +207,8 @@ def _check_model_and_code(args: Arguments, backend: Backend, faults: Faults, has
             backend.check_model(args)
         with faults.gathered():
             numbers.check_positions(args)
+        with faults.gathered():
+            lora_targets.check(args)
     if not has_workers_elsewhere:
         with faults.gathered():
             check_user_files(args)
