@@ -69,9 +69,10 @@ class Start:
     def warnings(self) -> list[str]:
         """What the user has to see, on the console and in the log."""
         warnings = self.choice.warnings(Path(self.args.ckpt.path)) if self.choice else []
-        if (given := self.args.actor.loss_agg_mode) != self.settings.mode:
+        actor = self.args.actor
+        if actor.policy_loss_type == "gspo" and actor.loss_agg_mode != self.settings.mode:
             warnings.append(
-                f"--actor.policy_loss_type gspo is {self.settings.mode} in OpenRLHF; --loss_agg {given} has no effect"
+                f"--actor.policy_loss_type gspo is {self.settings.mode} in OpenRLHF; --loss_agg {actor.loss_agg_mode} has no effect"
             )
         return warnings
 
