@@ -204,6 +204,7 @@ COMMITTED = {
     "countdown": ("results", {"start": "start", "after 20 PPO steps": "after_20_PPO_steps"}),
     "smollm2": ("results-smollm2", {"start": "start", "after 30 PPO steps": "after_30_PPO_steps"}),
     "alpha-auto": ("results-alpha-auto", {}),
+    "interactions": ("results-interactions", {}),
 }
 
 
