@@ -140,8 +140,8 @@ rate.""",
         f"""## What goes against the method
 
 {_SAME_DIRECTION}
-- **With overlong filtering, ∆L 1 loses its lead over DAPO norm**, and with punishment and filtering together it ends below DAPO norm and GRPO
-  norm. These verdicts rest on single intervals: none is left once p is corrected for the number of rows.
+- **With overlong filtering, ∆L 1 loses its lead over DAPO norm**, and with punishment and filtering together it ends below DAPO norm and
+  GRPO norm. These verdicts rest on single intervals: none is left once p is corrected for the number of rows.
 - Under the soft punishment the lead over DAPO norm stays. With dynamic sampling no interaction is resolved.
 - An interaction that is not resolved does not show that there is none.""",
     ),
