@@ -71,8 +71,8 @@ def _curves(arm: Arm, plot: CurvePlot, prefix: str, looks: Mapping[str, Look]) -
         return NoPlot(f"Left out, for there is one step: {plot.title.lower()}. Its values are in the table.")
     banded = {name for name, curve in of.items() if any(v is not None for v in curve["low"] or [])}
     ns = sorted({curve["n"] for curve in of.values()})
-    bands = "bands: 95 % intervals" if banded else "no interval"
-    title = f"{plot.title} · {shortened(arm['name'], 18)}\n{_span(ns, 'run')} a method; {bands}"
+    bands = "bands: 95 %" if banded else "no interval"
+    title = f"{plot.title}\n{shortened(arm['name'], 24)} · {_span(ns, 'run')} each; {bands}"
     height = max(3.2, 1.2 + 0.18 * len(of))  # room for a name in each line
     figure, (axes,) = figures.new_figure(title, height)
     axes.set_yscale("log" if plot.log else "linear", **({"nonpositive": "clip"} if plot.log else {}))
