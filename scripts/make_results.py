@@ -166,8 +166,11 @@ def interactions(comparison: Mapping[str, Any]) -> list[str]:
         return []
     reference = comparison["spec"]["interactions_with"]
     header = ["arm: X − Y", "in the arm", f"in {reference}", "interaction", "verdict", "p (Holm)"]
-    tables = []
+    said, tables = ["The verdict depends on the interval alone; p is corrected for the number of rows."], []
     for metric in HEADLINES:
+        of_metric = [entry for entry in entries if entry["metric"] == metric]
+        if apart := dict.fromkeys(entry["arm"] for entry in of_metric if entry["difference"]["value"] is None):
+            said.append(f"The {METRICS[metric]} in {' and '.join(apart)} is of other prompts, so it is left out.")
         rows = [
             [
                 f"{entry['arm']}: {entry['b']} − {entry['a']}",
@@ -175,12 +178,11 @@ def interactions(comparison: Mapping[str, Any]) -> list[str]:
                 f"**{direction(entry['difference'])}**",
                 "" if entry["p_holm"] is None else f"{entry['p_holm']:.2g}",
             ]
-            for entry in entries
-            if entry["metric"] == metric
+            for entry in of_metric
+            if entry["arm"] not in apart
         ]
         tables += [f"In {METRICS[metric]}:", table(header, rows)]
-    said = "The verdict depends on the interval alone; p is corrected for the number of rows."
-    return [f"### Interactions with arm {reference}", said, *tables]
+    return [f"### Interactions with arm {reference}", " ".join(said), *tables]
 
 
 # ── What is kept ──

@@ -179,6 +179,12 @@ def test_interactions_stand_before_the_arms_with_what_they_show(tmp_path):
         for metric in ("final", "auc")
         for arm, (difference, _) in INTERACTIONS.items()
     ]
+    of_other_prompts = dict.fromkeys(("value", "low", "high")) | {"resolved": False}
+    found["interactions"].append(
+        found["interactions"][-1]
+        | {"arm": "filtered", "n": 0, "p_holm": None}
+        | dict.fromkeys(("in_arm", "in_reference", "difference"), of_other_prompts)
+    )
     (tmp_path / "comparison.json").write_text(json.dumps(found))
     made = make(tmp_path / "docs", [], tmp_path, "interactions")
     page = (made / "README.md").read_text(encoding="utf-8")
@@ -186,6 +192,8 @@ def test_interactions_stand_before_the_arms_with_what_they_show(tmp_path):
     for arm, ((value, _), said) in INTERACTIONS.items():
         rows = re.findall(rf"^\| {arm}: ∆L 1 − GRPO norm \| (.*) \|$", table, re.MULTILINE)
         assert len(rows) == 2 and all(f"{value:+.3f}" in row and row.endswith(f"| **{said}** | 0.6") for row in rows)
+    assert "| filtered: " not in table and "not defined" not in table
+    assert "The mean accuracy over all steps in filtered is of other prompts, so it is left out." in table
     assert "learning rates are those" not in page and "One update" not in page
     assert same_bytes(made, make(tmp_path / "again", [], made / "comparison.json", "interactions"))
 
